@@ -1,0 +1,33 @@
+# make demo   set up, fit on good solar cells, run the line, show what it found
+# make test   set up, run all tests
+# make check  lint and types
+# make setup  .venv with the command .venv/bin/patchline
+
+PYTHON ?= python3
+# A machine with an NVIDIA driver searches with faiss-gpu; every other one with faiss-cpu beside OpenVINO.
+EXTRAS ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu),demo,dev
+
+.PHONY: setup demo test check clean
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "PatchLine needs Python 3.11 or newer: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@touch $@
+	@echo "ready: .venv/bin/patchline"
+
+demo: setup
+	.venv/bin/patchline demo
+
+test: setup
+	.venv/bin/python -m pytest
+
+check: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,5 @@
+"""`python -m stream` is the command `patchline`."""
+
+from stream.cli import main
+
+main()

@@ -1,0 +1,184 @@
+"""The backbone on the device at hand: CUDA, else OpenVINO on the CPU, else torch on the CPU.
+
+OpenVINO's model is converted once and kept in the cache folder under the hash of everything that
+decides its answers, so that a worker that starts again needs neither torch nor the conversion.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.cache import cache_folder
+from stream.errors import ConfigError
+from stream.patchcore.inspector import Extractor
+from stream.patchcore.spec import FeatureSpec
+
+if TYPE_CHECKING:
+    from stream.patchcore.features import PatchFeatures
+
+Device = Literal["auto", "cuda", "openvino", "torch-cpu"]
+
+#: Part of the cache key: raise it when the graph built here changes.
+_GRAPH_VERSION = 1
+
+
+def choose_device(wanted: Device) -> Literal["cuda", "openvino", "torch-cpu"]:
+    """Resolve `auto`; raises ConfigError when a device is asked for that is not there."""
+    if wanted == "cuda" and not _cuda_present():
+        raise ConfigError("device: cuda was asked for, but no CUDA device is visible; use device: auto")
+    if wanted == "openvino" and not _openvino_present():
+        raise ConfigError("device: openvino was asked for, but it is not installed: pip install 'patchline[cpu]'")
+    if wanted != "auto":
+        return wanted
+    if _cuda_present():
+        return "cuda"
+    return "openvino" if _openvino_present() else "torch-cpu"
+
+
+def load_extractor(
+    spec: FeatureSpec, *, device: Device = "auto", threads: int = 0, weights: Path | None = None
+) -> Extractor:
+    """Make the extractor of `spec` ready on a device.
+
+    Args:
+        spec: from a bundle, or from `spec_for` before a fit.
+        device: where to run.
+        threads: CPU threads; 0 leaves the choice to the library.
+        weights: state dict file instead of the published weights.
+
+    Raises:
+        WeightsError: the weights are absent or differ from the spec's hash.
+        ConfigError: the device is not there.
+    """
+    chosen = choose_device(device)
+    if chosen == "openvino":
+        return OpenVinoExtractor(spec, threads=threads, weights=weights)
+    return TorchExtractor(spec, device=chosen, threads=threads, weights=weights)
+
+
+class TorchExtractor:
+    """The torch module itself, on CUDA or on the CPU."""
+
+    useful_batch = None
+
+    def __init__(self, spec: FeatureSpec, *, device: str, threads: int, weights: Path | None) -> None:
+        """Load the weights and move the module to `device` (`cuda` or `torch-cpu`)."""
+        import torch
+
+        self._torch = torch
+        self.device = device
+        if threads:
+            torch.set_num_threads(threads)
+        # Parity between devices comes before the last per cent of speed.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        self._place = torch.device("cuda" if device == "cuda" else "cpu")
+        self._module = build_module(spec, weights).to(self._place)
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32."""
+        torch = self._torch
+        with torch.inference_mode():
+            features = self._module(torch.from_numpy(images).to(self._place))
+        return np.ascontiguousarray(features.cpu().numpy())
+
+
+class OpenVinoExtractor:
+    """The same graph compiled by OpenVINO for the CPU, in float32."""
+
+    device = "openvino"
+    #: On a CPU a batch takes as long as its pictures one by one, so the first would wait for the last.
+    useful_batch = 1
+
+    def __init__(self, spec: FeatureSpec, *, threads: int, weights: Path | None) -> None:
+        """Read the converted model from the cache, or convert it and keep it there."""
+        import openvino
+
+        core = openvino.Core()
+        key = f"{spec.key[:32]}-v{_GRAPH_VERSION}-{openvino.__version__.split('-')[0]}"
+        folder = cache_folder() / "openvino"
+        path = folder / f"{key}.xml"
+        if not path.exists():
+            _convert(openvino, spec, weights, path)
+        options: dict[str, Any] = {
+            # Left to itself OpenVINO computes in bfloat16 on CPUs that have it.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "CACHE_DIR": str(folder / "compiled"),
+        }
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+        self._request = core.compile_model(core.read_model(path), "CPU", options).create_infer_request()
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32."""
+        # One picture at a time: on a CPU a batch costs as much as its pictures, and every batch size
+        # would be another shape to compile.
+        features = [np.array(self._request.infer({0: image[None]})[0][0], dtype=np.float32) for image in images]
+        return np.stack(features)
+
+
+def spec_for(
+    backbone: str, *, size_px: int, neighbourhood: int, stride: int, weights: Path | None = None
+) -> FeatureSpec:
+    """Describe the features of a fit that is about to begin; loads the weights to hash them."""
+    from stream.patchcore.backbones import load_backbone
+    from stream.patchcore.preprocess import PREPROCESSING
+
+    loaded = load_backbone(backbone, weights=weights)
+    return FeatureSpec(
+        backbone=backbone,
+        weights_sha256=loaded.weights_sha256,
+        levels=loaded.levels,
+        size_px=size_px,
+        neighbourhood=neighbourhood,
+        stride=stride,
+        preprocessing=PREPROCESSING,
+    )
+
+
+def build_module(spec: FeatureSpec, weights: Path | None = None) -> PatchFeatures:
+    """Build the torch module of `spec`; raises WeightsError when its weights are not those of the spec."""
+    from stream.patchcore.backbones import load_backbone
+    from stream.patchcore.features import PatchFeatures
+
+    backbone = load_backbone(spec.backbone, weights=weights, expected_sha256=spec.weights_sha256)
+    return PatchFeatures(backbone, neighbourhood=spec.neighbourhood, stride=spec.stride).eval()
+
+
+def _convert(openvino: Any, spec: FeatureSpec, weights: Path | None, path: Path) -> None:
+    """Write the OpenVINO model of `spec` to `path`, whole or not at all."""
+    import torch
+
+    shape = [1, spec.size_px, spec.size_px, 3]
+    model = openvino.convert_model(
+        build_module(spec, weights), example_input=torch.zeros(shape, dtype=torch.uint8), input=[shape]
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        partial = Path(scratch, path.name)
+        openvino.save_model(model, partial, compress_to_fp16=False)
+        # The graph file goes last: whoever sees it finds the weights beside it.
+        partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        partial.replace(path)
+
+
+def _openvino_present() -> bool:
+    return importlib.util.find_spec("openvino") is not None
+
+
+def _cuda_present() -> bool:
+    """Ask the driver itself: importing torch only to hear no would cost a CPU worker seconds."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0

@@ -1,0 +1,59 @@
+"""Which worker gets the next frame: only one that said it has room, and has not been sent it since."""
+
+from __future__ import annotations
+
+from stream.messages import Ready
+
+
+class _Worker:
+    def __init__(self) -> None:
+        self.sent = 0
+        self.received = 0
+        self.free = 0
+        self.hungry = False
+        self.last_sent = 0
+
+    @property
+    def available(self) -> int:
+        return self.free - (self.sent - self.received)
+
+
+class Credit:
+    """The workers' credit as one capture process sees it. Workers are known by their socket identity."""
+
+    def __init__(self, epoch: str) -> None:
+        """Name this capture process; counts of an earlier one are void."""
+        self._epoch = epoch
+        self._workers: dict[bytes, _Worker] = {}
+        self._clock = 0
+
+    def update(self, identity: bytes, ready: Ready) -> None:
+        """Take in what a worker says of itself."""
+        received = ready.received if ready.epoch == self._epoch else 0
+        worker = self._workers.setdefault(identity, _Worker())
+        worker.received = received
+        # A known worker on a new connection has had, and may still read, frames sent over the one before.
+        worker.sent = max(worker.sent, received)
+        worker.free = ready.free
+        worker.hungry = ready.hungry
+
+    def best(self) -> bytes | None:
+        """Return the worker with most room, the one that waited longest among equals; None: nobody has room."""
+        ready = [(-w.available, w.last_sent, identity) for identity, w in self._workers.items() if w.available > 0]
+        return min(ready)[2] if ready else None
+
+    def hungry(self) -> bytes | None:
+        """Return a worker that has nothing at all to do, for a free-running frame; None: all are busy."""
+        idle = [(w.last_sent, identity) for identity, w in self._workers.items() if w.hungry and w.sent == w.received]
+        return min(idle)[1] if idle else None
+
+    def sent(self, identity: bytes) -> None:
+        """Count a frame on its way."""
+        worker = self._workers[identity]
+        self._clock += 1
+        worker.sent += 1
+        worker.last_sent = self._clock
+
+    def gone(self, identity: bytes) -> None:
+        """Forget a worker whose connection has ended."""
+        self._workers.pop(identity, None)

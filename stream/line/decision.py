@@ -1,0 +1,50 @@
+"""What the line does about a verdict. Only GOOD passes by itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from stream.actuators.command import RejectCommand
+from stream.config import OnUninspected, Reject
+from stream.line.ledger import Settled
+from stream.messages import Verdict
+
+
+class Action(StrEnum):
+    """The decision about one part."""
+
+    REJECT = "reject"
+    PASS = "pass"  # noqa: S105 - a part passes, this is no password
+    IGNORE = "ignore"
+
+
+def decide(verdict: Verdict, on_uninspected: OnUninspected) -> Action:
+    """Return the action for a verdict under a station's policy for what was not inspected."""
+    if verdict is Verdict.GOOD:
+        return Action.PASS
+    if verdict is Verdict.DEFECT:
+        return Action.REJECT
+    return Action(on_uninspected)
+
+
+def plan_reject(settled: Settled, reject: Reject) -> RejectCommand | None:
+    """Plan the pulse for a part at captured + transport delay.
+
+    Returns:
+        The command; None when it cannot be placed: the part's moment of exposure is unknown, or
+        the part is past the reject by more than the tolerance.
+    """
+    part = settled.part
+    if part.captured_ns is None:
+        return None
+    command = RejectCommand(
+        station=part.station,
+        seq=part.seq,
+        part_id=part.part_id,
+        verdict=settled.verdict,
+        cause=settled.cause,
+        planned_ns=part.captured_ns + int(reject.transport_delay_ms * 1e6),
+        tolerance_ns=int(reject.tolerance_ms * 1e6),
+        pulse_ns=int(reject.pulse_ms * 1e6),
+    )
+    return command if settled.settled_ns <= command.expires_ns else None

@@ -1,0 +1,223 @@
+"""Every message of the wire: what one PatchLine process says to another.
+
+All times are nanoseconds of the sender's monotonic clock; `Clock` lets a receiver on another
+host translate them (see `stream.clock`). A header travels as one version byte followed by a
+msgpack map, so that a newer peer is refused with a clear error instead of being misread.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import msgspec
+
+from stream.errors import WireError
+
+#: Raised whenever the meaning or layout of any struct below changes.
+WIRE_VERSION = 1
+
+Mode = Literal["triggered", "freerun"]
+
+#: A part's number, and a time of the sender's monotonic clock: within what every store and client can hold.
+Seq = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+Ns = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+GridSize = Annotated[int, msgspec.Meta(ge=0, lt=2**15)]
+
+
+class Verdict(StrEnum):
+    """What the line says about one part."""
+
+    GOOD = "GOOD"
+    DEFECT = "DEFECT"
+    UNINSPECTED = "UNINSPECTED"
+
+
+class Cause(StrEnum):
+    """Why a part is UNINSPECTED: a closed list, also the label of the metrics."""
+
+    TIMEOUT = "timeout"  # no result by the deadline
+    OVERRUN = "overrun"  # the backlog was full when the part came
+    SKIPPED = "skipped"  # a free-running camera passed it over for a newer frame
+    CAMERA_FAULT = "camera_fault"  # the camera or its process lost it
+    BAD_FRAME = "bad_frame"  # the picture is damaged
+    WRONG_GEOMETRY = "wrong_geometry"  # the picture has not the shape the bundle was fitted for
+    WORKER_ERROR = "worker_error"  # inference raised
+    MODEL_MISMATCH = "model_mismatch"  # cut for another bundle than the worker holds
+    SINK_DOWN = "sink_down"  # nobody was there to judge it
+    SHUTDOWN = "shutdown"  # the line was stopped while it was pending
+
+
+class Clock(msgspec.Struct, frozen=True, array_like=True):
+    """The sender's clock: which boot its monotonic time belongs to, and where that stands in real time."""
+
+    boot_id: str
+    realtime_offset_ns: int
+
+
+class Announcement(msgspec.Struct, tag="announcement", frozen=True):
+    """Capture → sink: a part exists; its verdict is due by `deadline_ns`.
+
+    With a `cause` the part is UNINSPECTED from the start and no result will follow.
+    """
+
+    station: str
+    seq: Seq
+    captured_ns: Ns
+    deadline_ns: Ns
+    clock: Clock
+    part_id: str | None = None
+    cause: Cause | None = None
+    detail: str = ""
+
+
+class CameraStatus(msgspec.Struct, tag="camera", frozen=True):
+    """Capture → sink, several times a second: the camera's process is alive, and so is the camera or not.
+
+    `first_seq` is the number with which the run began.
+    """
+
+    camera: str
+    pid: int
+    first_seq: Seq
+    up: bool
+    last_frame_ns: Ns | None
+    clock: Clock
+    detail: str = ""
+
+
+class EndOfStream(msgspec.Struct, tag="end", frozen=True):
+    """Capture → sink: this camera is finished; every part below `next_seq` has been announced."""
+
+    camera: str
+    next_seq: Seq
+
+
+class WorkerStatus(msgspec.Struct, tag="worker", frozen=True):
+    """Infer → sink, several times a second: the worker is alive; with `ending`, it stops on purpose."""
+
+    worker: str
+    pid: int
+    device: str
+    ending: bool = False
+
+
+class FrameStamps(msgspec.Struct, frozen=True, array_like=True):
+    """When capture had the frame in hand, found a worker for it, and had it resized and encoded."""
+
+    grabbed_ns: Ns
+    granted_ns: Ns
+    encoded_ns: Ns
+
+
+class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
+    """Capture → infer, followed by the pixels (H·W·3 uint8 RGB) and the view (JPEG of the region, for people).
+
+    `siblings` counts the parts cut from the same camera frame; `epoch` names the capture process.
+    """
+
+    station: str
+    seq: Seq
+    captured_ns: Ns
+    deadline_ns: Ns
+    mode: Mode
+    bundle: str
+    height_px: int
+    width_px: int
+    siblings: int
+    epoch: str
+    stamps: FrameStamps
+    clock: Clock
+    part_id: str | None = None
+
+
+class Ready(msgspec.Struct, tag="ready", frozen=True):
+    """Infer → capture: the worker's credit, repeated often so that a lost one mends itself.
+
+    Of the frames of capture's `epoch` it has `received` so many, and it takes `free` more. `hungry`
+    says that it has nothing to do at all: the moment for a free-running frame, not earlier.
+    """
+
+    worker: str
+    epoch: str
+    received: int
+    free: int
+    hungry: bool
+
+
+class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
+    """When the worker had the frame, when its batch began, how long each stage took, when it was sent."""
+
+    received_ns: Ns
+    taken_ns: Ns
+    preprocess_ns: Ns
+    backbone_ns: Ns
+    search_ns: Ns
+    score_ns: Ns
+    sent_ns: Ns
+
+
+class Result(msgspec.Struct, tag="result", frozen=True):
+    """Infer → sink, followed by the anomaly map (float16 patch grid, may be empty) and the untouched view."""
+
+    frame: FrameHeader
+    worker: str
+    verdict: Verdict
+    stamps: ResultStamps
+    clock: Clock
+    cause: Cause | None = None
+    detail: str = ""
+    score: float | None = None
+    threshold: float | None = None
+    pixel_threshold: float | None = None
+    grid: tuple[GridSize, GridSize] = (0, 0)
+
+
+ToSink = Announcement | CameraStatus | EndOfStream | WorkerStatus | Result
+ToWorker = FrameHeader
+ToCapture = Ready
+
+_encoder = msgspec.msgpack.Encoder()
+_to_sink: msgspec.msgpack.Decoder[ToSink] = msgspec.msgpack.Decoder(ToSink)
+_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_to_capture: msgspec.msgpack.Decoder[ToCapture] = msgspec.msgpack.Decoder(ToCapture)
+
+
+def encode(message: ToSink | ToWorker | ToCapture) -> bytes:
+    """Return the version byte followed by the msgpack map of `message`."""
+    return bytes((WIRE_VERSION,)) + _encoder.encode(message)
+
+
+def decode_to_sink(data: bytes) -> ToSink:
+    """Read what capture and infer send to the sink; raises WireError."""
+    try:
+        return _to_sink.decode(_body(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"message to the sink: {error}") from error
+
+
+def decode_to_worker(data: bytes) -> ToWorker:
+    """Read what capture sends to infer; raises WireError."""
+    try:
+        return _to_worker.decode(_body(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"message to a worker: {error}") from error
+
+
+def decode_to_capture(data: bytes) -> ToCapture:
+    """Read what infer sends to capture; raises WireError."""
+    try:
+        return _to_capture.decode(_body(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"message to capture: {error}") from error
+
+
+def _body(data: bytes) -> memoryview:
+    if not data:
+        raise WireError("empty header")
+    if data[0] != WIRE_VERSION:
+        raise WireError(
+            f"the peer speaks wire version {data[0]}, this process {WIRE_VERSION}: "
+            "run the same PatchLine release on every host"
+        )
+    return memoryview(data)[1:]

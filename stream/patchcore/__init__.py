@@ -1,0 +1,13 @@
+"""PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265): arrays in, arrays out; no files, no sockets, no clock.
+
+::
+
+    preprocess   camera picture → (size, size, 3) uint8, the one way for fit and for live
+    backbones    a pretrained CNN, cut after the last level used, with the hash of its weights
+    features     levels → locally aware patch features (section 3.1)
+    coreset      greedy k-center selection of the memory bank (section 3.2, algorithm 1)
+    search       nearest remembered patch
+    score        image score with re-weighting, anomaly map, mask (section 3.3)
+    calibrate    conformal thresholds from held-out good pictures
+    inspector    all of it for a batch
+"""

@@ -1,0 +1,56 @@
+"""Image score, anomaly map and mask from patch distances (paper section 3.3)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+#: Standard deviation of the map's smoothing at 224 px; other sizes scale with it.
+SIGMA_PX_AT_224 = 4.0
+
+
+def image_score(distance: float, neighbour_distances: NDArray[np.floating]) -> float:
+    """Return the paper's image score s = (1 − exp s* / Σ exp d) · s*, equation 7.
+
+    Args:
+        distance: s*, Euclidean, from the farthest test patch to its nearest bank feature m*.
+        neighbour_distances: (b,) distances of that test patch to the b bank features nearest to
+            m*, with m* itself (hence s*) among them. b = 1 switches the re-weighting off: returns s*.
+    """
+    if len(neighbour_distances) <= 1:
+        return float(distance)
+    d = np.asarray(neighbour_distances, dtype=np.float64)
+    # exp overflows at distances that are ordinary here; the quotient does not change with the shift.
+    shift = d.max()
+    weight = 1.0 - np.exp(distance - shift) / np.exp(d - shift).sum()
+    return float(weight * distance)
+
+
+def sigma_px(size_px: int) -> float:
+    """Return the smoothing of the anomaly map for pictures of `size_px`."""
+    return SIGMA_PX_AT_224 * size_px / 224
+
+
+def anomaly_map(distances: NDArray[np.floating], size_px: tuple[int, int], sigma_px: float) -> NDArray[np.float32]:
+    """Up-sample patch distances to pixels, bilinear, then smooth with a Gaussian.
+
+    Args:
+        distances: (h, w) Euclidean patch distances.
+        size_px: (height, width) of the map.
+        sigma_px: standard deviation of the Gaussian, truncated at 4 σ, borders mirrored.
+
+    Returns:
+        (height, width) float32.
+    """
+    height_px, width_px = size_px
+    grid = np.ascontiguousarray(distances, dtype=np.float32)
+    fine = cv2.resize(grid, (width_px, height_px), interpolation=cv2.INTER_LINEAR)
+    kernel_px = 2 * int(4 * sigma_px + 0.5) + 1
+    smooth = cv2.GaussianBlur(fine, (kernel_px, kernel_px), sigma_px, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(smooth, dtype=np.float32)
+
+
+def mask(map_px: NDArray[np.floating], pixel_threshold: float) -> NDArray[np.bool_]:
+    """Return where the anomaly map exceeds the pixel threshold, (H, W) bool."""
+    return np.asarray(map_px > pixel_threshold)

@@ -1,0 +1,259 @@
+"""Frames → results: a worker. It serves all cameras and stations, and holds every station's memory bank."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream import metrics
+from stream.bundle import Bundle, live_bundle
+from stream.clock import local_clock, now_ns, to_local_ns
+from stream.config import LineConfig
+from stream.extractor import load_extractor
+from stream.line.inbox import Inbox, Queued
+from stream.messages import (
+    Cause,
+    FrameHeader,
+    Ready,
+    Result,
+    ResultStamps,
+    Verdict,
+    WorkerStatus,
+)
+from stream.patchcore.inspector import Extractor, Inspection, judge, nearest_patches
+from stream.patchcore.search import MemoryBank
+from stream.processes.lifecycle import Role, start_role
+from stream.transport import RESULTS_WAITING, FrameClients, Received, SinkOutbox, Sockets
+
+log = logging.getLogger(__name__)
+
+STATUS_INTERVAL_NS = 250_000_000
+
+
+@dataclass(frozen=True)
+class Judge:
+    """One station's bundle, ready."""
+
+    bundle: Bundle
+    memory: MemoryBank
+    extractor: Extractor
+    group: str
+
+
+class Infer:
+    """The state of one worker."""
+
+    def __init__(self, config: LineConfig, index: int, role: Role) -> None:
+        """Load every station's bundle, one backbone for all that share it; raises PatchLineError."""
+        self.worker = config.worker_names[index]
+        self.role = role
+        options = config.workers[index]
+        self.judges = load_judges(config, index)
+        devices = {judge.extractor.device for judge in self.judges.values()}
+        self.device = ", ".join(sorted(devices))
+        useful = max(judge.extractor.useful_batch or options.max_batch for judge in self.judges.values())
+        self.max_batch = min(options.max_batch, useful)
+        self.inbox = Inbox(max_batch=self.max_batch, max_wait_ns=int(options.max_wait_ms * 1e6))
+        self.sockets = Sockets(config.transport.keys)
+        self.frames = FrameClients(self.sockets, {camera: config.frames_address(camera) for camera in config.cameras})
+        self.sink = SinkOutbox(self.sockets, config.results_address(), RESULTS_WAITING)
+        self.stations = {camera: set(config.stations_of(camera)) for camera in config.cameras}
+        self.received = dict.fromkeys(config.cameras, ("", 0))  # capture's epoch, frames of it
+        self.granted: dict[str, Ready] = {}
+        self._next_status_ns = 0
+
+    def run(self) -> None:
+        """Serve until told to stop; then finish what is here."""
+        self.role.ready()
+        while True:
+            self._grant(busy=False)
+            wait_ns = self.inbox.wait_ns(now_ns())
+            frames = self.frames.receive(100_000_000 if wait_ns is None else wait_ns)
+            for camera, received in frames:
+                self._take_in(camera, received)
+            if self.role.stop.is_set() and not frames and not len(self.inbox):
+                break
+            for late in self.inbox.expire(now_ns()):
+                self._refuse(late, Cause.TIMEOUT, "past its deadline before inspection began")
+            batch = self.inbox.take(now_ns())
+            if batch:
+                self._grant(busy=True)
+                self._inspect(batch)
+            self._report_status()
+        self.role.stopping()
+        self.sink.send(WorkerStatus(worker=self.worker, pid=os.getpid(), device=self.device, ending=True))
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self.sockets.close()
+
+    def _take_in(self, camera: str, received: Received[FrameHeader]) -> None:
+        header, attachments = received
+        epoch, count = self.received[camera]
+        self.received[camera] = (header.epoch, count + 1 if epoch == header.epoch else 1)
+        pixels, view = attachments if len(attachments) == 2 else (b"", b"")
+        judge = self.judges.get(header.station)
+        frame = Queued(
+            header=header,
+            pixels=pixels,
+            view=view,
+            deadline_ns=to_local_ns(header.deadline_ns, header.clock, local_clock()),
+            received_ns=now_ns(),
+            group=judge.group if judge else "",
+        )
+        if judge is None:
+            self._refuse(frame, Cause.MODEL_MISMATCH, f"worker {self.worker} knows no station {header.station}")
+            return
+        if header.bundle != judge.bundle.sha256:
+            detail = f"cut for bundle {header.bundle[:12]}, worker {self.worker} holds {judge.bundle.sha256[:12]}"
+            self._refuse(frame, Cause.MODEL_MISMATCH, detail)
+            return
+        size_px = judge.bundle.info.spec.size_px
+        if (header.height_px, header.width_px) != (size_px, size_px) or len(pixels) != size_px * size_px * 3:
+            detail = (
+                f"{len(pixels)} bytes for {header.width_px}×{header.height_px}, the bundle takes {size_px}×{size_px}"
+            )
+            self._refuse(frame, Cause.WRONG_GEOMETRY, detail)
+            return
+        displaced = self.inbox.add(frame)
+        if displaced is not None:
+            self._refuse(displaced, Cause.SKIPPED, "a newer frame came")
+
+    def _inspect(self, batch: list[Queued]) -> None:
+        """One backbone pass for the batch; then each part is searched, scored and sent before the next."""
+        taken_ns = now_ns()
+        metrics.BATCH_SIZE.labels(self.worker).observe(len(batch))
+        try:
+            size_px = batch[0].header.height_px
+            images = np.stack([np.frombuffer(frame.pixels, np.uint8).reshape(size_px, size_px, 3) for frame in batch])
+            stacked_ns = now_ns()
+            features = self.judges[batch[0].header.station].extractor(images)
+            featured_ns = now_ns()
+        except Exception as error:
+            log.exception("backbone failed")
+            for frame in batch:
+                self._refuse(frame, Cause.WORKER_ERROR, f"{type(error).__name__}: {error}")
+            return
+        for frame, patches in zip(batch, features, strict=True):
+            judge_ = self.judges[frame.header.station]
+            try:
+                begun_ns = now_ns()
+                nearest = nearest_patches(judge_.memory, patches)
+                searched_ns = now_ns()
+                inspection = judge(
+                    judge_.memory,
+                    patches,
+                    nearest,
+                    reweight_neighbours=judge_.bundle.info.reweight_neighbours,
+                )
+                if not np.isfinite(inspection.score):
+                    raise ArithmeticError(f"the score is {inspection.score}")
+            except Exception as error:
+                log.exception("search failed")
+                self._refuse(frame, Cause.WORKER_ERROR, f"{type(error).__name__}: {error}")
+                continue
+            scored_ns = now_ns()
+            stamps = ResultStamps(
+                received_ns=frame.received_ns,
+                taken_ns=taken_ns,
+                preprocess_ns=stacked_ns - taken_ns,
+                backbone_ns=featured_ns - stacked_ns,
+                search_ns=searched_ns - begun_ns,
+                score_ns=scored_ns - searched_ns,
+                sent_ns=now_ns(),
+            )
+            self._send_verdict(frame, judge_.bundle, inspection, stamps)
+
+    def _send_verdict(self, frame: Queued, bundle: Bundle, inspection: Inspection, stamps: ResultStamps) -> None:
+        thresholds = bundle.info.thresholds
+        assert thresholds is not None, "live bundles are calibrated"
+        score = inspection.score
+        result = Result(
+            frame=frame.header,
+            worker=self.worker,
+            # Written so that a score that compares with nothing (NaN) could never be GOOD.
+            verdict=Verdict.GOOD if score <= thresholds.image else Verdict.DEFECT,
+            stamps=stamps,
+            clock=local_clock(),
+            score=score,
+            threshold=thresholds.image,
+            pixel_threshold=thresholds.pixel,
+            grid=(inspection.distances.shape[0], inspection.distances.shape[1]),
+        )
+        self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.view])
+
+    def _refuse(self, frame: Queued, cause: Cause, detail: str) -> None:
+        now = now_ns()
+        stamps = ResultStamps(frame.received_ns, now, 0, 0, 0, 0, now)
+        result = Result(
+            frame=frame.header,
+            worker=self.worker,
+            verdict=Verdict.UNINSPECTED,
+            stamps=stamps,
+            clock=local_clock(),
+            cause=cause,
+            detail=detail,
+        )
+        self._send(result, [b"", frame.view])
+
+    def _send(self, result: Result, attachments: list[bytes]) -> None:
+        if not self.sink.send(result, attachments):
+            # The sink is away; the part's deadline rejects it.
+            metrics.DROPPED.labels("result").inc()
+
+    def _grant(self, *, busy: bool) -> None:
+        """Tell each camera how much this worker takes, whenever that has changed."""
+        for camera, (epoch, count) in self.received.items():
+            waiting = self.inbox.count(self.stations[camera])
+            ready = Ready(
+                worker=self.worker,
+                epoch=epoch,
+                received=count,
+                free=0 if self.role.stop.is_set() else max(0, self.max_batch + 1 - waiting),
+                hungry=not self.role.stop.is_set() and not busy and not len(self.inbox),
+            )
+            if self.granted.get(camera) != ready:
+                self.granted[camera] = ready
+                self.frames.grant(camera, ready)
+
+    def _report_status(self) -> None:
+        now = now_ns()
+        metrics.QUEUE_DEPTH.labels("inbox").set(len(self.inbox))
+        if now < self._next_status_ns:
+            return
+        self._next_status_ns = now + STATUS_INTERVAL_NS
+        self.granted.clear()  # said again: a camera's process may be new
+        self.sink.send(WorkerStatus(worker=self.worker, pid=os.getpid(), device=self.device))
+
+
+def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
+    """Load every station's bundle; stations with equal features share one compiled backbone."""
+    options = config.workers[index]
+    extractors: dict[str, Extractor] = {}
+    judges: dict[str, Judge] = {}
+    for name, station in config.stations.items():
+        bundle = live_bundle(station.bundle)
+        key = bundle.info.spec.key
+        if key not in extractors:
+            extractors[key] = load_extractor(bundle.info.spec, device=options.device, threads=options.threads)
+            size_px = bundle.info.spec.size_px
+            extractors[key](np.zeros((1, size_px, size_px, 3), np.uint8))  # the first pass is the slow one
+        memory = MemoryBank(bundle.bank, gpu=extractors[key].device == "cuda")
+        memory.nearest(bundle.bank[:1])
+        judges[name] = Judge(bundle, memory, extractors[key], key)
+        log.info("station %s: %s, %d patches, %s", name, station.bundle, len(memory), extractors[key].device)
+    return judges
+
+
+def main(config: LineConfig, index: int) -> None:
+    """Run one worker until a signal stops it."""
+    role = start_role(config.worker_names[index], config)
+    os.nice(5)  # capture and sink are light and must be on time; inference takes what is left
+    worker = Infer(config, index, role)
+    try:
+        worker.run()
+    finally:
+        worker.close()

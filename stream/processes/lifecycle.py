@@ -1,0 +1,133 @@
+"""What every process of the line does alike: log, be alone, say READY, stop on a signal, not outlive its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+from stream import metrics
+from stream.config import LineConfig
+from stream.errors import ConfigError, TransportError
+
+#: Set by the supervisor for its children: its own process id.
+PARENT_VARIABLE = "PATCHLINE_SUPERVISOR_PID"
+#: Set by the supervisor for its children: the same for all processes and restarts of one run.
+RUN_VARIABLE = "PATCHLINE_RUN"
+
+#: Said by a capture process whose source has ended.
+FINISHED = "STATUS=the source has ended"
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Role:
+    """The running process: its name, its stop signal, its lock."""
+
+    def __init__(self, name: str, stop: threading.Event, lock: IO[str]) -> None:
+        """Hold the lock for as long as the process lives."""
+        self.name = name
+        self.stop = stop
+        self._lock = lock
+
+    def ready(self) -> None:
+        """Tell the supervisor or systemd that this process does its work now."""
+        notify("READY=1")
+
+    def finished(self) -> None:
+        """Tell the supervisor that there is nothing more to do: not an end to be mended by a restart."""
+        notify(FINISHED)
+
+    def stopping(self) -> None:
+        """Tell the supervisor or systemd that this process ends on purpose."""
+        notify("STOPPING=1")
+
+
+def start_role(name: str, config: LineConfig) -> Role:
+    """Make this process a role of the line.
+
+    Raises:
+        TransportError: the role runs already, or its metrics address is taken.
+    """
+    configure_logging(name)
+    die_with_parent()
+    # A thread that decodes pictures must not hold up the one that announces parts for 5 ms at a time.
+    sys.setswitchinterval(0.0005)
+    stop = stop_on_signals()
+    lock = lock_role(name, config.state)
+    metrics.serve(config.metrics_address(name))
+    return Role(name, stop, lock)
+
+
+def configure_logging(name: str) -> None:
+    """Write log lines with time, role and level to standard error."""
+    level = os.environ.get("PATCHLINE_LOG", "INFO").upper()
+    if level not in logging.getLevelNamesMapping():
+        raise ConfigError(f"PATCHLINE_LOG: expected DEBUG, INFO, WARNING or ERROR, got '{level}'")
+    logging.basicConfig(
+        level=level,
+        format=f"%(asctime)s.%(msecs)03d {name:<14} %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
+
+
+def die_with_parent() -> None:
+    """Have the kernel send SIGTERM to this process when its supervisor ends, however that ends."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(parent):  # it ended before the request was made
+        sys.exit(0)
+
+
+def lock_role(name: str, state: Path) -> IO[str]:
+    """Hold an exclusive lock on a role of this line; raises TransportError when another process has it."""
+    state.mkdir(parents=True, exist_ok=True)
+    path = state / f"{name}.lock"
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        file.close()
+        raise TransportError(
+            f"{name} of this line runs already (process {owner}, lock {path}); "
+            "stop it, or give this line another store.path"
+        ) from None
+    file.seek(0)
+    file.truncate()
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def notify(state: str) -> None:
+    """Send a state to whoever started this process, by systemd's notification protocol (sd_notify)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect("\0" + address[1:] if address.startswith("@") else address)
+            sock.sendall(state.encode())
+        except OSError as error:
+            logging.getLogger(__name__).warning("cannot notify %s: %s", address, error)

@@ -1,0 +1,225 @@
+"""What is for people, in a thread of its own: events, ledger, overlays. It may fall behind; verdicts never wait."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import defaultdict, deque
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stream import metrics
+from stream.actuators.command import RejectCommand
+from stream.config import Store
+from stream.errors import StoreError
+from stream.line.ledger import Counts
+from stream.line.overlay import draw
+from stream.line.reorder import Reorder
+from stream.messages import Verdict
+from stream.records import AlarmRecord, Event
+from stream.store import EventStore
+
+log = logging.getLogger(__name__)
+
+#: Entries that may wait; beyond half of it pictures are left out, beyond all of it events are lost (and counted).
+WAITING = 4_096
+_COMMIT_S = 0.05
+_RETAIN_S = 10.0
+
+
+class PartRecord(NamedTuple):
+    """A settled part on its way to the store; `first_seq` is where its station's numbers began in this process."""
+
+    event: Event
+    first_seq: int
+
+
+class Snapshot(NamedTuple):
+    """The ledger, and the rejects not yet fired by actuator, as they stand after everything recorded before."""
+
+    ledger: dict[str, Counts]
+    planned: dict[str, list[RejectCommand]]
+
+
+class Recorder(threading.Thread):
+    """Writes the event store and the overlays."""
+
+    def __init__(self, store: EventStore, options: Store) -> None:
+        """Take over an open store."""
+        super().__init__(name="recorder", daemon=True)
+        self._store = store
+        self._options = options
+        self._queue: queue.Queue[PartRecord | AlarmRecord | Snapshot | None] = queue.Queue(WAITING)
+        self._reorder: Reorder[Event | None] = Reorder()
+        self._lost: deque[PartRecord] = deque()
+        self._unwritten: Snapshot | None = None
+        self._stations: dict[str, int] = {}
+        self._overlays = _Overlays(options.path / "overlays", options.overlays)
+        self._next_retention_s = 0.0
+        self.fault: str | None = None
+
+    def record(self, entry: PartRecord | AlarmRecord | Snapshot) -> None:
+        """Queue an entry; never blocks. A full queue loses it, counted."""
+        if isinstance(entry, PartRecord) and self._queue.qsize() > WAITING // 2 and entry.event.view:
+            metrics.DROPPED.labels("picture").inc()
+            entry = entry._replace(event=_without_picture(entry.event))
+        try:
+            self._queue.put_nowait(entry)
+        except queue.Full:
+            metrics.DROPPED.labels("event").inc()
+            if isinstance(entry, PartRecord):
+                self._lost.append(entry)  # so that the parts after it do not wait for it
+
+    def end(self, timeout_s: float) -> None:
+        """Write everything that was queued, then close the store."""
+        until_s = time.monotonic() + timeout_s
+        try:
+            self._queue.put(None, timeout=timeout_s)
+        except queue.Full:
+            log.error("the event store hangs; %d entries are lost", self._queue.qsize())  # noqa: TRY400
+            return
+        self.join(max(0.0, until_s - time.monotonic()))
+
+    def run(self) -> None:
+        """Collect for a moment, write in one transaction, draw; again."""
+        cv2.setNumThreads(1)
+        ending = False
+        while not ending:
+            entries = self._collect()
+            ending = entries[-1] is None if entries else False
+            metrics.QUEUE_DEPTH.labels("recorder").set(self._queue.qsize())
+            parts = [entry for entry in entries if isinstance(entry, PartRecord)]
+            alarms = [entry for entry in entries if isinstance(entry, AlarmRecord)]
+            snapshots = [entry for entry in entries if isinstance(entry, Snapshot)]
+            released = [event for part in parts for event in self._in_order(part, part.event)]
+            for part in [self._lost.popleft() for _ in range(len(self._lost))]:
+                released += self._in_order(part, None)
+            if ending:
+                released += self._reorder.flush()
+            events = [event for event in released if event is not None]
+            if snapshots:
+                self._unwritten = snapshots[-1]
+            self._write(events, alarms)
+            for event in events:
+                try:
+                    self._overlays.save(event)
+                except Exception as error:  # noqa: BLE001
+                    # Damaged pictures and full disks raise many kinds; a picture for people is all that is lost.
+                    metrics.DROPPED.labels("overlay").inc()
+                    log.warning("overlay of %s %d not written: %s", event.station, event.seq, error)
+            self._retain()
+        self._store.close()
+
+    def _collect(self) -> list[PartRecord | AlarmRecord | Snapshot | None]:
+        """Wait for the first entry, then take what follows within a commit's interval."""
+        entries = [self._queue.get()]
+        until = time.monotonic() + _COMMIT_S
+        while entries[-1] is not None and len(entries) < 256:
+            left = until - time.monotonic()
+            try:
+                entries.append(self._queue.get(timeout=max(0.0, left)))
+            except queue.Empty:
+                break
+        return entries
+
+    def _in_order(self, part: PartRecord, event: Event | None) -> list[Event | None]:
+        station = part.event.station
+        if part.event.seq < part.first_seq:
+            return [event]  # left over from before a restart, out of any order
+        released: list[Event | None] = []
+        if self._stations.get(station) != part.first_seq:
+            # Its numbers begin here, or begin anew after a gap that has no events.
+            if station in self._stations:
+                released = self._reorder.flush()
+            self._stations[station] = part.first_seq
+            self._reorder.start(station, part.first_seq)
+        return released + self._reorder.add(station, part.event.seq, event)
+
+    def _write(self, events: list[Event], alarms: list[AlarmRecord]) -> None:
+        if self._options.record == "non_good":
+            kept = [event for event in events if event.verdict is not Verdict.GOOD]
+        else:
+            kept = [_without_picture(event) if event.verdict is Verdict.GOOD else event for event in events]
+        if not (kept or alarms or self._unwritten):
+            return
+        ledger, planned = self._unwritten or ({}, None)
+        try:
+            self._store.record(kept, alarms, ledger, planned)
+            self.fault = None
+            self._unwritten = None
+        except StoreError as error:
+            metrics.STORE_ERRORS.inc()
+            metrics.DROPPED.labels("event").inc(len(kept))
+            log.error("%s", error)  # noqa: TRY400 - one line says it all, every 0.1 s
+            self.fault = str(error)
+
+    def _retain(self) -> None:
+        now = time.monotonic()
+        if now < self._next_retention_s:
+            return
+        self._next_retention_s = now + _RETAIN_S
+        try:
+            self._store.retain(
+                keep_events=self._options.keep_events,
+                keep_days=self._options.keep_days,
+                keep_bytes=int(self._options.keep_gib * 2**30),
+                now_realtime_ns=time.time_ns(),
+                at_most=2_000,
+            )
+            metrics.STORE_BYTES.set(self._store.size_bytes())
+        except StoreError as error:
+            metrics.STORE_ERRORS.inc()
+            log.error("%s", error)  # noqa: TRY400
+            self.fault = str(error)
+
+
+class _Overlays:
+    """The last pictures of every station as files, for a person to look at."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._files: dict[str, deque[Path]] = defaultdict(deque)
+        for station in folder.glob("*/"):
+            self._files[station.name] = deque(sorted(station.glob("*.jpg")))
+
+    def save(self, event: Event) -> None:
+        """Draw and write one part; a part without a picture is left out."""
+        if not self._keep or not event.view:
+            return
+        view = cv2.imdecode(np.frombuffer(event.view, np.uint8), cv2.IMREAD_COLOR)
+        if view is None:
+            raise ValueError("the view is no JPEG")
+        picture = draw(
+            np.asarray(view, dtype=np.uint8),
+            event.anomaly_map,
+            verdict=event.verdict,
+            score=event.score,
+            threshold=event.threshold,
+            pixel_threshold=event.pixel_threshold,
+            title=f"{event.station} {event.seq}",
+            cause=event.cause,
+        )
+        path = self._folder / event.station / f"{event.seq:09d}_{event.verdict}.jpg"
+        self._write(path, picture)
+        files = self._files[event.station]
+        files.append(path)
+        while len(files) > self._keep:
+            files.popleft().unlink(missing_ok=True)
+
+    def _write(self, path: Path, picture: NDArray[np.uint8]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        path.write_bytes(data.tobytes())
+
+
+def _without_picture(event: Event) -> Event:
+    import dataclasses
+
+    return dataclasses.replace(event, view=b"", anomaly_map=None)

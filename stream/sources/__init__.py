@@ -1,0 +1,17 @@
+"""Cameras: one file per kind. The union below is the registry; a new camera is one file and one line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stream.sources.conveyor import ConveyorOptions
+from stream.sources.folder import FolderOptions
+from stream.sources.opencv import OpenCvOptions
+from stream.sources.video import VideoOptions
+
+SourceOptions = Annotated[
+    FolderOptions | VideoOptions | ConveyorOptions | OpenCvOptions,
+    Field(discriminator="kind"),
+]

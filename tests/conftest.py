@@ -1,0 +1,39 @@
+"""What all tests share: a cache of their own, a folder of good pictures and a small bundle made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from pictures import write_good_folder
+
+# The same examples on every run, and no database of failures in the working tree.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep compiled models and weight files of the tests in a folder of their own; processes inherit it."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATCHLINE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def good_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 good pictures, 160×120. Copy it before you change it."""
+    return write_good_folder(tmp_path_factory.mktemp("pictures") / "good", 24)
+
+
+@pytest.fixture(scope="session")
+def small_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated bundle of the good pictures: 96 px, 5 % coreset. Copy it before you change it."""
+    from stream.fit import FitOptions, fit
+
+    path = tmp_path_factory.mktemp("bundles") / "small.safetensors"
+    fit(good_folder, path, FitOptions(size_px=96, coreset=0.05))
+    return path

@@ -1,0 +1,64 @@
+"""What the tests with real processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pictures import defective_picture, good_picture, write_picture
+from running import Line
+
+from stream.bundle import load_bundle, save_bundle
+from stream.fit import FitOptions, fit
+
+
+@pytest.fixture
+def make_line(tmp_path: Path) -> Iterator[Callable[..., Line]]:
+    """Make lines that are gone after the test, whatever happens in it."""
+    lines: list[Line] = []
+
+    def make(configuration: dict[str, Any], name: str = "line") -> Line:
+        lines.append(Line(tmp_path / name, configuration))
+        return lines[-1]
+
+    yield make
+    for line in lines:
+        line.kill_everything()
+
+
+@pytest.fixture(scope="session")
+def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight good parts and two defective ones that no bundle has seen; part 3 and part 7 are defective."""
+    folder = tmp_path_factory.mktemp("parts")
+    for number in range(10):
+        picture = defective_picture(900 + number) if number in (3, 7) else good_picture(900 + number)
+        write_picture(folder / f"part{number}.png", picture)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another bank over the same features as the small bundle."""
+    path = tmp_path_factory.mktemp("other") / "other.safetensors"
+    fit(good_folder, path, FitOptions(size_px=96, coreset=0.05, seed=1))
+    return path
+
+
+@pytest.fixture(scope="session")
+def slow_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose memory bank is so large that the search takes a few tenths of a second."""
+    bundle = load_bundle(small_bundle)
+    copies = np.repeat(bundle.bank, 40_000 // len(bundle.bank), axis=0)
+    noise = np.random.default_rng(0).normal(scale=1e-3, size=copies.shape)
+    path = tmp_path_factory.mktemp("slow") / "slow.safetensors"
+    save_bundle(
+        path,
+        bundle.info,
+        (copies + noise).astype(np.float32),
+        bundle.calibration_scores,
+        bundle.calibration_peaks,
+    )
+    return path

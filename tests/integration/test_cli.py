@@ -1,0 +1,200 @@
+"""The command line as a person meets it: one clear line for every mistake, exit code 2, nothing half written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pictures import good_picture, write_picture
+from running import GATE, Line, belt, station
+
+MakeLine = Callable[..., Line]
+
+
+def patchline(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person would, in a terminal 200 columns wide."""
+    return subprocess.run(
+        [sys.executable, "-m", "stream", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"COLUMNS": "200", "TERM": "dumb"} | environment,
+    )
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a mistake deserves."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr
+    return line
+
+
+def test_fit_show_calibrate_and_evaluate_work_one_after_the_other(good_folder: Path, tmp_path: Path):
+    bundle, report = tmp_path / "cap.safetensors", tmp_path / "report.json"
+    done = patchline("fit", good_folder, "-o", bundle, "--size", 96, "--coreset", 0.05, "--seed", 3)
+    assert done.returncode == 0, done.stderr
+    assert "19 remembered, 5 to calibrate" in done.stdout
+    assert "needs 99" in done.stdout, "too few pictures for 1 % is said"
+    shown = patchline("show", bundle)
+    assert "efficientnet_lite0" in shown.stdout
+    assert "seed 3" in shown.stdout
+
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    for seed in range(500, 530):
+        write_picture(fresh / f"{seed}.png", good_picture(seed))
+    done = patchline("calibrate", bundle, fresh, "--false-reject-rate", 0.05)
+    assert done.returncode == 0, done.stderr
+    assert "19 remembered, 30 to calibrate" in done.stdout
+    assert "wanted 5.00%, guaranteed 5.00%" in done.stdout
+
+    (tmp_path / "data" / "test").mkdir(parents=True)
+    shutil.copytree(fresh, tmp_path / "data" / "test" / "good")
+    done = patchline("evaluate", bundle, tmp_path / "data", "--report", report)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(report.read_text())["counts"]["good"] == 30
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    line = complaint(patchline("fit", tmp_path / "nowhere", "-o", tmp_path / "b.safetensors"))
+    assert str(tmp_path / "nowhere") in line
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_a_folder_without_pictures_and_one_with_a_single_picture_are_refused(tmp_path: Path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "empty" in complaint(patchline("fit", empty, "-o", tmp_path / "b.safetensors"))
+    write_picture(empty / "one.png", good_picture(1))
+    assert "at least 2" in complaint(patchline("fit", empty, "-o", tmp_path / "b.safetensors"))
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_a_region_outside_the_pictures_is_refused_with_the_picture_named(good_folder: Path, tmp_path: Path):
+    line = complaint(patchline("fit", good_folder, "-o", tmp_path / "b.safetensors", "--roi", "100,0,100,100"))
+    assert "good_000.png" in line
+    assert "--roi" in line
+
+
+def test_a_region_that_is_no_region_is_refused(good_folder: Path, tmp_path: Path):
+    assert "--roi: expected X,Y,WIDTH,HEIGHT" in complaint(
+        patchline("fit", good_folder, "-o", tmp_path / "b.safetensors", "--roi", "1,2,3")
+    )
+
+
+def test_weights_that_cannot_be_downloaded_are_a_named_file_to_fetch(good_folder: Path, tmp_path: Path):
+    # Whatever this machine reaches: no connection leaves it through a proxy that nobody serves.
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "TORCH_HOME": str(tmp_path)}
+    line = complaint(
+        patchline("fit", good_folder, "-o", tmp_path / "b.safetensors", "--backbone", "resnet18", **nowhere)
+    )
+    assert str(tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth") in line
+    assert "efficientnet_lite0" in line
+
+
+def test_an_unknown_backbone_is_refused_with_the_known_ones(good_folder: Path, tmp_path: Path):
+    line = complaint(patchline("fit", good_folder, "-o", tmp_path / "b.safetensors", "--backbone", "resnet19x"))
+    assert "resnet19x" in line
+    assert "wide_resnet50_2" in line
+
+
+def test_a_truncated_bundle_stops_the_line_before_it_starts(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, tmp_path: Path
+):
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(small_bundle.read_bytes()[:-1000])
+    line = make_line({"cameras": {"top": belt(parts_folder)}, "stations": {"cap": station(broken)}, "actuators": GATE})
+    said = complaint(patchline("run", line.path))
+    assert "broken.safetensors" in said
+
+
+def test_unknown_and_duplicate_keys_are_named(make_line: MakeLine, parts_folder: Path, small_bundle: Path):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder)},
+            "stations": {"cap": station(small_bundle, dead_line_ms=3)},
+            "actuators": GATE,
+        }
+    )
+    said = complaint(patchline("run", line.path))
+    assert "stations.cap" in said
+    assert "did you mean 'deadline_ms'?" in said
+    line.path.write_text("line: a\ncameras:\n  top: {kind: folder, path: .}\n  top: {kind: folder, path: .}\n")
+    assert 'line.yaml:4: duplicate key "top"' in complaint(patchline("run", line.path))
+
+
+def test_a_metrics_port_in_use_stops_the_line_with_the_port_named(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder, parts=100_000)},
+            "stations": {"cap": station(small_bundle)},
+            "actuators": GATE,
+        }
+    )
+    address = line.config.metrics_address("sink")
+    assert address is not None
+    with socket.create_server(address):
+        done = patchline("run", line.path)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{address[1]}" in done.stderr
+    assert "sink cannot run with this configuration" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_same_line_cannot_run_twice(make_line: MakeLine, parts_folder: Path, small_bundle: Path):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder, parts=100_000)},
+            "stations": {"cap": station(small_bundle)},
+            "actuators": GATE,
+        }
+    )
+    line.start()
+    line.wait_for(lambda: line.announced("cap") >= 5, "5 parts")
+    assert "supervisor of this line runs already" in complaint(patchline("run", line.path))
+
+
+def test_a_camera_that_is_not_there_is_named(make_line: MakeLine, small_bundle: Path):
+    line = make_line(
+        {
+            "cameras": {"top": {"kind": "opencv", "device": 97}},
+            "stations": {"cap": station(small_bundle)},
+            "actuators": GATE,
+        }
+    )
+    done = patchline("run", line.path)
+    assert done.returncode == 1
+    assert "97" in next(text for text in done.stderr.splitlines() if text.startswith("error: "))
+    assert "capture-top cannot run with this configuration" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["fit", "calibrate", "evaluate", "show", "run", "demo", "capture", "infer", "sink"])
+def test_every_command_explains_itself(command: str):
+    done = patchline(command, "--help")
+    assert done.returncode == 0
+    assert f"{command} [OPTIONS]" in done.stdout
+
+
+def test_the_demo_runs_and_reports(tmp_path: Path):
+    pytest.importorskip("elpv_dataset", reason="the demo's pictures come with the extra `demo`")
+    done = patchline("demo", "--parts", 40, "--rate", 10, "--report", tmp_path / "r.json", "--dir", tmp_path / "demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["announced"] == 40
+    assert report["ledger_closed"] is True
+    assert report["pending"] == 0
+    assert report["good"] + report["defect"] + sum(report["uninspected"].values()) == 40
+    assert report["image_auroc"] > 0.8
+    assert report["latency_ms"]["total"]["p50"] <= report["latency_ms"]["total"]["p999"]
+    assert (tmp_path / "demo" / "line" / "rejects.jsonl").exists()

@@ -1,0 +1,269 @@
+"""Good days: real processes, real sockets, every part gets its verdict."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+from pictures import good_picture
+from running import GATE, Line, belt, free_ports, station
+
+from stream.bundle import load_bundle
+from stream.extractor import load_extractor
+from stream.images import read_image
+from stream.line.latency import STAGES
+from stream.messages import Verdict
+from stream.patchcore.inspector import inspect
+from stream.patchcore.preprocess import network_input
+from stream.patchcore.search import MemoryBank
+from stream.transport import make_keys
+
+MakeLine = Callable[..., Line]
+
+
+def test_every_part_gets_the_verdict_of_the_offline_score_and_only_bad_ones_are_rejected(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder, parts=40)},
+            "stations": {"cap": station(small_bundle)},
+            "actuators": GATE,
+        }
+    )
+    line.start()
+    assert line.finish() == 0, line.said()
+    counts, events = line.ledger()["cap"], line.events()
+    assert (counts.announced, counts.pending, counts.uninspected) == (40, (), {})
+    assert counts.closed
+    assert [event.seq for event in events] == list(range(40)), "the event log is in the order of the parts"
+
+    bundle = load_bundle(small_bundle)
+    extractor, memory = load_extractor(bundle.info.spec), MemoryBank(bundle.bank)
+    thresholds = bundle.info.thresholds
+    assert thresholds is not None
+    for event in events:
+        picture = network_input(read_image(parts_folder / str(event.part_id)), bundle.info.spec.size_px)
+        (offline,) = inspect(extractor, memory, picture[None], reweight_neighbours=bundle.info.reweight_neighbours)
+        assert event.score == pytest.approx(offline.score, rel=1e-6)
+        assert event.verdict == (Verdict.DEFECT if offline.score > thresholds.image else Verdict.GOOD)
+        assert event.bundle == bundle.sha256
+    defective = {event.seq for event in events if event.verdict is Verdict.DEFECT}
+    assert {event.part_id for event in events if event.seq in defective} >= {"part3.png", "part7.png"}
+
+    rejects = line.rejects()
+    assert [reject["seq"] for reject in rejects] == sorted(defective)
+    assert all(0 <= reject["error_ms"] <= 100 for reject in rejects)
+
+
+def test_overlays_and_pictures_of_bad_parts_are_kept_for_people(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder, parts=10)},
+            "stations": {"cap": station(small_bundle)},
+            "actuators": GATE,
+            "store": {"path": "store", "overlays": 6},
+        }
+    )
+    line.start()
+    assert line.finish() == 0, line.said()
+    overlays = sorted((line.folder / "store" / "overlays" / "cap").glob("*.jpg"))
+    assert [path.name[:9] for path in overlays] == [f"{seq:09d}" for seq in range(4, 10)]
+    assert cv2.imread(str(overlays[0])).shape[1] >= 160
+    assert {event.part_id for event in line.events()} >= {"part3.png", "part7.png"}
+    assert all(event.verdict is not Verdict.GOOD for event in line.events()), "good parts are not stored by default"
+
+
+def test_two_stations_on_one_camera_and_two_workers_share_the_work_and_keep_the_order(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, other_bundle: Path
+):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder, parts=40, rate_hz=10)},
+            "stations": {
+                "left": station(small_bundle, roi=[20, 20, 160, 120], deadline_ms=8000, backlog=64, reject=None),
+                "right": station(other_bundle, roi=[20, 20, 160, 120], deadline_ms=8000, backlog=64, reject=None),
+            },
+            "actuators": GATE,
+            "workers": [{"device": "torch-cpu", "threads": 1}, {}],
+        }
+    )
+    line.start()
+    assert line.finish() == 0, line.said()
+    for name in ("left", "right"):
+        counts = line.ledger()[name]
+        assert (counts.announced, counts.uninspected) == (40, {}), line.said()
+        assert [event.seq for event in line.events(name)] == list(range(40))
+    assert {event.worker for event in line.events()} == {"worker0", "worker1"}
+    left, right = line.events("left"), line.events("right")
+    # The same pixels, the same features; only the banks differ.
+    assert len({event.bundle for event in left}) == len({event.bundle for event in right}) == 1
+    assert left[0].bundle != right[0].bundle
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_line_judges_what_is_under_way_closes_the_ledger_and_leaves_no_process(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, number: signal.Signals
+):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder, parts=100_000)},
+            "stations": {"cap": station(small_bundle)},
+            "actuators": GATE,
+        }
+    )
+    process = line.start()
+    line.wait_for(lambda: line.announced("cap") >= 20, "20 parts")
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 3
+    process.send_signal(number)
+    assert line.finish(30) == 0, line.said()
+    assert not [child for child in children if child.is_running()]
+    counts = line.ledger()["cap"]
+    assert counts.closed
+    assert (counts.pending, counts.uninspected) == ((), {}), line.said()
+    assert {event.seq for event in line.events() if event.verdict is Verdict.DEFECT} == {
+        reject["seq"] for reject in line.rejects()
+    }
+
+
+def test_numbers_go_on_in_the_next_run(make_line: MakeLine, parts_folder: Path, small_bundle: Path):
+    line = make_line(
+        {"cameras": {"top": belt(parts_folder, parts=10)}, "stations": {"cap": station(small_bundle, reject=None)}}
+    )
+    for total in (10, 20):
+        line.start()
+        assert line.finish() == 0, line.said()
+        assert line.announced("cap") == total
+    assert [event.seq for event in line.events()] == list(range(20))
+    assert line.ledger()["cap"].closed
+
+
+def test_a_video_that_ends_is_a_normal_end(make_line: MakeLine, small_bundle: Path, tmp_path: Path):
+    path = tmp_path / "parts.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (160, 120))
+    for seed in range(30):
+        writer.write(good_picture(seed))
+    writer.release()
+    line = make_line(
+        {
+            "cameras": {"top": {"kind": "video", "path": str(path)}},
+            "stations": {"cap": station(small_bundle, roi=None, reject=None)},
+        }
+    )
+    line.start()
+    assert line.finish() == 0, line.said()
+    counts = line.ledger()["cap"]
+    assert (counts.announced, counts.good + counts.defect, counts.pending) == (30, 30, ())
+
+
+def test_a_folder_with_a_corrupt_picture_rejects_that_part_and_judges_the_others(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, tmp_path: Path
+):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for number in range(5):
+        data = (parts_folder / f"part{number}.png").read_bytes()
+        (folder / f"part{number}.png").write_bytes(data[: len(data) // 2] if number == 2 else data)
+    line = make_line(
+        {
+            "cameras": {"top": {"kind": "folder", "path": str(folder), "rate_hz": 10}},
+            "stations": {"cap": station(small_bundle, roi=None)},
+            "actuators": GATE,
+        }
+    )
+    line.start()
+    assert line.finish() == 0, line.said()
+    counts = line.ledger()["cap"]
+    assert (counts.announced, counts.uninspected) == (5, {"bad_frame": 1})
+    assert 2 in {reject["seq"] for reject in line.rejects()}
+
+
+def test_every_process_serves_its_metrics(make_line: MakeLine, parts_folder: Path, small_bundle: Path):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder, parts=100_000)},
+            "stations": {"cap": station(small_bundle)},
+            "actuators": GATE,
+        }
+    )
+    process = line.start()
+    line.wait_for(lambda: line.announced("cap") >= 20, "20 parts")
+    good = line.metric("sink", "patchline_verdicts_total", station="cap", verdict="GOOD")
+    bad = line.metric("sink", "patchline_verdicts_total", station="cap", verdict="DEFECT")
+    assert good
+    assert bad
+    for stage in ("total", *STAGES):
+        assert line.metric("sink", "patchline_stage_seconds_count", station="cap", stage=stage), stage
+    assert line.metric("sink", "patchline_camera_up", camera="top") == 1
+    assert line.metric("sink", "patchline_worker_up", worker="worker0") == 1
+    assert (line.metric("capture-top", "patchline_frames_total", camera="top") or 0) >= 20
+    age = line.metric("capture-top", "patchline_last_frame_age_seconds", camera="top")
+    assert age is not None
+    assert 0 <= age < 5
+    assert (line.metric("worker0", "patchline_batch_size_count", worker="worker0") or 0) >= 20
+    assert line.metric("supervisor", "patchline_role_up", role="sink") == 1
+    process.send_signal(signal.SIGTERM)
+    assert line.finish(30) == 0
+
+
+def test_roles_started_alone_on_encrypted_tcp_make_the_same_line(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, tmp_path: Path
+):
+    make_keys(tmp_path / "keys")
+    first = free_ports(3)
+    configuration = {
+        "cameras": {"top": belt(parts_folder, parts=20)},
+        "stations": {"cap": station(small_bundle)},
+        "actuators": GATE,
+        "transport": {
+            "announcements": f"tcp://127.0.0.1:{first}",
+            "results": f"tcp://127.0.0.1:{first + 1}",
+            "frames": {"top": f"tcp://127.0.0.1:{first + 2}"},
+            "keys": str(tmp_path / "keys"),
+        },
+    }
+    line = make_line(configuration)
+    path = str(line.path)
+    sink = line.start("sink", path)
+    worker = line.start("infer", path)
+    line.wait_for(lambda: line.metric("sink", "patchline_worker_up", worker="worker0"), "worker")
+    capture = line.start("capture", path)
+    try:
+        assert capture.wait(60) == 0, line.said()
+        for process in (worker, sink):
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0, line.said()
+        counts = line.ledger()["cap"]
+        assert (counts.announced, counts.uninspected, counts.pending) == (20, {}, ()), line.said()
+    finally:
+        for process in (worker, sink, capture):
+            if process.poll() is None:
+                process.kill()
+
+
+def test_a_picture_of_another_size_than_the_bundle_learned_is_not_judged(
+    make_line: MakeLine, small_bundle: Path, tmp_path: Path
+):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((240, 320, 3), 90 + number, np.uint8))
+    line = make_line(
+        {
+            "cameras": {"top": {"kind": "folder", "path": str(folder)}},
+            "stations": {"cap": station(small_bundle, roi=None)},
+            "actuators": GATE,
+        }
+    )
+    line.start()
+    assert line.finish() == 0, line.said()
+    assert line.ledger()["cap"].uninspected == {"wrong_geometry": 3}
+    assert [reject["seq"] for reject in line.rejects()] == [0, 1, 2]

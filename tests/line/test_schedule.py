@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.actuators.command import RejectCommand
+from stream.line.schedule import Due, Schedule
+from stream.messages import Verdict
+
+
+def command(planned_ns: int, seq: int = 0, tolerance_ns: int = 15) -> RejectCommand:
+    return RejectCommand("cap", seq, None, Verdict.DEFECT, None, planned_ns, tolerance_ns, pulse_ns=60)
+
+
+def schedule(*commands: RejectCommand) -> Schedule:
+    planned = Schedule()
+    for item in commands:
+        planned.add(item)
+    return planned
+
+
+def test_an_empty_schedule_asks_for_nothing():
+    empty = Schedule()
+    assert empty.due(10**18) == Due([], [])
+    assert empty.next_ns is None
+    assert len(empty) == 0
+
+
+def test_nothing_is_fired_before_its_moment():
+    planned = schedule(command(100))
+    assert planned.due(99) == Due([], [])
+    assert planned.next_ns == 100
+    assert planned.due(100) == Due([command(100)], [])
+    assert planned.next_ns is None
+
+
+def test_a_command_is_handed_out_once():
+    planned = schedule(command(100))
+    planned.due(100)
+    assert planned.due(101) == Due([], [])
+    assert len(planned) == 0
+
+
+def test_the_end_of_the_tolerance_is_still_in_time_and_the_nanosecond_after_is_late():
+    assert schedule(command(100)).due(115) == Due([command(100)], [])
+    assert schedule(command(100)).due(116) == Due([], [command(100)])
+
+
+def test_each_command_has_its_own_tolerance():
+    strict, lenient = command(100, seq=1, tolerance_ns=5), command(101, seq=2, tolerance_ns=50)
+    assert schedule(strict, lenient).due(120) == Due([lenient], [strict])
+
+
+def test_commands_are_fired_in_the_order_of_their_moments():
+    planned = schedule(command(300, 3), command(100, 1, 500), command(200, 2, 500))
+    assert planned.next_ns == 100
+    assert [item.seq for item in planned.due(200).fire] == [1, 2]
+    assert planned.next_ns == 300
+    assert [item.seq for item in planned.due(300).fire] == [3]
+
+
+def test_equal_moments_keep_the_order_in_which_they_were_planned():
+    planned = schedule(*(command(100, seq) for seq in (5, 3, 9, 3)))
+    assert [item.seq for item in planned.due(100).fire] == [5, 3, 9, 3]
+
+
+def test_what_is_planned_can_be_read_in_order_and_stays_planned():
+    planned = schedule(command(300, 3), command(100, 1), command(200, 2), command(100, 9))
+    assert [item.seq for item in planned.commands()] == [1, 9, 2, 3]
+    assert len(planned) == 4
+    assert planned.due(100).fire == [command(100, 1), command(100, 9)]
+    assert planned.commands() == [command(200, 2), command(300, 3)]
+
+
+def test_an_earlier_command_that_is_planned_later_goes_first():
+    planned = schedule(command(200, 2))
+    planned.add(command(150, 1))
+    assert planned.next_ns == 150
+    assert planned.due(160) == Due([command(150, 1)], [])
+
+
+@given(
+    commands=st.lists(st.tuples(st.integers(0, 100), st.integers(0, 20)), max_size=20),
+    steps=st.lists(st.integers(0, 30), max_size=20),
+)
+def test_every_command_comes_out_once_fired_only_within_its_time(commands, steps):
+    planned = schedule(*(command(at, seq, tolerance) for seq, (at, tolerance) in enumerate(commands)))
+    now_ns, seen = 0, []
+    for step in [*steps, 200]:
+        now_ns += step
+        due = planned.due(now_ns)
+        assert all(item.planned_ns <= now_ns <= item.expires_ns for item in due.fire)
+        assert all(item.expires_ns < now_ns for item in due.late)
+        assert planned.next_ns is None or planned.next_ns > now_ns
+        seen += [item.seq for item in (*due.fire, *due.late)]
+    assert sorted(seen) == list(range(len(commands)))
