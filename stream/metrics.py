@@ -6,9 +6,12 @@ stages from closed lists: their number is bounded.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from stream.errors import TransportError
+from stream.messages import Cause, Verdict
 
 _MS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000, 2000, 5000)
 _SECONDS = tuple(ms / 1000 for ms in _MS)
@@ -57,6 +60,18 @@ CLOCK_OFFSET_SECONDS = Gauge(
     "How far the boot clocks of camera host and sink host lie apart once real time is taken as equal",
     ["camera"],
 )
+
+
+def begin_station(station: str, actions: Iterable[str]) -> None:
+    """Let a station's counters exist from the start, so that the first increase is one."""
+    ANNOUNCED.labels(station)
+    LATE_REJECTS.labels(station)
+    for verdict in Verdict:
+        VERDICTS.labels(station, verdict)
+    for cause in Cause:
+        UNINSPECTED.labels(station, cause)
+    for action in actions:
+        DECISIONS.labels(station, action)
 
 
 def serve(address: tuple[str, int] | None) -> None:

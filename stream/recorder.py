@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import queue
 import threading
@@ -58,14 +59,15 @@ class Recorder(threading.Thread):
         self._queue: queue.Queue[PartRecord | AlarmRecord | Snapshot | None] = queue.Queue(WAITING)
         self._reorder: Reorder[Event | None] = Reorder()
         self._lost: deque[PartRecord] = deque()
+        self._uncovered: list[Event] = []
         self._unwritten: Snapshot | None = None
         self._stations: dict[str, int] = {}
         self._overlays = _Overlays(options.path / "overlays", options.overlays)
         self._next_retention_s = 0.0
         self.fault: str | None = None
 
-    def record(self, entry: PartRecord | AlarmRecord | Snapshot) -> None:
-        """Queue an entry; never blocks. A full queue loses it, counted."""
+    def record(self, entry: PartRecord | AlarmRecord | Snapshot) -> bool:
+        """Queue an entry; never blocks. A full queue loses it, counted, and returns False."""
         if isinstance(entry, PartRecord) and self._queue.qsize() > WAITING // 2 and entry.event.view:
             metrics.DROPPED.labels("picture").inc()
             entry = entry._replace(event=_without_picture(entry.event))
@@ -75,6 +77,8 @@ class Recorder(threading.Thread):
             metrics.DROPPED.labels("event").inc()
             if isinstance(entry, PartRecord):
                 self._lost.append(entry)  # so that the parts after it do not wait for it
+            return False
+        return True
 
     def end(self, timeout_s: float) -> None:
         """Write everything that was queued, then close the store."""
@@ -94,17 +98,20 @@ class Recorder(threading.Thread):
             entries = self._collect()
             ending = entries[-1] is None if entries else False
             metrics.QUEUE_DEPTH.labels("recorder").set(self._queue.qsize())
-            parts = [entry for entry in entries if isinstance(entry, PartRecord)]
             alarms = [entry for entry in entries if isinstance(entry, AlarmRecord)]
-            snapshots = [entry for entry in entries if isinstance(entry, Snapshot)]
-            released = [event for part in parts for event in self._in_order(part, part.event)]
+            events: list[Event] = []
+            for entry in entries:
+                if isinstance(entry, PartRecord):
+                    self._uncovered += self._in_order(entry, entry.event)
+                elif isinstance(entry, Snapshot):
+                    # An event is written together with the ledger that counts it: were it written before, a
+                    # sink restarted from the older ledger would give the part a second, different verdict.
+                    self._unwritten = entry
+                    events, self._uncovered = events + self._uncovered, []
             for part in [self._lost.popleft() for _ in range(len(self._lost))]:
-                released += self._in_order(part, None)
+                self._uncovered += self._in_order(part, None)
             if ending:
-                released += self._reorder.flush()
-            events = [event for event in released if event is not None]
-            if snapshots:
-                self._unwritten = snapshots[-1]
+                events += self._uncovered + _present(self._reorder.flush())
             self._write(events, alarms)
             for event in events:
                 try:
@@ -128,10 +135,11 @@ class Recorder(threading.Thread):
                 break
         return entries
 
-    def _in_order(self, part: PartRecord, event: Event | None) -> list[Event | None]:
+    def _in_order(self, part: PartRecord, event: Event | None) -> list[Event]:
+        """Take in a part's event, or that it was lost, and return the events whose turn it is."""
         station = part.event.station
         if part.event.seq < part.first_seq:
-            return [event]  # left over from before a restart, out of any order
+            return _present([event])  # left over from before a restart, out of any order
         released: list[Event | None] = []
         if self._stations.get(station) != part.first_seq:
             # Its numbers begin here, or begin anew after a gap that has no events.
@@ -139,7 +147,7 @@ class Recorder(threading.Thread):
                 released = self._reorder.flush()
             self._stations[station] = part.first_seq
             self._reorder.start(station, part.first_seq)
-        return released + self._reorder.add(station, part.event.seq, event)
+        return _present(released + self._reorder.add(station, part.event.seq, event))
 
     def _write(self, events: list[Event], alarms: list[AlarmRecord]) -> None:
         if self._options.record == "non_good":
@@ -219,7 +227,9 @@ class _Overlays:
         path.write_bytes(data.tobytes())
 
 
-def _without_picture(event: Event) -> Event:
-    import dataclasses
+def _present(events: list[Event | None]) -> list[Event]:
+    return [event for event in events if event is not None]
 
+
+def _without_picture(event: Event) -> Event:
     return dataclasses.replace(event, view=b"", anomaly_map=None)

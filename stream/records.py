@@ -1,13 +1,24 @@
-"""What the event store keeps: events, their pictures, alarms."""
+"""What the event store keeps: events, their pictures, alarms; and what an event is made of."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.messages import Cause, Verdict
+from stream.line.ledger import Settled
+from stream.messages import Cause, Result, Verdict
+
+
+class Answer(NamedTuple):
+    """A worker's result with what came behind its header."""
+
+    result: Result
+    anomaly_map: bytes
+    view: bytes
+    arrived_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +69,43 @@ class AlarmRecord:
     subject: str
     text: str
     alarm_id: int | None = None
+
+
+def event_of(
+    settled: Settled,
+    answer: Answer | None,
+    action: str,
+    *,
+    stages: dict[str, float],
+    total_ms: float | None,
+    captured_realtime_ns: int,
+) -> Event:
+    """Return what is remembered of a settled part; `answer` is None for a part that no worker judged."""
+    part, result = settled.part, answer.result if answer else None
+    return Event(
+        station=part.station,
+        seq=part.seq,
+        verdict=settled.verdict,
+        action=action,
+        captured_realtime_ns=captured_realtime_ns,
+        cause=settled.cause,
+        detail=settled.detail,
+        part_id=part.part_id,
+        score=result.score if result else None,
+        threshold=result.threshold if result else None,
+        pixel_threshold=result.pixel_threshold if result else None,
+        worker=result.worker if result else None,
+        bundle=result.frame.bundle if result else None,
+        stages=stages,
+        total_ms=total_ms,
+        view=answer.view if answer else b"",
+        anomaly_map=_grid(answer) if answer else None,
+    )
+
+
+def _grid(answer: Answer) -> NDArray[np.float16] | None:
+    """Return the patch distances, or None when there are none or they are not what the header says."""
+    height, width = answer.result.grid
+    if not height or len(answer.anomaly_map) != height * width * 2:
+        return None
+    return np.frombuffer(answer.anomaly_map, np.float16).reshape(height, width)

@@ -55,6 +55,10 @@ def part(seq: int, verdict: Verdict = Verdict.DEFECT, station: str = "cap", view
     return PartRecord(event(seq, verdict, station, view), first_seq=0)
 
 
+#: What the sink says after parts have settled: only then are they written.
+COUNTED = Snapshot({}, {})
+
+
 def opened(folder: Path, **options: object) -> Recorder:
     """A recorder that has not been started: what it is given waits."""
     settings = Store(path=folder, **{"overlays": 0} | options)
@@ -118,8 +122,10 @@ def test_a_station_that_waits_for_a_part_holds_no_other_back(tmp_path: Path):
     recorder.start()
     recorder.record(part(1, station="cap"))
     recorder.record(part(0, station="label"))
+    recorder.record(COUNTED)
     wait_for(lambda: found(tmp_path) == [("label", 0)])
     recorder.record(part(0, station="cap"))
+    recorder.record(COUNTED)
     wait_for(lambda: found(tmp_path) == [("label", 0), ("cap", 0), ("cap", 1)])
     finish(recorder)
 
@@ -129,6 +135,7 @@ def test_a_station_begins_at_the_first_number_of_its_run(tmp_path: Path):
     recorder.start()
     for seq in (501, 500):
         recorder.record(PartRecord(event(seq), first_seq=500))
+    recorder.record(COUNTED)
     wait_for(lambda: found(tmp_path) == [("cap", 500), ("cap", 501)])
     finish(recorder)
 
@@ -169,7 +176,24 @@ def test_events_are_written_soon_and_not_only_at_the_end(tmp_path: Path):
     recorder.start()
     for seq in range(3):
         recorder.record(part(seq))
+        recorder.record(COUNTED)
         wait_for(lambda seq=seq: found(tmp_path) == [("cap", earlier) for earlier in range(seq + 1)])
+    finish(recorder)
+
+
+def test_an_event_is_written_only_together_with_the_ledger_that_counts_it(tmp_path: Path):
+    """A sink that is killed between the two would judge the part again after its restart, differently."""
+    recorder = opened(tmp_path)
+    recorder.start()
+    recorder.record(part(0, Verdict.DEFECT))
+    recorder.record(AlarmRecord(time.time_ns(), "defect", "cap", "written at once"))
+    with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
+        wait_for(lambda: next(store.alarms(), None) is not None)
+        assert found(tmp_path) == []
+        counts = Counts(1, 0, 1, {}, (), 1)
+        recorder.record(Snapshot({"cap": counts}, {}))
+        wait_for(lambda: store.ledger() == {"cap": counts})
+    assert found(tmp_path) == [("cap", 0)]
     finish(recorder)
 
 
@@ -191,8 +215,10 @@ def test_a_part_left_over_from_before_a_restart_is_recorded_at_once(tmp_path: Pa
     recorder.start()
     recorder.record(PartRecord(event(11), first_seq=17))
     recorder.record(PartRecord(event(18), first_seq=17))
+    recorder.record(COUNTED)
     wait_for(lambda: found(tmp_path) == [("cap", 11)])
     recorder.record(PartRecord(event(17), first_seq=17))
+    recorder.record(COUNTED)
     wait_for(lambda: found(tmp_path) == [("cap", 11), ("cap", 17), ("cap", 18)])
     finish(recorder)
 
@@ -207,6 +233,7 @@ def test_a_failing_store_is_counted_and_called_a_fault_until_it_works_again(tmp_
         recorder.start()
         recorder.record(part(0))
         recorder.record(part(1, Verdict.GOOD))
+        recorder.record(COUNTED)
         wait_for(lambda: dropped("event") == lost + 1)
         wait_for(lambda: recorder.fault is not None)
         assert "locked" in recorder.fault
@@ -214,6 +241,7 @@ def test_a_failing_store_is_counted_and_called_a_fault_until_it_works_again(tmp_
         assert metric("patchline_store_errors_total") > errors
         another.execute("ROLLBACK")
     recorder.record(part(2))
+    recorder.record(COUNTED)
     wait_for(lambda: recorder.fault is None)
     finish(recorder)
     assert found(tmp_path) == [("cap", 2)], "what was lost is lost, what came later is not"
@@ -233,8 +261,8 @@ def test_a_snapshot_that_could_not_be_written_is_written_when_the_store_works_ag
         recorder.record(Snapshot({"cap": row}, {"gate": [reject]}))
         wait_for(lambda: recorder.fault is not None)
         another.execute("ROLLBACK")
-    recorder.record(part(0))
-    wait_for(lambda: found(tmp_path) == [("cap", 0)])
+    recorder.record(AlarmRecord(time.time_ns(), "defect", "cap", "something else to write"))
+    wait_for(lambda: recorder.fault is None)
     with closing(EventStore.read(tmp_path / FILE_NAME)) as reader:
         ledger, planned = reader.ledger(), reader.planned()
     finish(recorder)
@@ -323,12 +351,12 @@ def test_after_the_queue_was_full_the_line_is_recorded_again(tmp_path: Path):
     for seq in range(WAITING + 7):
         recorder.record(part(seq, view=b""))
     recorder.start()
+    wait_for(lambda: recorder.record(COUNTED))
     wait_for(lambda: len(found(tmp_path)) >= WAITING)
     for seq in range(WAITING + 7, WAITING + 10):
         recorder.record(part(seq, view=b""))
-    recorder.record(AlarmRecord(time.time_ns(), "defect", "cap", "written after the parts before it"))
-    with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
-        wait_for(lambda: next(store.alarms(), None) is not None)
+    recorder.record(COUNTED)
+    wait_for(lambda: len(found(tmp_path)) > WAITING)
     before_the_end = found(tmp_path)
     finish(recorder)
     assert before_the_end[WAITING:] == [("cap", seq) for seq in range(WAITING + 7, WAITING + 10)]
@@ -367,9 +395,7 @@ def test_after_a_restart_what_follows_is_recorded_although_some_parts_had_been_j
             for seq in (17, 18):
                 assert outbox.send(Announcement("cap", seq, now_ns(), now_ns(), local_clock(), None, Cause.BAD_FRAME))
             wait_for(lambda: [*sink.ledger.stations] and sink.ledger.counts("cap").next_seq == 19)
-            sink.recorder.record(AlarmRecord(time.time_ns(), "defect", "cap", "written after the parts before it"))
-            with closing(EventStore.read(tmp_path / "store" / FILE_NAME)) as store:
-                wait_for(lambda: "written after" in "".join(alarm.text for alarm in store.alarms()))
+            wait_for(lambda: ("cap", 18) in found(tmp_path / "store"))
             before_the_end = found(tmp_path / "store")
         finally:
             stop.set()

@@ -17,6 +17,10 @@ class _Worker:
     def available(self) -> int:
         return self.free - (self.sent - self.received)
 
+    @property
+    def idle(self) -> bool:
+        return self.hungry and self.sent == self.received
+
 
 class Credit:
     """The workers' credit as one capture process sees it. Workers are known by their socket identity."""
@@ -38,14 +42,17 @@ class Credit:
         worker.hungry = ready.hungry
 
     def best(self) -> bytes | None:
-        """Return the worker with most room, the one that waited longest among equals; None: nobody has room."""
-        ready = [(-w.available, w.last_sent, identity) for identity, w in self._workers.items() if w.available > 0]
-        return min(ready)[2] if ready else None
+        """Return an idle worker, or else the one with most room; among equals the one that waited longest.
+
+        None: nobody has room.
+        """
+        ready = [(not w.idle, -w.available, w.last_sent, name) for name, w in self._workers.items() if w.available > 0]
+        return min(ready)[-1] if ready else None
 
     def hungry(self) -> bytes | None:
         """Return a worker that has nothing at all to do, for a free-running frame; None: all are busy."""
-        idle = [(w.last_sent, identity) for identity, w in self._workers.items() if w.hungry and w.sent == w.received]
-        return min(idle)[1] if idle else None
+        idle = [(w.last_sent, name) for name, w in self._workers.items() if w.idle]
+        return min(idle)[-1] if idle else None
 
     def sent(self, identity: bytes) -> None:
         """Count a frame on its way."""

@@ -70,6 +70,15 @@ class Counts(NamedTuple):
         """Whether every announced part is accounted for."""
         return self.announced == self.good + self.defect + sum(self.uninspected.values()) + len(self.pending)
 
+    def summary(self) -> str:
+        """Return the account as one line of text."""
+        causes = ", ".join(f"{cause} {count}" for cause, count in self.uninspected.items())
+        return (
+            f"announced {self.announced} = good {self.good} + defect {self.defect} "
+            f"+ uninspected {sum(self.uninspected.values())}{f' ({causes})' if causes else ''} "
+            f"+ pending {len(self.pending)}: {'closed' if self.closed and not self.pending else 'OPEN'}"
+        )
+
 
 class SeqError(ValueError):
     """A number that was used before, or that lies absurdly far ahead."""

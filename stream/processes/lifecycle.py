@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import logging
 import os
+import queue
 import signal
 import socket
 import sys
@@ -83,8 +84,17 @@ def configure_logging(name: str) -> None:
 def stop_on_signals() -> threading.Event:
     """Return an event that SIGTERM and SIGINT set."""
     stop = threading.Event()
+    # A handler interrupts the main thread anywhere, also while that holds the event's own lock: setting it
+    # there could wait for itself. A SimpleQueue may be filled from a handler.
+    heard: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def pass_on() -> None:
+        heard.get()
+        stop.set()
+
+    threading.Thread(target=pass_on, name="signals", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
+        signal.signal(number, lambda _number, _frame: heard.put(None))
     return stop
 
 

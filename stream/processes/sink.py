@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import NamedTuple
-
-import numpy as np
 
 from stream import metrics
 from stream.actuators.command import RejectCommand
@@ -36,7 +33,7 @@ from stream.messages import (
 )
 from stream.processes.lifecycle import Role, start_role
 from stream.recorder import PartRecord, Recorder, Snapshot
-from stream.records import AlarmRecord, Event
+from stream.records import AlarmRecord, Answer, event_of
 from stream.store import FILE_NAME, EventStore
 from stream.transport import Received, SinkInbox, Sockets
 
@@ -46,15 +43,6 @@ _TICK_NS = 50_000_000
 _SNAPSHOT_NS = 50_000_000
 #: An exposure this far in the future is a wrong clock, not its synchronisation.
 _CLOCK_TOLERANCE_NS = 50_000_000
-
-
-class Answer(NamedTuple):
-    """A worker's result with what came behind its header."""
-
-    result: Result
-    anomaly_map: bytes
-    view: bytes
-    arrived_ns: int
 
 
 class Sink:
@@ -91,7 +79,7 @@ class Sink:
             name: self.restored[name].announced if name in self.restored else 0 for name in config.stations
         }
         for name in config.stations:
-            _begin_counters(name)
+            metrics.begin_station(name, [str(action) for action in Action])
 
     def run(self) -> None:
         """Judge until told to stop; then until nothing is pending, planned or unwritten."""
@@ -274,26 +262,9 @@ class Sink:
         total_ms: float | None,
     ) -> None:
         part = settled.part
-        result = answer.result if answer else None
         age_ns = now_ns() - part.captured_ns if part.captured_ns is not None else 0
-        event = Event(
-            station=part.station,
-            seq=part.seq,
-            verdict=settled.verdict,
-            action=str(action),
-            captured_realtime_ns=time.time_ns() - age_ns,
-            cause=settled.cause,
-            detail=settled.detail,
-            part_id=part.part_id,
-            score=result.score if result else None,
-            threshold=result.threshold if result else None,
-            pixel_threshold=result.pixel_threshold if result else None,
-            worker=result.worker if result else None,
-            bundle=result.frame.bundle if result else None,
-            stages=stages,
-            total_ms=total_ms,
-            view=answer.view if answer else b"",
-            anomaly_map=_grid(answer) if answer else None,
+        event = event_of(
+            settled, answer, str(action), stages=stages, total_ms=total_ms, captured_realtime_ns=time.time_ns() - age_ns
         )
         self.recorder.record(PartRecord(event, self.first_seq.setdefault(part.station, 0)))
 
@@ -378,9 +349,9 @@ class Sink:
         self._next_snapshot_ns = now + _SNAPSHOT_NS
         counts = {station: self.ledger.counts(station) for station in self.ledger.stations}
         planned = {name: actuator.planned() for name, actuator in self.actuators.items()}
-        if (counts, planned) != (self.snapshot, self._planned_before) or force:
+        changed = (counts, planned) != (self.snapshot, self._planned_before) or force
+        if changed and self.recorder.record(Snapshot(counts, planned)):
             self.snapshot, self._planned_before = counts, planned
-            self.recorder.record(Snapshot(counts, planned))
             for station, account in counts.items():
                 metrics.PENDING.labels(station).set(len(account.pending))
                 news = account.announced - self._announced_before.get(station, account.announced)
@@ -411,38 +382,7 @@ class Sink:
         self.recorder.end(timeout_s=5.0)
         self.sockets.close()
         for station, counts in self.snapshot.items():
-            causes = ", ".join(f"{cause} {count}" for cause, count in counts.uninspected.items())
-            log.info(
-                "ledger %s: announced %d = good %d + defect %d + uninspected %d%s + pending %d: %s",
-                station,
-                counts.announced,
-                counts.good,
-                counts.defect,
-                sum(counts.uninspected.values()),
-                f" ({causes})" if causes else "",
-                len(counts.pending),
-                "closed" if counts.closed and not counts.pending else "OPEN",
-            )
-
-
-def _begin_counters(station: str) -> None:
-    """Let a station's counters exist from the start, so that the first increase is one."""
-    metrics.ANNOUNCED.labels(station)
-    metrics.LATE_REJECTS.labels(station)
-    for verdict in Verdict:
-        metrics.VERDICTS.labels(station, verdict)
-    for cause in Cause:
-        metrics.UNINSPECTED.labels(station, cause)
-    for action in Action:
-        metrics.DECISIONS.labels(station, action)
-
-
-def _grid(answer: Answer) -> np.ndarray[tuple[int, ...], np.dtype[np.float16]] | None:
-    """Return the patch distances, or None when there are none or they are not what the header says."""
-    height, width = answer.result.grid
-    if not height or len(answer.anomaly_map) != height * width * 2:
-        return None
-    return np.frombuffer(answer.anomaly_map, np.float16).reshape(height, width)
+            log.info("ledger %s: %s", station, counts.summary())
 
 
 def main(config: LineConfig) -> None:

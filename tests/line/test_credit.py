@@ -185,3 +185,12 @@ def test_a_worker_never_holds_more_than_its_room_however_messages_interleave(ste
         elif step == "hear" and told:
             known.update(ALICE, told.pop(0))
         assert held + on_the_way <= room
+
+
+def test_an_idle_worker_comes_before_a_busy_one_with_more_room():
+    known = credit(alice=ready(free=9, hungry=True), bob=ready(free=2, hungry=True))
+    assert known.best() == ALICE
+    known.sent(ALICE)
+    assert known.best() == BOB, "alice has room for eight more, bob has nothing to do"
+    known.sent(BOB)
+    assert known.best() == ALICE
