@@ -349,14 +349,15 @@ class Sink:
         self._next_snapshot_ns = now + _SNAPSHOT_NS
         counts = {station: self.ledger.counts(station) for station in self.ledger.stations}
         planned = {name: actuator.planned() for name, actuator in self.actuators.items()}
+        for station, account in counts.items():
+            metrics.PENDING.labels(station).set(len(account.pending))
+            news = account.announced - self._announced_before.get(station, account.announced)
+            metrics.ANNOUNCED.labels(station).inc(max(0, news))
+            self._announced_before[station] = account.announced
         changed = (counts, planned) != (self.snapshot, self._planned_before) or force
+        # A snapshot that the recorder's full queue has lost is offered again.
         if changed and self.recorder.record(Snapshot(counts, planned)):
             self.snapshot, self._planned_before = counts, planned
-            for station, account in counts.items():
-                metrics.PENDING.labels(station).set(len(account.pending))
-                news = account.announced - self._announced_before.get(station, account.announced)
-                metrics.ANNOUNCED.labels(station).inc(max(0, news))
-                self._announced_before[station] = account.announced
 
     def _plan_again(self) -> None:
         """Take over the rejects that the sink before this one had planned and not fired."""
@@ -381,8 +382,8 @@ class Sink:
         self._take_snapshot(force=True)
         self.recorder.end(timeout_s=5.0)
         self.sockets.close()
-        for station, counts in self.snapshot.items():
-            log.info("ledger %s: %s", station, counts.summary())
+        for station in self.ledger.stations:
+            log.info("ledger %s: %s", station, self.ledger.counts(station).summary())
 
 
 def main(config: LineConfig) -> None:
