@@ -85,6 +85,14 @@ def fit(
         Path | None,
         typer.Option(help="State dict (.safetensors, .pth) of the backbone instead of the published weights."),
     ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory of the whole process, e.g. 2GiB; default: half of what is free. What does not fit goes to "
+            "disk beside the bundle meanwhile; the bundle is the same.",
+        ),
+    ] = None,
 ) -> None:
     """Learn a folder of good parts and write the calibrated bundle.
 
@@ -107,6 +115,7 @@ def fit(
         seed=seed,
         device=device,
         weights=weights,
+        max_memory_bytes=_bytes("--max-memory", max_memory),
     )
     with tracking(err) as track:
         summary = fitting.fit(good_dir, output, options, track)
@@ -277,6 +286,17 @@ def _roi(text: str | None) -> Roi | None:
     if min(x, y) < 0 or min(width, height) < 1:
         raise ConfigError(f"--roi: offsets must not be negative and sizes at least 1, got '{text}'")
     return x, y, width, height
+
+
+def _bytes(option: str, text: str | None) -> int | None:
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    if text is None:
+        return None
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        raise ConfigError(f"{option}: expected a size such as 800MB or 2GiB, got '{text}'") from None
 
 
 def _escape(text: str) -> str:

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from stream.bundle import Bundle, BundleInfo, load_bundle
 from stream.errors import BundleError, DatasetError, FrameFault
 from stream.extractor import Device, load_extractor
-from stream.fit import MAX_UNREADABLE, Track, picture_hash, silent
 from stream.images import list_images, read_image
 from stream.line.overlay import draw
 from stream.messages import Verdict
@@ -29,6 +28,7 @@ from stream.patchcore.preprocess import crop, network_input
 from stream.patchcore.pro import aupro
 from stream.patchcore.score import anomaly_map, sigma_px
 from stream.patchcore.search import MemoryBank
+from stream.pictures import MAX_UNREADABLE, Track, picture_hash, silent
 from stream.report import Counts, Report, TypeReport
 
 #: The folder of normal pictures in `test/`; every other one is a type of defect.

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.bundle import FORMAT, Bundle, BundleInfo, Thresholds, load_bundle, save_bundle
-from stream.errors import DatasetError, FrameFault
+from stream.errors import DatasetError
 from stream.extractor import Device, load_extractor, spec_for
-from stream.images import list_images, read_image
+from stream.images import list_images
+from stream.memory import MemoryBudget
 from stream.patchcore.calibrate import conformal_threshold, guaranteed_rate, images_needed
 from stream.patchcore.inspector import Extractor, inspect
-from stream.patchcore.preprocess import Roi, crop, network_input
+from stream.patchcore.preprocess import Roi
 from stream.patchcore.score import anomaly_map, sigma_px
 from stream.patchcore.search import MemoryBank
+from stream.pictures import Pictures, Track, Unreadable, read_pictures, silent
 
 #: b of the paper's image score; the paper gives no value, implementations use 9.
 REWEIGHT_NEIGHBOURS = 9
-#: A folder with more unreadable pictures than this share is refused.
-MAX_UNREADABLE = 0.05
-#: Called with the name of a stage, how much of it is done, and of how much.
-Track = Callable[[str, int, int], None]
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Report nothing."""
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -48,14 +42,7 @@ class FitOptions:
     seed: int = 0
     device: Device = "auto"
     weights: Path | None = None
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A picture that was skipped, and why."""
-
-    path: Path
-    reason: str
+    max_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +64,75 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         DatasetError: the folder or its pictures cannot be used.
         WeightsError, ConfigError, BundleError: see `load_extractor` and `save_bundle`.
     """
-    import torch
+    from stream.patchcore.coreset import PROJECTION_DIMS
+    from stream.patches import Patches
 
-    from stream.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, random_projection
+    memory = MemoryBudget.of(options.max_memory_bytes)
+    paths = list_images(good)
+    with read_pictures(
+        paths, options.roi, options.size_px, memory=memory, spool=output.parent, track=track
+    ) as pictures:
+        bank_rows, calibration_rows, copies = _split(good, pictures, options)
+        track("load backbone", 0, 1)
+        spec = spec_for(
+            options.backbone,
+            size_px=options.size_px,
+            neighbourhood=options.neighbourhood,
+            stride=options.stride,
+            weights=options.weights,
+        )
+        extractor = load_extractor(spec, device=options.device, weights=options.weights)
+        # A first pass tells the grid, and takes the memory that passes take.
+        height, width, dims = extractor(pictures.inputs[bank_rows[:1]]).shape[1:]
+        track("load backbone", 1, 1)
 
-    pictures = read_pictures(list_images(good), options.roi, options.size_px, track)
-    count = len(pictures.inputs)
+        capacity = len(bank_rows) * height * width
+        wanted = max(1, round(capacity * options.coreset))
+        with Patches(
+            dims, capacity=capacity, wanted=wanted, seed=options.seed, memory=memory, spool=output.parent
+        ) as patches:
+            for done, batch in pictures.batches(bank_rows):
+                patches.append(extractor(batch))
+                track("extract features", done, len(bank_rows))
+            picked = patches.coreset(
+                wanted,
+                cuda=extractor.device == "cuda",
+                progress=lambda done: track("choose coreset", done, wanted),
+            )
+            track("choose coreset", wanted, wanted)
+            bank = patches.features[picked]
+
+        search = MemoryBank(bank, gpu=extractor.device == "cuda")
+        scores, peaks = calibration_scores(extractor, search, pictures, calibration_rows, track=track)
+        thresholds, warnings = calibrated(scores, peaks, options.false_reject_rate)
+        if copies:
+            warnings.append(
+                f"{copies} held-out pictures are copies of remembered ones and were left out of the calibration"
+            )
+        info = BundleInfo(
+            format=FORMAT,
+            spec=spec,
+            roi=options.roi,
+            picture_px=pictures.picture_px,
+            grid=(height, width),
+            coreset=options.coreset,
+            projection_dims=PROJECTION_DIMS,
+            reweight_neighbours=REWEIGHT_NEIGHBOURS,
+            seed=options.seed,
+            bank_patches=capacity,
+            thresholds=thresholds,
+            bank_pictures=tuple(pictures.hashes[row] for row in bank_rows),
+            versions=_versions(),
+        )
+        bundle = save_bundle(output, info, bank, scores, peaks)
+        return FitSummary(
+            bundle, extractor.device, len(bank_rows), len(calibration_rows), pictures.unreadable, warnings
+        )
+
+
+def _split(good: Path, pictures: Pictures, options: FitOptions) -> tuple[Rows, Rows, int]:
+    """Return which pictures to remember, which to calibrate with, and how many copies were left out."""
+    count = len(pictures)
     if count < 2:
         raise DatasetError(
             f"{good}: {count} readable picture, but a fit needs at least 2 (some to remember, some to calibrate); "
@@ -91,67 +141,15 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         )
     order = np.random.default_rng(options.seed).permutation(count)
     held_out = min(max(round(count * options.holdout), 1), count - 1)
-    bank_rows, calibration_rows = order[held_out:], order[:held_out]
-    known = {picture_hash(pictures.inputs[row]) for row in bank_rows}
+    bank_rows, candidates = order[held_out:], order[:held_out]
+    known = {pictures.hashes[row] for row in bank_rows}
     # A copy of a remembered picture scores 0 and would lower the thresholds.
-    calibration_rows = np.array(
-        [row for row in calibration_rows if picture_hash(pictures.inputs[row]) not in known], dtype=np.int64
-    )
+    calibration_rows = np.array([row for row in candidates if pictures.hashes[row] not in known], dtype=np.int64)
     if not len(calibration_rows):
         raise DatasetError(
             f"{good}: its pictures are copies of each other, none is left to calibrate; give different ones"
         )
-
-    track("load backbone", 0, 1)
-    spec = spec_for(
-        options.backbone,
-        size_px=options.size_px,
-        neighbourhood=options.neighbourhood,
-        stride=options.stride,
-        weights=options.weights,
-    )
-    extractor = load_extractor(spec, device=options.device, weights=options.weights)
-    track("load backbone", 1, 1)
-
-    features = _features(extractor, pictures.inputs[bank_rows], track)
-    grid = (features.shape[1], features.shape[2])
-    patches = torch.from_numpy(features.reshape(-1, features.shape[-1]))
-    wanted = max(1, round(len(patches) * options.coreset))
-    projected = random_projection(patches, dims=PROJECTION_DIMS, seed=options.seed)
-    if extractor.device == "cuda":
-        projected = projected.cuda()
-    picked = greedy_k_center(
-        projected, wanted, seed=options.seed, progress=lambda done: track("choose coreset", done, wanted)
-    )
-    track("choose coreset", wanted, wanted)
-    bank = patches[picked].numpy()
-
-    scores, peaks = calibration_scores(
-        extractor, MemoryBank(bank, gpu=extractor.device == "cuda"), pictures.inputs[calibration_rows], track=track
-    )
-    thresholds, warnings = calibrated(scores, peaks, options.false_reject_rate)
-    if len(calibration_rows) < held_out:
-        copies = held_out - len(calibration_rows)
-        warnings.append(
-            f"{copies} held-out pictures are copies of remembered ones and were left out of the calibration"
-        )
-    info = BundleInfo(
-        format=FORMAT,
-        spec=spec,
-        roi=options.roi,
-        picture_px=pictures.picture_px,
-        grid=grid,
-        coreset=options.coreset,
-        projection_dims=PROJECTION_DIMS,
-        reweight_neighbours=REWEIGHT_NEIGHBOURS,
-        seed=options.seed,
-        bank_patches=len(patches),
-        thresholds=thresholds,
-        bank_pictures=tuple(picture_hash(pictures.inputs[row]) for row in bank_rows),
-        versions=_versions(),
-    )
-    bundle = save_bundle(output, info, bank, scores, peaks)
-    return FitSummary(bundle, extractor.device, len(bank_rows), len(calibration_rows), pictures.unreadable, warnings)
+    return bank_rows, calibration_rows, held_out - len(calibration_rows)
 
 
 def calibrate(
@@ -165,89 +163,50 @@ def calibrate(
     """
     bundle = load_bundle(path)
     info = bundle.info
-    pictures = read_pictures(list_images(good), info.roi, info.spec.size_px, track)
-    known = set(info.bank_pictures)
-    fresh = [row for row, image in enumerate(pictures.inputs) if picture_hash(image) not in known]
-    if not fresh:
-        raise DatasetError(
-            f"{good}: every picture is in the bundle's memory bank, where it scores 0; give good pictures it never saw"
+    memory = MemoryBudget.of(None)
+    with read_pictures(
+        list_images(good), info.roi, info.spec.size_px, memory=memory, spool=path.parent, track=track
+    ) as pictures:
+        known = set(info.bank_pictures)
+        fresh = np.array([row for row, name in enumerate(pictures.hashes) if name not in known], dtype=np.int64)
+        if not len(fresh):
+            raise DatasetError(
+                f"{good}: every picture is in the bundle's memory bank, where it scores 0; "
+                "give good pictures it never saw"
+            )
+        extractor = load_extractor(info.spec, device=device)
+        search = MemoryBank(bundle.bank, gpu=extractor.device == "cuda")
+        scores, peaks = calibration_scores(
+            extractor, search, pictures, fresh, reweight_neighbours=info.reweight_neighbours, track=track
         )
-    warnings = []
-    if len(fresh) < len(pictures.inputs):
-        left_out = len(pictures.inputs) - len(fresh)
-        warnings.append(f"{left_out} pictures are in the memory bank and were left out of the calibration")
-    extractor = load_extractor(info.spec, device=device)
-    memory = MemoryBank(bundle.bank, gpu=extractor.device == "cuda")
-    scores, peaks = calibration_scores(
-        extractor, memory, pictures.inputs[fresh], reweight_neighbours=info.reweight_neighbours, track=track
-    )
-    thresholds, more = calibrated(scores, peaks, false_reject_rate)
-    saved = save_bundle(path, _replace_thresholds(info, thresholds), bundle.bank, scores, peaks)
-    return FitSummary(
-        saved, extractor.device, len(info.bank_pictures), len(fresh), pictures.unreadable, warnings + more
-    )
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The readable pictures of a folder as network inputs.
-
-    Attributes:
-        inputs: (N, S, S, 3) uint8 RGB.
-        picture_px: (width, height) all of them had, or None.
-        unreadable: those skipped.
-    """
-
-    inputs: NDArray[np.uint8]
-    picture_px: tuple[int, int] | None
-    unreadable: list[Unreadable]
-
-
-def read_pictures(paths: list[Path], roi: Roi | None, size_px: int, track: Track = silent) -> Pictures:
-    """Read, cut and resize pictures; damaged ones are skipped and named.
-
-    Raises:
-        DatasetError: a picture is smaller than the region, or more than 5 % are unreadable.
-    """
-    inputs: list[NDArray[np.uint8]] = []
-    sizes: set[tuple[int, int]] = set()
-    unreadable: list[Unreadable] = []
-    for done, path in enumerate(paths, start=1):
-        try:
-            image = read_image(path)
-            inputs.append(network_input(crop(image, roi), size_px))
-            sizes.add((image.shape[1], image.shape[0]))
-        except DatasetError as error:
-            unreadable.append(Unreadable(path, str(error)))
-        except FrameFault as fault:
-            raise DatasetError(f"{path}: {fault.detail}; choose another --roi or remove the picture") from None
-        track("read pictures", done, len(paths))
-    if len(unreadable) > MAX_UNREADABLE * len(paths):
-        names = ", ".join(item.path.name for item in unreadable[:5])
-        raise DatasetError(
-            f"{paths[0].parent}: {len(unreadable)} of {len(paths)} pictures cannot be read ({names}"
-            f"{', …' if len(unreadable) > 5 else ''}), more than {MAX_UNREADABLE:.0%}; mend or remove them"
+        warnings = []
+        if len(fresh) < len(pictures):
+            left_out = len(pictures) - len(fresh)
+            warnings.append(f"{left_out} pictures are in the memory bank and were left out of the calibration")
+        thresholds, more = calibrated(scores, peaks, false_reject_rate)
+        saved = save_bundle(path, msgspec.structs.replace(info, thresholds=thresholds), bundle.bank, scores, peaks)
+        return FitSummary(
+            saved, extractor.device, len(info.bank_pictures), len(fresh), pictures.unreadable, warnings + more
         )
-    empty = np.empty((0, size_px, size_px, 3), dtype=np.uint8)
-    return Pictures(np.stack(inputs) if inputs else empty, sizes.pop() if len(sizes) == 1 else None, unreadable)
 
 
 def calibration_scores(
     extractor: Extractor,
-    memory: MemoryBank,
-    inputs: NDArray[np.uint8],
+    search: MemoryBank,
+    pictures: Pictures,
+    rows: Rows,
     *,
     reweight_neighbours: int = REWEIGHT_NEIGHBOURS,
     track: Track = silent,
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return image scores (n,) and largest map pixels (n,) of held-out good pictures."""
+    """Return image scores (n,) and largest map pixels (n,) of the held-out good pictures at `rows`."""
     scores, peaks = [], []
-    size_px = inputs.shape[1]
-    for done, batch in _batches(inputs):
-        for score, distances in inspect(extractor, memory, batch, reweight_neighbours=reweight_neighbours):
+    size_px = pictures.inputs.shape[1]
+    for done, batch in pictures.batches(rows):
+        for score, distances in inspect(extractor, search, batch, reweight_neighbours=reweight_neighbours):
             scores.append(score)
             peaks.append(anomaly_map(distances, (size_px, size_px), sigma_px(size_px)).max())
-        track("calibrate", done, len(inputs))
+        track("calibrate", done, len(rows))
     return np.array(scores, dtype=np.float64), np.array(peaks, dtype=np.float32)
 
 
@@ -270,32 +229,6 @@ def calibrated(
         guaranteed_rate=guaranteed,
     )
     return thresholds, warnings
-
-
-def picture_hash(image: NDArray[np.uint8]) -> str:
-    """Name a network input by its pixels."""
-    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
-
-
-def _features(extractor: Extractor, inputs: NDArray[np.uint8], track: Track) -> NDArray[np.float32]:
-    parts = []
-    for done, batch in _batches(inputs):
-        parts.append(extractor(batch))
-        track("extract features", done, len(inputs))
-    return np.concatenate(parts)
-
-
-def _batches(inputs: NDArray[np.uint8], size: int = 8) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield (pictures done after this batch, batch)."""
-    for begin in range(0, len(inputs), size):
-        batch = inputs[begin : begin + size]
-        yield begin + len(batch), batch
-
-
-def _replace_thresholds(info: BundleInfo, thresholds: Thresholds) -> BundleInfo:
-    import msgspec
-
-    return msgspec.structs.replace(info, thresholds=thresholds)
 
 
 def _versions() -> dict[str, str]:

@@ -18,11 +18,11 @@ from stream.bundle import load_bundle, save_bundle
 from stream.errors import BundleError, DatasetError
 from stream.evaluate import evaluate, false_reject_interval
 from stream.extractor import load_extractor
-from stream.fit import read_pictures
-from stream.images import list_images
+from stream.images import list_images, read_image
 from stream.messages import Verdict
 from stream.patchcore.calibrate import conformal_threshold
 from stream.patchcore.inspector import inspect
+from stream.patchcore.preprocess import network_input
 from stream.patchcore.search import MemoryBank
 from stream.report import Report, report_table, write_report
 
@@ -114,8 +114,9 @@ def test_the_rates_are_those_of_a_batch_judged_without_evaluate(
     bundle = load_bundle(small_bundle)
     extractor, memory = load_extractor(bundle.info.spec), MemoryBank(bundle.bank)
     scores = {}
+    size_px = bundle.info.spec.size_px
     for kind in ("good", "left", "right"):
-        inputs = read_pictures(list_images(untouched / "test" / kind), None, bundle.info.spec.size_px).inputs
+        inputs = np.stack([network_input(read_image(path), size_px) for path in list_images(untouched / "test" / kind)])
         judged = inspect(extractor, memory, inputs, reweight_neighbours=bundle.info.reweight_neighbours)
         scores[kind] = np.array([one.score for one in judged])
         assert report.types[kind].mean_score == pytest.approx(scores[kind].mean(), rel=1e-5)

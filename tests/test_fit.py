@@ -10,14 +10,16 @@ import pytest
 from pictures import good_picture, write_good_folder, write_picture
 
 from stream.bundle import load_bundle
-from stream.errors import BundleError, DatasetError
+from stream.errors import BundleError, ConfigError, DatasetError
 from stream.extractor import load_extractor
-from stream.fit import FitOptions, FitSummary, calibrate, fit, picture_hash, read_pictures
+from stream.fit import FitOptions, FitSummary, calibrate, fit
 from stream.images import list_images, read_image
+from stream.memory import MemoryBudget
 from stream.patchcore.calibrate import conformal_threshold
 from stream.patchcore.inspector import inspect
 from stream.patchcore.preprocess import network_input
 from stream.patchcore.search import MemoryBank
+from stream.pictures import picture_hash, read_pictures
 
 SMALL = FitOptions(size_px=96, coreset=0.05)
 
@@ -263,8 +265,37 @@ def test_calibrating_a_bundle_that_is_not_there_is_refused(some_good: Path, tmp_
         calibrate(tmp_path / "absent.safetensors", some_good, false_reject_rate=0.01)
 
 
-def test_pictures_are_read_in_the_order_of_their_names(some_good: Path):
-    pictures = read_pictures(list_images(some_good), None, 96)
-    assert pictures.inputs.shape == (6, 96, 96, 3)
-    for image, seed in zip(pictures.inputs, range(100, 106), strict=True):
-        np.testing.assert_array_equal(image, network_input(good_picture(seed), 96))
+@pytest.mark.parametrize("limit_bytes", [0, 2**40], ids=["on disk", "in memory"])
+def test_pictures_are_read_in_the_order_of_their_names(some_good: Path, tmp_path: Path, limit_bytes: int):
+    memory = MemoryBudget(limit_bytes, asked_for=False)
+    with read_pictures(list_images(some_good), None, 96, memory=memory, spool=tmp_path) as pictures:
+        assert pictures.inputs.shape == (6, 96, 96, 3)
+        for image, seed in zip(pictures.inputs[:], range(100, 106), strict=True):
+            np.testing.assert_array_equal(image, network_input(good_picture(seed), 96))
+
+
+@pytest.fixture
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose memory is taken."""
+    monkeypatch.setattr("stream.memory._free_bytes", lambda: 0)
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_without_free_memory_the_bundle_is_the_same(good_folder: Path, small_bundle: Path, tmp_path: Path):
+    small_fit(good_folder, tmp_path / "spooled.safetensors")
+    assert (tmp_path / "spooled.safetensors").read_bytes() == small_bundle.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["spooled.safetensors"]
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_without_free_memory_and_disk_the_fit_says_what_it_needs(good_folder: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: shutil._ntuple_diskusage(10**6, 10**6, 0))
+    with pytest.raises(DatasetError, match=r"GiB are needed for a while, 0.00 GiB are free; .* --max-memory"):
+        small_fit(good_folder, tmp_path / "cap.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_below_what_a_fit_takes_is_refused_with_the_limit_to_give(some_good: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"--max-memory: 0.00 GiB are too little: .* give \d"):
+        small_fit(some_good, tmp_path / "cap.safetensors", max_memory_bytes=1000)
+    assert not (tmp_path / "cap.safetensors").exists()

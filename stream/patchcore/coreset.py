@@ -1,106 +1,240 @@
-"""Greedy k-center coreset: which patches the memory bank remembers (paper section 3.2, algorithm 1)."""
+"""Greedy k-center coreset: which patches the memory bank remembers (paper section 3.2, algorithm 1).
+
+The naive algorithm measures every feature against every pick as it is made: one pass over all
+features for each pick. But distances to the nearest pick only shrink, so an old one is an upper
+bound, and the next pick is among the features whose bounds are largest. Hence rounds: follow the few
+thousand farthest features and pick among them for as long as the best beats the bound of all others;
+then bring all distances up to date with one matrix product for all new picks. The indices are those
+of the naive algorithm, and features are read a block at a time, from wherever they are.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 #: Dimensions of the random projection; the official implementation's number.
 PROJECTION_DIMS = 128
+#: At least and at most so many features are followed in one round: enough for many picks, few enough for the cache.
+_FRONT = (1024, 8192)
+#: Features of one block, and elements of the distances of one block (4 MiB).
+_BLOCK_FEATURES, _BLOCK_DISTANCES = 16_384, 1_000_000
 
 
-def random_projection(features: Tensor, *, dims: int, seed: int) -> Tensor:
-    """Project features at random, keeping distances within a few per cent (Johnson-Lindenstrauss).
+class Features(Protocol):
+    """(N, D) float32 features: an array, or anything of which rows can be had by slice or by indices."""
 
-    Args:
-        features: (N, D) float32.
-        dims: target dimensions; with D ≤ dims the features are returned as they are.
-        seed: of the projection matrix.
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        ...
 
-    Returns:
-        (N, min(D, dims)) float32.
+    def __getitem__(self, rows: Any, /) -> NDArray[np.float32]:
+        """Return the rows of a slice or of an array of indices."""
+        ...
+
+
+def projection(dims_in: int, *, dims: int, seed: int) -> Tensor | None:
+    """Return a random matrix (dims_in, dims) that keeps distances within a few per cent (Johnson-Lindenstrauss).
+
+    None when dims_in ≤ dims: there is nothing to gain.
     """
-    if features.shape[1] <= dims:
-        return features
+    if dims_in <= dims:
+        return None
     generator = torch.Generator().manual_seed(seed)
-    matrix = torch.randn(features.shape[1], dims, generator=generator) / dims**0.5
-    projected: Tensor = features @ matrix.to(features.device)
-    return projected
+    return torch.randn(dims_in, dims, generator=generator).div_(dims**0.5)
+
+
+def first_pick(total: int, seed: int) -> int:
+    """Return the random index that begins a coreset of `total` features."""
+    return int(torch.randint(total, (1,), generator=torch.Generator().manual_seed(seed)))
 
 
 def greedy_k_center(
-    features: Tensor, count: int, *, seed: int, progress: Callable[[int], None] = lambda _picked: None
-) -> Tensor:
+    features: Features, count: int, *, seed: int, progress: Callable[[int], None] = lambda _picked: None
+) -> NDArray[np.int64]:
     """Choose `count` features, each time the one farthest from all chosen so far.
 
-    The distances are kept in float32 through norms and one matrix-vector product a pick. Wherever
-    rounding could decide which feature is farthest, the contenders are compared in float64, ties
-    going to the lowest index: the answer is that of the naive algorithm in float64.
+    The answer is that of the naive algorithm in float64, ties going to the lowest index: float32
+    distances, with a bound on their rounding, only decide which features cannot be next.
 
     Args:
         features: (N, D) float32.
         count: how many; fewer are returned when fewer distinct features exist.
         seed: of the first, random pick.
-        progress: called after every pick with the number picked.
+        progress: called after every round with the number picked.
 
     Returns:
-        (≤ count,) int64 indices in the order of picking.
+        (≤ count,) indices in the order of picking.
     """
-    total = len(features)
-    start = int(torch.randint(total, (1,), generator=torch.Generator().manual_seed(seed)))
-    # Centred features have short norms, hence little cancellation in ‖a‖² + ‖b‖² − 2ab.
-    centred = features - features.mean(dim=0)
-    norms = (centred * centred).sum(dim=1)
-    # Bound on the rounding of one squared distance: D products and sums of terms up to (‖a‖ + ‖b‖)².
-    slack = float(4 * norms.max()) * (features.shape[1] + 4) * torch.finfo(torch.float32).eps
-    exact = _ExactDistances(features)
-    squared = torch.full_like(norms, float("inf"))
-    picked = [start]
+    total = features.shape[0]
+    count = min(count, total)
+    distances = _Distances(features)
+    picked = [first_pick(total, seed)]
     progress(1)
-    while len(picked) < min(count, total):
-        latest = picked[-1]
-        update = torch.addmv(norms, centred, centred[latest], alpha=-2.0).add_(norms[latest])
-        torch.minimum(squared, update, out=squared)
-        contenders = torch.nonzero(squared >= squared.max() - 2 * slack).flatten().tolist()
-        # The float64 distances also tell the end: when the farthest is at 0, no distinct feature is left.
-        if len(contenders) == 1 and float(squared[contenders[0]]) > 2 * slack:
-            picked.append(contenders[0])
-        else:
-            distances = [exact.to_nearest(index, picked) for index in contenders]
-            farthest = max(distances)
-            if farthest == 0.0:
-                break
-            picked.append(contenders[distances.index(farthest)])
+    while len(picked) < count:
+        distances.update(picked)
+        new = _next_picks(features, distances, picked, count - len(picked))
+        if not new:
+            break  # no distinct feature is left
+        picked += new
         progress(len(picked))
-    return torch.tensor(picked, dtype=torch.int64)
+    return np.array(picked, dtype=np.int64)
 
 
-class _ExactDistances:
-    """Squared distances to the picked features in float64, computed only for contenders and only once."""
+class _Distances:
+    """Squared distance of every feature to its nearest pick, float32, right within `slack`."""
 
-    def __init__(self, features: Tensor) -> None:
+    def __init__(self, features: Features) -> None:
+        total, dims = features.shape
         self._features = features
+        self._seen = 0
+        # Centred features have short norms, hence little cancellation in ‖a‖² + ‖b‖² − 2ab.
+        self.center = torch.from_numpy(features[:_BLOCK_FEATURES]).mean(dim=0)
+        self._norms = torch.cat([_squared_norms(self._centred(block)) for block in _blocks(total, 1)])
+        self.squared = torch.full((total,), float("inf"))
+        # D products and sums of terms up to (‖a‖ + ‖b‖)², each rounded.
+        largest = 4 * float(self._norms.max()) * (dims + 4)
+        self.slack = largest * float(torch.finfo(torch.float32).eps)
+        self.slack64 = largest * float(torch.finfo(torch.float64).eps)
+
+    def _centred(self, rows: slice | NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(self._features[rows]) - self.center
+
+    def update(self, picked: list[int]) -> None:
+        """Bring all distances up to date with the picks made since the last time."""
+        new = np.array(picked[self._seen :], dtype=np.int64)
+        self._seen = len(picked)
+        centers, norms = self._centred(new).T, self._norms[new]
+        for block in _blocks(len(self.squared), len(new)):
+            distances = torch.addmm(norms, self._centred(block), centers, alpha=-2.0)
+            nearest = distances.amin(dim=1).add_(self._norms[block])
+            torch.minimum(self.squared[block], nearest, out=self.squared[block])
+
+
+def _blocks(total: int, centers: int) -> list[slice]:
+    """Cut `total` rows so that a block's distances to `centers` stay in the cache."""
+    step = min(_BLOCK_FEATURES, max(256, _BLOCK_DISTANCES // centers))
+    return [slice(begin, min(begin + step, total)) for begin in range(0, total, step)]
+
+
+def _next_picks(features: Features, distances: _Distances, picked: list[int], wanted: int) -> list[int]:
+    """Pick for as long as the next pick must be one of the farthest features; at least one, if one is distinct."""
+    total = len(distances.squared)
+    slack = distances.slack
+    followed = min(total, max(_FRONT[0], min(_FRONT[1], total // 64)))
+    least = float(torch.topk(distances.squared, followed, sorted=False).values.min()) - 3 * slack
+    if float(distances.squared.max()) >= 7 * slack:
+        least = max(least, 4 * slack)  # leaves out the copies of what is picked, which may be most of all
+    rows = torch.nonzero(distances.squared >= least).flatten().numpy()
+    if len(rows) > 4 * _FRONT[1]:
+        # So many are equally far, perhaps copies of one picture: the farthest of each part, then of all, settles them.
+        parts = np.array_split(rows, len(rows) // _FRONT[1])
+        rows = np.array([_Front(features, distances, part, picked).farthest() for part in parts])
+        row = _Front(features, distances, rows, picked).pick()
+        return [] if row is None else [row]
+    front = _Front(features, distances, rows, picked)
+    new: list[int] = []
+    # The others are nearer than `least` and a rounding.
+    while len(new) < wanted and front.distance >= least + 2 * slack:
+        row = front.pick()
+        if row is None:
+            break
+        new.append(row)
+    return new
+
+
+class _Front:
+    """A few features whose distances are followed pick by pick, in float64."""
+
+    def __init__(self, features: Features, distances: _Distances, rows: NDArray[np.int64], picked: list[int]) -> None:
+        """Measure the features at `rows` (ascending) against all picks."""
+        self._rows = rows
+        self._slack = distances.slack64
+        center = distances.center.double()
+        self._features = torch.from_numpy(features[rows]).double()
+        self._picked = torch.from_numpy(features[np.array(picked)]).double()
+        centred = self._features - center
+        self._centred: NDArray[np.float64] = centred.numpy()
+        self._norms: NDArray[np.float64] = _squared_norms(centred).numpy()
+        self._squared: NDArray[np.float64] = np.full(len(rows), np.inf)
+        for centers in torch.split(self._picked - center, max(256, _BLOCK_DISTANCES // len(rows))):
+            nearest = torch.addmm(_squared_norms(centers), centred, centers.T, alpha=-2.0).amin(dim=1)
+            np.minimum(self._squared, nearest.numpy() + self._norms, out=self._squared)
+        self._new: list[int] = []
         self._known: dict[int, tuple[int, float]] = {}
 
-    def to_nearest(self, index: int, picked: list[int]) -> float:
-        seen, nearest = self._known.get(index, (0, float("inf")))
-        if seen < len(picked):
-            new = self._features[picked[seen:]].double() - self._features[index].double()
-            nearest = min(nearest, float((new * new).sum(dim=1).min()))
-            self._known[index] = (len(picked), nearest)
+    @property
+    def distance(self) -> float:
+        """The largest squared distance."""
+        return float(self._squared.max())
+
+    def farthest(self) -> int:
+        """Return which of all features is the farthest of these."""
+        return int(self._rows[self._farthest()[0]])
+
+    def pick(self) -> int | None:
+        """Take the farthest and return which of all features it is; None when it is a copy of a pick."""
+        place, distance = self._farthest()
+        if distance == 0.0:
+            return None
+        update = self._centred @ self._centred[place]
+        update *= -2
+        update += self._norms
+        update += self._norms[place]
+        np.minimum(self._squared, update, out=self._squared)
+        self._new.append(place)
+        return int(self._rows[place])
+
+    def _farthest(self) -> tuple[int, float]:
+        """Return place and squared distance; of copies the distance is exactly 0."""
+        place = int(self._squared.argmax())
+        # Where rounding could decide, differences are squared and summed.
+        contenders = np.flatnonzero(self._squared >= self._squared[place] - 2 * self._slack)
+        if len(contenders) == 1 and self._squared[place] > 2 * self._slack:
+            return place, float(self._squared[place])
+        if len(contenders) > 1:  # of copies the first will do
+            contenders = contenders[np.sort(np.unique(self._centred[contenders], axis=0, return_index=True)[1])]
+        exact = [self._to_nearest_pick(int(contender)) for contender in contenders]
+        return int(contenders[int(np.argmax(exact))]), max(exact)
+
+    def _to_nearest_pick(self, place: int) -> float:
+        """Squared distance from differences; what was known is only brought up to date."""
+        seen, nearest = self._known.get(place, (-1, float("inf")))
+        centers = self._features[self._new[max(seen, 0) :]]
+        if seen < 0:
+            centers = torch.cat([self._picked, centers])
+        if len(centers):
+            nearest = min(nearest, float(_squared_norms(centers - self._features[place]).min()))
+        self._known[place] = (len(self._new), nearest)
         return nearest
 
 
-def covering_radius(features: Tensor, centers: Tensor) -> float:
+def _squared_norms(features: Tensor) -> Tensor:
+    return (features * features).sum(dim=1)
+
+
+def covering_radius(features: Features, centers: NDArray[np.float32]) -> float:
     """Return the largest distance of a feature to its nearest center: what the greedy choice keeps small.
 
     Args:
         features: (N, D) float32.
         centers: (M, D) float32.
     """
-    # The quick mode subtracts large squares and loses the small distances.
-    exact = "donot_use_mm_for_euclid_dist"
-    blocks = torch.split(features, 8192)
-    return max(float(torch.cdist(block, centers, compute_mode=exact).amin(dim=1).max()) for block in blocks)
+    # In float64 the matrix product loses nothing that matters, and is a hundred times as fast as differences.
+    to = torch.from_numpy(centers).double()
+    center = to.mean(dim=0)
+    to -= center
+    norms = _squared_norms(to)
+    largest = 0.0
+    for block in _blocks(features.shape[0], len(centers)):
+        rows = torch.from_numpy(features[block]).double() - center
+        nearest = torch.addmm(norms, rows, to.T, alpha=-2.0).amin(dim=1) + _squared_norms(rows)
+        largest = max(largest, float(nearest.max()))
+    return math.sqrt(max(largest, 0.0))
