@@ -27,7 +27,7 @@ from stream.patchcore.inspector import Extractor, Inspection, inspect
 from stream.patchcore.preprocess import crop, network_input
 from stream.patchcore.pro import aupro
 from stream.patchcore.score import anomaly_map, sigma_px
-from stream.patchcore.search import MemoryBank
+from stream.patchcore.search import MemoryBank, quickest_search
 from stream.pictures import MAX_UNREADABLE, Track, picture_hash, silent
 from stream.report import Counts, Report, TypeReport
 
@@ -214,7 +214,8 @@ def _judge(
     extractor: Extractor, bundle: Bundle, pictures: list[_Picture], track: Track
 ) -> tuple[list[Inspection], float]:
     """Judge one picture at a time; also return the median time of one in ms."""
-    memory = MemoryBank(bundle.bank, gpu=extractor.device == "cuda")
+    patches = bundle.info.grid[0] * bundle.info.grid[1]
+    memory = MemoryBank(bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device))
     b = bundle.info.reweight_neighbours
     # The first pass allocates and compiles; it tells nothing of the line's speed.
     inspect(extractor, memory, pictures[0].pixels[None], reweight_neighbours=b)

@@ -19,7 +19,7 @@ from stream.patchcore.calibrate import conformal_threshold, guaranteed_rate, ima
 from stream.patchcore.inspector import Extractor, inspect
 from stream.patchcore.preprocess import Roi
 from stream.patchcore.score import anomaly_map, sigma_px
-from stream.patchcore.search import MemoryBank
+from stream.patchcore.search import MemoryBank, flat_index
 from stream.pictures import Pictures, Track, Unreadable, read_pictures, silent
 
 #: b of the paper's image score; the paper gives no value, implementations use 9.
@@ -102,7 +102,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             track("choose coreset", wanted, wanted)
             bank = patches.features[picked]
 
-        search = MemoryBank(bank, gpu=extractor.device == "cuda")
+        search = MemoryBank(bank, flat_index(bank, gpu=extractor.device == "cuda"))
         scores, peaks = calibration_scores(extractor, search, pictures, calibration_rows, track=track)
         thresholds, warnings = calibrated(scores, peaks, options.false_reject_rate)
         if copies:
@@ -175,7 +175,7 @@ def calibrate(
                 "give good pictures it never saw"
             )
         extractor = load_extractor(info.spec, device=device)
-        search = MemoryBank(bundle.bank, gpu=extractor.device == "cuda")
+        search = MemoryBank(bundle.bank, flat_index(bundle.bank, gpu=extractor.device == "cuda"))
         scores, peaks = calibration_scores(
             extractor, search, pictures, fresh, reweight_neighbours=info.reweight_neighbours, track=track
         )

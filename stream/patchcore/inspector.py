@@ -50,10 +50,10 @@ def judge(bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, *, 
     """Score one picture from its patch features (h, w, D) and their nearest bank features."""
     patch = int(nearest.distance.argmax())
     query = features.reshape(-1, features.shape[-1])[patch].astype(np.float64)
-    star = float(np.linalg.norm(bank.features[nearest.row[patch]] - query))
-    around = bank.neighbours(int(nearest.row[patch]), reweight_neighbours)
+    remembered, star = bank.exact_nearest(query, 1)
+    around = bank.neighbours(int(remembered[0]), reweight_neighbours)
     distances = np.linalg.norm(bank.features[around] - query, axis=1)
-    return Inspection(image_score(star, distances), nearest.distance.reshape(features.shape[:2]))
+    return Inspection(image_score(float(star[0]), distances), nearest.distance.reshape(features.shape[:2]))
 
 
 def inspect(

@@ -1,12 +1,25 @@
-"""The memory bank and the search for the nearest remembered patch, by faiss."""
+"""The memory bank and the search for the nearest remembered patch.
+
+All methods of search are exhaustive. They compute in float32, so among bank features that are equally
+near but for rounding they may name different ones, at the same distance. The one feature that decides
+the image score is settled in float64; thus scores do not depend on the method.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+#: (P, D) float32 queries → (P,) int64, the row of the nearest bank feature.
+Search = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 
 
 class Nearest(NamedTuple):
@@ -22,34 +35,147 @@ class Nearest(NamedTuple):
 
 
 class MemoryBank:
-    """The remembered patch features, searched exactly on the GPU where faiss has one, else on the CPU."""
+    """The remembered patch features."""
 
-    def __init__(self, features: NDArray[np.float32], *, gpu: bool = False) -> None:
-        """Build the index over (M, D) float32 features; `gpu` asks for faiss-gpu's flat index."""
+    def __init__(self, features: NDArray[np.float32], search: Search | None = None) -> None:
+        """Remember (M, D) float32 features; `search` finds the nearest, by default faiss' flat index."""
         self.features = np.ascontiguousarray(features, dtype=np.float32)
-        index: Any = faiss.IndexFlatL2(self.features.shape[1])
-        if gpu and getattr(faiss, "get_num_gpus", lambda: 0)():
-            index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
-        self._index = index
-        self._index.add(self.features)
+        self._search = search or flat_index(self.features)
+        self._norms = np.einsum("md,md->m", self.features, self.features)
 
     def __len__(self) -> int:
         return len(self.features)
 
     def nearest(self, queries: NDArray[np.float32]) -> Nearest:
         """Return the nearest bank feature of each of (P, D) float32 queries."""
-        _, found = self._index.search(np.ascontiguousarray(queries), 1)
-        index = np.asarray(found[:, 0], dtype=np.int64)
-        # faiss squares, and rounds through ‖a‖²+‖b‖²−2ab: the winner's distance is computed anew.
-        difference = queries - self.features[index]
+        queries = np.ascontiguousarray(queries)
+        row = self._search(queries)
+        # The searches subtract large squares: the winner's distance is computed anew.
+        difference = queries - self.features[row]
         distance = np.sqrt(np.einsum("pd,pd->p", difference, difference))
-        return Nearest(distance.astype(np.float32, copy=False), index)
+        return Nearest(distance.astype(np.float32, copy=False), row)
 
-    def neighbours(self, index: int, count: int) -> NDArray[np.int64]:
-        """Return N_b(m*): the `count` bank features nearest to bank feature `index`, that one included."""
-        count = min(count, len(self))
-        _, found = self._index.search(self.features[index : index + 1], count)
-        neighbours = np.asarray(found[0], dtype=np.int64)
-        if index not in neighbours:  # displaced by its duplicates, or by rounding
-            neighbours[-1] = index
+    def neighbours(self, row: int, count: int) -> NDArray[np.int64]:
+        """Return N_b(m*): the `count` bank features nearest to that at `row`, that one included."""
+        neighbours, _ = self.exact_nearest(self.features[row], count)
+        if row not in neighbours:  # displaced by its copies
+            neighbours[-1] = row
         return neighbours
+
+    def exact_nearest(self, query: NDArray[np.floating], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the `count` bank features nearest to one (D,) query and their distances, decided in float64.
+
+        Nearest first, the lower row first among equals; fewer when the bank holds fewer.
+        """
+        count = min(count, len(self))
+        query32 = query.astype(np.float32)
+        # einsum, not a BLAS: its threads would go on spinning on the cores that the next part needs.
+        squared = self._norms - 2 * np.einsum("md,d->m", self.features, query32)
+        # Whatever could be among the `count` nearest in spite of rounding.
+        longest = np.sqrt(self._norms.max()) + np.linalg.norm(query32)
+        slack = (len(query) + 4) * np.finfo(np.float32).eps * longest**2
+        contenders = np.flatnonzero(squared <= np.partition(squared, count - 1)[count - 1] + 2 * slack)
+        difference = self.features[contenders].astype(np.float64) - query
+        distances = np.sqrt(np.einsum("md,md->m", difference, difference))
+        order = np.argsort(distances, kind="stable")[:count]
+        return contenders[order], distances[order]
+
+
+def flat_index(features: NDArray[np.float32], *, gpu: bool = False) -> Search:
+    """Return faiss' exhaustive search; `gpu` asks for that of faiss-gpu."""
+    index: Any = faiss.IndexFlatL2(features.shape[1])
+    if gpu and getattr(faiss, "get_num_gpus", lambda: 0)():
+        index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    index.add(features)
+
+    def search(queries: NDArray[np.float32]) -> NDArray[np.int64]:
+        return np.asarray(index.search(queries, 1)[1][:, 0], dtype=np.int64)
+
+    return search
+
+
+def openvino_product(features: NDArray[np.float32], *, threads: int = 0) -> Search:
+    """Return a search by one matrix product and a running minimum, ‖b‖² − 2ab, compiled by OpenVINO.
+
+    It runs in the thread pool that OpenVINO's backbone runs in: no second pool waits for the cores.
+    """
+    import openvino
+    from openvino import opset13 as op
+
+    # Centred features have short norms, hence little cancellation.
+    center = features.mean(axis=0)
+    centred = features - center
+    norms = np.einsum("md,md->m", centred, centred)
+    queries = op.parameter([-1, features.shape[1]], np.float32)
+    product = op.matmul(op.subtract(queries, op.constant(center[None])), op.constant(-2 * centred), False, True)
+    nearest = op.topk(op.add(product, op.constant(norms[None])), op.constant(np.int64(1)), 1, "min", "none", "i64")
+    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = threads
+    model = openvino.Model([nearest.output(1)], [queries], "search")
+    request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+
+    def search(queries: NDArray[np.float32]) -> NDArray[np.int64]:
+        found = request.infer({0: queries}, share_inputs=True, share_outputs=True)[0]
+        return np.array(found[:, 0], dtype=np.int64)
+
+    return search
+
+
+def torch_product(features: NDArray[np.float32]) -> Search:
+    """Return a search by one matrix product and a running minimum, ‖b‖² − 2ab, in torch on the CPU."""
+    import torch
+
+    bank = torch.from_numpy(features)
+    center = bank.mean(dim=0)
+    centred = bank - center
+    norms = (centred * centred).sum(dim=1)
+
+    def search(queries: NDArray[np.float32]) -> NDArray[np.int64]:
+        product = torch.addmm(norms, torch.from_numpy(queries) - center, centred.T, alpha=-2.0)
+        return product.argmin(dim=1).numpy()
+
+    return search
+
+
+def quickest_search(features: NDArray[np.float32], patches: int, *, device: str, threads: int = 0) -> Search:
+    """Return the search that is quickest for this bank on this machine, found by trying, and log it.
+
+    Args:
+        features: (M, D) float32, the bank.
+        patches: P, queries of one search.
+        device: of the extractor, `cuda`, `openvino` or `torch-cpu`; libraries it does not use stay out.
+        threads: CPU threads; 0 leaves the choice to the libraries.
+    """
+    features = np.ascontiguousarray(features, dtype=np.float32)
+    if device == "cuda":
+        return flat_index(features, gpu=True)
+    if threads:
+        faiss.omp_set_num_threads(threads)
+    candidates = {
+        "matrix product": openvino_product(features, threads=threads)
+        if device == "openvino"
+        else torch_product(features),
+        "faiss": flat_index(features),
+    }
+    # Bank features out of order stand for the patches of a picture.
+    best, seconds = quickest(candidates, features[np.arange(patches) * 7919 % len(features)])
+    tried = ", ".join(f"{name} {1000 * taken:.2f} ms" for name, taken in seconds.items())
+    log.info("search among %d patches: %s (%s)", len(features), best, tried)
+    return candidates[best]
+
+
+def quickest(
+    candidates: Mapping[str, Search], queries: NDArray[np.float32], clock: Callable[[], float] = time.perf_counter
+) -> tuple[str, dict[str, float]]:
+    """Return the name of the quickest search and the best seconds of each; `clock` tells seconds."""
+    seconds = {}
+    for name, search in candidates.items():
+        search(queries)  # the first one allocates
+        trials = []
+        for _ in range(5):
+            begun_s = clock()
+            search(queries)
+            trials.append(clock() - begun_s)
+        seconds[name] = min(trials)
+    return min(seconds, key=lambda name: seconds[name]), seconds

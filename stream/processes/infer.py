@@ -24,7 +24,7 @@ from stream.messages import (
     WorkerStatus,
 )
 from stream.patchcore.inspector import Extractor, Inspection, judge, nearest_patches
-from stream.patchcore.search import MemoryBank
+from stream.patchcore.search import MemoryBank, quickest_search
 from stream.processes.lifecycle import Role, start_role
 from stream.transport import RESULTS_WAITING, FrameClients, Received, SinkOutbox, Sockets
 
@@ -241,7 +241,9 @@ def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
             extractors[key] = load_extractor(bundle.info.spec, device=options.device, threads=options.threads)
             size_px = bundle.info.spec.size_px
             extractors[key](np.zeros((1, size_px, size_px, 3), np.uint8))  # the first pass is the slow one
-        memory = MemoryBank(bundle.bank, gpu=extractors[key].device == "cuda")
+        patches = bundle.info.grid[0] * bundle.info.grid[1]
+        search = quickest_search(bundle.bank, patches, device=extractors[key].device, threads=options.threads)
+        memory = MemoryBank(bundle.bank, search)
         memory.nearest(bundle.bank[:1])
         judges[name] = Judge(bundle, memory, extractors[key], key)
         log.info("station %s: %s, %d patches, %s", name, station.bundle, len(memory), extractors[key].device)
