@@ -121,8 +121,17 @@ class OpenVinoExtractor:
         """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32."""
         # One picture at a time: on a CPU a batch costs as much as its pictures, and every batch size
         # would be another shape to compile.
-        features = [np.array(self._request.infer({0: image[None]})[0][0], dtype=np.float32) for image in images]
-        return np.stack(features)
+        first = self._infer(images[0])
+        features = np.empty((len(images), *first.shape), np.float32)
+        features[0] = first
+        for place in range(1, len(images)):
+            features[place] = self._infer(images[place])
+        return features
+
+    def _infer(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the features (h, w, D) in memory that the next call overwrites."""
+        found: NDArray[np.float32] = self._request.infer({0: image[None]}, share_inputs=True, share_outputs=True)[0][0]
+        return found
 
 
 def spec_for(

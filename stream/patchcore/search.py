@@ -7,6 +7,7 @@ the image score is settled in float64; thus scores do not depend on the method.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -17,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
-
-#: (P, D) float32 queries → (P,) int64, the row of the nearest bank feature.
-Search = Callable[[NDArray[np.float32]], NDArray[np.int64]]
+# It says at length which of its builds it tried.
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 
 class Nearest(NamedTuple):
@@ -32,6 +32,10 @@ class Nearest(NamedTuple):
 
     distance: NDArray[np.float32]
     row: NDArray[np.int64]
+
+
+#: (P, D) float32 queries, contiguous → their nearest bank features.
+Search = Callable[[NDArray[np.float32]], Nearest]
 
 
 class MemoryBank:
@@ -48,12 +52,7 @@ class MemoryBank:
 
     def nearest(self, queries: NDArray[np.float32]) -> Nearest:
         """Return the nearest bank feature of each of (P, D) float32 queries."""
-        queries = np.ascontiguousarray(queries)
-        row = self._search(queries)
-        # The searches subtract large squares: the winner's distance is computed anew.
-        difference = queries - self.features[row]
-        distance = np.sqrt(np.einsum("pd,pd->p", difference, difference))
-        return Nearest(distance.astype(np.float32, copy=False), row)
+        return self._search(np.ascontiguousarray(queries))
 
     def neighbours(self, row: int, count: int) -> NDArray[np.int64]:
         """Return N_b(m*): the `count` bank features nearest to that at `row`, that one included."""
@@ -88,8 +87,8 @@ def flat_index(features: NDArray[np.float32], *, gpu: bool = False) -> Search:
         index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
     index.add(features)
 
-    def search(queries: NDArray[np.float32]) -> NDArray[np.int64]:
-        return np.asarray(index.search(queries, 1)[1][:, 0], dtype=np.int64)
+    def search(queries: NDArray[np.float32]) -> Nearest:
+        return _measured(queries, features, index.search(queries, 1)[1][:, 0])
 
     return search
 
@@ -106,18 +105,25 @@ def openvino_product(features: NDArray[np.float32], *, threads: int = 0) -> Sear
     center = features.mean(axis=0)
     centred = features - center
     norms = np.einsum("md,md->m", centred, centred)
-    queries = op.parameter([-1, features.shape[1]], np.float32)
-    product = op.matmul(op.subtract(queries, op.constant(center[None])), op.constant(-2 * centred), False, True)
-    nearest = op.topk(op.add(product, op.constant(norms[None])), op.constant(np.int64(1)), 1, "min", "none", "i64")
     options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
-    model = openvino.Model([nearest.output(1)], [queries], "search")
-    request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
 
-    def search(queries: NDArray[np.float32]) -> NDArray[np.int64]:
-        found = request.infer({0: queries}, share_inputs=True, share_outputs=True)[0]
-        return np.array(found[:, 0], dtype=np.int64)
+    @functools.cache  # a graph for any number of queries takes a third longer
+    def compiled(patches: int) -> Any:
+        queries = op.parameter([patches, features.shape[1]], np.float32)
+        product = op.matmul(op.subtract(queries, op.constant(center[None])), op.constant(-2 * centred), False, True)
+        nearest = op.topk(op.add(product, op.constant(norms[None])), op.constant(np.int64(1)), 1, "min", "none", "i64")
+        row = op.squeeze(nearest.output(1), op.constant(np.array([1])))
+        # As in `_measured`.
+        difference = op.subtract(queries, op.gather(op.constant(features), row, op.constant(np.int64(0))))
+        squared = op.reduce_sum(op.multiply(difference, difference), op.constant(np.array([1])))
+        model = openvino.Model([op.sqrt(squared), row], [queries], "search")
+        return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+
+    def search(queries: NDArray[np.float32]) -> Nearest:
+        found = compiled(len(queries)).infer({0: queries}, share_inputs=True, share_outputs=True)
+        return Nearest(np.array(found[0]), np.array(found[1]))
 
     return search
 
@@ -131,11 +137,17 @@ def torch_product(features: NDArray[np.float32]) -> Search:
     centred = bank - center
     norms = (centred * centred).sum(dim=1)
 
-    def search(queries: NDArray[np.float32]) -> NDArray[np.int64]:
+    def search(queries: NDArray[np.float32]) -> Nearest:
         product = torch.addmm(norms, torch.from_numpy(queries) - center, centred.T, alpha=-2.0)
-        return product.argmin(dim=1).numpy()
+        return _measured(queries, features, product.argmin(dim=1).numpy())
 
     return search
+
+
+def _measured(queries: NDArray[np.float32], features: NDArray[np.float32], row: NDArray[np.int64]) -> Nearest:
+    """Measure the distance to the rows found: the searches themselves subtract large squares, and lose digits."""
+    difference = queries - features[row]
+    return Nearest(np.sqrt(np.einsum("pd,pd->p", difference, difference)), row)
 
 
 def quickest_search(features: NDArray[np.float32], patches: int, *, device: str, threads: int = 0) -> Search:

@@ -1,0 +1,146 @@
+"""How long does one picture take on the CPU, from pixels to image score, beside anomalib?
+
+One picture at a time, 224 px, the same solar cells, the same weights and the same memory bank: 150 good
+cells, 1 % of their 117,600 patches. PatchLine judges as a worker of the line does (OpenVINO in float32
+and the quickest search); anomalib 2.7 with its torch model, with its own OpenVINO export as it comes
+(which computes in bfloat16 where the processor can), and with that export held to float32. Each gets
+pictures as it takes them in, decoded and resized: uint8 here, float32 there.
+
+    .venv/bin/python benchmarks/inference.py [--backbones efficientnet_lite0 resnet18] [--seconds 5] [--no-peer]
+
+ResNet-18's published weights need a download; without it random ones take their place, which is said,
+and only the times mean something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from conditions import conditions, report
+from numpy.typing import NDArray
+from peers import anomalib
+from pictures import solar_cells
+from rich.table import Table
+from safetensors.torch import save_file
+
+from stream.errors import WeightsError
+from stream.extractor import load_extractor, spec_for
+from stream.patchcore.backbones import load_backbone
+from stream.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, projection
+from stream.patchcore.inspector import inspect
+from stream.patchcore.search import MemoryBank, quickest_search
+
+#: Backbone → its name in timm and the modules whose features are taken, as anomalib asks for them.
+BACKBONES = {
+    "efficientnet_lite0": ("tf_efficientnet_lite0", "blocks.2,blocks.4"),
+    "resnet18": ("resnet18", "layer2,layer3"),
+}
+REMEMBERED, SIZE_PX = 150, 224
+
+
+def main() -> None:
+    """Print one row for each backbone and method."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=list(BACKBONES))
+    parser.add_argument("--seconds", type=float, default=5.0, help="at least so long for each method")
+    parser.add_argument("--no-peer", action="store_true", help="leave anomalib out")
+    options = parser.parse_args()
+    good = solar_cells("good", SIZE_PX)
+    tested = np.concatenate([good[300:], solar_cells("defect", SIZE_PX)])
+
+    table = Table("backbone", "method", "p50 ms", "p99 ms", "PatchLine ÷ it")
+    notes = []
+    for name in options.backbones:
+        with tempfile.TemporaryDirectory() as scratch:
+            rows, real = measure(
+                name, good[:REMEMBERED], tested, Path(scratch), options.seconds, peer=not options.no_peer
+            )
+        if not real:
+            notes.append(f"{name}: random weights, its own could not be downloaded; the times do not depend on them.")
+        for method, timed in rows.items():
+            ratio = rows["PatchLine"]["p50_ms"] / timed["p50_ms"]
+            table.add_row(name, method, f"{timed['p50_ms']:.1f}", f"{timed['p99_ms']:.1f}", f"{ratio:.2f}")
+    said = conditions("openvino", "torch", "faiss-cpu", "timm")
+    report("inference", "Inference on the CPU", "python benchmarks/inference.py", said, table, notes)
+
+
+def measure(
+    name: str, remembered: NDArray[np.uint8], tested: NDArray[np.uint8], scratch: Path, seconds: float, *, peer: bool
+) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Return what each method took and found, and whether the backbone's own weights were to be had."""
+    weights, real = scratch / "weights.safetensors", True
+    try:
+        network = load_backbone(name).network
+    except WeightsError:
+        _save(_random(name), weights)
+        network, real = load_backbone(name, weights=weights).network, False
+    _save(network, weights)
+    spec = spec_for(name, size_px=SIZE_PX, neighbourhood=3, stride=1, weights=weights)
+    extractor = load_extractor(spec, weights=weights)
+    parts = [extractor(image[None]) for image in remembered]
+    patches, features = parts[0][0, ..., 0].size, np.concatenate(parts).reshape(-1, parts[0].shape[-1])
+    matrix = projection(features.shape[1], dims=PROJECTION_DIMS, seed=0)
+    projected = features if matrix is None else (torch.from_numpy(features) @ matrix).numpy()
+    bank = features[greedy_k_center(projected, len(features) // 100, seed=0)]
+    memory = MemoryBank(bank, quickest_search(bank, patches, device=extractor.device))
+
+    def score(image: NDArray[np.uint8]) -> float:
+        return inspect(extractor, memory, image, reweight_neighbours=9)[0].score
+
+    rows = {"PatchLine": _time(score, tested, seconds)}
+    if peer:
+        np.save(scratch / "bank.npy", bank)
+        np.save(scratch / "pictures.npy", tested)
+        backbone = load_backbone(name, weights=weights)
+        timm_name, layers = BACKBONES[name]
+        statistics = (json.dumps(backbone.mean), json.dumps(backbone.std))
+        files = (str(scratch / "bank.npy"), str(scratch / "pictures.npy"), str(seconds))
+        found = anomalib("inference", timm_name, layers, str(weights), *statistics, *files)
+        rows["anomalib torch"] = found["torch"]
+        rows[f"anomalib OpenVINO export ({_precision(found['openvino'])})"] = found["openvino"]
+        if "float32" not in _precision(found["openvino"]):
+            rows["anomalib OpenVINO export held to float32"] = found["openvino f32"]
+    return rows, real
+
+
+def _save(network: torch.nn.Module, file: Path) -> None:
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, file)
+
+
+def _precision(timed: dict[str, Any]) -> str:
+    return str(timed["precision"]).removeprefix("<Type: '").removesuffix("'>")
+
+
+def _random(name: str) -> torch.nn.Module:
+    """The network with random weights, seeded."""
+    from torchvision.models import get_model
+
+    if name != "resnet18":
+        sys.exit(f"{name}: its weights are not on this machine and cannot be downloaded")
+    torch.manual_seed(0)
+    return get_model(name, weights=None)
+
+
+def _time(judge: Any, pictures: NDArray[np.uint8], seconds: float) -> dict[str, Any]:
+    """Judge picture after picture for so many seconds, as anomalib_peer.py does; the first ten warm up."""
+    times: list[float] = []
+    begun_s = time.perf_counter()
+    while time.perf_counter() - begun_s < seconds:
+        image = pictures[len(times) % len(pictures)][None]
+        one_s = time.perf_counter()
+        judge(image)
+        times.append(time.perf_counter() - one_s)
+    p50, p99 = np.percentile(times[10:], [50, 99]) * 1000
+    return {"p50_ms": float(p50), "p99_ms": float(p99)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The pictures that the benchmarks share: monocrystalline solar cells of the demo's data set."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.demo import export_elpv
+from stream.images import list_images, read_image
+from stream.patchcore.preprocess import network_input
+
+
+def solar_cells(kind: Literal["good", "defect"], size_px: int = 224) -> NDArray[np.uint8]:
+    """Return all good or all broken cells as (N, S, S, 3) uint8; of the good ones the first 300 are the demo's."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = export_elpv(Path(scratch, "elpv"))
+        shares = ("train/good", "test/good") if kind == "good" else ("test/defect",)
+        paths = [path for share in shares for path in list_images(root / share)]
+        return np.stack([network_input(read_image(path), size_px) for path in paths])
