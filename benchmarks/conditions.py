@@ -27,7 +27,7 @@ def conditions(*packages: str) -> str:
     return f"{today}, {_processor()}, {cores} cores, Python {platform.python_version()}, {', '.join(found)}"
 
 
-def report(name: str, title: str, command: str, said: str, table: Table, notes: list[str]) -> None:
+def report(name: str, title: str, command: str, said: str, table: Table, *notes: str) -> None:
     """Print the table and write it to results/NAME.md."""
     Console().print(table)
     for note in (said, *notes):
@@ -36,7 +36,8 @@ def report(name: str, title: str, command: str, said: str, table: Table, notes: 
     rows = list(zip(*(column.cells for column in table.columns), strict=True))
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
     RESULTS.mkdir(exist_ok=True)
-    text = "\n\n".join([f"# {title}", f"`{command}`", said, "\n".join(lines), *notes])
+    picture = [f"![{title}]({name}.png)"] if (RESULTS / f"{name}.png").exists() else []
+    text = "\n\n".join([f"# {title}", f"`{command}`", said, "\n".join(lines), *notes, *picture])
     (RESULTS / f"{name}.md").write_text(text + "\n")
 
 

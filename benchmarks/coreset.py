@@ -71,7 +71,7 @@ def main() -> None:
         f"{same:,} of {count:,} picks are those of the float32 loop, in the same order.",
     ]
     said = conditions("torch", "numpy")
-    report("coreset", "Coreset selection", "python benchmarks/coreset.py", said, table, notes)
+    report("coreset", "Coreset selection", "python benchmarks/coreset.py", said, table, *notes)
 
 
 def naive_k_center(features: torch.Tensor, count: int, *, start: int) -> list[int]:

@@ -69,7 +69,7 @@ def main() -> None:
             ratio = rows["PatchLine"]["p50_ms"] / timed["p50_ms"]
             table.add_row(name, method, f"{timed['p50_ms']:.1f}", f"{timed['p99_ms']:.1f}", f"{ratio:.2f}")
     said = conditions("openvino", "torch", "faiss-cpu", "timm")
-    report("inference", "Inference on the CPU", "python benchmarks/inference.py", said, table, notes)
+    report("inference", "Inference on the CPU", "python benchmarks/inference.py", said, table, *notes)
 
 
 def measure(
