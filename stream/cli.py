@@ -197,6 +197,45 @@ def demo(
 
 
 @app.command(rich_help_panel=LINE)
+def bench(
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle to judge with; default: one of 1,176 patches, fitted on drawn parts.")
+    ] = None,
+    stations: Annotated[int, typer.Option(min=1, max=16, help="Stations, each with a camera of its own.")] = 1,
+    rates: Annotated[
+        str | None,
+        typer.Option(metavar="HZ,HZ,…", help="Parts per second over all stations; default: the highest is searched."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Of each trial, after 2 s of warm-up.")] = 10.0,
+    deadline_ms: Annotated[float, typer.Option(min=1, help="From exposure to verdict.")] = 200.0,
+    report: Annotated[Path | None, typer.Option(help="Write the numbers as JSON.")] = None,
+) -> None:
+    """Find out what this machine sustains: real processes, drawn parts, growing rates.
+
+    A rate is kept when every part was judged by its deadline. `overhead` is a part's time without
+    backbone, search and score. Stop everything else that runs here first.
+
+    Example: `patchline bench --bundle cap.safetensors --stations 4 --deadline-ms 120`
+    """
+    import msgspec
+
+    from stream.bench_report import print_bench, run_bench
+
+    found = run_bench(
+        bundle=bundle,
+        stations=stations,
+        rates_hz=None if rates is None else _rates(rates),
+        seconds=seconds,
+        deadline_ms=deadline_ms,
+        console=err,
+    )
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    print_bench(out, found)
+
+
+@app.command(rich_help_panel=LINE)
 def keys(
     folder: Annotated[Path, typer.Argument(help="Folder to write; copy it to every host.", show_default=False)],
 ) -> None:
@@ -286,6 +325,16 @@ def _roi(text: str | None) -> Roi | None:
     if min(x, y) < 0 or min(width, height) < 1:
         raise ConfigError(f"--roi: offsets must not be negative and sizes at least 1, got '{text}'")
     return x, y, width, height
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        rates = [float(number) for number in text.split(",")]
+    except ValueError:
+        rates = []
+    if not rates or min(rates) <= 0 or max(rates) > 10_000:
+        raise ConfigError(f"--rates: expected parts per second such as 10,50,100, got '{text}'")
+    return rates
 
 
 def _bytes(option: str, text: str | None) -> int | None:

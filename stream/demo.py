@@ -11,10 +11,6 @@ import importlib.util
 import json
 import random
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from stream.config import LineConfig, load
-from stream.errors import LineFailed, PatchLineError, StoreError
+from stream.errors import LineFailed, PatchLineError
 from stream.fit import FitOptions, fit
 from stream.line.latency import STAGES
 from stream.line.ledger import Counts
@@ -33,6 +29,7 @@ from stream.messages import Verdict
 from stream.records import Event
 from stream.store import FILE_NAME, EventStore
 from stream.terminal import print_fit, tracking
+from stream.trial import free_ports, run_trial
 
 TRAINING_PICTURES = 300
 CALIBRATION_PICTURES = 100
@@ -102,7 +99,7 @@ def write_configuration(folder: Path, *, parts: int | None, rate_hz: float) -> t
     data["stations"][STATION]["bundle"] = str(folder / "cell.safetensors")
     data["actuators"]["gate"]["path"] = str(store / "rejects.jsonl")
     data["store"]["path"] = str(store)
-    data["metrics"]["listen"] = f"127.0.0.1:{_free_ports(len(config.roles))}"
+    data["metrics"]["listen"] = f"127.0.0.1:{free_ports(len(config.roles))}"
     path = folder / "line.yaml"
     path.write_text("# Written by `patchline demo` from configs/demo.yaml.\n" + json.dumps(data, indent=2) + "\n")
     return path, load(path)
@@ -110,35 +107,21 @@ def write_configuration(folder: Path, *, parts: int | None, rate_hz: float) -> t
 
 def run_line(path: Path, config: LineConfig, total: int) -> None:
     """Run `patchline run` as a user would and show how far it is; raises LineFailed when it fails."""
-    config.store.path.mkdir(parents=True, exist_ok=True)
-    log_path = config.store.path / "line.log"
     columns = (
         TextColumn("{task.description:<18}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[verdicts]}"),
     )
-    with log_path.open("wb") as log, Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("parts on the belt", total=total, verdicts="")
-        line = subprocess.Popen(
-            [sys.executable, "-m", "stream", "run", str(path)], stderr=log, stdout=log, start_new_session=True
-        )
-        try:
-            while line.poll() is None:
-                counts = _counts(config)
-                if counts is not None:
-                    progress.update(task, completed=counts.announced, verdicts=_verdicts(counts))
-                time.sleep(0.2)
-        except BaseException:
-            line.send_signal(signal.SIGTERM)
-            line.wait()
-            raise
-        counts = _counts(config)
-        if counts is not None:
-            progress.update(task, completed=counts.announced, verdicts=_verdicts(counts))
-    if line.returncode != 0:
-        tail = log_path.read_text(errors="replace").strip().splitlines()[-3:]
-        raise LineFailed(f"the line ended with exit code {line.returncode}; see {log_path}:\n" + "\n".join(tail))
+
+        def look(ledger: dict[str, Counts], _supervisor: int) -> None:
+            if STATION in ledger:
+                counts = ledger[STATION]
+                progress.update(task, completed=counts.announced, verdicts=_verdicts(counts))
+
+        run_trial(path, config, config.store.path / "line.log", look)
 
 
 def measure(config: LineConfig, *, broken: set[str]) -> dict[str, Any]:
@@ -250,20 +233,6 @@ def _rejects(config: LineConfig) -> dict[str, float]:
     return _Rejects(len(errors), max(errors, default=0.0))._asdict()
 
 
-def _counts(config: LineConfig) -> Counts | None:
-    """Look into the store of the running line."""
-    try:
-        store = EventStore.read(config.store.path / FILE_NAME)
-    except StoreError:
-        return None
-    try:
-        return store.ledger().get(STATION)
-    except StoreError:
-        return None
-    finally:
-        store.close()
-
-
 def _verdicts(counts: Counts) -> str:
     return f"good {counts.good}  defect {counts.defect}  uninspected {sum(counts.uninspected.values())}"
 
@@ -279,17 +248,3 @@ def _configs() -> Path:
         if (folder / "demo.yaml").is_file():
             return folder
     raise PatchLineError("configs/demo.yaml is missing from this installation; install patchline again")
-
-
-def _free_ports(count: int) -> int:
-    """Return the first port of a free row, beginning at the usual one, so that a line may run beside the demo."""
-    for first in range(9464, 9464 + 400, 20):
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-    raise PatchLineError("no row of free ports for /metrics between 9464 and 9864 on 127.0.0.1")

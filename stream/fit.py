@@ -122,7 +122,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             bank_patches=capacity,
             thresholds=thresholds,
             bank_pictures=tuple(pictures.hashes[row] for row in bank_rows),
-            versions=_versions(),
+            versions=library_versions(),
         )
         bundle = save_bundle(output, info, bank, scores, peaks)
         return FitSummary(
@@ -231,7 +231,8 @@ def calibrated(
     return thresholds, warnings
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide scores and speed."""
     found = {}
     for package in (
         "patchline",

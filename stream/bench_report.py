@@ -1,0 +1,147 @@
+"""`patchline bench`: trials at growing rates, their table and their JSON."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from stream.bench import Rate, inspector_hz, machine, make_bundle, make_pictures, run_rate
+from stream.bundle import live_bundle
+from stream.line.rates import next_rate_hz, sustained_hz
+from stream.terminal import tracking
+
+#: Where the search for the highest rate begins: what a line engineer would call slow.
+FIRST_HZ = 10.0
+
+
+class BenchReport(msgspec.Struct, frozen=True):
+    """What a bench found.
+
+    Attributes:
+        stations, deadline_ms, seconds: the conditions of every trial.
+        bank_patches: size of each station's memory bank.
+        machine: processor, cores and versions.
+        inspector_hz: pictures per second of the inspector alone in a loop, before the trials.
+        sustained_hz: highest rate at which nothing was late, below every rate at which something was.
+        rates: the trials in the order of their rates.
+    """
+
+    stations: int
+    deadline_ms: float
+    seconds: float
+    bank_patches: int
+    machine: dict[str, str]
+    inspector_hz: float
+    sustained_hz: float | None
+    rates: list[Rate]
+
+
+def run_bench(
+    *,
+    bundle: Path | None,
+    stations: int,
+    rates_hz: Sequence[float] | None,
+    seconds: float,
+    deadline_ms: float,
+    console: Console,
+) -> BenchReport:
+    """Try rates, those given or growing ones until something is late; raises PatchLineError.
+
+    Args:
+        bundle: to judge drawn pictures with; None: one is fitted on them.
+        stations: number of stations, each with a camera of its own; they share the rate.
+        rates_hz: parts per second over all stations; None: find the highest.
+        seconds: of each trial, after the warm-up.
+        deadline_ms: from exposure to verdict.
+        console: for progress.
+    """
+    with tempfile.TemporaryDirectory(prefix="patchline-bench-") as scratch:
+        folder = Path(scratch)
+        if bundle is None:
+            with tracking(console) as track:
+                bundle = make_bundle(folder, track)
+        loaded = live_bundle(bundle)
+        pictures = make_pictures(folder / "pictures", size_px=loaded.info.picture_px)
+        console.print("inspector alone …")
+        alone_hz = inspector_hz(loaded, pictures, min(seconds, 5.0))
+        found: dict[float, Rate] = {}
+        columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=console) as progress:
+            waiting = list(rates_hz or [])
+            while (rate_hz := _next(found, waiting, search=rates_hz is None)) is not None:
+                task = progress.add_task(f"{rate_hz:g} parts/s", total=None)
+                found[rate_hz] = run_rate(
+                    folder / "line",
+                    bundle,
+                    pictures,
+                    stations=stations,
+                    rate_hz=rate_hz,
+                    seconds=seconds,
+                    deadline_ms=deadline_ms,
+                    track=lambda done, total, task=task: progress.update(task, completed=done, total=total),  # type: ignore[misc]
+                )
+    return BenchReport(
+        stations=stations,
+        deadline_ms=deadline_ms,
+        seconds=seconds,
+        bank_patches=len(loaded.bank),
+        machine=machine(),
+        inspector_hz=alone_hz,
+        sustained_hz=sustained_hz({rate_hz: rate.kept for rate_hz, rate in found.items()}),
+        rates=[found[rate_hz] for rate_hz in sorted(found)],
+    )
+
+
+def _next(found: dict[float, Rate], waiting: list[float], *, search: bool) -> float | None:
+    if search:
+        return next_rate_hz({rate_hz: rate.kept for rate_hz, rate in found.items()}, FIRST_HZ)
+    return waiting.pop(0) if waiting else None
+
+
+def print_bench(console: Console, report: BenchReport) -> None:
+    """Print the trials and what they say together."""
+    console.print(rates_table(report))
+    best = report.sustained_hz
+    share = "" if best is None else f", {best / report.inspector_hz:.0%} of the inspector's {report.inspector_hz:.1f}"
+    said = Table(show_header=False)
+    said.add_row("sustained", f"{best:g} parts/s{share}" if best else "none of these rates")
+    said.add_row("stations", f"{report.stations}, {report.bank_patches:,} patches in each bank")
+    said.add_row("deadline", f"{report.deadline_ms:g} ms")
+    said.add_row("machine", ", ".join(f"{name} {value}" for name, value in report.machine.items()))
+    console.print(said)
+
+
+def rates_table(report: BenchReport) -> Table:
+    """Return the trials as a table: milliseconds, per cent of a core, parts."""
+    table = Table(title="parts per second over all stations", title_justify="left")
+    columns = ("offered", "judged", "total p50", "p99", "p99.9", "overhead p50", "p99", "CPU % by role", "worker MiB")
+    for column in (*columns, "uninspected", "left out", "kept"):
+        table.add_column(column, justify="left" if column.startswith(("CPU", "uninsp", "left")) else "right")
+    for rate in report.rates:
+        cpu = ", ".join(f"{role} {used:.0f}" for role, used in rate.cpu_percent.items())
+        total, overhead = (
+            [f"{values[name]:.1f}" if values else "-" for name in names]
+            for values, names in ((rate.total_ms, ("p50", "p99", "p999")), (rate.overhead_ms, ("p50", "p99")))
+        )
+        table.add_row(
+            f"{rate.offered_hz:g}",
+            f"{rate.achieved_hz:.1f}",
+            *total,
+            *overhead,
+            cpu,
+            f"{rate.worker_mib:.0f}",
+            _counts(rate.uninspected),
+            _counts(rate.dropped),
+            "yes" if rate.kept else "no",
+        )
+    return table
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
