@@ -55,10 +55,24 @@ class Inbox:
         self._frames.append(frame)
         return displaced
 
-    def expire(self, now_ns: int) -> list[Queued]:
-        """Take out the frames that are past their deadline: no compute is spent on them."""
-        expired = [frame for frame in self._frames if frame.deadline_ns <= now_ns]
-        self._frames = [frame for frame in self._frames if frame.deadline_ns > now_ns]
+    def expire(self, now_ns: int, needed_ns: int = 0) -> list[Queued]:
+        """Take out the frames whose verdict would come after their deadline: no compute is spent on them.
+
+        Worked off in order, parts under overload would all be judged just too late; those given up
+        leave their time to the parts behind them. The frame with the most time left is given up
+        only when it is past its deadline, so that the time needed is always measured anew.
+
+        Args:
+            now_ns: the present moment.
+            needed_ns: what a verdict is expected to take.
+        """
+        last = max((frame.deadline_ns for frame in self._frames), default=0)
+        kept: list[Queued] = []
+        expired: list[Queued] = []
+        for frame in self._frames:
+            hopeless = frame.deadline_ns <= now_ns + needed_ns and frame.deadline_ns < last
+            (expired if hopeless or frame.deadline_ns <= now_ns else kept).append(frame)
+        self._frames = kept
         return expired
 
     def wait_ns(self, now_ns: int) -> int | None:

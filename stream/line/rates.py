@@ -24,7 +24,7 @@ def next_rate_hz(kept: Mapping[float, bool], first_hz: float) -> float | None:
         return 2 * max(kept)
     if low is None:
         return None if high < first_hz / 64 else high / 2
-    return None if high / low <= _RESOLUTION else round((low * high) ** 0.5, 1)
+    return None if high / low <= _RESOLUTION else float(f"{(low * high) ** 0.5:.3g}")
 
 
 def sustained_hz(kept: Mapping[float, bool]) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import statistics
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +65,7 @@ class Infer:
         self.stations = {camera: set(config.stations_of(camera)) for camera in config.cameras}
         self.received = dict.fromkeys(config.cameras, ("", 0))  # capture's epoch, frames of it
         self.granted: dict[str, Ready] = {}
+        self._took_ns: deque[int] = deque(maxlen=32)
         self._next_status_ns = 0
 
     def run(self) -> None:
@@ -76,12 +79,13 @@ class Infer:
                 self._take_in(camera, received)
             if self.role.stop.is_set() and not frames and not len(self.inbox):
                 break
-            for late in self.inbox.expire(now_ns()):
-                self._refuse(late, Cause.TIMEOUT, "past its deadline before inspection began")
-            batch = self.inbox.take(now_ns())
+            for late in self.inbox.expire(now_ns(), self._needed_ns()):
+                self._refuse(late, Cause.TIMEOUT, "too late to be judged by its deadline")
+            batch = self.inbox.take(begun_ns := now_ns())
             if batch:
                 self._grant(busy=True)
                 self._inspect(batch)
+                self._took_ns.append(now_ns() - begun_ns)
             self._report_status()
         self.role.stopping()
         self.sink.send(WorkerStatus(worker=self.worker, pid=os.getpid(), device=self.device, ending=True))
@@ -89,6 +93,10 @@ class Infer:
     def close(self) -> None:
         """Close the sockets."""
         self.sockets.close()
+
+    def _needed_ns(self) -> int:
+        """What the next batch is expected to take, with half as much again for the way to the sink."""
+        return int(1.5 * statistics.median(self._took_ns)) if self._took_ns else 0
 
     def _take_in(self, camera: str, received: Received[FrameHeader]) -> None:
         header, attachments = received

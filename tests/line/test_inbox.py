@@ -169,3 +169,21 @@ def test_identical_frames_are_each_inspected_once():
     same = frame(1)
     waiting = inbox(same, frame(1), max_batch=1, max_wait_ns=0)
     assert [len(waiting.take(0)) for _ in range(3)] == [1, 1, 0]
+
+
+def test_a_frame_that_cannot_be_judged_in_time_leaves_its_time_to_those_behind_it():
+    waiting = inbox(frame(1, deadline_ns=105), frame(2, deadline_ns=110), frame(3, deadline_ns=111))
+    assert names(waiting.expire(100, needed_ns=10)) == [("cap", 1), ("cap", 2)]
+    assert len(waiting) == 1
+
+
+def test_the_frame_with_the_most_time_is_tried_even_when_it_will_hardly_do():
+    waiting = inbox(frame(1, deadline_ns=101), frame(2, deadline_ns=102))
+    assert names(waiting.expire(100, needed_ns=50)) == [("cap", 1)]
+    assert waiting.expire(101, needed_ns=50) == []
+    assert names(waiting.expire(102, needed_ns=50)) == [("cap", 2)]
+
+
+def test_frames_with_one_deadline_are_tried_together():
+    waiting = inbox(frame(1, deadline_ns=101), frame(1, "lid", deadline_ns=101))
+    assert waiting.expire(100, needed_ns=50) == []
