@@ -97,7 +97,10 @@ class _Distances:
         self._seen = 0
         # Centred features have short norms, hence little cancellation in ‖a‖² + ‖b‖² − 2ab.
         self.center = torch.from_numpy(features[:_BLOCK_FEATURES]).mean(dim=0)
-        self._norms = torch.cat([_squared_norms(self._centred(block)) for block in _blocks(total, 1)])
+        # Filled in place: small results kept between large blocks would keep the heap from shrinking.
+        self._norms = torch.empty(total)
+        for block in _blocks(total, 1):
+            self._norms[block] = _squared_norms(self._centred(block))
         self.squared = torch.full((total,), float("inf"))
         # D products and sums of terms up to (‖a‖ + ‖b‖)², each rounded.
         largest = 4 * float(self._norms.max()) * (dims + 4)
