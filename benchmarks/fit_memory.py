@@ -28,6 +28,8 @@ from pictures import solar_cells
 from rich.progress import track
 from rich.table import Table
 
+from stream.cache import cache_folder
+
 #: Up to so many pictures the fit is also done without a limit.
 COMPARED = 1000
 
@@ -40,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     table = Table("pictures", "patches", "picks", "limit", "peak MiB", "seconds", "without limit: peak MiB", "bundle")
     curves: dict[str, list[tuple[int, float]]] = {f"--max-memory {options.limit}": [], "without limit": []}
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
         good = Path(scratch, "good")
         good.mkdir()
         written = 0
