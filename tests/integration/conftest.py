@@ -49,9 +49,9 @@ def other_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def slow_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose memory bank is so large that the search takes a few tenths of a second."""
+    """A bundle whose memory bank is so large that one thread searches it for about a tenth of a second."""
     bundle = load_bundle(small_bundle)
-    copies = np.repeat(bundle.bank, 40_000 // len(bundle.bank), axis=0)
+    copies = np.repeat(bundle.bank, 160_000 // len(bundle.bank), axis=0)
     noise = np.random.default_rng(0).normal(scale=1e-3, size=copies.shape)
     path = tmp_path_factory.mktemp("slow") / "slow.safetensors"
     save_bundle(

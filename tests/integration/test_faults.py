@@ -134,8 +134,9 @@ def test_a_slow_worker_makes_a_free_running_camera_skip_frames_and_age_none(
 ):
     line = make_line(
         {
-            "cameras": {"top": belt(parts_folder, parts=100_000, rate_hz=40)},
+            "cameras": {"top": belt(parts_folder, parts=100_000, rate_hz=60)},
             "stations": {"cap": station(slow_bundle, mode="freerun", deadline_ms=30_000, reject=None)},
+            "workers": [{"threads": 1}],
         }
     )
     process = line.start()
@@ -164,7 +165,7 @@ def test_a_slow_worker_makes_triggered_parts_overrun_and_that_is_known_at_once(
 ):
     line = make_line(
         {
-            "cameras": {"top": belt(parts_folder, parts=120, rate_hz=40)},
+            "cameras": {"top": belt(parts_folder, parts=120, rate_hz=60)},
             "stations": {
                 "cap": station(
                     slow_bundle,
@@ -174,7 +175,7 @@ def test_a_slow_worker_makes_triggered_parts_overrun_and_that_is_known_at_once(
                 )
             },
             "actuators": GATE,
-            "workers": [{"max_batch": 1}],
+            "workers": [{"max_batch": 1, "threads": 1}],
         }
     )
     line.start()
