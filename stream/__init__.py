@@ -1,5 +1,8 @@
 """PatchLine: real-time defect inspection for factory cameras."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-__version__ = version("patchline")
+try:
+    __version__ = version("patchline")
+except PackageNotFoundError:  # a checkout that is only read from, as by benchmarks/gpu.py
+    __version__ = "not installed"

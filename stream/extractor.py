@@ -21,6 +21,8 @@ from stream.patchcore.inspector import Extractor
 from stream.patchcore.spec import FeatureSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from stream.patchcore.features import PatchFeatures
 
 Device = Literal["auto", "cuda", "openvino", "torch-cpu"]
@@ -60,34 +62,37 @@ def load_extractor(
     chosen = choose_device(device)
     if chosen == "openvino":
         return OpenVinoExtractor(spec, threads=threads, weights=weights)
-    return TorchExtractor(spec, device=chosen, threads=threads, weights=weights)
+    if chosen == "torch-cpu":
+        return TorchExtractor(spec, threads=threads, weights=weights)
+    import torch
+
+    from stream.cuda import DeviceBackbone
+
+    module = build_module(spec, weights, dtype=torch.float16)
+    return DeviceBackbone(module, spec.size_px, device=torch.device("cuda"))
 
 
 class TorchExtractor:
-    """The torch module itself, on CUDA or on the CPU."""
+    """The torch module itself, on the CPU."""
 
+    device = "torch-cpu"
     useful_batch = None
 
-    def __init__(self, spec: FeatureSpec, *, device: str, threads: int, weights: Path | None) -> None:
-        """Load the weights and move the module to `device` (`cuda` or `torch-cpu`)."""
+    def __init__(self, spec: FeatureSpec, *, threads: int, weights: Path | None) -> None:
+        """Load the weights."""
         import torch
 
         self._torch = torch
-        self.device = device
         if threads:
             torch.set_num_threads(threads)
-        # Parity between devices comes before the last per cent of speed.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        self._place = torch.device("cuda" if device == "cuda" else "cpu")
-        self._module = build_module(spec, weights).to(self._place)
+        self._module = build_module(spec, weights)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32."""
         torch = self._torch
         with torch.inference_mode():
-            features = self._module(torch.from_numpy(images).to(self._place))
-        return np.ascontiguousarray(features.cpu().numpy())
+            features = self._module(torch.from_numpy(images))
+        return np.ascontiguousarray(features.numpy())
 
 
 class OpenVinoExtractor:
@@ -153,13 +158,20 @@ def spec_for(
     )
 
 
-def build_module(spec: FeatureSpec, weights: Path | None = None) -> PatchFeatures:
-    """Build the torch module of `spec`; raises WeightsError when its weights are not those of the spec."""
+def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch.dtype | None = None) -> PatchFeatures:
+    """Build the torch module of `spec`, its network in `dtype` (float32 by default).
+
+    Raises WeightsError when its weights are not those of the spec.
+    """
+    import torch
+
     from stream.patchcore.backbones import load_backbone
     from stream.patchcore.features import PatchFeatures
 
     backbone = load_backbone(spec.backbone, weights=weights, expected_sha256=spec.weights_sha256)
-    return PatchFeatures(backbone, neighbourhood=spec.neighbourhood, stride=spec.stride).eval()
+    return PatchFeatures(
+        backbone, neighbourhood=spec.neighbourhood, stride=spec.stride, dtype=dtype or torch.float32
+    ).eval()
 
 
 def _convert(openvino: Any, spec: FeatureSpec, weights: Path | None, path: Path) -> None:

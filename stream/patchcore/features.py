@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-from stream.patchcore.backbones import Backbone
+if TYPE_CHECKING:
+    from stream.patchcore.backbones import Backbone
 
 
 class PatchFeatures(nn.Module):
@@ -17,9 +20,13 @@ class PatchFeatures(nn.Module):
     bilinearly to the grid of the finest and the channels concatenated.
     """
 
-    def __init__(self, backbone: Backbone, *, neighbourhood: int, stride: int) -> None:
+    def __init__(
+        self, backbone: Backbone, *, neighbourhood: int, stride: int, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Take over a backbone; `dtype` is the precision of its network, pixels and features stay float32."""
         super().__init__()
-        self.network = backbone.network
+        self.network = backbone.network.to(dtype)
+        self.dtype = dtype
         self.neighbourhood = neighbourhood
         self.stride = stride
         self.scale: Tensor
@@ -32,13 +39,13 @@ class PatchFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, D = sum of the levels' channels."""
-        x = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        x = (images.permute(0, 3, 1, 2).float() * self.scale + self.shift).to(self.dtype)
         levels = [pool(level, self.neighbourhood, self.stride) for level in self.network(x)]
         grid = levels[0].shape[-2:]
         fine = [levels[0]] + [
             F.interpolate(level, size=grid, mode="bilinear", align_corners=False) for level in levels[1:]
         ]
-        return torch.cat(fine, dim=1).permute(0, 2, 3, 1)
+        return torch.cat(fine, dim=1).permute(0, 2, 3, 1).float()
 
 
 def pool(level: Tensor, neighbourhood: int, stride: int) -> Tensor:

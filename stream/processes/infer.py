@@ -6,15 +6,14 @@ import logging
 import os
 import statistics
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 
 from stream import metrics
-from stream.bundle import Bundle, live_bundle
+from stream.bundle import Bundle
 from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
-from stream.extractor import load_extractor
+from stream.judges import judge_batch, load_judges
 from stream.line.inbox import Inbox, Queued
 from stream.messages import (
     Cause,
@@ -25,24 +24,13 @@ from stream.messages import (
     Verdict,
     WorkerStatus,
 )
-from stream.patchcore.inspector import Extractor, Inspection, judge, nearest_patches
-from stream.patchcore.search import MemoryBank, quickest_search
+from stream.patchcore.inspector import Inspection
 from stream.processes.lifecycle import Role, start_role
 from stream.transport import RESULTS_WAITING, FrameClients, Received, SinkOutbox, Sockets
 
 log = logging.getLogger(__name__)
 
 STATUS_INTERVAL_NS = 250_000_000
-
-
-@dataclass(frozen=True)
-class Judge:
-    """One station's bundle, ready."""
-
-    bundle: Bundle
-    memory: MemoryBank
-    extractor: Extractor
-    group: str
 
 
 class Infer:
@@ -131,49 +119,34 @@ class Infer:
             self._refuse(displaced, Cause.SKIPPED, "a newer frame came")
 
     def _inspect(self, batch: list[Queued]) -> None:
-        """One backbone pass for the batch; then each part is searched, scored and sent before the next."""
+        """Judge a batch; each part is sent before the next is searched, where they are searched one by one."""
         taken_ns = now_ns()
         metrics.BATCH_SIZE.labels(self.worker).observe(len(batch))
+        waiting = list(batch)
         try:
             size_px = batch[0].header.height_px
             images = np.stack([np.frombuffer(frame.pixels, np.uint8).reshape(size_px, size_px, 3) for frame in batch])
-            stacked_ns = now_ns()
-            features = self.judges[batch[0].header.station].extractor(images)
-            featured_ns = now_ns()
-        except Exception as error:
-            log.exception("backbone failed")
-            for frame in batch:
-                self._refuse(frame, Cause.WORKER_ERROR, f"{type(error).__name__}: {error}")
-            return
-        for frame, patches in zip(batch, features, strict=True):
-            judge_ = self.judges[frame.header.station]
-            try:
-                begun_ns = now_ns()
-                nearest = nearest_patches(judge_.memory, patches)
-                searched_ns = now_ns()
-                inspection = judge(
-                    judge_.memory,
-                    patches,
-                    nearest,
-                    reweight_neighbours=judge_.bundle.info.reweight_neighbours,
+            preprocess_ns = now_ns() - taken_ns
+            judges = [self.judges[frame.header.station] for frame in batch]
+            for judged in judge_batch(judges, images):
+                frame, judge_ = waiting.pop(0), judges[len(batch) - len(waiting) - 1]
+                if not np.isfinite(judged.inspection.score):
+                    self._refuse(frame, Cause.WORKER_ERROR, f"the score is {judged.inspection.score}")
+                    continue
+                stamps = ResultStamps(
+                    received_ns=frame.received_ns,
+                    taken_ns=taken_ns,
+                    preprocess_ns=preprocess_ns,
+                    backbone_ns=judged.backbone_ns,
+                    search_ns=judged.search_ns,
+                    score_ns=judged.score_ns,
+                    sent_ns=now_ns(),
                 )
-                if not np.isfinite(inspection.score):
-                    raise ArithmeticError(f"the score is {inspection.score}")
-            except Exception as error:
-                log.exception("search failed")
+                self._send_verdict(frame, judge_.bundle, judged.inspection, stamps)
+        except Exception as error:
+            log.exception("inspection failed")
+            for frame in waiting:
                 self._refuse(frame, Cause.WORKER_ERROR, f"{type(error).__name__}: {error}")
-                continue
-            scored_ns = now_ns()
-            stamps = ResultStamps(
-                received_ns=frame.received_ns,
-                taken_ns=taken_ns,
-                preprocess_ns=stacked_ns - taken_ns,
-                backbone_ns=featured_ns - stacked_ns,
-                search_ns=searched_ns - begun_ns,
-                score_ns=scored_ns - searched_ns,
-                sent_ns=now_ns(),
-            )
-            self._send_verdict(frame, judge_.bundle, inspection, stamps)
 
     def _send_verdict(self, frame: Queued, bundle: Bundle, inspection: Inspection, stamps: ResultStamps) -> None:
         thresholds = bundle.info.thresholds
@@ -235,27 +208,6 @@ class Infer:
         self._next_status_ns = now + STATUS_INTERVAL_NS
         self.granted.clear()  # said again: a camera's process may be new
         self.sink.send(WorkerStatus(worker=self.worker, pid=os.getpid(), device=self.device))
-
-
-def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
-    """Load every station's bundle; stations with equal features share one compiled backbone."""
-    options = config.workers[index]
-    extractors: dict[str, Extractor] = {}
-    judges: dict[str, Judge] = {}
-    for name, station in config.stations.items():
-        bundle = live_bundle(station.bundle)
-        key = bundle.info.spec.key
-        if key not in extractors:
-            extractors[key] = load_extractor(bundle.info.spec, device=options.device, threads=options.threads)
-            size_px = bundle.info.spec.size_px
-            extractors[key](np.zeros((1, size_px, size_px, 3), np.uint8))  # the first pass is the slow one
-        patches = bundle.info.grid[0] * bundle.info.grid[1]
-        search = quickest_search(bundle.bank, patches, device=extractors[key].device, threads=options.threads)
-        memory = MemoryBank(bundle.bank, search)
-        memory.nearest(bundle.bank[:1])
-        judges[name] = Judge(bundle, memory, extractors[key], key)
-        log.info("station %s: %s, %d patches, %s", name, station.bundle, len(memory), extractors[key].device)
-    return judges
 
 
 def main(config: LineConfig, index: int) -> None:

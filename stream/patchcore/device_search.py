@@ -1,0 +1,77 @@
+"""Search and image score on a GPU, in tensor operations that never wait for the host.
+
+What `MemoryBank.nearest` and `inspector.judge` say of one picture, for a device of torch: the same
+exhaustive search (one matrix product and a running minimum, the winner measured anew), the same score
+(paper equation 7), the deciding patch settled in float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+#: Elements of one block of distances: 64 MiB in float32.
+_BLOCK = 2**24
+
+
+class DeviceBank:
+    """A memory bank on a device."""
+
+    def __init__(self, features: NDArray[np.float32], device: torch.device, *, reweight_neighbours: int) -> None:
+        """Remember (M, D) float32 features; `reweight_neighbours` is b of the image score."""
+        self.features = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)).to(device)
+        self._wide = self.features.double()
+        # Centred features have short norms, hence little cancellation in ‖b‖² − 2ab.
+        self._center = self.features.mean(dim=0)
+        self._centred = self.features - self._center
+        self._norms = (self._centred * self._centred).sum(dim=1)
+        self._neighbours = min(reweight_neighbours, len(self.features))
+
+    def inspect(self, queries: Tensor) -> Tensor:
+        """Judge one picture.
+
+        Args:
+            queries: (P, D) float32 patch features on the device.
+
+        Returns:
+            (1 + P,) float64 on the device: the image score, then the patch distances.
+        """
+        distances = self.nearest(queries)
+        query = queries.index_select(0, distances.argmax().view(1)).double()
+        to_query = _distances(self._wide, query)
+        # The lowest row among equals, as on the CPU; argmin promises none.
+        star = to_query.amin()
+        row = torch.where(to_query == star, torch.arange(len(to_query), device=to_query.device), len(to_query)).amin()
+        remembered = self._wide.index_select(0, row.view(1))
+        to_remembered = _distances(self._wide, remembered)
+        # m* itself is one of its neighbours, even when its copies displace it.
+        to_remembered = to_remembered.index_fill(0, row.view(1), -1.0)
+        around = torch.sort(to_remembered, stable=True).indices[: self._neighbours]
+        if self._neighbours <= 1:
+            return torch.cat([star.view(1), distances.double()])
+        near = to_query.index_select(0, around)
+        shift = near.amax()
+        weight = 1 - torch.exp(star - shift) / torch.exp(near - shift).sum()
+        return torch.cat([(weight * star).view(1), distances.double()])
+
+    def nearest(self, queries: Tensor) -> Tensor:
+        """Return the Euclidean distance of each of (P, D) float32 queries to its nearest bank feature, (P,)."""
+        centred = queries - self._center
+        best = torch.full((len(queries),), float("inf"), device=queries.device)
+        rows = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
+        step = max(1, _BLOCK // len(queries))
+        for begin in range(0, len(self._centred), step):
+            block = self._centred[begin : begin + step]
+            products = torch.addmm(self._norms[begin : begin + step], centred, block.T, alpha=-2.0)
+            nearest, row = products.min(dim=1)
+            rows = torch.where(nearest < best, row + begin, rows)
+            best = torch.minimum(nearest, best)
+        difference = queries - self.features.index_select(0, rows)
+        return (difference * difference).sum(dim=1).sqrt()
+
+
+def _distances(bank: Tensor, query: Tensor) -> Tensor:
+    """(M, D) and (1, D) float64 → (M,), from differences in one kernel."""
+    return torch.cdist(bank, query, compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
