@@ -61,11 +61,9 @@ def main() -> None:
             patches = round(count * 0.8) * 784
             row = (f"{patches:,}", f"{patches // 100:,}", options.limit, f"{peak_mib:.0f}", f"{seconds:.0f}")
             table.add_row(f"{count:,}", *row, free_mib, same)
-    said = conditions("torch", "openvino", "numpy")
-    report(
-        "fit_memory", "Memory of a fit", "python benchmarks/fit_memory.py", said, table, ["![memory](fit_memory.png)"]
-    )
     draw(curves)
+    said = conditions("torch", "openvino", "numpy")
+    report("fit_memory", "Memory of a fit", "python benchmarks/fit_memory.py", said, table)
 
 
 def fit(good: Path, bundle: Path, *options: str) -> tuple[float, float]:

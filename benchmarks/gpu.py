@@ -139,9 +139,10 @@ def speeds(
             moved = weights_bytes + batch * (images[0].nbytes + bank.nbytes + 2 * features[0].nbytes)
             memory_s = moved / bytes_s
             peer = anomalib_s(name, bank, images[:batch], device, options.seconds)
+            ratio = p50_s / max(arithmetic_s, memory_s)
             rows.append(
                 f"| {name} | {size_px} | {count:,} | {batch} | {1e3 * p50_s:.2f} | {1e3 * p99_s:.2f} "
-                f"| {batch / p50_s:.0f} | {1e3 * arithmetic_s:.3f} | {1e3 * memory_s:.3f} | {p50_s / max(arithmetic_s, memory_s):.1f} "
+                f"| {batch / p50_s:.0f} | {1e3 * arithmetic_s:.3f} | {1e3 * memory_s:.3f} | {ratio:.1f} "
                 f"| {'not installed' if peer is None else f'{1e3 * peer:.2f}'} |"
             )
     return rows

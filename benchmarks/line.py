@@ -1,0 +1,72 @@
+"""What does a whole line sustain, and what does it cost beside the inference itself?
+
+`patchline bench` for one station and for four that share a backbone: real processes, drawn parts at
+growing rates until something is late. Writes results/line.md and the latencies over the rate as
+results/line.png.
+
+    .venv/bin/python benchmarks/line.py [--seconds 10] [--deadline-ms 200]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import matplotlib.pyplot as plt
+from conditions import RESULTS, conditions, report
+from rich.console import Console
+from rich.table import Table
+
+from stream.bench_report import BenchReport, rates_table, run_bench
+
+
+def main() -> None:
+    """Print a row for each rate and number of stations."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--deadline-ms", type=float, default=200.0)
+    options = parser.parse_args()
+    found = [
+        run_bench(
+            bundle=None,
+            stations=stations,
+            rates_hz=None,
+            seconds=options.seconds,
+            deadline_ms=options.deadline_ms,
+            console=Console(stderr=True),
+        )
+        for stations in (1, 4)
+    ]
+    notes = []
+    table = Table("stations", *(str(column.header) for column in rates_table(found[0]).columns))
+    for bench in found:
+        columns = [list(column.cells) for column in rates_table(bench).columns]
+        for row in zip(*columns, strict=True):
+            table.add_row(str(bench.stations), *row)
+        best = bench.sustained_hz or 0.0
+        notes.append(
+            f"{bench.stations} station(s) sustain {best:g} parts/s, {best / bench.inspector_hz:.0%} of the "
+            f"{bench.inspector_hz:.1f} pictures/s of the inspector alone in a loop, measured just before; deadline "
+            f"{bench.deadline_ms:g} ms, {bench.bank_patches:,} patches in each bank."
+        )
+    draw(found)
+    said = conditions("openvino", "pyzmq", "numpy", "patchline")
+    report("line", "The whole line", "python benchmarks/line.py", said, table, *notes)
+
+
+def draw(found: list[BenchReport]) -> None:
+    """Draw latency over the rate."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for bench, colour in zip(found, ("tab:blue", "tab:orange"), strict=True):
+        rates = [rate for rate in bench.rates if rate.kept]
+        for name, style in (("p50", "-"), ("p99", "--")):
+            points = [(rate.offered_hz, rate.total_ms[name]) for rate in rates]
+            label = f"{bench.stations} station{'s' if bench.stations > 1 else ''}, {name}"
+            axes.plot(*zip(*points, strict=True), style, marker="o", color=colour, label=label)
+    axes.set(xlabel="parts per second, all stations", ylabel="exposure to decision, ms", ylim=(0, None))
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    figure.savefig(RESULTS / "line.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()
