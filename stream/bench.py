@@ -145,6 +145,7 @@ class _Watch:
         self._track = track
         self._first_s: float | None = None
         self._begin: tuple[float, dict[str, float]] | None = None
+        self._counted = False
         self.cpu_percent: dict[str, float] = {}
         self.dropped: dict[str, int] = {}
         self.worker_mib = 0.0
@@ -160,13 +161,17 @@ class _Watch:
             processes = _roles(supervisor)
             used = {role: sum(process.cpu_times()[:2]) for role, process in processes.items()}
             now_s = time.monotonic()
-            self._begin = self._begin or (now_s, used)
+            if self._begin is None:
+                self._begin = (now_s, used)
+                # Once: the kernel stops a process while it adds up its memory.
+                workers = [process for role, process in processes.items() if role.startswith("infer")]
+                self.worker_mib = sum(process.memory_full_info().uss for process in workers) / 2**20
             begun_s, before = self._begin
             if now_s - begun_s > 0.5 and used.keys() == before.keys():
                 self.cpu_percent = {role: 100 * (used[role] - before[role]) / (now_s - begun_s) for role in used}
-            self.dropped = _dropped(self._config)
-            workers = [process for role, process in processes.items() if role.startswith("infer")]
-            self.worker_mib = sum(process.memory_full_info().uss for process in workers) / 2**20
+            if announced >= 0.9 * self._total and not self._counted:
+                self._counted = True
+                self.dropped = _dropped(self._config)
 
 
 def summarise(config: LineConfig, watched: _Watch, rate_hz: float) -> Rate:
