@@ -90,7 +90,7 @@ def measure(
     matrix = projection(features.shape[1], dims=PROJECTION_DIMS, seed=0)
     projected = features if matrix is None else (torch.from_numpy(features) @ matrix).numpy()
     bank = features[greedy_k_center(projected, len(features) // 100, seed=0)]
-    memory = MemoryBank(bank, quickest_search(bank, patches, device=extractor.device))
+    memory = MemoryBank(bank, quickest_search(bank, patches, device=extractor.device, lanes=extractor.lanes))
 
     def score(image: NDArray[np.uint8]) -> float:
         return inspect(extractor, memory, image, reweight_neighbours=9)[0].score

@@ -99,7 +99,9 @@ def inspector_hz(bundle: Bundle, pictures: Path, seconds: float) -> float:
     spec = bundle.info.spec
     extractor = load_extractor(spec)
     patches = bundle.info.grid[0] * bundle.info.grid[1]
-    memory = MemoryBank(bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device))
+    memory = MemoryBank(
+        bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
+    )
     images = [network_input(read_image(path), spec.size_px)[None] for path in sorted(pictures.iterdir())]
     done, begun_s = 0, time.perf_counter()
     while True:

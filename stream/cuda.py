@@ -26,6 +26,7 @@ class DeviceBackbone:
     """The compiled patch features of a device; an `Extractor`, and more: features that stay where they are."""
 
     useful_batch = MAX_BATCH
+    lanes = None
 
     def __init__(self, module: PatchFeatures, size_px: int, *, device: torch.device) -> None:
         """Move the module to the device; batch sizes are compiled when they first come."""

@@ -215,7 +215,9 @@ def _judge(
 ) -> tuple[list[Inspection], float]:
     """Judge one picture at a time; also return the median time of one in ms."""
     patches = bundle.info.grid[0] * bundle.info.grid[1]
-    memory = MemoryBank(bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device))
+    memory = MemoryBank(
+        bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
+    )
     b = bundle.info.reweight_neighbours
     # The first pass allocates and compiles; it tells nothing of the line's speed.
     inspect(extractor, memory, pictures[0].pixels[None], reweight_neighbours=b)

@@ -12,12 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.cache import cache_folder
 from stream.errors import ConfigError
 from stream.patchcore.inspector import Extractor
+from stream.patchcore.lanes import Graph, Lanes
 from stream.patchcore.spec import FeatureSpec
 
 if TYPE_CHECKING:
@@ -60,8 +62,10 @@ def load_extractor(
         ConfigError: the device is not there.
     """
     chosen = choose_device(device)
+    if threads:
+        faiss.omp_set_num_threads(threads)  # the search takes turns with the backbone
     if chosen == "openvino":
-        return OpenVinoExtractor(spec, threads=threads, weights=weights)
+        return OpenVinoExtractor(spec, Lanes(threads), weights=weights)
     if chosen == "torch-cpu":
         return TorchExtractor(spec, threads=threads, weights=weights)
     import torch
@@ -77,6 +81,7 @@ class TorchExtractor:
 
     device = "torch-cpu"
     useful_batch = None
+    lanes = None
 
     def __init__(self, spec: FeatureSpec, *, threads: int, weights: Path | None) -> None:
         """Load the weights."""
@@ -99,10 +104,8 @@ class OpenVinoExtractor:
     """The same graph compiled by OpenVINO for the CPU, in float32."""
 
     device = "openvino"
-    #: On a CPU a batch takes as long as its pictures one by one, so the first would wait for the last.
-    useful_batch = 1
 
-    def __init__(self, spec: FeatureSpec, *, threads: int, weights: Path | None) -> None:
+    def __init__(self, spec: FeatureSpec, lanes: Lanes, *, weights: Path | None) -> None:
         """Read the converted model from the cache, or convert it and keep it there."""
         import openvino
 
@@ -112,31 +115,15 @@ class OpenVinoExtractor:
         path = folder / f"{key}.xml"
         if not path.exists():
             _convert(openvino, spec, weights, path)
-        options: dict[str, Any] = {
-            # Left to itself OpenVINO computes in bfloat16 on CPUs that have it.
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "CACHE_DIR": str(folder / "compiled"),
-        }
-        if threads:
-            options["INFERENCE_NUM_THREADS"] = threads
-        self._request = core.compile_model(core.read_model(path), "CPU", options).create_infer_request()
+        self.lanes = lanes
+        self.useful_batch = lanes.count
+        self._graph = Graph(core, core.read_model(path), lanes, CACHE_DIR=str(folder / "compiled"))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32."""
-        # One picture at a time: on a CPU a batch costs as much as its pictures, and every batch size
-        # would be another shape to compile.
-        first = self._infer(images[0])
-        features = np.empty((len(images), *first.shape), np.float32)
-        features[0] = first
-        for place in range(1, len(images)):
-            features[place] = self._infer(images[place])
-        return features
-
-    def _infer(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the features (h, w, D) in memory that the next call overwrites."""
-        found: NDArray[np.float32] = self._request.infer({0: image[None]}, share_inputs=True, share_outputs=True)[0][0]
-        return found
+        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, several pictures in lanes."""
+        if len(images) == 1:
+            return np.array(self._graph(images)[0])
+        return np.stack(list(self.lanes.map(lambda image: np.array(self._graph(image[None])[0][0]), images)))
 
 
 def spec_for(

@@ -62,41 +62,52 @@ def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
             if extractors[spec.key].device == "cuda":
                 _prepare(extractors[spec.key], options.max_batch)
         extractor = extractors[spec.key]
-        judges[name] = Judge(bundle, extractor, _memory(bundle, extractor, options.threads), spec.key)
-        blank = np.zeros((1, spec.size_px, spec.size_px, 3), np.uint8)
-        list(judge_batch([judges[name]], blank))  # the first pass is the slow one
+        judges[name] = Judge(bundle, extractor, _memory(bundle, extractor), spec.key)
+        _warm_up(judges[name])
         log.info("station %s: %s, %d patches, %s", name, station.bundle, len(bundle.bank), extractor.device)
     return judges
 
 
 def judge_batch(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
-    """Judge (N, S, S, 3) uint8 network inputs, each by its station's judge, in one backbone pass.
+    """Judge (N, S, S, 3) uint8 network inputs, each by its station's judge; they share a backbone.
 
-    On a CPU each part is searched when it is asked for; a GPU does the whole batch at once, and its
-    time counts as that of the backbone.
+    Yields in their order, each as soon as it is judged: a GPU takes the whole batch at once, and its
+    time counts as that of the backbone; OpenVINO takes one on all cores, or several in lanes.
     """
-    begun_ns = time.monotonic_ns()
     extractor = judges[0].extractor
     if extractor.device == "cuda":
-        yield from _on_gpu(judges, images, begun_ns)
-        return
-    features = extractor(images)
-    backbone_ns = time.monotonic_ns() - begun_ns
-    for one, patches in zip(judges, features, strict=True):
-        assert isinstance(one.memory, MemoryBank)
+        yield from _on_gpu(judges, images)
+    elif extractor.lanes is not None and len(images) > 1:
+        yield from extractor.lanes.map(_judge_one, judges, images)
+    else:
         begun_ns = time.monotonic_ns()
-        nearest = nearest_patches(one.memory, patches)
-        searched_ns = time.monotonic_ns()
-        inspection = judge(one.memory, patches, nearest, reweight_neighbours=one.bundle.info.reweight_neighbours)
-        yield Judged(inspection, backbone_ns, searched_ns - begun_ns, time.monotonic_ns() - searched_ns)
+        features = extractor(images)
+        backbone_ns = time.monotonic_ns() - begun_ns
+        yield from (_judge_features(one, patches, backbone_ns) for one, patches in zip(judges, features, strict=True))
 
 
-def _on_gpu(judges: list[Judge], images: NDArray[np.uint8], begun_ns: int) -> Iterator[Judged]:
+def _judge_one(one: Judge, image: NDArray[np.uint8]) -> Judged:
+    begun_ns = time.monotonic_ns()
+    patches = one.extractor(image[None])[0]
+    return _judge_features(one, patches, time.monotonic_ns() - begun_ns)
+
+
+def _judge_features(one: Judge, patches: NDArray[np.float32], backbone_ns: int) -> Judged:
+    assert isinstance(one.memory, MemoryBank)
+    begun_ns = time.monotonic_ns()
+    nearest = nearest_patches(one.memory, patches)
+    searched_ns = time.monotonic_ns()
+    inspection = judge(one.memory, patches, nearest, reweight_neighbours=one.bundle.info.reweight_neighbours)
+    return Judged(inspection, backbone_ns, searched_ns - begun_ns, time.monotonic_ns() - searched_ns)
+
+
+def _on_gpu(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
     from stream.cuda import DeviceBackbone, inspect_on_device
     from stream.patchcore.device_search import DeviceBank
 
     backbone = judges[0].extractor
     assert isinstance(backbone, DeviceBackbone)
+    begun_ns = time.monotonic_ns()
     banks = [one.memory for one in judges if isinstance(one.memory, DeviceBank)]
     found = inspect_on_device(backbone, images, banks)
     took_ns = time.monotonic_ns() - begun_ns
@@ -113,7 +124,16 @@ def _prepare(extractor: Extractor, max_batch: int) -> None:
     extractor.prepare(max_batch)
 
 
-def _memory(bundle: Bundle, extractor: Extractor, threads: int) -> MemoryBank | DeviceBank:
+def _warm_up(one: Judge) -> None:
+    """The first pass is the slow one, on all cores and in each lane."""
+    size_px = one.bundle.info.spec.size_px
+    blank = np.zeros((1, size_px, size_px, 3), np.uint8)
+    list(judge_batch([one], blank))
+    if one.extractor.lanes is not None:
+        one.extractor.lanes.everywhere(lambda: _judge_one(one, blank[0]))
+
+
+def _memory(bundle: Bundle, extractor: Extractor) -> MemoryBank | DeviceBank:
     if extractor.device == "cuda":
         import torch
 
@@ -122,5 +142,5 @@ def _memory(bundle: Bundle, extractor: Extractor, threads: int) -> MemoryBank | 
         neighbours = bundle.info.reweight_neighbours
         return DeviceBank(bundle.bank, torch.device("cuda"), reweight_neighbours=neighbours)
     patches = bundle.info.grid[0] * bundle.info.grid[1]
-    search = quickest_search(bundle.bank, patches, device=extractor.device, threads=threads)
+    search = quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
     return MemoryBank(bundle.bank, search)

@@ -21,6 +21,7 @@ from stream.config import Store
 from stream.errors import StoreError
 from stream.line.ledger import Counts
 from stream.line.overlay import draw
+from stream.line.pace import Pace
 from stream.line.reorder import Reorder
 from stream.messages import Verdict
 from stream.records import AlarmRecord, Event
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 WAITING = 4_096
 _COMMIT_S = 0.05
 _RETAIN_S = 10.0
+#: Overlays drawn in a second for each station and verdict; nobody sees more, and each costs milliseconds of a core.
+_OVERLAYS_HZ = 10.0
 
 
 class PartRecord(NamedTuple):
@@ -193,13 +196,17 @@ class _Overlays:
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder = folder
         self._keep = keep
+        self._pace = Pace(_OVERLAYS_HZ)
         self._files: dict[str, deque[Path]] = defaultdict(deque)
         for station in folder.glob("*/"):
             self._files[station.name] = deque(sorted(station.glob("*.jpg")))
 
     def save(self, event: Event) -> None:
-        """Draw and write one part; a part without a picture is left out."""
+        """Draw and write one part; without a picture, or when its verdict had many lately, it is left out."""
         if not self._keep or not event.view:
+            return
+        if not self._pace.allows((event.station, event.verdict), time.monotonic_ns()):
+            metrics.DROPPED.labels("overlay_pace").inc()
             return
         view = cv2.imdecode(np.frombuffer(event.view, np.uint8), cv2.IMREAD_COLOR)
         if view is None:

@@ -284,6 +284,16 @@ def test_only_the_last_overlays_of_every_station_are_kept(tmp_path: Path):
     assert overlays(tmp_path, "label") == [f"00000000{seq}_DEFECT.jpg" for seq in (0, 1)]
 
 
+def test_more_overlays_than_anybody_can_look_at_are_left_out_and_counted(tmp_path: Path):
+    before = dropped("overlay_pace")
+    recorded(tmp_path, *(part(seq) for seq in range(100)), part(100, Verdict.GOOD), overlays=200)
+    drawn = overlays(tmp_path)
+    assert 20 <= len(drawn) < 100
+    assert dropped("overlay_pace") == before + 101 - len(drawn)
+    assert drawn[-1] == "000000100_GOOD.jpg", "many of one verdict leave the others their turn"
+    assert len(found(tmp_path)) == 100, "every event of a bad part is kept all the same"
+
+
 def test_overlays_of_before_a_restart_count_among_the_last(tmp_path: Path):
     recorded(tmp_path, *(part(seq) for seq in range(3)), overlays=3)
     recorded(tmp_path, *(PartRecord(event(seq), 3) for seq in (3, 4)), overlays=3)

@@ -65,10 +65,12 @@ def _heat(view: NDArray[np.uint8], distances: NDArray[np.floating], pixel_thresh
     pixels = map_to_pixels(finite, (height_px, width_px), sigma_px(short_px))
     excess = pixels / max(pixel_threshold, float(np.finfo(np.float32).tiny))
     share = np.clip((excess - _HEAT_FROM) / (_HEAT_FULL - _HEAT_FROM), 0.0, 1.0)
+    if not share.any():
+        return view
     # The dark end of the colour map would look like shadow, so it is left out.
     heat = cv2.applyColorMap((80 + share * 160).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    alpha = (_HEAT_ALPHA * np.sqrt(share))[..., None]
-    picture: NDArray[np.uint8] = np.rint(view * (1.0 - alpha) + heat * alpha).astype(np.uint8)
+    alpha = np.float32(_HEAT_ALPHA) * np.sqrt(share)
+    picture: NDArray[np.uint8] = np.asarray(cv2.blendLinear(view, heat, 1 - alpha, alpha), dtype=np.uint8)
 
     # Two rings outside the mask, light within dark: one of them stands out on any part.
     within = mask(pixels, pixel_threshold).astype(np.uint8)

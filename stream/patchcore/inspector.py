@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.patchcore.lanes import Lanes
 from stream.patchcore.score import image_score
 from stream.patchcore.search import MemoryBank, Nearest
 
@@ -22,6 +23,11 @@ class Extractor(Protocol):
     @property
     def useful_batch(self) -> int | None:
         """Pictures beyond which a batch only adds delay; None: the larger the better."""
+        ...
+
+    @property
+    def lanes(self) -> Lanes | None:
+        """Where several pictures are judged side by side; None: the device takes a batch at once."""
         ...
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

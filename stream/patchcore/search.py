@@ -17,6 +17,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.patchcore.lanes import Graph, Lanes
+
 log = logging.getLogger(__name__)
 # It says at length which of its builds it tried.
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)
@@ -93,10 +95,10 @@ def flat_index(features: NDArray[np.float32], *, gpu: bool = False) -> Search:
     return search
 
 
-def openvino_product(features: NDArray[np.float32], *, threads: int = 0) -> Search:
+def openvino_product(features: NDArray[np.float32], lanes: Lanes) -> Search:
     """Return a search by one matrix product and a running minimum, ‖b‖² − 2ab, compiled by OpenVINO.
 
-    It runs in the thread pool that OpenVINO's backbone runs in: no second pool waits for the cores.
+    It runs in the threads that OpenVINO's backbone runs in: no second pool waits for the cores.
     """
     import openvino
     from openvino import opset13 as op
@@ -105,24 +107,23 @@ def openvino_product(features: NDArray[np.float32], *, threads: int = 0) -> Sear
     center = features.mean(axis=0)
     centred = features - center
     norms = np.einsum("md,md->m", centred, centred)
-    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        options["INFERENCE_NUM_THREADS"] = threads
 
     @functools.cache  # a graph for any number of queries takes a third longer
-    def compiled(patches: int) -> Any:
+    def compiled(patches: int) -> Graph:
         queries = op.parameter([patches, features.shape[1]], np.float32)
         product = op.matmul(op.subtract(queries, op.constant(center[None])), op.constant(-2 * centred), False, True)
         nearest = op.topk(op.add(product, op.constant(norms[None])), op.constant(np.int64(1)), 1, "min", "none", "i64")
         row = op.squeeze(nearest.output(1), op.constant(np.array([1])))
         # As in `_measured`.
-        difference = op.subtract(queries, op.gather(op.constant(features), row, op.constant(np.int64(0))))
+        difference = op.subtract(
+            queries, op.gather(op.constant(features, shared_memory=True), row, op.constant(np.int64(0)))
+        )
         squared = op.reduce_sum(op.multiply(difference, difference), op.constant(np.array([1])))
         model = openvino.Model([op.sqrt(squared), row], [queries], "search")
-        return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+        return Graph(openvino.Core(), model, lanes)
 
     def search(queries: NDArray[np.float32]) -> Nearest:
-        found = compiled(len(queries)).infer({0: queries}, share_inputs=True, share_outputs=True)
+        found = compiled(len(queries))(queries)
         return Nearest(np.array(found[0]), np.array(found[1]))
 
     return search
@@ -150,24 +151,20 @@ def _measured(queries: NDArray[np.float32], features: NDArray[np.float32], row: 
     return Nearest(np.sqrt(np.einsum("pd,pd->p", difference, difference)), row)
 
 
-def quickest_search(features: NDArray[np.float32], patches: int, *, device: str, threads: int = 0) -> Search:
+def quickest_search(features: NDArray[np.float32], patches: int, *, device: str, lanes: Lanes | None) -> Search:
     """Return the search that is quickest for this bank on this machine, found by trying, and log it.
 
     Args:
         features: (M, D) float32, the bank.
         patches: P, queries of one search.
-        device: of the extractor, `cuda`, `openvino` or `torch-cpu`; libraries it does not use stay out.
-        threads: CPU threads; 0 leaves the choice to the libraries.
+        device: of the extractor, `cuda` or another.
+        lanes: of the extractor; libraries that it does not use stay out.
     """
     features = np.ascontiguousarray(features, dtype=np.float32)
     if device == "cuda":
         return flat_index(features, gpu=True)
-    if threads:
-        faiss.omp_set_num_threads(threads)
     candidates = {
-        "matrix product": openvino_product(features, threads=threads)
-        if device == "openvino"
-        else torch_product(features),
+        "matrix product": openvino_product(features, lanes) if lanes else torch_product(features),
         "faiss": flat_index(features),
     }
     # Bank features out of order stand for the patches of a picture.

@@ -8,6 +8,7 @@ import reference
 from numpy.typing import NDArray
 
 from stream.patchcore.inspector import judge, nearest_patches
+from stream.patchcore.lanes import Lanes
 from stream.patchcore.search import (
     MemoryBank,
     Nearest,
@@ -20,7 +21,14 @@ from stream.patchcore.search import (
 )
 
 Features = NDArray[np.float32]
-METHODS = [flat_index, openvino_product, torch_product]
+LANES = Lanes(2)
+
+
+def openvino_in_lanes(bank: Features) -> Search:
+    return openvino_product(bank, LANES)
+
+
+METHODS = [flat_index, openvino_in_lanes, torch_product]
 
 
 def features(seed: int, count: int, dims: int = 152, *, offset: float = 0.0) -> Features:
@@ -159,5 +167,16 @@ def test_a_score_does_not_depend_on_the_method_even_between_near_copies():
 @pytest.mark.parametrize("device", ["openvino", "torch-cpu"])
 def test_whatever_is_quickest_finds_what_brute_force_finds(device: str):
     bank, queries = features(14, 300), features(15, 196)
-    row = quickest_search(bank, 196, device=device, threads=1)(queries).row
+    lanes = LANES if device == "openvino" else None
+    row = quickest_search(bank, 196, device=device, lanes=lanes)(queries).row
     np.testing.assert_array_equal(row, reference.nearest(queries, bank)[1])
+
+
+def test_pictures_side_by_side_are_searched_as_they_are_alone():
+    bank = features(18, 1176)
+    search = openvino_in_lanes(bank)
+    pictures = [features(100 + number, 784) for number in range(8)]
+    alone = [search(picture) for picture in pictures]
+    for picture, expected in zip(LANES.map(search, pictures), alone, strict=True):
+        np.testing.assert_array_equal(picture.row, expected.row)
+        np.testing.assert_array_equal(picture.distance, expected.distance)

@@ -1,0 +1,88 @@
+"""Several pictures side by side on a CPU, each on cores of its own.
+
+One picture on all cores has its verdict soonest. Its threads wait for one another in every layer,
+though, and the longer the more they are disturbed; where several pictures wait, each on a core of
+its own gets more of them done. The answers are the same to the bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import faiss
+
+if TYPE_CHECKING:
+    import openvino
+
+#: Lanes hold activations of their own; beyond so many they get several cores each.
+_MOST = 8
+
+_here = threading.local()
+
+T = TypeVar("T")
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class Lanes:
+    """Threads that each take one picture from pixels to score."""
+
+    def __init__(self, threads: int = 0) -> None:
+        """Share `threads` cores, or all where it is 0."""
+        self.cores = threads or available_cores()
+        self.count = min(self.cores, _MOST)
+        self._numbers = itertools.count()
+        self._pool = ThreadPoolExecutor(self.count, "lane", initializer=self._enter)
+
+    def map(self, function: Callable[..., T], *arguments: Iterable[Any]) -> Iterator[T]:
+        """Call the function for all arguments side by side; yields in their order, each when it is done."""
+        return self._pool.map(function, *arguments)
+
+    def everywhere(self, function: Callable[[], object]) -> None:
+        """Call the function once in every lane, so that the first picture finds it warm."""
+        together = threading.Barrier(self.count)
+
+        def call() -> None:
+            together.wait()
+            function()
+
+        for done in [self._pool.submit(call) for _ in range(self.count)]:
+            done.result()
+
+    def _enter(self) -> None:
+        _here.number = next(self._numbers)
+        faiss.omp_set_num_threads(max(1, self.cores // self.count))  # of the calling thread only
+
+
+class Graph:
+    """An OpenVINO model for one picture at a time, and for one in each lane."""
+
+    def __init__(self, core: openvino.Core, model: openvino.Model, lanes: Lanes, **options: str) -> None:
+        """Compile for the CPU: on all cores of the lanes, and as a stream for each lane where there are several."""
+        common = {
+            # Left to itself OpenVINO computes in bfloat16 on CPUs that have it.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": lanes.cores,
+            # Pinned, the threads of all workers of a host would stand in line on its first cores.
+            "ENABLE_CPU_PINNING": False,
+            **options,
+        }
+        self._alone = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": 1}).create_infer_request()
+        self._lanes = [self._alone]
+        if lanes.count > 1:
+            side_by_side = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": lanes.count})
+            self._lanes = [side_by_side.create_infer_request() for _ in range(lanes.count)]
+
+    def __call__(self, value: Any) -> Any:
+        """Return the outputs by their number, in memory that the next call from this lane overwrites."""
+        number = getattr(_here, "number", None)
+        request = self._alone if number is None else self._lanes[number]
+        return request.infer({0: value}, share_inputs=True, share_outputs=True)
