@@ -47,7 +47,12 @@ def choose_device(wanted: Device) -> Literal["cuda", "openvino", "torch-cpu"]:
 
 
 def load_extractor(
-    spec: FeatureSpec, *, device: Device = "auto", threads: int = 0, weights: Path | None = None
+    spec: FeatureSpec,
+    *,
+    device: Device = "auto",
+    threads: int = 0,
+    lanes: Lanes | None = None,
+    weights: Path | None = None,
 ) -> Extractor:
     """Make the extractor of `spec` ready on a device.
 
@@ -55,6 +60,7 @@ def load_extractor(
         spec: from a bundle, or from `spec_for` before a fit.
         device: where to run.
         threads: CPU threads; 0 leaves the choice to the library.
+        lanes: of OpenVINO, to be shared with other extractors; None: its own.
         weights: state dict file instead of the published weights.
 
     Raises:
@@ -65,7 +71,7 @@ def load_extractor(
     if threads:
         faiss.omp_set_num_threads(threads)  # the search takes turns with the backbone
     if chosen == "openvino":
-        return OpenVinoExtractor(spec, Lanes(threads), weights=weights)
+        return OpenVinoExtractor(spec, lanes or Lanes(threads), weights=weights)
     if chosen == "torch-cpu":
         return TorchExtractor(spec, threads=threads, weights=weights)
     import torch
@@ -104,6 +110,8 @@ class OpenVinoExtractor:
     """The same graph compiled by OpenVINO for the CPU, in float32."""
 
     device = "openvino"
+    #: On a CPU a batch takes as long as its pictures one by one, so the first would wait for the last.
+    useful_batch = 1
 
     def __init__(self, spec: FeatureSpec, lanes: Lanes, *, weights: Path | None) -> None:
         """Read the converted model from the cache, or convert it and keep it there."""
@@ -116,7 +124,6 @@ class OpenVinoExtractor:
         if not path.exists():
             _convert(openvino, spec, weights, path)
         self.lanes = lanes
-        self.useful_batch = lanes.count
         self._graph = Graph(core, core.read_model(path), lanes, CACHE_DIR=str(folder / "compiled"))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from stream.bundle import Bundle, live_bundle
 from stream.config import LineConfig
 from stream.extractor import load_extractor
 from stream.patchcore.inspector import Extractor, Inspection, judge, nearest_patches
+from stream.patchcore.lanes import Lanes
 from stream.patchcore.search import MemoryBank, quickest_search
 
 if TYPE_CHECKING:
@@ -53,12 +54,13 @@ def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
     """Load every station's bundle for worker `index`, and warm all up; raises PatchLineError."""
     options = config.workers[index]
     extractors: dict[str, Extractor] = {}
+    lanes = Lanes(options.threads)
     judges: dict[str, Judge] = {}
     for name, station in config.stations.items():
         bundle = live_bundle(station.bundle)
         spec = bundle.info.spec
         if spec.key not in extractors:
-            extractors[spec.key] = load_extractor(spec, device=options.device, threads=options.threads)
+            extractors[spec.key] = load_extractor(spec, device=options.device, threads=options.threads, lanes=lanes)
             if extractors[spec.key].device == "cuda":
                 _prepare(extractors[spec.key], options.max_batch)
         extractor = extractors[spec.key]
@@ -69,36 +71,25 @@ def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
 
 
 def judge_batch(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
-    """Judge (N, S, S, 3) uint8 network inputs, each by its station's judge; they share a backbone.
+    """Judge (N, S, S, 3) uint8 network inputs, each by its station's judge, in one backbone pass.
 
-    Yields in their order, each as soon as it is judged: a GPU takes the whole batch at once, and its
-    time counts as that of the backbone; OpenVINO takes one on all cores, or several in lanes.
+    On a CPU each part is searched when it is asked for; a GPU does the whole batch at once, and its
+    time counts as that of the backbone.
     """
     extractor = judges[0].extractor
     if extractor.device == "cuda":
         yield from _on_gpu(judges, images)
-    elif extractor.lanes is not None and len(images) > 1:
-        yield from extractor.lanes.map(_judge_one, judges, images)
-    else:
+        return
+    begun_ns = time.monotonic_ns()
+    features = extractor(images)
+    backbone_ns = time.monotonic_ns() - begun_ns
+    for one, patches in zip(judges, features, strict=True):
+        assert isinstance(one.memory, MemoryBank)
         begun_ns = time.monotonic_ns()
-        features = extractor(images)
-        backbone_ns = time.monotonic_ns() - begun_ns
-        yield from (_judge_features(one, patches, backbone_ns) for one, patches in zip(judges, features, strict=True))
-
-
-def _judge_one(one: Judge, image: NDArray[np.uint8]) -> Judged:
-    begun_ns = time.monotonic_ns()
-    patches = one.extractor(image[None])[0]
-    return _judge_features(one, patches, time.monotonic_ns() - begun_ns)
-
-
-def _judge_features(one: Judge, patches: NDArray[np.float32], backbone_ns: int) -> Judged:
-    assert isinstance(one.memory, MemoryBank)
-    begun_ns = time.monotonic_ns()
-    nearest = nearest_patches(one.memory, patches)
-    searched_ns = time.monotonic_ns()
-    inspection = judge(one.memory, patches, nearest, reweight_neighbours=one.bundle.info.reweight_neighbours)
-    return Judged(inspection, backbone_ns, searched_ns - begun_ns, time.monotonic_ns() - searched_ns)
+        nearest = nearest_patches(one.memory, patches)
+        searched_ns = time.monotonic_ns()
+        inspection = judge(one.memory, patches, nearest, reweight_neighbours=one.bundle.info.reweight_neighbours)
+        yield Judged(inspection, backbone_ns, searched_ns - begun_ns, time.monotonic_ns() - searched_ns)
 
 
 def _on_gpu(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
@@ -130,7 +121,7 @@ def _warm_up(one: Judge) -> None:
     blank = np.zeros((1, size_px, size_px, 3), np.uint8)
     list(judge_batch([one], blank))
     if one.extractor.lanes is not None:
-        one.extractor.lanes.everywhere(lambda: _judge_one(one, blank[0]))
+        one.extractor.lanes.everywhere(lambda: list(judge_batch([one], blank)))
 
 
 def _memory(bundle: Bundle, extractor: Extractor) -> MemoryBank | DeviceBank:

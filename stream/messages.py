@@ -146,7 +146,7 @@ class Ready(msgspec.Struct, tag="ready", frozen=True):
 
 
 class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
-    """When the worker had the frame, when its batch began, how long each stage took, when it was sent."""
+    """When the worker had the frame, when its batch began, how long each stage took, when it was judged."""
 
     received_ns: Ns
     taken_ns: Ns
@@ -154,7 +154,7 @@ class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
     backbone_ns: Ns
     search_ns: Ns
     score_ns: Ns
-    sent_ns: Ns
+    judged_ns: Ns
 
 
 class Result(msgspec.Struct, tag="result", frozen=True):

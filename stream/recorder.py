@@ -34,7 +34,7 @@ WAITING = 4_096
 _COMMIT_S = 0.05
 _RETAIN_S = 10.0
 #: Overlays drawn in a second for each station and verdict; nobody sees more, and each costs milliseconds of a core.
-_OVERLAYS_HZ = 10.0
+_OVERLAYS_HZ = 2.0
 
 
 class PartRecord(NamedTuple):

@@ -44,6 +44,8 @@ RESULTS_WAITING: Final = 64
 #: Credit bounds the frames on their way; the socket's own limit lies above it.
 FRAMES_WAITING: Final = 1_000
 _LINGER_MS: Final = 2_000
+#: Until a process that has just started is connected, its first part waits.
+_RECONNECT_MS: Final = 20
 _BURST: Final = 256
 
 M = TypeVar("M")
@@ -119,6 +121,7 @@ class Sockets:
         socket = self._context.socket(kind)
         socket.set_hwm(high_water_mark)
         socket.linger = _LINGER_MS
+        socket.reconnect_ivl = _RECONNECT_MS
         if address.startswith("tcp://"):
             # A peer whose host vanished is noticed, and its socket closed, within seconds.
             socket.heartbeat_ivl = 1_000
@@ -254,6 +257,10 @@ class FrameClients:
         self._poller = zmq.Poller()
         for socket in self._sockets.values():
             self._poller.register(socket, zmq.POLLIN)
+
+    def wake_on(self, file_descriptor: int) -> None:
+        """Let `receive` return also when this file descriptor becomes readable."""
+        self._poller.register(file_descriptor, zmq.POLLIN)
 
     def receive(self, timeout_ns: int) -> list[tuple[str, Received[FrameHeader]]]:
         """Return (camera, frame) for all that has come, after waiting at most `timeout_ns`."""

@@ -42,7 +42,7 @@ def stages_ms(
     encoded = to_local_ns(frame.stamps.encoded_ns, frame.clock)
     received = to_local_ns(worker.received_ns, result.clock)
     taken = to_local_ns(worker.taken_ns, result.clock)
-    sent = to_local_ns(worker.sent_ns, result.clock)
+    judged = to_local_ns(worker.judged_ns, result.clock)
     durations_ns = {
         "capture": grabbed - captured,
         "encode": encoded - granted,
@@ -52,7 +52,7 @@ def stages_ms(
         "backbone": worker.backbone_ns,
         "search": worker.search_ns,
         "score": worker.score_ns,
-        "wire_out": arrived_ns - sent,
+        "wire_out": arrived_ns - judged,
         "decide": decided_ns - arrived_ns,
     }
     # Clocks of two hosts agree to within their synchronisation; less than nothing is nothing.

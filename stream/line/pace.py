@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 #: A pause saves up so much for the burst after it.
-_SAVED_S = 2.0
+_SAVED_S = 10.0
 
 
 class _Purse(NamedTuple):
@@ -17,7 +17,7 @@ class Pace:
     """A token bucket for each key. Pure: the clock is passed in."""
 
     def __init__(self, rate_hz: float) -> None:
-        """Allow each key `rate_hz` on average, and a burst of two seconds' worth, at least one."""
+        """Allow each key `rate_hz` on average, and a burst of ten seconds' worth, at least one."""
         self._rate_hz = rate_hz
         self._most = max(1.0, rate_hz * _SAVED_S)
         self._purses: dict[object, _Purse] = {}

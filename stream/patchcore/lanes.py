@@ -33,14 +33,18 @@ def available_cores() -> int:
 
 
 class Lanes:
-    """Threads that each take one picture from pixels to score."""
+    """Threads that each take one picture, or one batch, from pixels to score."""
 
-    def __init__(self, threads: int = 0) -> None:
-        """Share `threads` cores, or all where it is 0."""
+    def __init__(self, threads: int = 0, most: int = _MOST) -> None:
+        """Share `threads` cores, or all where it is 0, among at most so many lanes."""
         self.cores = threads or available_cores()
-        self.count = min(self.cores, _MOST)
+        self.count = min(self.cores, most)
         self._numbers = itertools.count()
         self._pool = ThreadPoolExecutor(self.count, "lane", initializer=self._enter)
+
+    def submit(self, function: Callable[[], object], *, alone: bool = False) -> None:
+        """Call the function in the next free lane; `alone` gives its graphs the cores of all lanes."""
+        self._pool.submit(self._call, function, alone)
 
     def map(self, function: Callable[..., T], *arguments: Iterable[Any]) -> Iterator[T]:
         """Call the function for all arguments side by side; yields in their order, each when it is done."""
@@ -60,6 +64,13 @@ class Lanes:
     def _enter(self) -> None:
         _here.number = next(self._numbers)
         faiss.omp_set_num_threads(max(1, self.cores // self.count))  # of the calling thread only
+
+    def _call(self, function: Callable[[], object], alone: bool) -> None:
+        number, _here.number = _here.number, None if alone else _here.number
+        try:
+            function()
+        finally:
+            _here.number = number
 
 
 class Graph:

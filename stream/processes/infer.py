@@ -13,7 +13,8 @@ from stream import metrics
 from stream.bundle import Bundle
 from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
-from stream.judges import judge_batch, load_judges
+from stream.desk import Desk
+from stream.judges import load_judges
 from stream.line.inbox import Inbox, Queued
 from stream.messages import (
     Cause,
@@ -44,13 +45,24 @@ class Infer:
         self.judges = load_judges(config, index)
         devices = {judge.extractor.device for judge in self.judges.values()}
         self.device = ", ".join(sorted(devices))
-        useful = max(judge.extractor.useful_batch or options.max_batch for judge in self.judges.values())
-        self.max_batch = min(options.max_batch, useful)
-        self.inbox = Inbox(max_batch=self.max_batch, max_wait_ns=int(options.max_wait_ms * 1e6))
+        extractors = [judge.extractor for judge in self.judges.values()]
+        max_batch = min(options.max_batch, max(extractor.useful_batch or options.max_batch for extractor in extractors))
+        self.desk = Desk(extractors[0].lanes, options.threads)
+        self.inbox = Inbox(max_batch=max_batch, max_wait_ns=int(options.max_wait_ms * 1e6))
+        #: Frames of a camera that may wait while others are judged.
+        self.room = max(max_batch, self.desk.count) + 1
         self.sockets = Sockets(config.transport.keys)
         self.frames = FrameClients(self.sockets, {camera: config.frames_address(camera) for camera in config.cameras})
+        self.frames.wake_on(self.desk.wake)
         self.sink = SinkOutbox(self.sockets, config.results_address(), RESULTS_WAITING)
         self.stations = {camera: set(config.stations_of(camera)) for camera in config.cameras}
+        # Where every frame must be sent and this is the only worker, nobody asks whether it is idle.
+        self.says_hungry = {
+            camera
+            for camera in config.cameras
+            if len(config.workers) > 1
+            or any(station.mode == "freerun" for station in config.stations_of(camera).values())
+        }
         self.received = dict.fromkeys(config.cameras, ("", 0))  # capture's epoch, frames of it
         self.granted: dict[str, Ready] = {}
         self._took_ns: deque[int] = deque(maxlen=32)
@@ -60,21 +72,19 @@ class Infer:
         """Serve until told to stop; then finish what is here."""
         self.role.ready()
         while True:
-            self._grant(busy=False)
-            wait_ns = self.inbox.wait_ns(now_ns())
+            self._grant()
+            wait_ns = self.inbox.wait_ns(now_ns()) if self.desk.free else None
             frames = self.frames.receive(100_000_000 if wait_ns is None else wait_ns)
             for camera, received in frames:
                 self._take_in(camera, received)
-            if self.role.stop.is_set() and not frames and not len(self.inbox):
-                break
+            self._answer_judged()
             for late in self.inbox.expire(now_ns(), self._needed_ns()):
                 self._refuse(late, Cause.TIMEOUT, "too late to be judged by its deadline")
-            batch = self.inbox.take(begun_ns := now_ns())
-            if batch:
-                self._grant(busy=True)
-                self._inspect(batch)
-                self._took_ns.append(now_ns() - begun_ns)
+            while self.desk.free and (batch := self.inbox.take(now_ns())):
+                self._start(batch)
             self._report_status()
+            if self.role.stop.is_set() and not (frames or len(self.inbox) or self.desk.begun_ns):
+                break
         self.role.stopping()
         self.sink.send(WorkerStatus(worker=self.worker, pid=os.getpid(), device=self.device, ending=True))
 
@@ -118,35 +128,30 @@ class Infer:
         if displaced is not None:
             self._refuse(displaced, Cause.SKIPPED, "a newer frame came")
 
-    def _inspect(self, batch: list[Queued]) -> None:
-        """Judge a batch; each part is sent before the next is searched, where they are searched one by one."""
-        taken_ns = now_ns()
+    def _start(self, batch: list[Queued]) -> None:
         metrics.BATCH_SIZE.labels(self.worker).observe(len(batch))
-        waiting = list(batch)
-        try:
-            size_px = batch[0].header.height_px
-            images = np.stack([np.frombuffer(frame.pixels, np.uint8).reshape(size_px, size_px, 3) for frame in batch])
-            preprocess_ns = now_ns() - taken_ns
-            judges = [self.judges[frame.header.station] for frame in batch]
-            for judged in judge_batch(judges, images):
-                frame, judge_ = waiting.pop(0), judges[len(batch) - len(waiting) - 1]
-                if not np.isfinite(judged.inspection.score):
-                    self._refuse(frame, Cause.WORKER_ERROR, f"the score is {judged.inspection.score}")
-                    continue
+        alone = self.desk.begun_ns is None and not len(self.inbox)
+        self.desk.start(batch, [self.judges[frame.header.station] for frame in batch], alone=alone)
+
+    def _answer_judged(self) -> None:
+        outcomes, took_ns = self.desk.outcomes()
+        for outcome in outcomes:
+            if outcome.judged is None:
+                self._refuse(outcome.frame, Cause.WORKER_ERROR, outcome.error)
+            elif not np.isfinite(outcome.judged.inspection.score):
+                self._refuse(outcome.frame, Cause.WORKER_ERROR, f"the score is {outcome.judged.inspection.score}")
+            else:
                 stamps = ResultStamps(
-                    received_ns=frame.received_ns,
-                    taken_ns=taken_ns,
-                    preprocess_ns=preprocess_ns,
-                    backbone_ns=judged.backbone_ns,
-                    search_ns=judged.search_ns,
-                    score_ns=judged.score_ns,
-                    sent_ns=now_ns(),
+                    received_ns=outcome.frame.received_ns,
+                    taken_ns=outcome.taken_ns,
+                    preprocess_ns=outcome.preprocess_ns,
+                    backbone_ns=outcome.judged.backbone_ns,
+                    search_ns=outcome.judged.search_ns,
+                    score_ns=outcome.judged.score_ns,
+                    judged_ns=outcome.judged_ns,
                 )
-                self._send_verdict(frame, judge_.bundle, judged.inspection, stamps)
-        except Exception as error:
-            log.exception("inspection failed")
-            for frame in waiting:
-                self._refuse(frame, Cause.WORKER_ERROR, f"{type(error).__name__}: {error}")
+                self._send_verdict(outcome.frame, outcome.judge.bundle, outcome.judged.inspection, stamps)
+        self._took_ns.extend(took_ns)
 
     def _send_verdict(self, frame: Queued, bundle: Bundle, inspection: Inspection, stamps: ResultStamps) -> None:
         thresholds = bundle.info.thresholds
@@ -185,7 +190,7 @@ class Infer:
             # The sink is away; the part's deadline rejects it.
             metrics.DROPPED.labels("result").inc()
 
-    def _grant(self, *, busy: bool) -> None:
+    def _grant(self) -> None:
         """Tell each camera how much this worker takes, whenever that has changed."""
         for camera, (epoch, count) in self.received.items():
             waiting = self.inbox.count(self.stations[camera])
@@ -193,8 +198,9 @@ class Infer:
                 worker=self.worker,
                 epoch=epoch,
                 received=count,
-                free=0 if self.role.stop.is_set() else max(0, self.max_batch + 1 - waiting),
-                hungry=not self.role.stop.is_set() and not busy and not len(self.inbox),
+                free=0 if self.role.stop.is_set() else max(0, self.room - waiting),
+                hungry=camera in self.says_hungry
+                and not (self.role.stop.is_set() or self.desk.begun_ns or len(self.inbox)),
             )
             if self.granted.get(camera) != ready:
                 self.granted[camera] = ready
@@ -203,7 +209,9 @@ class Infer:
     def _report_status(self) -> None:
         now = now_ns()
         metrics.QUEUE_DEPTH.labels("inbox").set(len(self.inbox))
-        if now < self._next_status_ns:
+        begun_ns = self.desk.begun_ns
+        stuck = begun_ns is not None and now - begun_ns > STATUS_INTERVAL_NS  # if for long, the sink raises an alarm
+        if now < self._next_status_ns or stuck:
             return
         self._next_status_ns = now + STATUS_INTERVAL_NS
         self.granted.clear()  # said again: a camera's process may be new
