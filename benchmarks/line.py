@@ -16,7 +16,7 @@ from conditions import RESULTS, conditions, report
 from rich.console import Console
 from rich.table import Table
 
-from stream.bench_report import BenchReport, rates_table, run_bench
+from stream.bench_report import BenchReport, latency_table, load_table, run_bench
 
 
 def main() -> None:
@@ -37,10 +37,9 @@ def main() -> None:
         for stations in (1, 4)
     ]
     notes = []
-    table = Table("stations", *(str(column.header) for column in rates_table(found[0]).columns))
+    table = joined(found[0], Table("stations"))
     for bench in found:
-        columns = [list(column.cells) for column in rates_table(bench).columns]
-        for row in zip(*columns, strict=True):
+        for row in rows(bench):
             table.add_row(str(bench.stations), *row)
         best = bench.sustained_hz or 0.0
         notes.append(
@@ -51,6 +50,19 @@ def main() -> None:
     draw(found)
     said = conditions("openvino", "pyzmq", "numpy", "patchline")
     report("line", "The whole line", "python benchmarks/line.py", said, table, *notes)
+
+
+def joined(bench: BenchReport, table: Table) -> Table:
+    """Add the columns of both tables of a bench."""
+    for column in [*latency_table(bench).columns, *load_table(bench).columns[1:]]:
+        table.add_column(column.header)
+    return table
+
+
+def rows(bench: BenchReport) -> list[tuple[object, ...]]:
+    """Return the rows of both tables of a bench, side by side."""
+    columns = [*latency_table(bench).columns, *load_table(bench).columns[1:]]
+    return list(zip(*(column.cells for column in columns), strict=True))
 
 
 def draw(found: list[BenchReport]) -> None:

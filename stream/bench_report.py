@@ -18,6 +18,7 @@ from stream.terminal import tracking
 
 #: Where the search for the highest rate begins: what a line engineer would call slow.
 FIRST_HZ = 10.0
+_ROLES = ("capture", "infer", "sink", "supervisor")
 
 
 class BenchReport(msgspec.Struct, frozen=True):
@@ -106,7 +107,8 @@ def _next(found: dict[float, Rate], waiting: list[float], *, search: bool) -> fl
 
 def print_bench(console: Console, report: BenchReport) -> None:
     """Print the trials and what they say together."""
-    console.print(rates_table(report))
+    console.print(latency_table(report))
+    console.print(load_table(report))
     best = report.sustained_hz
     share = "" if best is None else f", {best / report.inspector_hz:.0%} of the inspector's {report.inspector_hz:.1f}"
     said = Table(show_header=False)
@@ -117,29 +119,33 @@ def print_bench(console: Console, report: BenchReport) -> None:
     console.print(said)
 
 
-def rates_table(report: BenchReport) -> Table:
-    """Return the trials as a table: milliseconds, per cent of a core, parts."""
-    table = Table(title="parts per second over all stations", title_justify="left")
-    columns = ("offered", "judged", "total p50", "p99", "p99.9", "overhead p50", "p99", "CPU % by role", "worker MiB")
-    for column in (*columns, "uninspected", "left out", "kept"):
-        table.add_column(column, justify="left" if column.startswith(("CPU", "uninsp", "left")) else "right")
+def latency_table(report: BenchReport) -> Table:
+    """Return the trials as a table: parts per second over all stations, milliseconds, parts by cause."""
+    table = Table(title="parts/s over all stations, ms from exposure to decision", title_justify="left")
+    for column in ("parts/s", "judged", "p50", "p99", "p99.9", "overhead p50", "overhead p99", "kept"):
+        table.add_column(column, justify="right")
+    table.add_column("uninspected")
     for rate in report.rates:
-        cpu = ", ".join(f"{role} {used:.0f}" for role, used in rate.cpu_percent.items())
         total, overhead = (
             [f"{values[name]:.1f}" if values else "-" for name in names]
             for values, names in ((rate.total_ms, ("p50", "p99", "p999")), (rate.overhead_ms, ("p50", "p99")))
         )
-        table.add_row(
-            f"{rate.offered_hz:g}",
-            f"{rate.achieved_hz:.1f}",
-            *total,
-            *overhead,
-            cpu,
-            f"{rate.worker_mib:.0f}",
-            _counts(rate.uninspected),
-            _counts(rate.dropped),
-            "yes" if rate.kept else "no",
-        )
+        kept = "yes" if rate.kept else "no"
+        uninspected = _counts(rate.uninspected)
+        table.add_row(f"{rate.offered_hz:g}", f"{rate.achieved_hz:.1f}", *total, *overhead, kept, uninspected)
+    return table
+
+
+def load_table(report: BenchReport) -> Table:
+    """Return what the trials cost: per cent of one core by role, the workers' memory, what people did not get."""
+    table = Table(title="CPU in % of one core", title_justify="left")
+    for column in ("parts/s", *_ROLES, "worker MiB"):
+        table.add_column(column, justify="right")
+    table.add_column("left out")
+    for rate in report.rates:
+        used = [sum(cpu for role, cpu in rate.cpu_percent.items() if role.startswith(name)) for name in _ROLES]
+        cells = [f"{cpu:.0f}" if rate.cpu_percent else "-" for cpu in used]
+        table.add_row(f"{rate.offered_hz:g}", *cells, f"{rate.worker_mib:.0f}", _counts(rate.dropped))
     return table
 
 

@@ -42,7 +42,7 @@ class Desk:
 
     def __init__(self, lanes: Lanes | None, threads: int) -> None:
         """Use the lanes of the extractors; None: one batch at a time, with so many CPU threads."""
-        self._lanes = lanes or Lanes(threads, most=1)
+        self._lanes = lanes or Lanes(threads, single=True)
         self._running: list[int] = []
         self._outcomes: deque[Outcome] = deque()
         self._ended: deque[int] = deque()
@@ -89,17 +89,20 @@ class Desk:
             images = np.stack([np.frombuffer(frame.pixels, np.uint8).reshape(size_px, size_px, 3) for frame in batch])
             preprocess_ns = now_ns() - taken_ns
             for judged in judge_batch(judges, images):
-                self._tell(Outcome(batch[known], judges[known], judged, "", taken_ns, preprocess_ns, now_ns()))
+                self._tell(
+                    Outcome(batch[known], judges[known], judged, "", taken_ns, preprocess_ns, now_ns()), batch[-1]
+                )
                 known += 1
         except Exception as error:
             log.exception("inspection failed")
             text = f"{type(error).__name__}: {error}"
             for frame, judge in zip(batch[known:], judges[known:], strict=True):
-                self._tell(Outcome(frame, judge, None, text, taken_ns, preprocess_ns, now_ns()))
+                self._tell(Outcome(frame, judge, None, text, taken_ns, preprocess_ns, now_ns()), batch[-1])
         finally:
             self._ended.append(begun_ns)
             os.eventfd_write(self.wake, 1)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: Outcome, last: Queued) -> None:
         self._outcomes.append(outcome)
-        os.eventfd_write(self.wake, 1)
+        if outcome.frame is not last:  # the end of the batch follows at once
+            os.eventfd_write(self.wake, 1)

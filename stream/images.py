@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -111,7 +112,4 @@ def _bgr(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode in ("I", "F"):
         raise ValueError("32 bits per pixel; save it with 8 or 16")
     rgb = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
-    bgr = np.empty_like(rgb)
-    for channel in range(3):  # three times faster than copying a reversed view
-        bgr[:, :, channel] = rgb[:, :, 2 - channel]
-    return bgr
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), dtype=np.uint8)

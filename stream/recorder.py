@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 WAITING = 4_096
 _COMMIT_S = 0.05
 _RETAIN_S = 10.0
-#: Overlays drawn in a second for each station and verdict; nobody sees more, and each costs milliseconds of a core.
-_OVERLAYS_HZ = 2.0
+#: Of one core, for the overlays of each station and verdict: large pictures take 50 ms, and verdicts need the core.
+_OVERLAYS_SHARE = 0.01
 
 
 class PartRecord(NamedTuple):
@@ -96,6 +96,7 @@ class Recorder(threading.Thread):
     def run(self) -> None:
         """Collect for a moment, write in one transaction, draw; again."""
         cv2.setNumThreads(1)
+        self._overlays.warm_up()
         ending = False
         while not ending:
             entries = self._collect()
@@ -196,18 +197,32 @@ class _Overlays:
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder = folder
         self._keep = keep
-        self._pace = Pace(_OVERLAYS_HZ)
+        self._pace = Pace(_OVERLAYS_SHARE)
         self._files: dict[str, deque[Path]] = defaultdict(deque)
         for station in folder.glob("*/"):
             self._files[station.name] = deque(sorted(station.glob("*.jpg")))
+
+    def warm_up(self) -> None:
+        """Draw nothing: the first text of a thread loads a font, for as long as thirty pictures take."""
+        nothing = np.zeros((64, 64, 3), np.uint8)
+        measures = {"score": None, "threshold": None, "pixel_threshold": None}
+        draw(nothing, None, verdict=Verdict.GOOD, title="", cause=None, **measures)
 
     def save(self, event: Event) -> None:
         """Draw and write one part; without a picture, or when its verdict had many lately, it is left out."""
         if not self._keep or not event.view:
             return
-        if not self._pace.allows((event.station, event.verdict), time.monotonic_ns()):
+        whose = (event.station, event.verdict)
+        if not self._pace.allows(whose, time.monotonic_ns()):
             metrics.DROPPED.labels("overlay_pace").inc()
             return
+        begun_ns = time.thread_time_ns()
+        try:
+            self._draw(event)
+        finally:
+            self._pace.spend(whose, time.thread_time_ns() - begun_ns)
+
+    def _draw(self, event: Event) -> None:
         view = cv2.imdecode(np.frombuffer(event.view, np.uint8), cv2.IMREAD_COLOR)
         if view is None:
             raise ValueError("the view is no JPEG")

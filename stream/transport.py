@@ -264,10 +264,10 @@ class FrameClients:
 
     def receive(self, timeout_ns: int) -> list[tuple[str, Received[FrameHeader]]]:
         """Return (camera, frame) for all that has come, after waiting at most `timeout_ns`."""
-        self._poller.poll(max(0, -(-timeout_ns // 1_000_000)))
+        ready = dict(self._poller.poll(max(0, -(-timeout_ns // 1_000_000))))
         received: list[tuple[str, Received[FrameHeader]]] = []
         for camera, socket in self._sockets.items():
-            for parts in _burst(socket):
+            for parts in _burst(socket) if socket in ready else ():
                 try:
                     received.append((camera, Received(decode_to_worker(parts[0]), parts[1:])))
                 except WireError as error:

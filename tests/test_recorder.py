@@ -286,12 +286,12 @@ def test_only_the_last_overlays_of_every_station_are_kept(tmp_path: Path):
 
 def test_more_overlays_than_anybody_can_look_at_are_left_out_and_counted(tmp_path: Path):
     before = dropped("overlay_pace")
-    recorded(tmp_path, *(part(seq) for seq in range(100)), part(100, Verdict.GOOD), overlays=200)
+    recorded(tmp_path, *(part(seq) for seq in range(600)), part(600, Verdict.GOOD), overlays=700)
     drawn = overlays(tmp_path)
-    assert 20 <= len(drawn) < 100
-    assert dropped("overlay_pace") == before + 101 - len(drawn)
-    assert drawn[-1] == "000000100_GOOD.jpg", "many of one verdict leave the others their turn"
-    assert len(found(tmp_path)) == 100, "every event of a bad part is kept all the same"
+    assert 2 <= len(drawn) < 600
+    assert dropped("overlay_pace") == before + 601 - len(drawn)
+    assert drawn[-1] == "000000600_GOOD.jpg", "many of one verdict leave the others their turn"
+    assert len(found(tmp_path)) == 600, "every event of a bad part is kept all the same"
 
 
 def test_overlays_of_before_a_restart_count_among_the_last(tmp_path: Path):

@@ -2,7 +2,8 @@
 
 One picture on all cores has its verdict soonest. Its threads wait for one another in every layer,
 though, and the longer the more they are disturbed; where several pictures wait, each on a core of
-its own gets more of them done. The answers are the same to the bit.
+its own gets more of them done. One picture more than there are cores is under way, so that no core
+idles while another's turn is between two graphs. The answers are the same to the bit.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import faiss
 if TYPE_CHECKING:
     import openvino
 
-#: Lanes hold activations of their own; beyond so many they get several cores each.
-_MOST = 8
+#: OpenVINO's streams hold activations of their own; beyond so many they get several cores each.
+_MOST_STREAMS = 8
 
 _here = threading.local()
 
@@ -35,10 +36,12 @@ def available_cores() -> int:
 class Lanes:
     """Threads that each take one picture, or one batch, from pixels to score."""
 
-    def __init__(self, threads: int = 0, most: int = _MOST) -> None:
-        """Share `threads` cores, or all where it is 0, among at most so many lanes."""
+    def __init__(self, threads: int = 0, *, single: bool = False) -> None:
+        """Share `threads` cores, or all where it is 0; `single` makes one lane of them all."""
         self.cores = threads or available_cores()
-        self.count = min(self.cores, most)
+        #: Graphs that compute side by side.
+        self.streams = 1 if single else min(self.cores, _MOST_STREAMS)
+        self.count = self.streams + (self.streams > 1)
         self._numbers = itertools.count()
         self._pool = ThreadPoolExecutor(self.count, "lane", initializer=self._enter)
 
@@ -63,7 +66,7 @@ class Lanes:
 
     def _enter(self) -> None:
         _here.number = next(self._numbers)
-        faiss.omp_set_num_threads(max(1, self.cores // self.count))  # of the calling thread only
+        faiss.omp_set_num_threads(max(1, self.cores // self.streams))  # of the calling thread only
 
     def _call(self, function: Callable[[], object], alone: bool) -> None:
         number, _here.number = _here.number, None if alone else _here.number
@@ -77,7 +80,7 @@ class Graph:
     """An OpenVINO model for one picture at a time, and for one in each lane."""
 
     def __init__(self, core: openvino.Core, model: openvino.Model, lanes: Lanes, **options: str) -> None:
-        """Compile for the CPU: on all cores of the lanes, and as a stream for each lane where there are several."""
+        """Compile for the CPU: on all cores of the lanes, and where there are several also a stream for each core."""
         common = {
             # Left to itself OpenVINO computes in bfloat16 on CPUs that have it.
             "INFERENCE_PRECISION_HINT": "f32",
@@ -89,7 +92,7 @@ class Graph:
         self._alone = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": 1}).create_infer_request()
         self._lanes = [self._alone]
         if lanes.count > 1:
-            side_by_side = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": lanes.count})
+            side_by_side = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": lanes.streams})
             self._lanes = [side_by_side.create_infer_request() for _ in range(lanes.count)]
 
     def __call__(self, value: Any) -> Any:

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 # It says at length which of its builds it tried.
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
+#: Queries whose distances are computed at once in OpenVINO.
+_BLOCK = 112
+
 
 class Nearest(NamedTuple):
     """For every query its nearest bank feature.
@@ -48,6 +51,7 @@ class MemoryBank:
         self.features = np.ascontiguousarray(features, dtype=np.float32)
         self._search = search or flat_index(self.features)
         self._norms = np.einsum("md,md->m", self.features, self.features)
+        self._neighbours: dict[tuple[int, int], NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return len(self.features)
@@ -58,10 +62,13 @@ class MemoryBank:
 
     def neighbours(self, row: int, count: int) -> NDArray[np.int64]:
         """Return N_b(m*): the `count` bank features nearest to that at `row`, that one included."""
-        neighbours, _ = self.exact_nearest(self.features[row], count)
-        if row not in neighbours:  # displaced by its copies
-            neighbours[-1] = row
-        return neighbours
+        known = self._neighbours.get((row, count))
+        if known is None:
+            known, _ = self.exact_nearest(self.features[row], count)
+            if row not in known:  # displaced by its copies
+                known[-1] = row
+            self._neighbours[row, count] = known
+        return known
 
     def exact_nearest(self, query: NDArray[np.floating], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the `count` bank features nearest to one (D,) query and their distances, decided in float64.
@@ -111,9 +118,13 @@ def openvino_product(features: NDArray[np.float32], lanes: Lanes) -> Search:
     @functools.cache  # a graph for any number of queries takes a third longer
     def compiled(patches: int) -> Graph:
         queries = op.parameter([patches, features.shape[1]], np.float32)
-        product = op.matmul(op.subtract(queries, op.constant(center[None])), op.constant(-2 * centred), False, True)
-        nearest = op.topk(op.add(product, op.constant(norms[None])), op.constant(np.int64(1)), 1, "min", "none", "i64")
-        row = op.squeeze(nearest.output(1), op.constant(np.array([1])))
+        from_center = op.subtract(queries, op.constant(center[None]))
+        bank, squared = op.constant(-2 * centred), op.constant(norms[None])
+        found = []
+        for block in op.variadic_split(from_center, op.constant(np.int64(0)), op.constant(_blocks(patches))).outputs():
+            product = op.add(op.matmul(block, bank, False, True), squared)
+            found.append(op.topk(product, op.constant(np.int64(1)), 1, "min", "none", "i64").output(1))
+        row = op.squeeze(op.concat(found, 0), op.constant(np.array([1])))
         # As in `_measured`.
         difference = op.subtract(
             queries, op.gather(op.constant(features, shared_memory=True), row, op.constant(np.int64(0)))
@@ -127,6 +138,12 @@ def openvino_product(features: NDArray[np.float32], lanes: Lanes) -> Search:
         return Nearest(np.array(found[0]), np.array(found[1]))
 
     return search
+
+
+def _blocks(patches: int) -> NDArray[np.int64]:
+    """Cut the queries into blocks: the distances of one stay in the cache, and no more memory is held than for one."""
+    full, rest = divmod(patches, _BLOCK)
+    return np.array([_BLOCK] * full + [rest] * (rest > 0))
 
 
 def torch_product(features: NDArray[np.float32]) -> Search:

@@ -269,12 +269,12 @@ class Capture:
 
     def _report_status(self) -> None:
         now = now_ns()
-        metrics.QUEUE_DEPTH.labels("backlog").set(len(self.backlog))
-        if self.last_frame_ns is not None:
-            metrics.LAST_FRAME_AGE_SECONDS.labels(self.camera).set((now - self.last_frame_ns) / 1e9)
         if now < self._next_status_ns:
             return
         self._next_status_ns = now + STATUS_INTERVAL_NS
+        metrics.QUEUE_DEPTH.labels("backlog").set(len(self.backlog))
+        if self.last_frame_ns is not None:
+            metrics.LAST_FRAME_AGE_SECONDS.labels(self.camera).set((now - self.last_frame_ns) / 1e9)
         fault = self.source.fault
         metrics.CAMERA_UP.labels(self.camera).set(0 if fault else 1)
         self.sink.send(

@@ -64,7 +64,7 @@ class Infer:
             or any(station.mode == "freerun" for station in config.stations_of(camera).values())
         }
         self.received = dict.fromkeys(config.cameras, ("", 0))  # capture's epoch, frames of it
-        self.granted: dict[str, Ready] = {}
+        self.granted: dict[str, tuple[str, int, bool]] = {}
         self._took_ns: deque[int] = deque(maxlen=32)
         self._next_status_ns = 0
 
@@ -202,18 +202,20 @@ class Infer:
                 hungry=camera in self.says_hungry
                 and not (self.role.stop.is_set() or self.desk.begun_ns or len(self.inbox)),
             )
-            if self.granted.get(camera) != ready:
-                self.granted[camera] = ready
+            # A frame that has come and waits leaves the camera's credit as it was.
+            said = (epoch, count + ready.free, ready.hungry)
+            if self.granted.get(camera) != said:
+                self.granted[camera] = said
                 self.frames.grant(camera, ready)
 
     def _report_status(self) -> None:
         now = now_ns()
-        metrics.QUEUE_DEPTH.labels("inbox").set(len(self.inbox))
         begun_ns = self.desk.begun_ns
         stuck = begun_ns is not None and now - begun_ns > STATUS_INTERVAL_NS  # if for long, the sink raises an alarm
         if now < self._next_status_ns or stuck:
             return
         self._next_status_ns = now + STATUS_INTERVAL_NS
+        metrics.QUEUE_DEPTH.labels("inbox").set(len(self.inbox))
         self.granted.clear()  # said again: a camera's process may be new
         self.sink.send(WorkerStatus(worker=self.worker, pid=os.getpid(), device=self.device))
 

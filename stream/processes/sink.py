@@ -73,6 +73,7 @@ class Sink:
         )
         self.snapshot: dict[str, Counts] = {}
         self._next_snapshot_ns = 0
+        self._next_look_ns = 0
         self._silent = False
         self._planned_before: dict[str, list[RejectCommand]] = {}
         self._announced_before = {
@@ -301,6 +302,9 @@ class Sink:
     def _look_around(self) -> None:
         """Alarm and metric for every camera and worker that is silent or faulty, and for the store."""
         now = now_ns()
+        if now < self._next_look_ns:
+            return
+        self._next_look_ns = now + _TICK_NS
         for health in self.watch.health(now):
             if health.kind == "camera":
                 metrics.CAMERA_UP.labels(health.name).set(int(health.up))

@@ -61,8 +61,13 @@ def test_an_error_in_a_lane_reaches_whoever_waits_for_the_picture() -> None:
 def test_every_lane_is_warmed_up() -> None:
     lanes, warm = Lanes(3), []
     lanes.everywhere(lambda: warm.append(threading.get_ident()))
-    assert len(set(warm)) == lanes.count == 3
+    assert len(set(warm)) == lanes.count == 4
 
 
-def test_many_cores_are_shared_out_among_few_lanes() -> None:
-    assert (Lanes(32).count, Lanes(32).cores) == (8, 32)
+def test_many_cores_are_shared_out_among_few_streams() -> None:
+    assert (Lanes(32).streams, Lanes(32).cores) == (8, 32)
+
+
+@pytest.mark.parametrize(("threads", "lanes"), [(1, 1), (2, 3), (4, 5)])
+def test_one_picture_more_than_there_are_cores_is_under_way(threads: int, lanes: int) -> None:
+    assert Lanes(threads).count == lanes
