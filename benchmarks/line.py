@@ -1,6 +1,7 @@
 """What does a whole line sustain, and what does it cost beside the inference itself?
 
-`patchline bench` for one station and for four that share a backbone: real processes, drawn parts at
+`patchline bench` for one station and for four that share a backbone, with a camera each or one for
+all: real processes, drawn parts at
 growing rates until something is late. Writes results/line.md and the latencies over the rate as
 results/line.png.
 
@@ -29,21 +30,22 @@ def main() -> None:
         run_bench(
             bundle=None,
             stations=stations,
+            cameras=cameras,
             rates_hz=None,
             seconds=options.seconds,
             deadline_ms=options.deadline_ms,
             console=Console(stderr=True),
         )
-        for stations in (1, 4)
+        for stations, cameras in ((1, 1), (4, 4), (4, 1))
     ]
     notes = []
-    table = joined(found[0], Table("stations"))
+    table = joined(found[0], Table("stations", "cameras"))
     for bench in found:
         for row in rows(bench):
-            table.add_row(str(bench.stations), *row)
+            table.add_row(str(bench.stations), str(bench.cameras), *row)
         best = bench.sustained_hz or 0.0
         notes.append(
-            f"{bench.stations} station(s) sustain {best:g} parts/s, {best / bench.inspector_hz:.0%} of the "
+            f"{bench.stations} station(s) on {bench.cameras} camera(s) sustain {best:g} parts/s, {best / bench.inspector_hz:.0%} of the "
             f"{bench.inspector_hz:.1f} pictures/s of the inspector alone in a loop, measured just before; deadline "
             f"{bench.deadline_ms:g} ms, {bench.bank_patches:,} patches in each bank."
         )
@@ -68,11 +70,11 @@ def rows(bench: BenchReport) -> list[tuple[object, ...]]:
 def draw(found: list[BenchReport]) -> None:
     """Draw latency over the rate."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for bench, colour in zip(found, ("tab:blue", "tab:orange"), strict=True):
+    for bench, colour in zip(found, ("tab:blue", "tab:orange", "tab:green"), strict=True):
         rates = [rate for rate in bench.rates if rate.kept]
         for name, style in (("p50", "-"), ("p99", "--")):
             points = [(rate.offered_hz, rate.total_ms[name]) for rate in rates]
-            label = f"{bench.stations} station{'s' if bench.stations > 1 else ''}, {name}"
+            label = f"{bench.stations} station(s), {bench.cameras} camera(s), {name}"
             axes.plot(*zip(*points, strict=True), style, marker="o", color=colour, label=label)
     axes.set(xlabel="parts per second, all stations", ylabel="exposure to decision, ms", ylim=(0, None))
     axes.grid(visible=True, alpha=0.3)

@@ -119,6 +119,7 @@ def run_rate(
     pictures: Path,
     *,
     stations: int,
+    cameras: int,
     rate_hz: float,
     seconds: float,
     deadline_ms: float,
@@ -131,7 +132,7 @@ def run_rate(
     """
     shutil.rmtree(folder, ignore_errors=True)
     parts = max(2, round(rate_hz / stations * (WARM_UP_S + seconds)))
-    path = _write_line(folder, bundle, pictures, stations, rate_hz / stations, parts, deadline_ms)
+    path = _write_line(folder, bundle, pictures, stations, cameras, rate_hz / stations, parts, deadline_ms)
     config = load(path)
     watch = _Watch(config, parts * stations, track)
     run_trial(path, config, folder / "line.log", watch)
@@ -257,22 +258,29 @@ def _dropped(config: LineConfig) -> dict[str, int]:
 
 
 def _write_line(
-    folder: Path, bundle: Path, pictures: Path, stations: int, rate_hz: float, parts: int, deadline_ms: float
+    folder: Path,
+    bundle: Path,
+    pictures: Path,
+    stations: int,
+    cameras: int,
+    rate_hz: float,
+    parts: int,
+    deadline_ms: float,
 ) -> Path:
-    """Write the configuration: every station with a camera of its own, all in one worker."""
+    """Write the configuration: stations dealt out to cameras, all in one worker."""
     belt = folder / "belt"
     belt.mkdir(parents=True)
     files = sorted(pictures.iterdir())
     for number in range(parts):
         (belt / f"{number:06}{files[0].suffix}").symlink_to(files[number % len(files)])
-    names = [f"s{number}" for number in range(stations)]
     station = {"bundle": str(bundle), "deadline_ms": deadline_ms}
+    camera = {"kind": "folder", "path": str(belt), "rate_hz": rate_hz}
     data = {
         "line": "bench",
-        "cameras": {name: {"kind": "folder", "path": str(belt), "rate_hz": rate_hz} for name in names},
-        "stations": {name: {"camera": name, **station} for name in names},
+        "cameras": {f"c{number}": camera for number in range(cameras)},
+        "stations": {f"s{number}": {"camera": f"c{number % cameras}", **station} for number in range(stations)},
         "store": {"path": str(folder / "events"), "record": "all"},
-        "metrics": {"listen": f"127.0.0.1:{free_ports(stations + 3)}"},
+        "metrics": {"listen": f"127.0.0.1:{free_ports(cameras + 3)}"},
     }
     path = folder / "line.yaml"
     path.write_text(json.dumps(data, indent=2))

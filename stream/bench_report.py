@@ -13,6 +13,7 @@ from rich.table import Table
 
 from stream.bench import Rate, inspector_hz, machine, make_bundle, make_pictures, run_rate
 from stream.bundle import live_bundle
+from stream.errors import ConfigError
 from stream.line.rates import next_rate_hz, sustained_hz
 from stream.terminal import tracking
 
@@ -25,7 +26,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     """What a bench found.
 
     Attributes:
-        stations, deadline_ms, seconds: the conditions of every trial.
+        stations, cameras, deadline_ms, seconds: the conditions of every trial.
         bank_patches: size of each station's memory bank.
         machine: processor, cores and versions.
         inspector_hz: pictures per second of the inspector alone in a loop, before the trials.
@@ -34,6 +35,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     """
 
     stations: int
+    cameras: int
     deadline_ms: float
     seconds: float
     bank_patches: int
@@ -47,6 +49,7 @@ def run_bench(
     *,
     bundle: Path | None,
     stations: int,
+    cameras: int | None,
     rates_hz: Sequence[float] | None,
     seconds: float,
     deadline_ms: float,
@@ -56,12 +59,16 @@ def run_bench(
 
     Args:
         bundle: to judge drawn pictures with; None: one is fitted on them.
-        stations: number of stations, each with a camera of its own; they share the rate.
+        stations: number of stations; they share the rate.
+        cameras: number of cameras that they share; None: each station has its own.
         rates_hz: parts per second over all stations; None: find the highest.
         seconds: of each trial, after the warm-up.
         deadline_ms: from exposure to verdict.
         console: for progress.
     """
+    cameras = stations if cameras is None else cameras
+    if cameras > stations:
+        raise ConfigError(f"--cameras: {cameras} cameras need as many stations, there are {stations}")
     with tempfile.TemporaryDirectory(prefix="patchline-bench-") as scratch:
         folder = Path(scratch)
         if bundle is None:
@@ -82,6 +89,7 @@ def run_bench(
                     bundle,
                     pictures,
                     stations=stations,
+                    cameras=cameras,
                     rate_hz=rate_hz,
                     seconds=seconds,
                     deadline_ms=deadline_ms,
@@ -89,6 +97,7 @@ def run_bench(
                 )
     return BenchReport(
         stations=stations,
+        cameras=cameras,
         deadline_ms=deadline_ms,
         seconds=seconds,
         bank_patches=len(loaded.bank),
@@ -113,7 +122,9 @@ def print_bench(console: Console, report: BenchReport) -> None:
     share = "" if best is None else f", {best / report.inspector_hz:.0%} of the inspector's {report.inspector_hz:.1f}"
     said = Table(show_header=False)
     said.add_row("sustained", f"{best:g} parts/s{share}" if best else "none of these rates")
-    said.add_row("stations", f"{report.stations}, {report.bank_patches:,} patches in each bank")
+    said.add_row(
+        "stations", f"{report.stations} on {report.cameras} camera(s), {report.bank_patches:,} patches in each bank"
+    )
     said.add_row("deadline", f"{report.deadline_ms:g} ms")
     said.add_row("machine", ", ".join(f"{name} {value}" for name, value in report.machine.items()))
     console.print(said)

@@ -201,7 +201,10 @@ def bench(
     bundle: Annotated[
         Path | None, typer.Option(help="Bundle to judge with; default: one of 1,176 patches, fitted on drawn parts.")
     ] = None,
-    stations: Annotated[int, typer.Option(min=1, max=16, help="Stations, each with a camera of its own.")] = 1,
+    stations: Annotated[int, typer.Option(min=1, max=16, help="Stations; they share the rate.")] = 1,
+    cameras: Annotated[
+        int | None, typer.Option(min=1, max=16, help="Cameras that the stations share; default: one for each.")
+    ] = None,
     rates: Annotated[
         str | None,
         typer.Option(metavar="HZ,HZ,…", help="Parts per second over all stations; default: the highest is searched."),
@@ -224,6 +227,7 @@ def bench(
     found = run_bench(
         bundle=bundle,
         stations=stations,
+        cameras=cameras,
         rates_hz=None if rates is None else _rates(rates),
         seconds=seconds,
         deadline_ms=deadline_ms,

@@ -54,6 +54,9 @@ class ConveyorOptions(Options):
 class _ConveyorSource:
     """Part k is centred at origin + (k + 1) / rate; parts follow each other at one belt width."""
 
+    stall_ns = None
+    reconnects = 0
+
     def __init__(self, pictures: list[Path], options: ConveyorOptions) -> None:
         self._pictures = pictures
         self._parts = options.parts or len(pictures)

@@ -36,6 +36,9 @@ class FolderOptions(Options):
 
 
 class _FolderSource:
+    stall_ns = None
+    reconnects = 0
+
     def __init__(self, pictures: list[Path], rate_hz: float, *, loop: bool) -> None:
         self._pictures = pictures
         self._rate_hz = rate_hz

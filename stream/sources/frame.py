@@ -51,3 +51,13 @@ class Source(Protocol):
     def fault(self) -> str | None:
         """Why no frames come at present, or None while the source is well."""
         ...
+
+    @property
+    def stall_ns(self) -> int | None:
+        """No frame for so long is a fault of the camera; None: a frame may take as long as it likes."""
+        ...
+
+    @property
+    def reconnects(self) -> int:
+        """How often it was opened again."""
+        ...

@@ -46,6 +46,9 @@ class OpenCvOptions(Options):
 
 
 class _OpenCvSource:
+    stall_ns = None
+    reconnects = 0
+
     def __init__(self, options: OpenCvOptions, capture: cv2.VideoCapture) -> None:
         self._options = options
         self._capture: cv2.VideoCapture | None = capture

@@ -48,6 +48,9 @@ class VideoOptions(Options):
 
 
 class _VideoSource:
+    stall_ns = None
+    reconnects = 0
+
     def __init__(self, path: Path, rate_hz: float, *, loop: bool) -> None:
         self._path = path
         self._rate_hz = rate_hz
