@@ -45,9 +45,9 @@ def main() -> None:
             table.add_row(str(bench.stations), str(bench.cameras), *row)
         best = bench.sustained_hz or 0.0
         notes.append(
-            f"{bench.stations} station(s) on {bench.cameras} camera(s) sustain {best:g} parts/s, {best / bench.inspector_hz:.0%} of the "
-            f"{bench.inspector_hz:.1f} pictures/s of the inspector alone in a loop, measured just before; deadline "
-            f"{bench.deadline_ms:g} ms, {bench.bank_patches:,} patches in each bank."
+            f"{bench.stations} station(s) on {bench.cameras} camera(s) sustain {best:g} parts/s, "
+            f"{best / bench.inspector_hz:.0%} of the {bench.inspector_hz:.1f} pictures/s of the inspector alone in a "
+            f"loop, measured just before; deadline {bench.deadline_ms:g} ms, {bench.bank_patches:,} patches in each bank."
         )
     draw(found)
     said = conditions("openvino", "pyzmq", "numpy", "patchline")

@@ -25,8 +25,12 @@ RUN_VARIABLE = "PATCHLINE_RUN"
 
 #: Said by a capture process whose source has ended.
 FINISHED = "STATUS=the source has ended"
+#: Said by a process that wants the whole line stopped; the reason follows.
+STOP_LINE = "STATUS=stop the line: "
 
 _PR_SET_PDEATHSIG = 1
+
+log = logging.getLogger(__name__)
 
 
 class Role:
@@ -45,6 +49,12 @@ class Role:
     def finished(self) -> None:
         """Tell the supervisor that there is nothing more to do: not an end to be mended by a restart."""
         notify(FINISHED)
+
+    def stop_line(self, reason: str) -> None:
+        """Have the supervisor stop the whole line, and end this process as if told to; without one it ends alone."""
+        log.error("the line is to be stopped: %s", reason)
+        notify(STOP_LINE + reason)
+        self.stop.set()
 
     def stopping(self) -> None:
         """Tell the supervisor or systemd that this process ends on purpose."""
@@ -140,4 +150,4 @@ def notify(state: str) -> None:
             sock.connect("\0" + address[1:] if address.startswith("@") else address)
             sock.sendall(state.encode())
         except OSError as error:
-            logging.getLogger(__name__).warning("cannot notify %s: %s", address, error)
+            log.warning("cannot notify %s: %s", address, error)

@@ -23,7 +23,7 @@ from stream import metrics
 from stream.bundle import live_bundle
 from stream.config import LineConfig
 from stream.errors import EXIT_USAGE, LineFailed
-from stream.processes.lifecycle import FINISHED, PARENT_VARIABLE, RUN_VARIABLE, start_role
+from stream.processes.lifecycle import FINISHED, PARENT_VARIABLE, RUN_VARIABLE, STOP_LINE, start_role
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class Child:
         self.was_ready = False
         self.finished = False
         self.ended = False
+        self.stop_reason: str | None = None
         self.deaths: deque[float] = deque()
         self.started_s = 0.0
         self._arguments = arguments
@@ -79,6 +80,8 @@ class Child:
                 return
             if FINISHED.encode() in state:
                 self.finished = True
+            if state.startswith(STOP_LINE.encode()):
+                self.stop_reason = state.decode(errors="replace").removeprefix(STOP_LINE)
             if b"READY=1" in state and not self.ready:
                 self.ready = self.was_ready = True
                 metrics.ROLE_UP.labels(self.role).set(1)
@@ -176,6 +179,8 @@ class Supervisor:
         for child in self.children:
             child.listen()
             code = child.exit_code()
+            if child.stop_reason is not None:
+                raise LineFailed(f"{child.role} stops the line: {child.stop_reason}")
             if code is not None:
                 self._bury(child, code)
             if child.due and child.started_s:
