@@ -47,7 +47,7 @@ def main() -> None:
         notes.append(
             f"{bench.stations} station(s) on {bench.cameras} camera(s) sustain {best:g} parts/s, "
             f"{best / bench.inspector_hz:.0%} of the {bench.inspector_hz:.1f} pictures/s of the inspector alone in a "
-            f"loop, measured just before; deadline {bench.deadline_ms:g} ms, {bench.bank_patches:,} patches in each bank."
+            f"loop, measured just before; deadline {bench.deadline_ms:g} ms, {bench.bank_patches:,} patches in each."
         )
     draw(found)
     said = conditions("openvino", "pyzmq", "numpy", "patchline")

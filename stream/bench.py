@@ -97,7 +97,7 @@ def make_bundle(folder: Path, track: Track = silent) -> Path:
 def inspector_hz(bundle: Bundle, pictures: Path, seconds: float) -> float:
     """Return how many pictures a second the inspector alone judges in a loop on this machine."""
     spec = bundle.info.spec
-    extractor = load_extractor(spec)
+    extractor = load_extractor(spec, graph=bundle.graph)
     patches = bundle.info.grid[0] * bundle.info.grid[1]
     memory = MemoryBank(
         bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)

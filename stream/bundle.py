@@ -1,8 +1,8 @@
 """The bundle: one safetensors file with all that a station needs to judge its parts.
 
 Tensors: `bank` (M, D) float32, `calibration_scores` (n,) float64 and `calibration_peaks` (n,)
-float32 (the largest map pixel) of the held-out good pictures. Everything else is one JSON text in
-the file's metadata, so that the same fit writes the same bytes.
+float32 (the largest map pixel) of the held-out good pictures; in an int8 bundle also the OpenVINO graph
+as bytes. Everything else is one JSON text in the file's metadata, so that the same fit writes the same bytes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from safetensors.numpy import save
 
 from stream.errors import BundleError
 from stream.patchcore.preprocess import PREPROCESSING, Roi
-from stream.patchcore.spec import FeatureSpec
+from stream.patchcore.spec import FeatureSpec, StoredGraph
 
 #: Raised whenever an older reader would misunderstand the file.
 FORMAT = 1
 _KEY = "patchline"
 _TENSORS = {"bank", "calibration_scores", "calibration_peaks"}
+_GRAPH = ("graph_model", "graph_weights")
 
 
 class Thresholds(msgspec.Struct, frozen=True):
@@ -80,13 +81,14 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bundle(NamedTuple):
-    """A bundle in memory; `sha256` is that of its file."""
+    """A bundle in memory; `sha256` is that of its file, `graph` that of an int8 bundle."""
 
     info: BundleInfo
     bank: NDArray[np.float32]
     calibration_scores: NDArray[np.float64]
     calibration_peaks: NDArray[np.float32]
     sha256: str
+    graph: StoredGraph | None = None
 
 
 def save_bundle(
@@ -95,6 +97,7 @@ def save_bundle(
     bank: NDArray[np.float32],
     calibration_scores: NDArray[np.float64],
     calibration_peaks: NDArray[np.float32],
+    graph: StoredGraph | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all, and return it as read back."""
     tensors: dict[str, NDArray[Any]] = {
@@ -102,6 +105,8 @@ def save_bundle(
         "calibration_scores": np.ascontiguousarray(calibration_scores, dtype=np.float64),
         "calibration_peaks": np.ascontiguousarray(calibration_peaks, dtype=np.float32),
     }
+    if graph is not None:
+        tensors |= {name: np.frombuffer(part, np.uint8) for name, part in zip(_GRAPH, graph, strict=True)}
     text = msgspec.json.encode(info).decode()
     data = save(tensors, metadata={_KEY: f"{_checksum(text, tensors)} {text}"})
     try:
@@ -141,12 +146,14 @@ def load_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path}: truncated, damaged or not a bundle ({error}); copy or fit it anew") from None
     checksum, _, text = stored.partition(" ")
     info = _read_info(path, text)
-    absent = _TENSORS - set(tensors)
+    absent = (_TENSORS | set(_GRAPH if info.spec.graph_sha256 else ())) - set(tensors)
     if absent:
         raise BundleError(f"{path}: damaged: {', '.join(sorted(absent))} missing; copy or fit it anew")
     if checksum != _checksum(text, tensors):
         raise BundleError(f"{path}: damaged: its content does not match its checksum; copy or fit it anew")
-    return Bundle(info, tensors["bank"], tensors["calibration_scores"], tensors["calibration_peaks"], file_sha256(path))
+    graph = StoredGraph(*(tensors[name].tobytes() for name in _GRAPH)) if info.spec.graph_sha256 else None
+    scores, peaks = tensors["calibration_scores"], tensors["calibration_peaks"]
+    return Bundle(info, tensors["bank"], scores, peaks, file_sha256(path), graph)
 
 
 def live_bundle(path: Path) -> Bundle:

@@ -80,7 +80,7 @@ def evaluate(
         _check_overlays(overlays, bundle_path, bundle.info)
     pictures, unreadable = _read(dataset, bundle.info, track)
     track("load backbone", 0, 1)
-    extractor = load_extractor(bundle.info.spec, device=device)
+    extractor = load_extractor(bundle.info.spec, device=device, graph=bundle.graph)
     track("load backbone", 1, 1)
     inspections, ms_per_image = _judge(extractor, bundle, pictures, track)
 

@@ -20,7 +20,7 @@ from stream.cache import cache_folder
 from stream.errors import ConfigError
 from stream.patchcore.inspector import Extractor
 from stream.patchcore.lanes import Graph, Lanes
-from stream.patchcore.spec import FeatureSpec
+from stream.patchcore.spec import FeatureSpec, StoredGraph
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,7 @@ def load_extractor(
     threads: int = 0,
     lanes: Lanes | None = None,
     weights: Path | None = None,
+    graph: StoredGraph | None = None,
 ) -> Extractor:
     """Make the extractor of `spec` ready on a device.
 
@@ -62,16 +63,19 @@ def load_extractor(
         threads: CPU threads; 0 leaves the choice to the library.
         lanes: of OpenVINO, to be shared with other extractors; None: its own.
         weights: state dict file instead of the published weights.
+        graph: of an int8 bundle, which needs no weights.
 
     Raises:
         WeightsError: the weights are absent or differ from the spec's hash.
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, or cannot compute the bundle's graph.
     """
-    chosen = choose_device(device)
+    if graph is not None and device not in ("auto", "openvino"):
+        raise ConfigError(f"device: {device} cannot compute an int8 bundle; use device: openvino, or fit in float32")
+    chosen = choose_device(device if graph is None else "openvino")
     if threads:
         faiss.omp_set_num_threads(threads)  # the search takes turns with the backbone
     if chosen == "openvino":
-        return OpenVinoExtractor(spec, lanes or Lanes(threads), weights=weights)
+        return OpenVinoExtractor(spec, lanes or Lanes(threads), weights=weights, graph=graph)
     if chosen == "torch-cpu":
         return TorchExtractor(spec, threads=threads, weights=weights)
     import torch
@@ -107,24 +111,30 @@ class TorchExtractor:
 
 
 class OpenVinoExtractor:
-    """The same graph compiled by OpenVINO for the CPU, in float32."""
+    """The same graph compiled by OpenVINO for the CPU, in float32; or a bundle's int8 graph."""
 
     device = "openvino"
     #: On a CPU a batch takes as long as its pictures one by one, so the first would wait for the last.
     useful_batch = 1
 
-    def __init__(self, spec: FeatureSpec, lanes: Lanes, *, weights: Path | None) -> None:
-        """Read the converted model from the cache, or convert it and keep it there."""
+    def __init__(
+        self, spec: FeatureSpec, lanes: Lanes, *, weights: Path | None, graph: StoredGraph | None = None
+    ) -> None:
+        """Read the converted model from the bundle's graph or the cache, or convert it and keep it there."""
         import openvino
 
         core = openvino.Core()
-        key = f"{spec.key[:32]}-v{_GRAPH_VERSION}-{openvino.__version__.split('-')[0]}"
         folder = cache_folder() / "openvino"
-        path = folder / f"{key}.xml"
-        if not path.exists():
-            _convert(openvino, spec, weights, path)
+        if graph is None:
+            key = f"{spec.key[:32]}-v{_GRAPH_VERSION}-{openvino.__version__.split('-')[0]}"
+            path = folder / f"{key}.xml"
+            if not path.exists():
+                _keep(convert(spec, weights), path)
+            model = core.read_model(path)
+        else:
+            model = core.read_model(graph.model, graph.weights)
         self.lanes = lanes
-        self._graph = Graph(core, core.read_model(path), lanes, CACHE_DIR=str(folder / "compiled"))
+        self._graph = Graph(core, model, lanes, CACHE_DIR=str(folder / "compiled"))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, several pictures in lanes."""
@@ -168,14 +178,20 @@ def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch
     ).eval()
 
 
-def _convert(openvino: Any, spec: FeatureSpec, weights: Path | None, path: Path) -> None:
-    """Write the OpenVINO model of `spec` to `path`, whole or not at all."""
+def convert(spec: FeatureSpec, weights: Path | None) -> Any:
+    """Return the OpenVINO model of `spec` in float32, for one picture; raises WeightsError."""
+    import openvino
     import torch
 
     shape = [1, spec.size_px, spec.size_px, 3]
-    model = openvino.convert_model(
-        build_module(spec, weights), example_input=torch.zeros(shape, dtype=torch.uint8), input=[shape]
-    )
+    example = torch.zeros(shape, dtype=torch.uint8)
+    return openvino.convert_model(build_module(spec, weights), example_input=example, input=[shape])
+
+
+def _keep(model: Any, path: Path) -> None:
+    """Write an OpenVINO model to `path`, whole or not at all."""
+    import openvino
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         partial = Path(scratch, path.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -43,6 +44,7 @@ class FitOptions:
     device: Device = "auto"
     weights: Path | None = None
     max_memory_bytes: int | None = None
+    precision: Literal["float32", "int8"] = "float32"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,13 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             stride=options.stride,
             weights=options.weights,
         )
-        extractor = load_extractor(spec, device=options.device, weights=options.weights)
+        graph = None
+        if options.precision == "int8":
+            from stream.quantize import PICTURES, quantized
+
+            graph = quantized(spec, pictures.inputs[bank_rows[:PICTURES]], options.weights)
+            spec = msgspec.structs.replace(spec, graph_sha256=graph.sha256)
+        extractor = load_extractor(spec, device=options.device, weights=options.weights, graph=graph)
         # A first pass tells the grid, and takes the memory that passes take.
         height, width, dims = extractor(pictures.inputs[bank_rows[:1]]).shape[1:]
         track("load backbone", 1, 1)
@@ -124,7 +132,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             bank_pictures=tuple(pictures.hashes[row] for row in bank_rows),
             versions=library_versions(),
         )
-        bundle = save_bundle(output, info, bank, scores, peaks)
+        bundle = save_bundle(output, info, bank, scores, peaks, graph)
         return FitSummary(
             bundle, extractor.device, len(bank_rows), len(calibration_rows), pictures.unreadable, warnings
         )
@@ -174,7 +182,7 @@ def calibrate(
                 f"{good}: every picture is in the bundle's memory bank, where it scores 0; "
                 "give good pictures it never saw"
             )
-        extractor = load_extractor(info.spec, device=device)
+        extractor = load_extractor(info.spec, device=device, graph=bundle.graph)
         search = MemoryBank(bundle.bank, flat_index(bundle.bank, gpu=extractor.device == "cuda"))
         scores, peaks = calibration_scores(
             extractor, search, pictures, fresh, reweight_neighbours=info.reweight_neighbours, track=track
@@ -184,7 +192,8 @@ def calibrate(
             left_out = len(pictures) - len(fresh)
             warnings.append(f"{left_out} pictures are in the memory bank and were left out of the calibration")
         thresholds, more = calibrated(scores, peaks, false_reject_rate)
-        saved = save_bundle(path, msgspec.structs.replace(info, thresholds=thresholds), bundle.bank, scores, peaks)
+        calibrated_info = msgspec.structs.replace(info, thresholds=thresholds)
+        saved = save_bundle(path, calibrated_info, bundle.bank, scores, peaks, bundle.graph)
         return FitSummary(
             saved, extractor.device, len(info.bank_pictures), len(fresh), pictures.unreadable, warnings + more
         )

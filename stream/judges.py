@@ -60,7 +60,9 @@ def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
         bundle = live_bundle(station.bundle)
         spec = bundle.info.spec
         if spec.key not in extractors:
-            extractors[spec.key] = load_extractor(spec, device=options.device, threads=options.threads, lanes=lanes)
+            extractors[spec.key] = load_extractor(
+                spec, device=options.device, threads=options.threads, lanes=lanes, graph=bundle.graph
+            )
             if extractors[spec.key].device == "cuda":
                 _prepare(extractors[spec.key], options.max_batch)
         extractor = extractors[spec.key]

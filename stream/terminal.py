@@ -72,6 +72,7 @@ def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
         "format": info.format,
         "backbone": f"{spec.backbone}, levels {', '.join(map(str, spec.levels))}",
         "weights SHA-256": spec.weights_sha256,
+        "precision": "int8, graph in the bundle" if spec.graph_sha256 else "float32",
         "input": f"{spec.size_px}×{spec.size_px} px, preprocessing {spec.preprocessing}",
         "region": "whole picture" if info.roi is None else "x {} y {} width {} height {}".format(*info.roi),
         "pictures of": "mixed sizes" if info.picture_px is None else "{}×{} px".format(*info.picture_px),

@@ -263,6 +263,7 @@ def test_specs_that_differ_in_anything_have_different_keys():
         "neighbourhood": 5,
         "stride": 2,
         "preprocessing": "letterbox/9",
+        "graph_sha256": "ef" * 32,
     }
     keys = {msgspec.structs.replace(INFO.spec, **{field: value}).key for field, value in other.items()}
     assert set(other) == {field.name for field in msgspec.structs.fields(FeatureSpec)}

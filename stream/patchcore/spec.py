@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import msgspec
+
+
+class StoredGraph(NamedTuple):
+    """An OpenVINO graph as a bundle keeps it: model text and weights."""
+
+    model: bytes
+    weights: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Hash of both."""
+        return hashlib.sha256(self.model + self.weights).hexdigest()
 
 
 class FeatureSpec(msgspec.Struct, frozen=True):
@@ -18,6 +31,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
         neighbourhood: p of the locally aware patch features.
         stride: s, distance of patches on the finest level's grid.
         preprocessing: version of the pixel path, `patchcore.preprocess.PREPROCESSING`.
+        graph_sha256: hash of the int8 graph in the bundle; empty: the features are those of the float32 weights.
     """
 
     backbone: str
@@ -27,6 +41,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     neighbourhood: int
     stride: int
     preprocessing: str
+    graph_sha256: str = ""
 
     @property
     def key(self) -> str:
