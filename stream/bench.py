@@ -281,6 +281,7 @@ def _write_line(
         "stations": {f"s{number}": {"camera": f"c{number % cameras}", **station} for number in range(stations)},
         "store": {"path": str(folder / "events"), "record": "all"},
         "metrics": {"listen": f"127.0.0.1:{free_ports(cameras + 3)}"},
+        "dashboard": {"enabled": False},
     }
     path = folder / "line.yaml"
     path.write_text(json.dumps(data, indent=2))

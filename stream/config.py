@@ -100,6 +100,63 @@ class Metrics(Options):
         return self
 
 
+AccessRole = Literal["viewer", "operator", "engineer"]
+
+
+class User(Options):
+    """A person who may log in to the dashboard; `password` is what `patchline password` printed."""
+
+    password: Annotated[str, Field(pattern=r"^\$argon2id\$\S+$")]
+    role: AccessRole = "viewer"
+
+
+class Token(Options):
+    """A program that may use the dashboard's API; `sha256` is what `patchline password --token` printed."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    role: AccessRole = "viewer"
+
+
+class Dashboard(Options):
+    """The line in a browser."""
+
+    enabled: bool = True
+    listen: Annotated[str, Field(pattern=r"^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")] = "127.0.0.1:8080"
+    certificate: ConfigPath | None = None
+    key: ConfigPath | None = None
+    users: dict[Name, User] = Field(default_factory=dict)
+    tokens: dict[Name, Token] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _nobody_comes_in_unknown(self) -> Self:
+        if not 1 <= self.address[1] <= 65_535:
+            raise ValueError(f"listen: the port of '{self.listen}' must lie between 1 and 65535")
+        if not self.local and not self.users:
+            raise ValueError(
+                f"users: '{self.listen}' can be reached from other hosts, so somebody must log in; "
+                "add a user with a hash from `patchline password`, or listen on 127.0.0.1"
+            )
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate: TLS needs both certificate and key")
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def local(self) -> bool:
+        """Whether only programs of this host can connect."""
+        return self.address[0] in LOOPBACK
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds it."""
+        return f"{'http' if self.certificate is None else 'https'}://{self.listen}"
+
+
 class AlarmRule(Options):
     """Raise when `n` of the last `of` observations are bad; then stay silent for the cool-down."""
 
@@ -138,6 +195,7 @@ class Transport(Options):
 
     announcements: str | None = None
     results: str | None = None
+    feed: str | None = None
     frames: dict[Name, str] = Field(default_factory=dict)
     keys: ConfigPath | None = None
 
@@ -153,6 +211,7 @@ class LineConfig(Options):
     store: Store = Field(default_factory=dict, validate_default=True)
     alarms: Alarms = Alarms()
     metrics: Metrics = Metrics()
+    dashboard: Dashboard = Dashboard()
     restarts: Restarts = Restarts()
     transport: Transport = Transport()
 
@@ -180,7 +239,11 @@ class LineConfig(Options):
         transport = self.transport
         yield from (
             (f"transport.{field}", address)
-            for field, address in (("announcements", transport.announcements), ("results", transport.results))
+            for field, address in (
+                ("announcements", transport.announcements),
+                ("results", transport.results),
+                ("feed", transport.feed),
+            )
             if address is not None
         )
         yield from ((f"transport.frames.{camera}", address) for camera, address in transport.frames.items())
@@ -207,8 +270,8 @@ class LineConfig(Options):
 
     @property
     def roles(self) -> list[str]:
-        """Every process of the line in the order of their metrics ports: sink, workers, cameras, supervisor."""
-        return ["sink", *self.worker_names, *(f"capture-{name}" for name in self.cameras), "supervisor"]
+        """Every process of the line in the order of their metrics ports."""
+        return ["sink", *self.worker_names, *(f"capture-{name}" for name in self.cameras), "supervisor", "dashboard"]
 
     def metrics_address(self, role: str) -> tuple[str, int] | None:
         """Return host and port of the /metrics of `role`, or None when switched off."""
@@ -229,6 +292,10 @@ class LineConfig(Options):
     def results_address(self) -> str:
         """Return where the sink listens for results."""
         return self.transport.results or self._ipc("results")
+
+    def feed_address(self) -> str:
+        """Return where the sink publishes the live feed."""
+        return self.transport.feed or self._ipc("feed")
 
     def frames_address(self, camera: str) -> str:
         """Return where the capture process of `camera` hands out frames."""

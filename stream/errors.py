@@ -10,6 +10,7 @@
     ├── SourceError                a camera or file that cannot be opened
     ├── LineFailed                 a running line had to be stopped, exit code 1
     ├── StoreError                 the event store cannot be used
+    ├── MissingExtra               an optional part that is not installed
     └── TransportError             sockets: an address in use, a role started twice
         └── WireError              a message that is malformed or from another version
 
@@ -61,6 +62,10 @@ class LineFailed(PatchLineError):  # noqa: N818 - said of the line, not of the p
 
 class StoreError(PatchLineError):
     """The event store cannot be opened."""
+
+
+class MissingExtra(PatchLineError):  # noqa: N818 - said of the installation
+    """A package that only some use is not installed."""
 
 
 class TransportError(PatchLineError):

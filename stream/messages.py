@@ -173,17 +173,81 @@ class Result(msgspec.Struct, tag="result", frozen=True):
     grid: tuple[GridSize, GridSize] = (0, 0)
 
 
+class SettledPart(msgspec.Struct, tag="settled", frozen=True):
+    """Sink → dashboards: a part with its verdict, followed by the view (JPEG) and the anomaly map (float16 patch grid).
+
+    Either may be empty; `captured_realtime_ns` is the moment of exposure, `stages` are milliseconds by stage.
+    """
+
+    station: str
+    seq: Seq
+    verdict: Verdict
+    action: str
+    captured_realtime_ns: int
+    part_id: str | None = None
+    cause: Cause | None = None
+    score: float | None = None
+    threshold: float | None = None
+    pixel_threshold: float | None = None
+    stages: dict[str, float] = {}
+    total_ms: float | None = None
+    grid: tuple[GridSize, GridSize] = (0, 0)
+
+
+class StationState(msgspec.Struct, frozen=True):
+    """One station's line of the ledger, its parts per second and its latency, both over the last seconds."""
+
+    announced: int
+    good: int
+    defect: int
+    uninspected: dict[str, int]
+    pending: int
+    rate_hz: float
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+class PeerState(msgspec.Struct, frozen=True):
+    """Whether a camera, worker or actuator is well; `text` says what is wrong."""
+
+    up: bool
+    text: str = ""
+
+
+class ActiveAlarm(msgspec.Struct, frozen=True):
+    """An alarm that stands; its three first fields name it, also in the event store."""
+
+    kind: str
+    subject: str
+    raised_realtime_ns: int
+    text: str
+
+
+class LineState(msgspec.Struct, tag="state", frozen=True):
+    """Sink → dashboards, a few times a second: how the line is."""
+
+    line: str
+    at_realtime_ns: int
+    stations: dict[str, StationState]
+    cameras: dict[str, PeerState]
+    workers: dict[str, PeerState]
+    actuators: dict[str, PeerState]
+    alarms: list[ActiveAlarm]
+
+
 ToSink = Announcement | CameraStatus | EndOfStream | WorkerStatus | Result
 ToWorker = FrameHeader
 ToCapture = Ready
+ToDashboard = SettledPart | LineState
 
 _encoder = msgspec.msgpack.Encoder()
 _to_sink: msgspec.msgpack.Decoder[ToSink] = msgspec.msgpack.Decoder(ToSink)
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _to_capture: msgspec.msgpack.Decoder[ToCapture] = msgspec.msgpack.Decoder(ToCapture)
+_to_dashboard: msgspec.msgpack.Decoder[ToDashboard] = msgspec.msgpack.Decoder(ToDashboard)
 
 
-def encode(message: ToSink | ToWorker | ToCapture) -> bytes:
+def encode(message: ToSink | ToWorker | ToCapture | ToDashboard) -> bytes:
     """Return the version byte followed by the msgpack map of `message`."""
     return bytes((WIRE_VERSION,)) + _encoder.encode(message)
 
@@ -210,6 +274,14 @@ def decode_to_capture(data: bytes) -> ToCapture:
         return _to_capture.decode(_body(data))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise WireError(f"message to capture: {error}") from error
+
+
+def decode_to_dashboard(data: bytes) -> ToDashboard:
+    """Read what the sink sends to dashboards; raises WireError."""
+    try:
+        return _to_dashboard.decode(_body(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"message to a dashboard: {error}") from error
 
 
 def _body(data: bytes) -> memoryview:

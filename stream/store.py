@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -79,6 +79,22 @@ PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_SCHEMA_VERSION};
 COMMIT;
 """
+# What people filter by, each with time behind it, so that any page is read from one place of one index.
+_INDICES = """
+CREATE INDEX IF NOT EXISTS events_by_station_time ON events (station, captured_realtime_ns);
+CREATE INDEX IF NOT EXISTS events_by_verdict_time ON events (verdict, captured_realtime_ns);
+CREATE INDEX IF NOT EXISTS events_by_station_verdict_time ON events (station, verdict, captured_realtime_ns);
+CREATE INDEX IF NOT EXISTS events_by_cause_time ON events (cause, captured_realtime_ns) WHERE cause IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_by_station_cause_time ON events (station, cause, captured_realtime_ns)
+    WHERE cause IS NOT NULL;
+"""
+
+
+class Place(NamedTuple):
+    """Where an event stands in time: moment of exposure, then number."""
+
+    captured_realtime_ns: int
+    event_id: int
 
 
 class EventStore:
@@ -248,10 +264,61 @@ class EventStore:
                 event = _event(row)
             yield event
 
-    def alarms(self, *, after_id: int = 0, newest_first: bool = False, limit: int = _ALL) -> Iterator[AlarmRecord]:
-        """Yield alarms after an id, oldest first. Raises StoreError."""
+    def search(
+        self,
+        *,
+        station: str | None = None,
+        verdict: Verdict | None = None,
+        cause: Cause | None = None,
+        seq: int | None = None,
+        since_ns: int = 0,
+        until_ns: int = _ALL,
+        before: Place | None = None,
+        after: Place | None = None,
+        limit: int = 100,
+    ) -> list[Event]:
+        """Return one page of the events that match, without their pictures, the newest exposure first.
+
+        Args:
+            station, verdict, cause, seq: only these; a cause implies the verdict UNINSPECTED.
+            since_ns, until_ns: of exposure, real time, both included.
+            before: only what is older than this place, the newest of it.
+            after: only what is newer, the oldest of it: the page that precedes the one beginning here.
+            limit: length of the page.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        # One bound on each side, or SQLite would begin at the looser one and read all that lies between.
+        low = max(Place(since_ns, -1), after or Place(0, -1))
+        high = min(Place(until_ns, _ALL), before or Place(_ALL, _ALL))
+        where = ["(captured_realtime_ns, id) > (?, ?)", "(captured_realtime_ns, id) < (?, ?)"]
+        values: list[object] = [*low, *high]
+        wanted = {"station": station, "verdict": None if cause else verdict, "cause": cause, "seq": seq}
+        for column, value in wanted.items():
+            if value is not None:
+                where.append(f"{column} = ?")
+                values.append(value)
+        order = "ASC" if after is not None else "DESC"
+        query = (
+            f"SELECT id, {', '.join(_COLUMNS)} FROM events WHERE {' AND '.join(where)} "
+            f"ORDER BY captured_realtime_ns {order}, id {order} LIMIT ?"
+        )
+        with _one_line(self._path, "cannot be searched"):
+            rows = self._connection.execute(query, (*values, limit)).fetchall()
+            events = [_event(row) for row in rows]
+        return events[::-1] if after is not None else events
+
+    def event(self, event_id: int) -> Event | None:
+        """Return an event without its picture, or None when it is not there (any more). Raises StoreError."""
+        return next(self.events(after_id=event_id - 1, before_id=event_id + 1), None)
+
+    def alarms(
+        self, *, after_id: int = 0, before_id: int = _ALL, newest_first: bool = False, limit: int = _ALL
+    ) -> Iterator[AlarmRecord]:
+        """Yield alarms between two ids (both excluded), oldest first. Raises StoreError."""
         query = "SELECT id, raised_realtime_ns, kind, subject, text, id FROM alarms WHERE TRUE"
-        for row in self._pages(query, [], (after_id, _ALL), newest_first, limit):
+        for row in self._pages(query, [], (after_id, before_id), newest_first, limit):
             yield AlarmRecord(*row[1:])
 
     def _pages(
@@ -314,6 +381,7 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     if _is_empty(path, connection):
         connection.executescript(_SCHEMA)
+    connection.executescript(_INDICES)
 
 
 def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:

@@ -6,6 +6,7 @@
     capture  ROUTER ◀──credit── DEALER  infer          frames go only to a worker that has room
     capture  ROUTER ──frames──▶ DEALER  infer
     infer    PUSH ──results──▶ PULL  sink
+    sink     XPUB ──feed──▶ SUB  dashboard              lost when a dashboard does not keep up
 
 Every queue is bounded. Nothing blocks: a full queue is reported to the caller, who counts it. TCP
 is encrypted and authenticated with CURVE when the line has keys; Unix sockets need none.
@@ -27,8 +28,10 @@ from stream.errors import TransportError, WireError
 from stream.messages import (
     FrameHeader,
     Ready,
+    ToDashboard,
     ToSink,
     decode_to_capture,
+    decode_to_dashboard,
     decode_to_sink,
     decode_to_worker,
     encode,
@@ -43,6 +46,8 @@ ANNOUNCEMENTS_WAITING: Final = 10_000
 RESULTS_WAITING: Final = 64
 #: Credit bounds the frames on their way; the socket's own limit lies above it.
 FRAMES_WAITING: Final = 1_000
+#: What may wait for a dashboard that is busy; a part more is lost to it.
+FEED_WAITING: Final = 64
 _LINGER_MS: Final = 2_000
 #: Until a process that has just started is connected, its first part waits.
 _RECONNECT_MS: Final = 20
@@ -280,6 +285,54 @@ class FrameClients:
             self._sockets[camera].send(encode(ready), zmq.NOBLOCK)
         except zmq.Again:
             log.debug("no room for credit to %s", camera)
+
+
+class FeedServer:
+    """The sink's end of the live feed: never waits, and loses what a dashboard does not take."""
+
+    def __init__(self, sockets: Sockets, address: str) -> None:
+        """Listen on the feed's address."""
+        self._socket = sockets.bind(zmq.XPUB, address, FEED_WAITING)
+        self._socket.linger = 0
+        self._topics: set[bytes] = set()
+
+    def wanted(self) -> bool:
+        """Whether anybody listens, as far as was heard until now."""
+        for parts in _burst(self._socket):
+            # ZeroMQ tells of a topic's first listener and of its last one's end.
+            if parts[0][:1] == b"\1":
+                self._topics.add(parts[0][1:])
+            elif parts[0][:1] == b"\0":
+                self._topics.discard(parts[0][1:])
+        return bool(self._topics)
+
+    def send(self, message: ToDashboard, attachments: Sequence[bytes] = ()) -> None:
+        """Hand a message to every dashboard that has room for it."""
+        try:
+            self._socket.send_multipart([encode(message), *attachments], zmq.NOBLOCK)
+        except zmq.Again:
+            log.debug("no room in the feed")
+
+
+class FeedClient:
+    """A dashboard's end of the live feed."""
+
+    def __init__(self, sockets: Sockets, address: str) -> None:
+        """Connect to the sink's feed, now or whenever it appears."""
+        self._socket = sockets.connect(zmq.SUB, address, FEED_WAITING)
+        self._socket.subscribe(b"")
+
+    def receive(self, timeout_ms: int) -> list[Received[ToDashboard]]:
+        """Return what has come, oldest first, after waiting at most `timeout_ms`."""
+        if not self._socket.poll(timeout_ms):
+            return []
+        received: list[Received[ToDashboard]] = []
+        for parts in _burst(self._socket):
+            try:
+                received.append(Received(decode_to_dashboard(parts[0]), parts[1:]))
+            except WireError as error:
+                _unreadable("feed", error)
+        return received
 
 
 def _somebody_listens(path: Path) -> bool:

@@ -298,7 +298,7 @@ def test_a_folder_or_a_picture_is_no_configuration(tmp_path: Path):
 def test_every_process_has_metrics_at_a_port_of_its_own():
     line = read(LINE + "metrics: {listen: '0.0.0.0:9464'}\n")
     addresses = {role: line.metrics_address(role) for role in line.roles}
-    assert set(addresses) == {"sink", "worker0", "worker1", "capture-top", "supervisor"}
+    assert set(addresses) == {"sink", "worker0", "worker1", "capture-top", "supervisor", "dashboard"}
     assert addresses["sink"] == ("0.0.0.0", 9464)
     assert len(set(addresses.values())) == len(addresses)
 

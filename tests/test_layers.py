@@ -108,7 +108,8 @@ def test_no_process_imports_another(name: str):
 
 
 def test_only_the_commands_import_processes():
-    outside = [name for name in MODULES if not name.startswith("stream.processes") and name != "stream.cli"]
+    commands = ("stream.processes", "stream.commands", "stream.cli")
+    outside = [name for name in MODULES if not name.startswith(commands)]
     assert {name: found for name in outside if (found := forbidden(name, ("stream.processes",)))} == {}
 
 
@@ -116,8 +117,14 @@ def test_only_transport_imports_zmq():
     assert [name for name in MODULES if forbidden(name, ("zmq",))] == ["stream.transport"]
 
 
-def test_only_the_store_imports_sqlite():
-    assert [name for name in MODULES if forbidden(name, ("sqlite3",))] == ["stream.store"]
+def test_only_the_store_and_the_reviews_import_sqlite():
+    assert [name for name in MODULES if forbidden(name, ("sqlite3",))] == ["stream.dashboard.review", "stream.store"]
+
+
+@pytest.mark.parametrize("name", below("stream.dashboard"))
+def test_the_dashboard_acts_on_nothing_of_the_line(name: str):
+    above = ("zmq", "torch", "stream.actuators", "stream.sources", "stream.firing", "stream.recorder", "stream.feed")
+    assert forbidden(name, (*above, "stream.processes")) == set()
 
 
 def test_nothing_unpickles():

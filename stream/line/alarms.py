@@ -14,6 +14,9 @@ RuledKind = Literal["defect", "uninspected", "late_reject"]
 LevelKind = Literal["camera_down", "worker_down", "actuator_fault", "store_fault"]
 AlarmKind = RuledKind | LevelKind
 
+#: An alarm without cool-down stands as long as a person needs to read it.
+_SHOWN_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
@@ -59,6 +62,7 @@ class AlarmBoard:
         }
         self._debounces: dict[tuple[str, str], Debounce] = {}
         self._down: set[tuple[str, str]] = set()
+        self._raised: dict[tuple[str, str], Alarm] = {}
 
     def observe(self, kind: AlarmKind, subject: str, bad: bool, now_ns: int, text: str) -> Alarm | None:
         """Take one observation, good or bad, and return the alarm it raises, if any.
@@ -78,4 +82,23 @@ class AlarmBoard:
             if key not in self._debounces:
                 self._debounces[key] = Debounce(rule)
             raised = self._debounces[key].observe(bad, now_ns)
-        return Alarm(kind, subject, text, now_ns) if raised else None
+        if not raised:
+            return None
+        alarm = self._raised[key] = Alarm(kind, subject, text, now_ns)
+        return alarm
+
+    def active(self, now_ns: int) -> list[Alarm]:
+        """Return the alarms that stand, the newest first.
+
+        A level stands until it was seen to end, any other as long as its cool-down, and a moment at least.
+        """
+        standing = []
+        for key, alarm in self._raised.items():
+            rule = self._rules.get(alarm.kind)
+            if rule is None:
+                stands = key in self._down
+            else:
+                stands = now_ns - alarm.raised_ns < max(_SHOWN_S, rule.cooldown_s) * 1e9
+            if stands:
+                standing.append(alarm)
+        return sorted(standing, key=lambda alarm: alarm.raised_ns, reverse=True)

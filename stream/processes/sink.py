@@ -1,7 +1,7 @@
 """Announcements and results → verdicts, rejects, alarms, events. In this order for every part:
 
-match with the ledger → decide → actuate → count → alarm → record. Drawing and disk are for people
-and have a thread of their own; the first four never wait for them.
+match with the ledger → decide → actuate → count → alarm → record → publish. Drawing and disk are for
+people and have a thread of their own; the first five never wait for them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from stream.actuators.command import RejectCommand
 from stream.bundle import live_bundle
 from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
+from stream.feed import Feed
 from stream.firing import ActuatorThread, Fired
 from stream.line.alarms import Alarm, AlarmBoard
 from stream.line.decision import Action, decide, plan_reject
@@ -33,7 +34,7 @@ from stream.messages import (
 )
 from stream.processes.lifecycle import Role, start_role
 from stream.recorder import PartRecord, Recorder, Snapshot
-from stream.records import AlarmRecord, Answer, event_of
+from stream.records import AlarmRecord, Answer, Event, event_of
 from stream.store import FILE_NAME, EventStore
 from stream.transport import Received, SinkInbox, Sockets
 
@@ -63,6 +64,7 @@ class Sink:
         self.sockets = Sockets(config.transport.keys)
         self.inbox = SinkInbox(self.sockets, config.announcements_address(), config.results_address())
         self.recorder = Recorder(self.store, config.store)
+        self.feed = Feed(self.sockets, config)
         limits = config.alarms
         self.watch = Watch(
             config.cameras,
@@ -200,7 +202,8 @@ class Sink:
         decided_ns = now_ns()
         stages, total_ms = self._observe(settled, answer, action, decided_ns)
         self._alarm(settled)
-        self._record(settled, answer, action, stages, total_ms)
+        event = self._record(settled, answer, action, stages, total_ms)
+        self.feed.part(event, settled.settled_ns)
 
     def _act(self, settled: Settled) -> Action:
         """Decide, and hand a reject to its actuator."""
@@ -261,13 +264,14 @@ class Sink:
         action: Action,
         stages: dict[str, float],
         total_ms: float | None,
-    ) -> None:
+    ) -> Event:
         part = settled.part
         age_ns = now_ns() - part.captured_ns if part.captured_ns is not None else 0
         event = event_of(
             settled, answer, str(action), stages=stages, total_ms=total_ms, captured_realtime_ns=time.time_ns() - age_ns
         )
         self.recorder.record(PartRecord(event, self.first_seq.setdefault(part.station, 0)))
+        return event
 
     def _camera_reports(self, status: CameraStatus) -> None:
         if not self.watch.knows("camera", status.camera):
@@ -305,7 +309,8 @@ class Sink:
         if now < self._next_look_ns:
             return
         self._next_look_ns = now + _TICK_NS
-        for health in self.watch.health(now):
+        everyone = self.watch.health(now)
+        for health in everyone:
             if health.kind == "camera":
                 metrics.CAMERA_UP.labels(health.name).set(int(health.up))
                 if health.last_frame_age_ns is not None:
@@ -320,6 +325,15 @@ class Sink:
                 self._call(self.board.observe("actuator_fault", name, True, now, text))
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
+        if self.feed.due(now):
+            self.feed.state(
+                ledger={station: self.ledger.counts(station) for station in self.ledger.stations},
+                health=everyone,
+                actuators={name: actuator.is_alive() for name, actuator in self.actuators.items()},
+                alarms=self.board.active(now),
+                now_ns=now,
+                now_realtime_ns=time.time_ns(),
+            )
 
     def _book_firing(self, actuator: str, fired: Fired) -> None:
         command, now = fired.command, now_ns()
@@ -343,7 +357,9 @@ class Sink:
             return
         log.error("ALARM %s %s: %s", alarm.kind, alarm.subject, alarm.text)
         metrics.ALARMS.labels(alarm.kind, alarm.subject).inc()
-        self.recorder.record(AlarmRecord(time.time_ns(), alarm.kind, alarm.subject, alarm.text))
+        record = AlarmRecord(time.time_ns(), alarm.kind, alarm.subject, alarm.text)
+        self.recorder.record(record)
+        self.feed.alarm(record)
 
     def _take_snapshot(self, *, force: bool = False) -> None:
         """Hand the ledger to the recorder when it has changed."""

@@ -40,6 +40,7 @@ class Child:
         self.finished = False
         self.ended = False
         self.stop_reason: str | None = None
+        self.optional = role == "dashboard"
         self.deaths: deque[float] = deque()
         self.started_s = 0.0
         self._arguments = arguments
@@ -139,7 +140,8 @@ class Supervisor:
             Child(f"capture-{name}", ["capture", configuration, "--camera", name], folder, run)
             for name in config.cameras
         ]
-        self.children = [self.sink, *self.workers, *self.cameras]
+        self.dashboards = [Child("dashboard", ["dashboard", configuration], folder, run)][: config.dashboard.enabled]
+        self.children = [self.sink, *self.workers, *self.cameras, *self.dashboards]
 
     def run(self) -> None:
         """Run the line until every camera has ended or a signal stops it.
@@ -155,6 +157,8 @@ class Supervisor:
         try:
             self._start(self.sink, *self.workers)
             self._start(*self.cameras)
+            for dashboard in self.dashboards:
+                dashboard.start()
             self.role.ready()
             # A sink that is just starting again must come back to close the ledger.
             while not self.role.stop.is_set() and not (
@@ -196,6 +200,10 @@ class Supervisor:
             child.ended = True
             log.info("%s has ended", child.role)
             return
+        if child.optional and code == EXIT_USAGE:
+            child.ended = True
+            log.error("%s cannot run, see its message above; the line goes on without it", child.role)
+            return
         if code == EXIT_USAGE and not child.was_ready:
             raise LineFailed(f"{child.role} cannot run with this configuration; see its message above")
         limits, now = self.config.restarts, time.monotonic()
@@ -203,19 +211,21 @@ class Supervisor:
         while child.deaths and now - child.deaths[0] > limits.within_s:
             child.deaths.popleft()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        if len(child.deaths) > limits.limit:
+        if len(child.deaths) > limits.limit and not child.optional:
             raise LineFailed(
                 f"{child.role} died {len(child.deaths)} times within {limits.within_s:.0f} s (last: {how}); "
                 "the line is stopped (restarts.limit)"
             )
-        delay_s = 0.0 if len(child.deaths) == 1 else min(5.0, 0.25 * 2 ** len(child.deaths))
+        # Who may die for ever is not started again and again at the cost of those who work.
+        longest_s = 30.0 if child.optional else 5.0
+        delay_s = 0.0 if len(child.deaths) == 1 else min(longest_s, 0.25 * 2 ** len(child.deaths))
         log.error("%s died (%s), starting again in %.2f s", child.role, how, delay_s)
         child.postpone(delay_s)
 
     def _stop(self) -> None:
         """Stop in the order of the data flow, so that what is under way still gets its verdict."""
         self.role.stopping()
-        for children in (self.cameras, self.workers, [self.sink]):
+        for children in (self.cameras, self.workers, [self.sink, *self.dashboards]):
             self._end(children)
         for child in self.children:
             child.close()

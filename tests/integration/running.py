@@ -39,6 +39,7 @@ class Line:
             "line": "test",
             "store": {"path": "store", "record": "all"},
             "metrics": {"listen": f"127.0.0.1:{free_ports(8)}"},
+            "dashboard": {"enabled": False},
         }
         self.path.write_text(json.dumps(defaults | configuration))
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,0 +1,134 @@
+"""How long one page of the event store takes, whatever is asked for, with a million events; and what writing costs.
+
+python benchmarks/events.py [--events 1000000] [--folder DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stream.line.latency import STAGES
+from stream.messages import Cause, Verdict
+from stream.records import Event
+from stream.store import EventStore, Place
+
+STATIONS = ("cap", "label", "level", "seal")
+CHUNK = 500
+PAGE = 60
+LIMIT_MS = 100.0
+
+
+def drawn_events(count: int) -> Iterator[Event]:
+    """A long night: one defect in fifty, one timeout in five hundred, one rare cause in a hundred thousand."""
+    dice = random.Random(0)
+    begin_ns = 1_760_000_000 * 10**9
+    for number in range(count):
+        kind = dice.random()
+        cause = Cause.BAD_FRAME if kind < 1e-5 else Cause.TIMEOUT if kind < 0.002 else None
+        verdict = Verdict.UNINSPECTED if cause else Verdict.DEFECT if kind < 0.022 else Verdict.GOOD
+        yield Event(
+            station=STATIONS[number % len(STATIONS)],
+            seq=number // len(STATIONS),
+            verdict=verdict,
+            cause=cause,
+            action="pass" if verdict is Verdict.GOOD else "reject",
+            captured_realtime_ns=begin_ns + number * 25_000_000 + dice.randrange(10**9),
+            part_id=f"part-{number}",
+            score=None if cause else 10 * kind,
+            threshold=None if cause else 12.5,
+            worker="worker0",
+            bundle="ab" * 32,
+            stages={stage: round(10 * dice.random(), 3) for stage in STAGES},
+            total_ms=40.0,
+        )
+
+
+def fill(path: Path, count: int) -> float:
+    """Write the events as the sink does, in transactions; returns microseconds for each."""
+    store = EventStore.open(path)
+    events, spent_s = drawn_events(count), 0.0
+    while chunk := list(itertools.islice(events, CHUNK)):
+        begun_s = time.perf_counter()
+        store.record(chunk, [], {})
+        spent_s += time.perf_counter() - begun_s
+    store.close()
+    return 1e6 * spent_s / count
+
+
+def questions(count: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, filter): every combination that the dashboard offers, at the end and in the middle of the night."""
+    begin_ns = 1_760_000_000 * 10**9
+    middle_ns = begin_ns + count // 2 * 25_000_000
+    windows = {"": {}, ", last night's hour": {"since_ns": middle_ns, "until_ns": middle_ns + 3_600 * 10**9}}
+    whats: dict[str, dict[str, Any]] = {
+        "all": {},
+        "GOOD": {"verdict": Verdict.GOOD},
+        "DEFECT": {"verdict": Verdict.DEFECT},
+        "UNINSPECTED": {"verdict": Verdict.UNINSPECTED},
+        "timeout": {"cause": Cause.TIMEOUT},
+        "bad_frame (rare)": {"cause": Cause.BAD_FRAME},
+        "overrun (never)": {"cause": Cause.OVERRUN},
+    }
+    for what, station, window in itertools.product(whats, ("", "label"), windows):
+        chosen = whats[what] | ({"station": station} if station else {}) | windows[window]
+        yield f"{what}{f' of {station}' if station else ''}{window}", chosen
+    yield "one part", {"station": "cap", "seq": count // 8}
+    yield "unknown station", {"station": "none"}
+
+
+def slowest_pages_ms(store: EventStore, chosen: dict[str, Any]) -> float:
+    """Return the slowest of the first page, pages deep in it, and the page before, in milliseconds."""
+    slowest, before = 0.0, None
+    for _ in range(5):
+        begun_s = time.perf_counter()
+        page = store.search(**chosen, before=before, limit=PAGE)
+        slowest = max(slowest, time.perf_counter() - begun_s)
+        if not page:
+            break
+        last = page[-1]
+        assert last.event_id is not None
+        begun_s = time.perf_counter()
+        store.search(**chosen, after=Place(last.captured_realtime_ns, last.event_id), limit=PAGE)
+        slowest = max(slowest, time.perf_counter() - begun_s)
+        # A tenth of what lies before it further down, as a jump of the scroll bar.
+        before = Place(last.captured_realtime_ns - last.captured_realtime_ns // 100_000, last.event_id)
+    return 1e3 * slowest
+
+
+def main() -> int:
+    """Print a table; exit code 1 when a page takes longer than the limit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path, help="where to keep the store; default: a temporary folder")
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="patchline-events-"))
+    try:
+        path = folder / "events.sqlite"
+        if not path.exists():
+            print(f"writing {options.events} events: {fill(path, options.events):.1f} µs each")
+        store = EventStore.read(path)
+        print(f"{path.stat().st_size / 2**20:.0f} MiB\n\n| page of {PAGE} | slowest ms |\n|---|---|")
+        worst = 0.0
+        for name, chosen in questions(options.events):
+            took = slowest_pages_ms(store, chosen)
+            worst = max(worst, took)
+            print(f"| {name} | {took:.2f} |")
+        store.close()
+        print(f"\nslowest of all: {worst:.1f} ms, limit {LIMIT_MS:.0f} ms")
+        return int(worst > LIMIT_MS)
+    finally:
+        if options.folder is None:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Who may do what: roles, sessions, tokens against forged requests, and how often a password may be guessed.
+
+Pure: secrets, requests' parts and the clock's value in, answers out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from typing import NamedTuple
+
+from stream.config import AccessRole, Dashboard
+
+SESSION_S = 12 * 3600
+#: Guesses of a password that one address, or one name, may make at once; then one in so many seconds.
+_GUESSES = 5
+_GUESS_S = 10.0
+_REMEMBERED = 10_000
+_RANKS: dict[AccessRole, int] = {"viewer": 0, "operator": 1, "engineer": 2}
+
+
+class Who(NamedTuple):
+    """Somebody who is let in.
+
+    Attributes:
+        name: as in the configuration; `local` where nobody has to log in.
+        role: what he may do.
+        forgery_token: what every change must be sent with; None for a program with a bearer token, which no
+            browser sends along by itself.
+    """
+
+    name: str
+    role: AccessRole
+    forgery_token: str | None
+
+    def may(self, role: AccessRole) -> bool:
+        """Whether this role is his, or below his."""
+        return _RANKS[self.role] >= _RANKS[role]
+
+
+class Access:
+    """The users, tokens and sessions of one dashboard."""
+
+    def __init__(self, options: Dashboard, secret: bytes) -> None:
+        """Sign with `secret`, which no one else knows."""
+        self._options = options
+        self._secret = secret
+        self._ended: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether nobody has to log in."""
+        return not self._options.users
+
+    def password_hash(self, name: str) -> str | None:
+        """Return the argon2 hash of a user's password, or None for an unknown name."""
+        user = self._options.users.get(name)
+        return user.password if user else None
+
+    def begin_session(self, name: str, now_s: float) -> str:
+        """Return the cookie of somebody who has just given the right password."""
+        text = f"{name}|{int(now_s) + SESSION_S}|{secrets.token_urlsafe(16)}"
+        return f"{text}|{self._sign('session', text + self._options.users[name].password)}"
+
+    def end_session(self, cookie: str) -> None:
+        """Let nobody in with this cookie any more."""
+        self._ended[cookie] = None
+        while len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+
+    def identify(self, cookie: str | None, bearer: str | None, now_s: float) -> Who | None:
+        """Return who sends a request with this cookie and this bearer token; None: nobody that is known."""
+        if bearer is not None:
+            return self._program(bearer)
+        if self.open_to_all:
+            return Who("local", "engineer", self._sign("forgery", "local"))
+        return self._person(cookie, now_s) if cookie else None
+
+    def _program(self, bearer: str) -> Who | None:
+        digest = hashlib.sha256(bearer.encode()).hexdigest()
+        for name, token in self._options.tokens.items():
+            if hmac.compare_digest(token.sha256, digest):
+                return Who(name, token.role, None)
+        return None
+
+    def _person(self, cookie: str, now_s: float) -> Who | None:
+        text, _, signature = cookie.rpartition("|")
+        name, expires_s, *_ = [*text.split("|"), ""]
+        user = self._options.users.get(name)
+        # A changed password ends the sessions that the old one began.
+        if user is None or not _same(signature, self._sign("session", text + user.password)):
+            return None
+        if now_s >= float(expires_s) or cookie in self._ended:
+            return None
+        return Who(name, user.role, self._sign("forgery", text))
+
+    def _sign(self, purpose: str, text: str) -> str:
+        return hmac.new(self._secret, f"{purpose}|{text}".encode(), hashlib.sha256).hexdigest()
+
+
+def same_origin(origin: str | None, host: str | None) -> bool:
+    """Whether a browser's request comes from a page of this server; other programs send no Origin."""
+    return origin is None or origin.partition("://")[2] == host
+
+
+def is_local_host(host: str | None) -> bool:
+    """Whether a Host header names this host itself, so that no foreign name was made to point here."""
+    name = (host or "").rpartition(":")[0] if ":" in (host or "").rpartition("]")[2] else host
+    return name in ("127.0.0.1", "localhost", "[::1]")
+
+
+def genuine(who: Who, forgery_token: str | None) -> bool:
+    """Whether somebody meant the change that is asked for in his name."""
+    return who.forgery_token is None or _same(forgery_token or "", who.forgery_token)
+
+
+class Guesses:
+    """How many passwords an address, or a user name, may still try. Pure: the clock is passed in."""
+
+    def __init__(self) -> None:
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, key: str, now_s: float) -> float:
+        """Take one guess and return 0, or return for how many seconds there is none."""
+        left, at_s = self._left.pop(key, (float(_GUESSES), now_s))
+        left = min(_GUESSES, left + (now_s - at_s) / _GUESS_S)
+        allowed = left >= 1
+        self._left[key] = (left - 1 if allowed else left, now_s)
+        while len(self._left) > _REMEMBERED:
+            self._left.popitem(last=False)
+        return 0.0 if allowed else (1 - left) * _GUESS_S
+
+    def forget(self, key: str) -> None:
+        """Give all guesses back after the right password."""
+        self._left.pop(key, None)
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())

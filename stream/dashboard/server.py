@@ -1,0 +1,128 @@
+"""The web server: routes, guard and static files in one application, on one socket."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.staticfiles import StaticFiles
+
+from stream import __version__
+from stream.config import LineConfig
+from stream.dashboard import alarms, events, live, sessions
+from stream.dashboard.access import Access, Guesses
+from stream.dashboard.guard import Guard
+from stream.dashboard.hub import Hub
+from stream.dashboard.review import FILE_NAME, Review
+from stream.dashboard.services import Services
+from stream.errors import ConfigError, PatchLineError, TransportError
+
+log = logging.getLogger(__name__)
+
+_STATIC = Path(__file__).parent / "static"
+#: A browser that is slow to leave does not keep the process.
+_GOODBYE_S = 1
+
+
+def serve(config: LineConfig, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; `ready` is called when browsers can connect. Raises PatchLineError."""
+    options = config.dashboard
+    listening = _listen(*options.address)
+    review = Review(config.store.path / FILE_NAME)
+    hub = Hub(config)
+    found = Services(config, Access(options, _secret(config.state)), Guesses(), PasswordHasher(), hub, review)
+    if not options.local and options.certificate is None:
+        log.warning("dashboard.certificate: passwords and pictures travel unencrypted; give certificate and key")
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        hub.start()
+        ready()
+        log.info("dashboard at %s", options.url)
+        yield
+        hub.close()
+        review.close()
+
+    try:
+        settings = uvicorn.Config(
+            application(found, lifespan),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_GOODBYE_S,
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            ssl_certfile=options.certificate,
+            ssl_keyfile=options.key,
+        )
+        settings.load()
+    except OSError as error:
+        raise ConfigError(f"dashboard.certificate, dashboard.key: {error}") from None
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    uvicorn.Server(settings).run(sockets=[listening])
+
+
+def application(found: Services, lifespan: Callable[[FastAPI], object] | None = None) -> FastAPI:
+    """Return the application."""
+    app = FastAPI(
+        title="PatchLine",
+        version=__version__,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,  # type: ignore[arg-type]
+        middleware=[Middleware(Guard, services=found)],
+    )
+    app.state.services = found
+    for routes in (sessions, live, events, alarms):
+        app.include_router(routes.router, prefix="/api/v1")
+    app.add_exception_handler(PatchLineError, _unavailable)
+    app.mount("/", StaticFiles(directory=_STATIC, html=True))
+    return app
+
+
+async def _unavailable(_request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 503)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(64)
+    except OSError as error:
+        raise TransportError(
+            f"dashboard.listen: cannot listen on {host}:{port}: {error.strerror}; "
+            "is another dashboard running? Choose another port or stop it"
+        ) from None
+    return listening
+
+
+def _secret(state: Path) -> bytes:
+    """Return what sessions are signed with, so that they outlive a restart; made at the first start."""
+    path = state / "dashboard.secret"
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_bytes()
+        with os.fdopen(file, "wb") as new:
+            new.write(secrets.token_bytes(32))
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; check the rights of its folder") from None

@@ -1,0 +1,86 @@
+"""What the dashboard's routes share, and how they ask for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from argon2 import PasswordHasher
+from fastapi import HTTPException
+from starlette.requests import HTTPConnection, Request
+
+from stream.config import AccessRole, LineConfig
+from stream.dashboard.access import Access, Guesses, Who
+from stream.dashboard.answers import AuditEntry
+from stream.dashboard.hub import Hub
+from stream.dashboard.review import Review
+from stream.errors import StoreError
+from stream.store import FILE_NAME, EventStore
+
+log = logging.getLogger(__name__)
+
+COOKIE = "patchline_session"
+#: A cookie of this name is taken over TLS from this host alone.
+SECURE_COOKIE = "__Host-patchline_session"
+FORGERY_HEADER = "x-forgery-token"
+
+
+class Services(NamedTuple):
+    """One dashboard."""
+
+    config: LineConfig
+    access: Access
+    guesses: Guesses
+    hasher: PasswordHasher
+    hub: Hub
+    review: Review
+
+    @property
+    def cookie(self) -> str:
+        """Name of the session's cookie."""
+        return COOKIE if self.config.dashboard.certificate is None else SECURE_COOKIE
+
+    @contextmanager
+    def store(self) -> Iterator[EventStore]:
+        """Open the event store for one question; raises StoreError."""
+        store = EventStore.read(self.config.store.path / FILE_NAME)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def who(self, connection: HTTPConnection) -> Who | None:
+        """Return who sends a request, or None."""
+        scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
+        cookie = connection.cookies.get(self.cookie)
+        return self.access.identify(cookie, bearer if scheme.lower() == "bearer" else None, time.time())
+
+    def note(self, who: str, what: str, detail: str) -> None:
+        """Add to the audit log; a full disk keeps nobody from looking."""
+        try:
+            self.review.note(AuditEntry(at_s=time.time(), who=who, what=what, detail=detail))
+        except StoreError as error:
+            log.error("%s", error)  # noqa: TRY400 - one line says it all
+
+
+def services(connection: HTTPConnection) -> Services:
+    """Return what the application holds."""
+    found: Services = connection.app.state.services
+    return found
+
+
+def needs(role: AccessRole) -> Callable[[Request], Who]:
+    """Return a dependency that lets only this role in, or a higher one."""
+
+    def asked_by(request: Request) -> Who:
+        who = services(request).who(request)
+        if who is None:
+            raise HTTPException(401, "log in first")
+        if not who.may(role):
+            raise HTTPException(403, f"this needs the role {role}; {who.name} is {who.role}")
+        return who
+
+    return asked_by

@@ -1,0 +1,57 @@
+"""How fast parts came and how long they took, over the last seconds."""
+
+from __future__ import annotations
+
+from collections import deque
+
+#: Beyond so many parts the window is shorter.
+_MOST = 1_000
+
+
+class Recent:
+    """The parts of one station within a window of time. Pure: the clock is passed in."""
+
+    def __init__(self, window_ns: int) -> None:
+        """Remember `window_ns` back."""
+        self._window_ns = window_ns
+        self._parts: deque[tuple[int, float | None]] = deque(maxlen=_MOST)
+
+    def add(self, settled_ns: int, total_ms: float | None) -> None:
+        """Note a part; `total_ms` is None when its exposure is unknown."""
+        self._parts.append((settled_ns, total_ms))
+
+    def rate_hz(self, now_ns: int) -> float:
+        """Return parts per second between the oldest one within the window and now."""
+        self._forget(now_ns)
+        if len(self._parts) < 2:
+            return 0.0
+        span_ns = max(now_ns, self._parts[-1][0]) - self._parts[0][0]
+        return len(self._parts) / (span_ns / 1e9) if span_ns > 0 else 0.0
+
+    def latency_ms(self, now_ns: int) -> tuple[float, float] | None:
+        """Return (median, 99th percentile) of the totals within the window; None without any."""
+        self._forget(now_ns)
+        totals = sorted(total for _, total in self._parts if total is not None)
+        if not totals:
+            return None
+        return totals[len(totals) // 2], totals[min(len(totals) - 1, len(totals) * 99 // 100)]
+
+    def _forget(self, now_ns: int) -> None:
+        while self._parts and now_ns - self._parts[0][0] > self._window_ns:
+            self._parts.popleft()
+
+
+class Spacing:
+    """Lets something happen at most so often. Pure: the clock is passed in."""
+
+    def __init__(self, interval_ns: int) -> None:
+        """Allow one in `interval_ns`."""
+        self._interval_ns = interval_ns
+        self._next_ns = 0
+
+    def allows(self, now_ns: int) -> bool:
+        """Whether it may happen now; it then counts as having happened."""
+        if now_ns < self._next_ns:
+            return False
+        self._next_ns = now_ns + self._interval_ns
+        return True

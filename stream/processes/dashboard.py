@@ -1,0 +1,24 @@
+"""Live feed and event store → browsers: the line on a screen. It reads, and nothing waits for it."""
+
+from __future__ import annotations
+
+import os
+
+from stream.config import LineConfig
+from stream.errors import MissingExtra
+from stream.processes.lifecycle import start_role
+
+
+def main(config: LineConfig) -> None:
+    """Serve the dashboard until a signal stops it."""
+    role = start_role("dashboard", config)
+    os.nice(10)  # the line goes first
+    try:
+        from stream.dashboard.server import serve
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"the dashboard needs the package {error.name}: pip install 'patchline[dashboard]', "
+            "or set dashboard.enabled: false"
+        ) from None
+    serve(config, role.ready)
+    role.stopping()
