@@ -1,0 +1,106 @@
+// The page: who is there, which view is shown, and whether what it shows is the present.
+
+import * as alarms from "./alarms.js";
+import { get, login, logout, me, onIdentity, whoAmI } from "./api.js";
+import { h, mark, say } from "./dom.js";
+import * as events from "./events.js";
+import { Feed } from "./feed.js";
+import * as line from "./line.js";
+import * as station from "./station.js";
+
+const main = document.getElementById("main");
+const link = document.getElementById("link");
+const person = document.getElementById("person");
+const strip = new alarms.AlarmStrip(document.getElementById("alarms"));
+const feed = new Feed();
+let configuration = null;
+let leave = null;
+
+feed.watch((channel, frame) => {
+  if (channel === "" && frame) strip.show(frame.alarms);
+  if (channel === "unknown") whoAmI().catch(() => null);
+  const stale = !feed.alive;
+  mark(document.body, "stale", stale);
+  mark(link, "bad", stale);
+  say(link, !feed.connected ? "reconnecting" : stale ? "no news from the line" : "live");
+});
+
+onIdentity(() => {
+  const out = h("button", { type: "button", onclick: () => logout() }, "Log out");
+  person.replaceChildren(...(me.login && me.name ? [h("span", {}, `${me.name} · ${me.role}`), out] : []));
+  if (me.name === null) {
+    feed.close();
+    showLogin();
+  } else feed.open();
+});
+
+addEventListener("hashchange", () => route());
+
+async function route() {
+  if (me.name === null) return;
+  leave?.();
+  leave = null;
+  const [view, name, seq] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  for (const a of document.querySelectorAll("#nav a")) {
+    const here = a.hash === `#/${{ station: "line", event: "events" }[view] ?? (view || "line")}`;
+    if (here) a.setAttribute("aria-current", "page");
+    else a.removeAttribute("aria-current");
+  }
+  const context = { feed, line: configuration };
+  if (view === "station" && configuration.stations.some((each) => each.name === name)) {
+    leave = station.show(main, { ...context, station: name });
+  } else if (view === "events") leave = events.show(main, { ...context, part: null });
+  else if (view === "event") leave = events.show(main, { ...context, part: { station: name, seq: Number(seq) } });
+  else if (view === "alarms") leave = alarms.show(main, context);
+  else leave = line.show(main, context);
+}
+
+function showLogin() {
+  leave?.();
+  leave = null;
+  const name = h("input", { id: "login-name", autocomplete: "username", required: true });
+  const password = h("input", { id: "login-password", type: "password", autocomplete: "current-password", required: true });
+  const problem = h("p", { class: "problem", role: "alert" });
+  const submit = async (event) => {
+    event.preventDefault();
+    try {
+      await login(name.value, password.value);
+      await begin();
+    } catch (error) {
+      say(problem, error.message);
+      password.value = "";
+      password.focus();
+    }
+  };
+  main.className = "login-view";
+  main.replaceChildren(
+    h(
+      "form",
+      { class: "login", onsubmit: submit },
+      h("h1", {}, "PatchLine"),
+      h("label", { for: "login-name" }, "Name", name),
+      h("label", { for: "login-password" }, "Password", password),
+      h("button", { type: "submit" }, "Log in"),
+      problem,
+    ),
+  );
+  name.focus();
+}
+
+async function begin() {
+  configuration = await get("line");
+  say(document.getElementById("name"), configuration.line);
+  document.title = `${configuration.line} · PatchLine`;
+  await route();
+}
+
+async function start() {
+  try {
+    await whoAmI();
+    if (me.name !== null) await begin();
+  } catch {
+    setTimeout(start, 1000);
+  }
+}
+
+start();

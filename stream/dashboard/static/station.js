@@ -1,0 +1,162 @@
+// One station: its newest part, large, and how its scores and times have been.
+
+import uPlot from "./vendor/uPlot.js";
+import { get } from "./api.js";
+import { h, number, say, verdictClass } from "./dom.js";
+import { Numbers, ScoreBar, overlayToggle } from "./line.js";
+import { Picture } from "./picture.js";
+
+const BINS = 40;
+const AXIS = { stroke: "#a9b4c0", grid: { stroke: "#2a323c" }, ticks: { stroke: "#2a323c" }, font: "14px system-ui" };
+const STAGES = ["capture", "encode", "wire_in", "queue", "preprocess", "backbone", "search", "score", "wire_out", "decide"];
+
+export function show(main, { feed, station }) {
+  const picture = new Picture(`newest part of ${station}`);
+  const verdict = h("span", { class: "verdict" }, "–");
+  const seq = h("span", { class: "seq" });
+  const bar = new ScoreBar();
+  const numbers = new Numbers(["parts/s", "p50 ms", "p99 ms", "good", "defect", "pending"]);
+  const [strip, histogram] = [chartBox(), chartBox()];
+  const stages = new Stages();
+  const article = h(
+    "article",
+    { class: "station large", "data-station": station },
+    h("div", { class: "station-head" }, h("span", { class: "station-name" }, station), seq, verdict),
+    picture.element,
+    bar.element,
+    numbers.element,
+  );
+  main.className = "station-view";
+  main.replaceChildren(
+    article,
+    h(
+      "div",
+      { class: "charts" },
+      overlayToggle(() => picture.draw()),
+      h("h2", {}, "Score and threshold"),
+      strip,
+      h("h2", {}, "Scores now and in calibration"),
+      histogram,
+      h("h2", {}, "Milliseconds by stage: median, 99th percentile"),
+      stages.element,
+    ),
+  );
+  const charts = { strip: scoreStrip(strip), histogram: scoreHistogram(histogram) };
+  const observer = new ResizeObserver(() => {
+    charts.strip.setSize(sizeOf(strip));
+    charts.histogram.setSize(sizeOf(histogram));
+  });
+  observer.observe(strip);
+  observer.observe(histogram);
+
+  const take = (channel, frame) => {
+    if (channel === "") {
+      const state = frame.stations[station];
+      if (!state) return;
+      numbers.show([
+        ...[number(state.rate_hz), number(state.p50_ms, 0), number(state.p99_ms, 0)],
+        ...[state.good, state.defect, state.pending].map(String),
+      ]);
+    } else if (channel === station) {
+      article.className = `station large ${verdictClass(frame.verdict)}`;
+      article.dataset.seq = frame.seq;
+      say(verdict, frame.cause ?? frame.verdict);
+      say(seq, `#${frame.seq}`);
+      picture.show(frame);
+      bar.show(frame);
+    }
+  };
+  if (feed.state) take("", feed.state);
+  if (feed.parts.has(station)) take(station, feed.parts.get(station));
+  const forget = feed.watch((channel, frame) => frame && take(channel, frame));
+
+  let calibration = null;
+  get(`stations/${station}/calibration`).then((answer) => (calibration = answer), () => null);
+  const refresh = async () => {
+    const recent = await get(`stations/${station}/recent`).catch(() => null);
+    if (recent === null || !recent.seq.length) return;
+    charts.strip.setData([recent.captured_s, recent.score, recent.threshold]);
+    charts.histogram.setData(bins(recent.score, calibration));
+    stages.show(recent.stages);
+  };
+  refresh();
+  const timer = setInterval(refresh, 1000);
+  return () => {
+    clearInterval(timer);
+    forget();
+    observer.disconnect();
+    picture.close();
+    charts.strip.destroy();
+    charts.histogram.destroy();
+  };
+}
+
+const chartBox = () => h("div", { class: "chart" });
+const sizeOf = (box) => ({ width: Math.max(100, box.clientWidth), height: Math.max(80, box.clientHeight) });
+
+function scoreStrip(box) {
+  const series = [
+    {},
+    { label: "score", stroke: "#6cb6ff", width: 2, points: { show: false } },
+    { label: "threshold", stroke: "#ff5454", width: 2, dash: [8, 6], points: { show: false } },
+  ];
+  const options = { ...sizeOf(box), series, axes: [AXIS, { ...AXIS, size: 56 }], cursor: { show: false }, legend: { show: false } };
+  return new uPlot({ ...options, scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.1] } } }, [[], [], []], box);
+}
+
+function scoreHistogram(box) {
+  const bars = uPlot.paths.bars({ size: [1, 100] });
+  const series = [
+    {},
+    { label: "now", stroke: "#6cb6ff", fill: "#6cb6ff88", paths: bars, points: { show: false } },
+    { label: "calibration", stroke: "#50d060", width: 2, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } },
+    { label: "threshold", stroke: "#ff5454", width: 2, dash: [8, 6], points: { show: false } },
+  ];
+  const axes = [AXIS, { ...AXIS, size: 56, values: (_, splits) => splits.map((v) => `${v} %`) }];
+  const scales = { x: { time: false }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } };
+  return new uPlot({ ...sizeOf(box), series, axes, scales, cursor: { show: false }, legend: { show: true, live: false } }, [[], [], [], []], box);
+}
+
+// Shares in per cent of each bin; the threshold as one high bin.
+function bins(scores, calibration) {
+  const now = scores.filter((value) => value !== null);
+  const good = calibration?.scores ?? [];
+  const threshold = calibration?.threshold ?? 0;
+  const top = Math.max(1e-9, threshold * 2, ...good);
+  const edges = Array.from({ length: BINS }, (_, i) => ((i + 0.5) * top) / BINS);
+  const share = (values) => {
+    const counts = new Array(BINS).fill(0);
+    for (const value of values) counts[Math.min(BINS - 1, Math.floor((value / top) * BINS))] += 100 / values.length;
+    return counts;
+  };
+  const [a, b] = [share(now), share(good)];
+  const high = Math.max(...a, ...b);
+  const at = Math.floor((threshold / top) * BINS);
+  return [edges, a, b, edges.map((_, i) => (i === at && threshold ? high : i === at + 1 && threshold ? 0 : null))];
+}
+
+class Stages {
+  constructor() {
+    this._rows = new Map();
+    this.element = h("div", { class: "stages" });
+  }
+
+  show(parts) {
+    const columns = STAGES.map((stage) => [stage, parts.map((part) => part[stage]).filter((v) => v !== undefined).sort((a, b) => a - b)]);
+    const at = (values, share) => values[Math.min(values.length - 1, Math.floor(values.length * share))] ?? 0;
+    const longest = Math.max(1, ...columns.map(([, values]) => at(values, 0.99)));
+    for (const [stage, values] of columns) {
+      if (!this._rows.has(stage)) this._rows.set(stage, this._row(stage));
+      const row = this._rows.get(stage);
+      row.p50.style.transform = `scaleX(${at(values, 0.5) / longest})`;
+      row.p99.style.transform = `scaleX(${at(values, 0.99) / longest})`;
+      say(row.text, `${number(at(values, 0.5))} · ${number(at(values, 0.99))}`);
+    }
+  }
+
+  _row(stage) {
+    const row = { p50: h("i", { class: "p50" }), p99: h("i", { class: "p99" }), text: h("span", { class: "stage-text" }) };
+    this.element.append(h("span", {}, stage), h("span", { class: "stage-bar" }, row.p99, row.p50), row.text);
+    return row;
+  }
+}
