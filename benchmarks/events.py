@@ -71,9 +71,10 @@ def questions(count: int) -> Iterator[tuple[str, dict[str, Any]]]:
     windows = {"": {}, ", last night's hour": {"since_ns": middle_ns, "until_ns": middle_ns + 3_600 * 10**9}}
     whats: dict[str, dict[str, Any]] = {
         "all": {},
-        "GOOD": {"verdict": Verdict.GOOD},
-        "DEFECT": {"verdict": Verdict.DEFECT},
-        "UNINSPECTED": {"verdict": Verdict.UNINSPECTED},
+        "GOOD": {"verdicts": [Verdict.GOOD]},
+        "DEFECT": {"verdicts": [Verdict.DEFECT]},
+        "UNINSPECTED": {"verdicts": [Verdict.UNINSPECTED]},
+        "all but GOOD": {"verdicts": [Verdict.DEFECT, Verdict.UNINSPECTED]},
         "timeout": {"cause": Cause.TIMEOUT},
         "bad_frame (rare)": {"cause": Cause.BAD_FRAME},
         "overrun (never)": {"cause": Cause.OVERRUN},

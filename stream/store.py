@@ -7,7 +7,7 @@ have a table of their own, so that paging over a million events touches none of 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -268,7 +268,7 @@ class EventStore:
         self,
         *,
         station: str | None = None,
-        verdict: Verdict | None = None,
+        verdicts: Collection[Verdict] = (),
         cause: Cause | None = None,
         seq: int | None = None,
         since_ns: int = 0,
@@ -280,7 +280,7 @@ class EventStore:
         """Return one page of the events that match, without their pictures, the newest exposure first.
 
         Args:
-            station, verdict, cause, seq: only these; a cause implies the verdict UNINSPECTED.
+            station, verdicts, cause, seq: only these; empty or None: any. A cause implies UNINSPECTED.
             since_ns, until_ns: of exposure, real time, both included.
             before: only what is older than this place, the newest of it.
             after: only what is newer, the oldest of it: the page that precedes the one beginning here.
@@ -290,24 +290,31 @@ class EventStore:
             StoreError: the file cannot be read.
         """
         # One bound on each side, or SQLite would begin at the looser one and read all that lies between.
-        low = max(Place(since_ns, -1), after or Place(0, -1))
-        high = min(Place(until_ns, _ALL), before or Place(_ALL, _ALL))
-        where = ["(captured_realtime_ns, id) > (?, ?)", "(captured_realtime_ns, id) < (?, ?)"]
-        values: list[object] = [*low, *high]
-        wanted = {"station": station, "verdict": None if cause else verdict, "cause": cause, "seq": seq}
-        for column, value in wanted.items():
-            if value is not None:
-                where.append(f"{column} = ?")
-                values.append(value)
+        between = (
+            max(Place(since_ns, -1), after or Place(0, -1)),
+            min(Place(until_ns, _ALL), before or Place(_ALL, _ALL)),
+        )
+        wanted = {"station": station, "cause": cause, "seq": seq}
         order = "ASC" if after is not None else "DESC"
+        # Each verdict has its own place in the index, so each is read there and the pages are merged.
+        alike = [wanted] if cause or not verdicts else [wanted | {"verdict": verdict} for verdict in verdicts]
+        with _one_line(self._path, "cannot be searched"):
+            rows = [row for each in alike for row in self._matching(each, between, order, limit)]
+            events = sorted((_event(row) for row in rows), key=_place, reverse=True)
+        return events[-limit:] if after is not None else events[:limit]
+
+    def _matching(
+        self, wanted: dict[str, Any], between: tuple[Place, Place], order: str, limit: int
+    ) -> list[tuple[Any, ...]]:
+        columns = {column: value for column, value in wanted.items() if value is not None}
+        where = "".join(f" AND {column} = ?" for column in columns)
         query = (
-            f"SELECT id, {', '.join(_COLUMNS)} FROM events WHERE {' AND '.join(where)} "
+            f"SELECT id, {', '.join(_COLUMNS)} FROM events "
+            f"WHERE (captured_realtime_ns, id) > (?, ?) AND (captured_realtime_ns, id) < (?, ?){where} "
             f"ORDER BY captured_realtime_ns {order}, id {order} LIMIT ?"
         )
-        with _one_line(self._path, "cannot be searched"):
-            rows = self._connection.execute(query, (*values, limit)).fetchall()
-            events = [_event(row) for row in rows]
-        return events[::-1] if after is not None else events
+        low, high = between
+        return self._connection.execute(query, (*low, *high, *columns.values(), limit)).fetchall()
 
     def event(self, event_id: int) -> Event | None:
         """Return an event without its picture, or None when it is not there (any more). Raises StoreError."""
@@ -407,6 +414,11 @@ def _event(row: tuple[Any, ...]) -> Event:
     values["cause"] = None if values["cause"] is None else Cause(values["cause"])
     values["stages"] = msgspec.json.decode(values["stages"])
     return Event(**values)
+
+
+def _place(event: Event) -> Place:
+    assert event.event_id is not None, "it was read from the store"
+    return Place(event.captured_realtime_ns, event.event_id)
 
 
 def _json(value: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import struct
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -211,8 +212,8 @@ def part_header(part: SettledPart) -> dict[str, Any]:
     }
 
 
-def state_header(newest: Newest) -> dict[str, Any]:
-    """Return what a frame of the live feed says of the line."""
+def state_header(newest: Newest, seen: Mapping[tuple[str, str, int], tuple[str, float]]) -> dict[str, Any]:
+    """Return what a frame of the live feed says of the line; `seen` tells who has seen to which alarm, and when."""
     state = newest.state
     assert state is not None, "there is a state before there is a version of it"
     return {
@@ -234,6 +235,7 @@ def state_header(newest: Newest) -> dict[str, Any]:
                 "raised_ns": str(alarm.raised_realtime_ns),
                 "raised_s": alarm.raised_realtime_ns / 1e9,
                 "text": alarm.text,
+                "acknowledged_by": seen.get((alarm.kind, alarm.subject, alarm.raised_realtime_ns), (None,))[0],
             }
             for alarm in state.alarms
         ],

@@ -39,7 +39,7 @@ class Chosen(NamedTuple):
     """Which events."""
 
     station: str | None
-    verdict: Verdict | None
+    verdicts: list[Verdict]
     cause: Cause | None
     seq: int | None
     since_ns: int
@@ -48,7 +48,7 @@ class Chosen(NamedTuple):
 
 def chosen(
     station: str | None = None,
-    verdict: Verdict | None = None,
+    verdict: Annotated[list[Verdict] | None, Query(description="any of these")] = None,
     cause: Cause | None = None,
     seq: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
     since_s: Moment = None,
@@ -56,7 +56,7 @@ def chosen(
 ) -> Chosen:
     """Read the filters of a request."""
     until_ns = round((_LATEST_S if until_s is None else until_s) * 1e9)
-    return Chosen(station, verdict, cause, seq, round((since_s or 0) * 1e9), until_ns)
+    return Chosen(station, verdict or [], cause, seq, round((since_s or 0) * 1e9), until_ns)
 
 
 @router.get("/events")

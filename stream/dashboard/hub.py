@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 
 from stream.config import LineConfig
 from stream.dashboard.answers import live_frame, part_header, state_header
 from stream.dashboard.newest import STATE, Newest, Shown
+from stream.dashboard.review import Review
+from stream.errors import StoreError
 from stream.messages import LineState, ToDashboard
 from stream.transport import FeedClient, Received, Sockets
+
+log = logging.getLogger(__name__)
 
 
 class Hub:
     """Holds the newest of everything; read it in the event loop's thread only."""
 
-    def __init__(self, config: LineConfig) -> None:
+    def __init__(self, config: LineConfig, review: Review) -> None:
         """Connect to the sink's feed; raises TransportError."""
         self.newest = Newest(config.stations)
+        self._review = review
         self._frames: dict[str, tuple[int, bytes]] = {}
         self._sockets = Sockets(config.transport.keys)
         self._client = FeedClient(self._sockets, config.feed_address())
@@ -56,9 +62,17 @@ class Hub:
 
     def _make(self, channel: str) -> bytes:
         if channel == STATE:
-            return live_frame(state_header(self.newest))
+            return live_frame(state_header(self.newest, self._seen()))
         shown = self.newest.shown[channel]
         return live_frame(part_header(shown.part), shown.anomaly_map, shown.view)
+
+    def _seen(self) -> dict[tuple[str, str, int], tuple[str, float]]:
+        alarms = self.newest.state.alarms if self.newest.state else []
+        try:
+            return self._review.acknowledged((each.kind, each.subject, each.raised_realtime_ns) for each in alarms)
+        except StoreError as error:
+            log.error("%s", error)  # noqa: TRY400 - one line says it all
+            return {}
 
     def _drain(self) -> None:
         taken = threading.Event()

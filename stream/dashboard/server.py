@@ -40,7 +40,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
     options = config.dashboard
     listening = _listen(*options.address)
     review = Review(config.store.path / FILE_NAME)
-    hub = Hub(config)
+    hub = Hub(config, review)
     found = Services(config, Access(options, _secret(config.state)), Guesses(), PasswordHasher(), hub, review)
     if not options.local and options.certificate is None:
         log.warning("dashboard.certificate: passwords and pictures travel unencrypted; give certificate and key")

@@ -18,9 +18,10 @@ export class AlarmStrip {
       ...alarms.map((alarm) =>
         h(
           "a",
-          { class: "alarm", href: "#/alarms", "data-kind": alarm.kind },
+          { class: `alarm${alarm.acknowledged_by ? " seen" : ""}`, href: "#/alarms", "data-kind": alarm.kind },
           h("b", {}, `${alarm.kind.replaceAll("_", " ")} · ${alarm.subject}`),
           ` ${alarm.text}`,
+          alarm.acknowledged_by ? ` · seen to by ${alarm.acknowledged_by}` : "",
         ),
       ),
     );

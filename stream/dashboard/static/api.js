@@ -42,7 +42,8 @@ export async function logout() {
 
 export function query(parameters) {
   const given = Object.entries(parameters).filter(([, value]) => value !== "" && value !== null && value !== undefined);
-  return given.length ? `?${new URLSearchParams(given)}` : "";
+  const pairs = given.flatMap(([name, value]) => [value].flat().map((each) => [name, each]));
+  return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
 }
 
 async function request(method, path, body) {

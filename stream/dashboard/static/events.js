@@ -8,6 +8,7 @@ import { Picture, decoded, overlay } from "./picture.js";
 
 const PAGE = 60;
 const LOOK_AGAIN_MS = 500;
+const REJECTS = "verdict:DEFECT,UNINSPECTED";
 const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
 
 // `part`: {station, seq} to begin with that one, else null.
@@ -45,7 +46,7 @@ class EventsView {
     this._list = h("div", { class: "event-list", role: "listbox", "aria-label": "events", tabindex: "0" });
     this._newer = h("button", { type: "button", onclick: () => this._go({ after: this._page.newer }) }, "◀ Newer");
     this._older = h("button", { type: "button", onclick: () => this._go({ before: this._page.older }) }, "Older ▶");
-    this._export = h("a", { class: "button", download: "events.zip" }, "Export zip");
+    this._export = h("a", { class: "button", download: "events.zip" }, "Export");
     this._problem = h("p", { class: "problem gone", role: "alert" });
     this._detail = new Detail((answer) => this._replace(answer));
     this.element = h(
@@ -167,7 +168,7 @@ class EventsView {
     const { station, what, since, until } = this._filters;
     const [kind, value] = what.value.split(":");
     const asked = { station: station.value, since_s: seconds(since), until_s: seconds(until) };
-    if (kind) asked[kind] = value;
+    if (kind) asked[kind] = value.split(",");
     if (this._part) asked.seq = this._part.seq;
     return asked;
   }
@@ -184,9 +185,9 @@ class EventsView {
     const causes = line.causes.map((cause) => option(`cause:${cause}`, `– ${cause}`));
     return {
       station: h("select", { id: "f-station", onchange: change }, option("", "all"), ...stations),
-      what: h("select", { id: "f-what", onchange: change }, option("", "all"), ...verdicts, ...causes),
-      since: h("input", { id: "f-since", type: "datetime-local", step: "1", onchange: change }),
-      until: h("input", { id: "f-until", type: "datetime-local", step: "1", onchange: change }),
+      what: h("select", { id: "f-what", onchange: change }, option("", "all"), option(REJECTS, "all but GOOD", !part), ...verdicts, ...causes),
+      since: h("input", { id: "f-since", type: "datetime-local", onchange: change }),
+      until: h("input", { id: "f-until", type: "datetime-local", onchange: change }),
     };
   }
 
@@ -237,6 +238,11 @@ class Detail {
     this._fillFacts(event);
     this._fillMarks(event);
     if (again) return;
+    if (event.verdict === "GOOD") {
+      this._picture.show({ image: null }); // the store keeps none of them
+      this._links.replaceChildren();
+      return;
+    }
     const [image, map] = await Promise.all([this._image(event), this._map(event)]);
     if (this._event !== event) return;
     this._picture.show({ image, map, pixel_threshold: event.pixel_threshold });

@@ -12,7 +12,7 @@ export function show(main, { feed, line }) {
   const toggle = overlayToggle(() => cards.forEach((card) => card.picture.draw()));
   main.className = "line-view";
   main.replaceChildren(
-    h("section", { class: "stations", "aria-label": "stations" }, ...[...cards.values()].map((card) => card.element)),
+    h("section", { class: `stations${cards.size > 2 ? " many" : ""}`, "aria-label": "stations" }, ...[...cards.values()].map((card) => card.element)),
     h("aside", { class: "side" }, toggle, peers.element, rejects.element),
   );
   const take = (channel, frame) => {
@@ -150,7 +150,8 @@ function thumb(part) {
 class Peers {
   constructor() {
     this._groups = ["cameras", "workers", "actuators"].map((kind) => [kind, h("div", { class: "peers" })]);
-    this.element = h("section", {}, ...this._groups.flatMap(([kind, list]) => [h("h2", {}, kind), list]));
+    const groups = this._groups.map(([kind, list]) => h("div", {}, h("h2", {}, kind), list));
+    this.element = h("section", { class: "peer-groups" }, ...groups);
     this._dots = new Map();
   }
 

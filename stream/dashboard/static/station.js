@@ -2,7 +2,7 @@
 
 import uPlot from "./vendor/uPlot.js";
 import { get } from "./api.js";
-import { h, number, say, verdictClass } from "./dom.js";
+import { clock, h, number, say, verdictClass } from "./dom.js";
 import { Numbers, ScoreBar, overlayToggle } from "./line.js";
 import { Picture } from "./picture.js";
 
@@ -25,6 +25,7 @@ export function show(main, { feed, station }) {
     picture.element,
     bar.element,
     numbers.element,
+    overlayToggle(() => picture.draw()),
   );
   main.className = "station-view";
   main.replaceChildren(
@@ -32,10 +33,9 @@ export function show(main, { feed, station }) {
     h(
       "div",
       { class: "charts" },
-      overlayToggle(() => picture.draw()),
       h("h2", {}, "Score and threshold"),
       strip,
-      h("h2", {}, "Scores now and in calibration"),
+      h("h2", {}, h("span", { class: "now" }, "Scores now"), " and ", h("span", { class: "then" }, "in calibration")),
       histogram,
       h("h2", {}, "Milliseconds by stage: median, 99th percentile"),
       stages.element,
@@ -76,6 +76,7 @@ export function show(main, { feed, station }) {
     const recent = await get(`stations/${station}/recent`).catch(() => null);
     if (recent === null || !recent.seq.length) return;
     charts.strip.setData([recent.captured_s, recent.score, recent.threshold]);
+    charts.histogram.threshold = calibration?.threshold;
     charts.histogram.setData(bins(recent.score, calibration));
     stages.show(recent.stages);
   };
@@ -100,7 +101,7 @@ function scoreStrip(box) {
     { label: "score", stroke: "#6cb6ff", width: 2, points: { show: false } },
     { label: "threshold", stroke: "#ff5454", width: 2, dash: [8, 6], points: { show: false } },
   ];
-  const options = { ...sizeOf(box), series, axes: [AXIS, { ...AXIS, size: 56 }], cursor: { show: false }, legend: { show: false } };
+  const options = { ...sizeOf(box), series, axes: [{ ...AXIS, values: (_, splits) => splits.map(clock), space: 90 }, { ...AXIS, size: 56 }], cursor: { show: false }, legend: { show: false } };
   return new uPlot({ ...options, scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.1] } } }, [[], [], []], box);
 }
 
@@ -110,29 +111,41 @@ function scoreHistogram(box) {
     {},
     { label: "now", stroke: "#6cb6ff", fill: "#6cb6ff88", paths: bars, points: { show: false } },
     { label: "calibration", stroke: "#50d060", width: 2, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } },
-    { label: "threshold", stroke: "#ff5454", width: 2, dash: [8, 6], points: { show: false } },
   ];
   const axes = [AXIS, { ...AXIS, size: 56, values: (_, splits) => splits.map((v) => `${v} %`) }];
   const scales = { x: { time: false }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } };
-  return new uPlot({ ...sizeOf(box), series, axes, scales, cursor: { show: false }, legend: { show: true, live: false } }, [[], [], [], []], box);
+  const hooks = { draw: [drawThreshold] };
+  const options = { ...sizeOf(box), series, axes, scales, hooks, cursor: { show: false }, legend: { show: false } };
+  return new uPlot(options, [[], [], []], box);
 }
 
-// Shares in per cent of each bin; the threshold as one high bin.
+function drawThreshold(chart) {
+  if (!chart.threshold) return;
+  const { ctx, bbox } = chart;
+  const x = chart.valToPos(chart.threshold, "x", true);
+  ctx.save();
+  ctx.strokeStyle = "#ff5454";
+  ctx.lineWidth = 2 * devicePixelRatio;
+  ctx.setLineDash([8, 6]);
+  ctx.beginPath();
+  ctx.moveTo(x, bbox.top);
+  ctx.lineTo(x, bbox.top + bbox.height);
+  ctx.stroke();
+  ctx.restore();
+}
+
+// Shares in per cent of each bin.
 function bins(scores, calibration) {
   const now = scores.filter((value) => value !== null);
   const good = calibration?.scores ?? [];
-  const threshold = calibration?.threshold ?? 0;
-  const top = Math.max(1e-9, threshold * 2, ...good);
-  const edges = Array.from({ length: BINS }, (_, i) => ((i + 0.5) * top) / BINS);
+  const top = Math.max(1e-9, (calibration?.threshold ?? 0) * 2, ...good);
+  const middles = Array.from({ length: BINS }, (_, i) => ((i + 0.5) * top) / BINS);
   const share = (values) => {
     const counts = new Array(BINS).fill(0);
     for (const value of values) counts[Math.min(BINS - 1, Math.floor((value / top) * BINS))] += 100 / values.length;
     return counts;
   };
-  const [a, b] = [share(now), share(good)];
-  const high = Math.max(...a, ...b);
-  const at = Math.floor((threshold / top) * BINS);
-  return [edges, a, b, edges.map((_, i) => (i === at && threshold ? high : i === at + 1 && threshold ? 0 : null))];
+  return [middles, share(now), share(good)];
 }
 
 class Stages {
