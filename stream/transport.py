@@ -320,6 +320,7 @@ class FeedClient:
     def __init__(self, sockets: Sockets, address: str) -> None:
         """Connect to the sink's feed, now or whenever it appears."""
         self._socket = sockets.connect(zmq.SUB, address, FEED_WAITING)
+        self._socket.linger = 0
         self._socket.subscribe(b"")
 
     def receive(self, timeout_ms: int) -> list[Received[ToDashboard]]:

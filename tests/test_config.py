@@ -316,3 +316,46 @@ def test_an_impossible_metrics_address_is_refused(listen: str):
 def test_an_alarm_that_can_never_happen_is_refused():
     said = refusal(LINE + "alarms: {defect: {n: 4, of: 3}}\n")
     assert said.startswith("line.yaml: alarms.defect: n: 4 of the last 3 can never happen")
+
+
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaA"
+
+
+def test_by_default_the_dashboard_is_reached_from_this_host_only():
+    dashboard = read(LINE).dashboard
+    assert (dashboard.enabled, dashboard.local, dashboard.url) == (True, True, "http://127.0.0.1:8080")
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "10.0.0.5:8080", "line.factory:8080", "[::]:8080"])
+def test_a_dashboard_that_others_can_reach_needs_users(listen: str):
+    said = refusal(LINE + f"dashboard: {{listen: '{listen}'}}\n")
+    assert said.startswith("line.yaml: dashboard: users: ")
+    assert "patchline password" in said
+    users = f"users: {{anna: {{password: '{HASH}', role: operator}}}}"
+    dashboard = read(LINE + f"dashboard: {{listen: '{listen}', {users}}}\n").dashboard
+    assert not dashboard.local
+    assert dashboard.users["anna"].role == "operator"
+
+
+def test_a_token_alone_does_not_open_a_dashboard_to_the_network():
+    token = f"tokens: {{mes: {{sha256: '{'a' * 64}'}}}}"
+    assert "users" in refusal(LINE + f"dashboard: {{listen: '0.0.0.0:8080', {token}}}\n")
+
+
+@pytest.mark.parametrize("listen", ["8080", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", ":8080"])
+def test_an_impossible_address_of_the_dashboard_is_refused(listen: str):
+    assert refusal(LINE + f"dashboard: {{listen: '{listen}'}}\n").startswith("line.yaml: dashboard")
+
+
+def test_a_password_in_clear_text_is_refused():
+    said = refusal(LINE + "dashboard: {users: {anna: {password: secret}}}\n")
+    assert said.startswith("line.yaml: dashboard.users.anna.password: ")
+
+
+def test_tls_needs_certificate_and_key():
+    assert "both" in refusal(LINE + "dashboard: {certificate: line.pem}\n")
+    assert read(LINE + "dashboard: {certificate: a.pem, key: b.pem}\n").dashboard.url == "https://127.0.0.1:8080"
+
+
+def test_the_feed_leaves_this_host_only_with_keys():
+    assert "transport.feed" in refusal(LINE + "transport: {feed: 'tcp://10.0.0.1:9503'}\n")

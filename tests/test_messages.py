@@ -12,6 +12,7 @@ from stream.clock import local_clock, to_local_ns
 from stream.errors import WireError
 from stream.messages import (
     WIRE_VERSION,
+    ActiveAlarm,
     Announcement,
     CameraStatus,
     Cause,
@@ -19,15 +20,21 @@ from stream.messages import (
     EndOfStream,
     FrameHeader,
     FrameStamps,
+    LineState,
+    PeerState,
     Ready,
     Result,
     ResultStamps,
+    SettledPart,
+    StationState,
     ToCapture,
+    ToDashboard,
     ToSink,
     ToWorker,
     Verdict,
     WorkerStatus,
     decode_to_capture,
+    decode_to_dashboard,
     decode_to_sink,
     decode_to_worker,
     encode,
@@ -77,13 +84,40 @@ TO_SINK = [
 ]
 READY = Ready("worker0", "camera-7", received=12, free=3, hungry=True)
 
+SETTLED = SettledPart(
+    station="cap",
+    seq=2**40,
+    verdict=Verdict.UNINSPECTED,
+    action="reject",
+    captured_realtime_ns=1_700_000_000_123_456_789,
+    part_id="Flasche 17 ü",
+    cause=Cause.TIMEOUT,
+    score=12.5,
+    threshold=10.25,
+    pixel_threshold=8.125,
+    stages={"search": 1.5},
+    total_ms=20.25,
+    grid=(28, 28),
+)
+STATE = LineState(
+    line="bottling-3",
+    at_realtime_ns=1_700_000_000_123_456_789,
+    stations={"cap": StationState(9, 4, 2, {"timeout": 1}, 2, 9.5, 20.5, None)},
+    cameras={"top": PeerState(False, "stalled")},
+    workers={"worker0": PeerState(True)},
+    actuators={},
+    alarms=[ActiveAlarm("camera_down", "top", 1_700_000_000_123_456_789, "stalled")],
+)
+
 WAYS = [
     *((message, decode_to_sink) for message in TO_SINK),
     (FRAME, decode_to_worker),
     (READY, decode_to_capture),
+    (SETTLED, decode_to_dashboard),
+    (STATE, decode_to_dashboard),
 ]
 NAMES = [f"{type(message).__name__}-{index}" for index, (message, _) in enumerate(WAYS)]
-DECODERS = [decode_to_sink, decode_to_worker, decode_to_capture]
+DECODERS = [decode_to_sink, decode_to_worker, decode_to_capture, decode_to_dashboard]
 
 
 @pytest.mark.parametrize(("message", "decode"), WAYS, ids=NAMES)
@@ -94,7 +128,7 @@ def test_a_message_arrives_as_it_was_sent(message, decode):
 
 
 def test_every_kind_of_message_is_among_those_tried_above():
-    kinds = {*get_args(ToSink), ToWorker, ToCapture}
+    kinds = {*get_args(ToSink), ToWorker, ToCapture, *get_args(ToDashboard)}
     assert {type(message) for message, _ in WAYS} == kinds
 
 
@@ -159,6 +193,7 @@ def test_a_damaged_byte_raises_nothing_but_a_wire_error(message, decode):
         (FRAME, decode_to_sink),
         (RESULT, decode_to_worker),
         (TO_SINK[0], decode_to_capture),
+        (RESULT, decode_to_dashboard),
     ],
 )
 def test_a_message_for_somebody_else_is_refused(message, decode):

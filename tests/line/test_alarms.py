@@ -97,3 +97,21 @@ def test_one_camera_that_is_down_does_not_hide_another():
     board = AlarmBoard(Alarms())
     assert board.observe("camera_down", "top", True, 0, "stalled")
     assert board.observe("camera_down", "side", True, 1, "stalled") == Alarm("camera_down", "side", "stalled", 1)
+
+
+def test_a_level_stands_until_it_was_seen_to_end():
+    board = AlarmBoard(Alarms())
+    board.observe("camera_down", "top", True, SECOND_NS, "stalled")
+    board.observe("camera_down", "top", True, 500 * SECOND_NS, "stalled")
+    assert [alarm.text for alarm in board.active(1000 * SECOND_NS)] == ["stalled"]
+    board.observe("camera_down", "top", False, 1001 * SECOND_NS, "")
+    assert board.active(1001 * SECOND_NS) == []
+
+
+def test_any_other_alarm_stands_as_long_as_its_cool_down_the_newest_first():
+    board = AlarmBoard(Alarms(defect=AlarmRule(cooldown_s=60), uninspected=AlarmRule(cooldown_s=0)))
+    board.observe("defect", "cap", True, 0, "part 1 is defective")
+    board.observe("uninspected", "cap", True, SECOND_NS, "part 2 was not inspected")
+    assert [alarm.kind for alarm in board.active(2 * SECOND_NS)] == ["uninspected", "defect"]
+    assert [alarm.kind for alarm in board.active(30 * SECOND_NS)] == ["defect"]
+    assert board.active(60 * SECOND_NS) == []

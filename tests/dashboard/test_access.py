@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from stream.config import Dashboard
+from stream.dashboard.access import SESSION_S, Access, Guesses, Who, genuine, is_local_host, same_origin
+
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaA"
+NOW_S = 1_800_000_000.0
+
+
+def access(secret: bytes = b"secret", **users: dict[str, Any]) -> Access:
+    tokens = {"mes": {"sha256": hashlib.sha256(b"token").hexdigest(), "role": "operator"}}
+    return Access(Dashboard.model_validate({"users": users, "tokens": tokens}), secret)
+
+
+def anna(role: str = "viewer", password: str = HASH) -> dict[str, Any]:
+    return {"role": role, "password": password}
+
+
+def test_without_users_whoever_is_at_the_host_may_do_everything():
+    who = access().identify(None, None, NOW_S)
+    assert who is not None
+    assert who.may("engineer")
+    assert who.forgery_token
+
+
+def test_with_users_nobody_comes_in_without_session_or_token():
+    door = access(anna=anna())
+    assert door.identify(None, None, NOW_S) is None
+    assert door.identify("anna|9999999999|x|" + "0" * 64, None, NOW_S) is None
+    assert door.identify("|||", None, NOW_S) is None
+    assert door.identify("", "wrong", NOW_S) is None
+
+
+def test_a_session_ends_with_time_logout_and_a_new_password():
+    door = access(anna=anna("operator"))
+    cookie = door.begin_session("anna", NOW_S)
+    who = door.identify(cookie, None, NOW_S + SESSION_S - 1)
+    assert who is not None
+    assert (who.name, who.role) == ("anna", "operator")
+    assert door.identify(cookie, None, NOW_S + SESSION_S) is None
+    assert access(anna=anna("operator", HASH + "x")).identify(cookie, None, NOW_S) is None
+    door.end_session(cookie)
+    assert door.identify(cookie, None, NOW_S) is None
+
+
+def test_a_session_outlives_a_restart_but_not_another_secret():
+    cookie = access(anna=anna()).begin_session("anna", NOW_S)
+    assert access(anna=anna()).identify(cookie, None, NOW_S) is not None
+    assert access(b"another", anna=anna()).identify(cookie, None, NOW_S) is None
+
+
+def test_a_session_cannot_be_made_another_persons_or_longer():
+    door = access(anna=anna(), otto=anna("engineer"))
+    cookie = door.begin_session("anna", NOW_S)
+    assert door.identify(cookie.replace("anna", "otto"), None, NOW_S) is None
+    expires = str(int(NOW_S) + SESSION_S)
+    assert door.identify(cookie.replace(expires, str(int(expires) + 1)), None, NOW_S) is None
+
+
+def test_a_role_is_that_of_the_configuration_not_of_the_moment_of_the_login():
+    cookie = access(anna=anna("engineer")).begin_session("anna", NOW_S)
+    who = access(anna=anna("viewer")).identify(cookie, None, NOW_S)
+    assert who is not None
+    assert not who.may("operator")
+
+
+def test_a_program_with_a_bearer_token_has_the_tokens_role_and_needs_nothing_else():
+    who = access(anna=anna()).identify(None, "token", NOW_S)
+    assert who is not None
+    assert (who.name, who.role) == ("mes", "operator")
+    assert genuine(who, None)
+
+
+def test_a_wrong_bearer_token_is_nobody_even_where_nobody_logs_in():
+    assert access().identify(None, "wrong", NOW_S) is None
+
+
+def test_a_change_needs_the_sessions_own_forgery_token():
+    door = access(anna=anna(), otto=anna())
+    both = [door.identify(door.begin_session(name, NOW_S), None, NOW_S) for name in ("anna", "otto")]
+    first, second = (who for who in both if who is not None)
+    assert genuine(first, first.forgery_token)
+    assert not genuine(first, second.forgery_token)
+    assert not genuine(first, None)
+    assert not genuine(first, "")
+
+
+@pytest.mark.parametrize(("role", "may"), [("viewer", 1), ("operator", 2), ("engineer", 3)])
+def test_a_role_includes_those_below_it(role: Any, may: int):
+    who = Who("anna", role, None)
+    assert [who.may(each) for each in ("viewer", "operator", "engineer")] == [True] * may + [False] * (3 - may)
+
+
+def test_five_guesses_then_one_in_ten_seconds():
+    guesses = Guesses()
+    assert [guesses.wait_s("10.0.0.7", NOW_S) for _ in range(5)] == [0.0] * 5
+    assert guesses.wait_s("10.0.0.7", NOW_S) == pytest.approx(10.0)
+    assert guesses.wait_s("10.0.0.8", NOW_S) == 0.0
+    assert guesses.wait_s("10.0.0.7", NOW_S + 9) > 0
+    assert guesses.wait_s("10.0.0.7", NOW_S + 11) == 0.0
+    assert guesses.wait_s("10.0.0.7", NOW_S + 11) > 0
+
+
+def test_the_right_password_gives_the_guesses_back():
+    guesses = Guesses()
+    for _ in range(5):
+        guesses.wait_s("anna", NOW_S)
+    guesses.forget("anna")
+    assert guesses.wait_s("anna", NOW_S) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        (None, "127.0.0.1:8080", True),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080", True),
+        ("https://line.factory", "line.factory", True),
+        ("http://evil.example", "127.0.0.1:8080", False),
+        ("http://127.0.0.1:9090", "127.0.0.1:8080", False),
+        ("null", "127.0.0.1:8080", False),
+    ],
+)
+def test_pages_of_other_servers_are_told_from_ours(origin: str | None, host: str, same: bool):
+    assert same_origin(origin, host) == same
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        *(("127.0.0.1:8080", True), ("localhost:8080", True), ("localhost", True), ("[::1]:8080", True)),
+        *(("evil.example:8080", False), ("127.0.0.1.evil.example", False), ("", False), (None, False)),
+    ],
+)
+def test_a_foreign_name_that_points_here_is_not_this_host(host: str | None, local: bool):
+    assert is_local_host(host) == local

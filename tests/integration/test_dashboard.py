@@ -1,0 +1,424 @@
+"""The dashboard of a running line, from outside: API, roles, forged requests, live feed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import signal
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from dashboards import PASSWORD, USERS, client_of, frame_of, log_in, watched_line
+from running import Line
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+MakeLine = Callable[..., Line]
+TOKEN = "a long random token"
+MARK = {"mark": "false_alarm", "note": "a hair"}
+
+
+@pytest.fixture(scope="module")
+def module_line(tmp_path_factory: pytest.TempPathFactory, parts_folder: Path, small_bundle: Path) -> Iterator[Line]:
+    """One line with users for the tests that only ask."""
+    tokens = {"mes": {"sha256": hashlib.sha256(TOKEN.encode()).hexdigest(), "role": "operator"}}
+    line = Line(
+        tmp_path_factory.mktemp("watched") / "line",
+        watched_line(parts_folder, small_bundle, users=USERS, tokens=tokens),
+    )
+    line.start()
+    try:
+        line.wait_for(lambda: line.announced("cap") >= 20, "20 parts")
+        yield line
+    finally:
+        line.kill_everything()
+
+
+@pytest.fixture
+def client(module_line: Line) -> Iterator[httpx.Client]:
+    """Nobody in particular."""
+    with client_of(module_line) as found:
+        yield found
+
+
+@pytest.fixture
+def viewer(client: httpx.Client) -> httpx.Client:
+    return logged_in(client, "viewer")
+
+
+@pytest.fixture
+def operator(client: httpx.Client) -> httpx.Client:
+    return logged_in(client, "operator")
+
+
+def logged_in(client: httpx.Client, name: str) -> httpx.Client:
+    """Tests come from one address, and guesses of passwords are few: wait as a person would."""
+    until_s = time.monotonic() + 60
+    while (answer := log_in(client, name)).status_code == 429 and time.monotonic() < until_s:
+        time.sleep(float(answer.headers["retry-after"]))
+    assert answer.status_code == 200, answer.text
+    return client
+
+
+def defects(client: httpx.Client, **filters: Any) -> dict[str, Any]:
+    answer = client.get("/api/v1/events", params={"verdict": "DEFECT", "limit": 5} | filters)
+    assert answer.status_code == 200, answer.text
+    page: dict[str, Any] = answer.json()
+    return page
+
+
+def live(line: Line, client: httpx.Client, **headers: str) -> ClientConnection:
+    """A WebSocket of somebody who is logged in."""
+    cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    url = line.config.dashboard.url.replace("http", "ws") + "/api/v1/live"
+    return connect(url, additional_headers={"cookie": cookies} | headers, compression=None, max_size=None)
+
+
+# --- who comes in
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("line", "events", "events/1", "events/1/view.jpg", "events/1/overlay.jpg", "events/1/map", "events.zip"),
+        *("alarms", "alarms/active", "audit", "stations/cap/recent", "stations/cap/calibration", "rejects/cap/3.jpg"),
+    ],
+)
+def test_nobody_sees_anything_without_logging_in(client: httpx.Client, path: str):
+    assert client.get(f"/api/v1/{path}").status_code == 401
+
+
+def test_the_live_feed_too_is_closed_to_strangers(module_line: Line, client: httpx.Client):
+    with pytest.raises((InvalidStatus, ConnectionClosed)), live(module_line, client) as socket:
+        socket.recv(timeout=10)
+
+
+def test_a_session_cookie_is_out_of_reach_of_scripts_and_of_other_sites(client: httpx.Client):
+    cookie = logged_in(client, "viewer").post("/api/v1/login", json={"name": "viewer", "password": PASSWORD})
+    given = cookie.headers["set-cookie"].lower()
+    assert "httponly" in given
+    assert "samesite=strict" in given
+    assert client.get("/api/v1/me").json()["role"] == "viewer"
+
+
+def test_logging_out_ends_the_session_also_for_a_copied_cookie(viewer: httpx.Client, module_line: Line):
+    copied = dict(viewer.cookies)
+    assert viewer.post("/api/v1/logout").status_code == 200
+    with httpx.Client(base_url=viewer.base_url, cookies=copied) as thief:
+        assert thief.get("/api/v1/line").status_code == 401
+
+
+def test_a_viewer_changes_nothing_not_even_by_direct_call(viewer: httpx.Client):
+    event = defects(viewer)["events"][0]
+    alarm = viewer.get("/api/v1/alarms").json()["alarms"][0]
+    assert viewer.post(f"/api/v1/events/{event['event_id']}/mark", json=MARK).status_code == 403
+    assert viewer.post("/api/v1/alarms/acknowledge", json=alarm).status_code == 403
+    assert viewer.get("/api/v1/audit").status_code == 403
+    for method in ("PUT", "PATCH", "DELETE", "POST"):
+        assert viewer.request(method, "/api/v1/line", json={}).status_code == 403
+    assert viewer.get(f"/api/v1/events/{event['event_id']}").json()["mark"] is None
+
+
+def test_a_change_without_the_forgery_token_or_from_another_page_is_refused(operator: httpx.Client):
+    path = f"/api/v1/events/{defects(operator)['events'][0]['event_id']}/mark"
+    token = operator.headers.pop("x-forgery-token")
+    assert operator.post(path, json=MARK).status_code == 403
+    assert operator.post(path, json=MARK, headers={"x-forgery-token": "0" * 64}).status_code == 403
+    operator.headers["x-forgery-token"] = token
+    assert operator.post(path, json=MARK, headers={"origin": "http://evil.example"}).status_code == 403
+    assert operator.post(path, json=MARK, headers={"origin": str(operator.base_url).rstrip("/")}).status_code == 200
+
+
+def test_a_page_of_another_server_cannot_watch_with_our_cookie(viewer: httpx.Client, module_line: Line):
+    with (
+        pytest.raises((InvalidStatus, ConnectionClosed)),
+        live(module_line, viewer, origin="http://evil.example") as socket,
+    ):
+        socket.recv(timeout=10)
+
+
+def test_nothing_changes_by_asking(operator: httpx.Client):
+    event = defects(operator)["events"][0]
+    for path in (f"events/{event['event_id']}/mark", "alarms/acknowledge", "logout"):
+        assert operator.get(f"/api/v1/{path}").status_code in (404, 405)
+    assert operator.get("/api/v1/me").json()["name"] == "operator"
+
+
+def test_passwords_cannot_be_guessed_quickly(client: httpx.Client):
+    answers = [log_in(client, "nobody", str(guess)) for guess in range(8)]
+    assert {answer.status_code for answer in answers} == {401, 429} or answers[0].status_code == 429
+    assert answers[-1].status_code == 429
+    assert int(answers[-1].headers["retry-after"]) >= 1
+
+
+def test_a_program_uses_its_token_and_its_role(client: httpx.Client):
+    client.headers["authorization"] = f"Bearer {TOKEN}"
+    event = defects(client)["events"][0]
+    assert client.post(f"/api/v1/events/{event['event_id']}/mark", json=MARK).json()["mark"]["who"] == "mes"
+    assert client.get("/api/v1/audit").status_code == 403
+    client.headers["authorization"] = "Bearer wrong"
+    assert client.get("/api/v1/line").status_code == 401
+
+
+def test_every_answer_has_the_security_headers_and_pages_run_no_scripts_but_ours(client: httpx.Client):
+    for path in ("/", "/app.js", "/api/v1/me", "/api/v1/line", "/nothing"):
+        headers = client.get(path).headers
+        assert "script-src 'self'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert "server" not in headers
+    page = client.get("/").text
+    assert "<script>" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_a_body_that_is_too_large_is_refused(client: httpx.Client):
+    answer = client.post("/api/v1/login", json={"name": "a" * 100_000, "password": ""})
+    assert answer.status_code == 413
+
+
+# --- what the API tells
+
+
+def test_the_api_describes_itself_and_every_path_of_it(client: httpx.Client):
+    description = client.get("/api/v1/openapi.json").json()
+    assert {"/api/v1/events", "/api/v1/alarms/acknowledge", "/api/v1/events.zip"} <= set(description["paths"])
+    parameters = description["paths"]["/api/v1/events"]["get"]["parameters"]
+    assert {"station", "verdict", "cause", "since_s", "before"} <= {each["name"] for each in parameters}
+
+
+def test_events_are_filtered_and_paged_by_place_in_both_directions(viewer: httpx.Client, module_line: Line):
+    module_line.wait_for(lambda: len(defects(viewer, station="cap")["events"]) == 5, "five defects")
+    until_s = time.time()
+    ask = {"station": "cap", "limit": 2, "until_s": until_s}
+    first = defects(viewer, **ask)
+    second = defects(viewer, **ask, before=first["older"])
+    everything = defects(viewer, station="cap", limit=4, until_s=until_s)["events"]
+    assert first["events"] + second["events"] == everything
+    assert first["newer"] is None
+    assert defects(viewer, **ask, after=second["newer"])["events"] == first["events"]
+    assert all((each["station"], each["verdict"]) == ("cap", "DEFECT") for each in everything)
+    one = everything[-1]
+    found = viewer.get("/api/v1/events", params={"station": "cap", "seq": one["seq"]}).json()["events"]
+    assert found == [one]
+    assert viewer.get("/api/v1/events", params={"before": "nonsense"}).status_code == 422
+    assert viewer.get("/api/v1/events", params={"verdict": "BAD"}).status_code == 422
+
+
+def test_an_event_has_its_picture_plain_and_with_heat_map_and_the_map(viewer: httpx.Client):
+    event = defects(viewer)["events"][0]
+    path = f"/api/v1/events/{event['event_id']}"
+    view, drawn = (
+        cv2.imdecode(np.frombuffer(viewer.get(f"{path}/{file}").content, np.uint8), cv2.IMREAD_COLOR)
+        for file in ("view.jpg", "overlay.jpg")
+    )
+    assert view.shape == (120, 160, 3)
+    assert drawn.shape[0] > 120
+    answer = viewer.get(f"{path}/map")
+    height, width = map(int, answer.headers["x-grid"].split("x"))
+    values = np.frombuffer(answer.content, "<f2").reshape(height, width)
+    assert values.max() > event["pixel_threshold"]
+    assert viewer.get("/api/v1/events/999999999/view.jpg").status_code == 404
+
+
+def test_the_export_is_a_zip_of_a_table_and_the_pictures(viewer: httpx.Client):
+    event = defects(viewer, station="cap")["events"][0]
+    answer = viewer.get("/api/v1/events.zip", params={"verdict": "DEFECT", "since_s": event["captured_s"] - 2})
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        rows = list(csv.DictReader(io.StringIO(archive.read("events.csv").decode())))
+        assert {row["verdict"] for row in rows} == {"DEFECT"}
+        (row,) = (row for row in rows if (row["station"], row["seq"]) == ("cap", str(event["seq"])))
+        assert float(row["score"]) == event["score"]
+        assert archive.read(f"pictures/{row['picture']}.jpg")[:2] == b"\xff\xd8"
+        assert archive.read(f"overlays/{row['picture']}.jpg")[:2] == b"\xff\xd8"
+
+
+def test_a_mark_is_kept_with_its_author_and_stands_in_the_audit_log(client: httpx.Client):
+    operator = logged_in(client, "operator")
+    event = defects(operator, station="label")["events"][0]
+    path = f"/api/v1/events/{event['event_id']}"
+    assert operator.post(f"{path}/mark", json={"mark": "nonsense"}).status_code == 422
+    assert operator.post(f"{path}/mark", json=MARK).status_code == 200
+    mark = operator.get(path).json()["mark"]
+    assert (mark["mark"], mark["note"], mark["who"]) == ("false_alarm", "a hair", "operator")
+    engineer = logged_in(client, "engineer")
+    entries = engineer.get("/api/v1/audit").json()
+    assert {"what": "mark", "who": "operator", "detail": f"label {event['seq']}: false_alarm a hair"} in [
+        {name: entry[name] for name in ("what", "who", "detail")} for entry in entries
+    ]
+
+
+def test_an_alarm_is_acknowledged_once_and_everybody_sees_by_whom(operator: httpx.Client, module_line: Line):
+    active = module_line.wait_for(lambda: operator.get("/api/v1/alarms/active").json(), "alarm")
+    alarm = active[0]
+    name = {field: alarm[field] for field in ("kind", "subject", "raised_ns")}
+    assert operator.post("/api/v1/alarms/acknowledge", json=name).status_code == 200
+    history = operator.get("/api/v1/alarms").json()["alarms"]
+    (found,) = (each for each in history if {field: each[field] for field in name} == name)
+    assert found["acknowledged_by"] == "operator", "feed and event store name an alarm alike"
+    assert operator.post("/api/v1/alarms/acknowledge", json=name | {"raised_ns": "x"}).status_code == 422
+
+
+def test_scores_of_the_calibration_and_of_the_last_parts(viewer: httpx.Client, module_line: Line):
+    calibration = viewer.get("/api/v1/stations/cap/calibration").json()
+    assert len(calibration["scores"]) > 0
+    recent = module_line.wait_for(
+        lambda: (found := viewer.get("/api/v1/stations/cap/recent").json())["seq"] and found, "parts"
+    )
+    assert recent["seq"] == sorted(recent["seq"])
+    assert {len(column) for column in recent.values()} == {len(recent["seq"])}
+    assert set(recent["threshold"]) == {calibration["threshold"]}
+    assert viewer.get("/api/v1/stations/nothing/recent").status_code == 404
+
+
+# --- the live feed
+
+
+def test_who_acknowledges_sees_ten_parts_a_second_of_each_station(viewer: httpx.Client, module_line: Line):
+    seen: dict[str, list[int]] = {"cap": [], "label": []}
+    with live(module_line, viewer) as socket:
+        until_s = time.monotonic() + 60
+        while min(map(len, seen.values())) < 30 and time.monotonic() < until_s:
+            header, rest = frame_of(socket.recv(timeout=10))
+            if header["channel"]:
+                seen[header["channel"]].append(header["seq"])
+                assert rest[2 * header["grid"][0] * header["grid"][1] :][:2] == b"\xff\xd8"
+            socket.send(json.dumps({"ack": header["channel"]}))
+    for seqs in seen.values():
+        assert len(seqs) >= 30
+        assert seqs == sorted(set(seqs)), "never an older one, none twice"
+
+
+def test_who_does_not_acknowledge_gets_no_backlog_and_then_the_newest(viewer: httpx.Client, module_line: Line):
+    with live(module_line, viewer) as socket:
+        first: dict[str, int] = {}
+        while set(first) != {"cap", "label", ""}:
+            header, _ = frame_of(socket.recv(timeout=10))
+            assert header["channel"] not in first, "one thing on each channel until it is acknowledged"
+            first[header["channel"]] = header.get("seq", 0)
+        before = module_line.announced("cap")
+        module_line.wait_for(lambda: module_line.announced("cap") >= before + 30, "30 parts")
+        with pytest.raises(TimeoutError):
+            socket.recv(timeout=0.5)
+        socket.send(json.dumps({"ack": "cap"}))
+        header, _ = frame_of(socket.recv(timeout=10))
+        assert header["channel"] == "cap"
+        assert header["seq"] >= before + 29
+        with pytest.raises(TimeoutError):
+            socket.recv(timeout=0.5)
+
+
+def test_nonsense_instead_of_an_acknowledgement_ends_the_connection(viewer: httpx.Client, module_line: Line):
+    with live(module_line, viewer) as socket:
+        socket.send("nonsense")
+        with pytest.raises(ConnectionClosed):
+            while True:
+                socket.recv(timeout=10)
+
+
+def test_the_state_is_the_ledger_and_everybodys_health(viewer: httpx.Client, module_line: Line):
+    with live(module_line, viewer) as socket:
+        while (header := frame_of(socket.recv(timeout=10))[0])["channel"] != "":
+            pass
+    cap = header["stations"]["cap"]
+    assert cap["announced"] == cap["good"] + cap["defect"] + sum(cap["uninspected"].values()) + cap["pending"]
+    assert {name: each["up"] for name, each in header["cameras"].items()} == {"top": True}
+    assert {name: each["up"] for name, each in header["workers"].items()} == {"worker0": True}
+    assert {name: each["up"] for name, each in header["actuators"].items()} == {"gate": True}
+    assert header["age_s"] < 10
+
+
+# --- beside the line
+
+
+def test_on_this_host_nobody_logs_in_but_foreign_names_and_pages_are_refused(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    line = make_line(watched_line(parts_folder, small_bundle))
+    line.start()
+    with client_of(line) as client:
+        me = client.get("/api/v1/me").json()
+        assert (me["name"], me["role"], me["login"]) == ("local", "engineer", False)
+        assert client.get("/api/v1/line", headers={"host": "evil.example"}).status_code == 403
+        active = line.wait_for(lambda: client.get("/api/v1/alarms/active").json(), "alarm")[0]
+        assert client.post("/api/v1/alarms/acknowledge", json=active).status_code == 403
+        token = {"x-forgery-token": me["forgery_token"]}
+        assert client.post("/api/v1/alarms/acknowledge", json=active, headers=token).status_code == 200
+
+
+def test_a_dashboard_that_dies_again_and_again_stops_nothing(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    configuration = watched_line(parts_folder, small_bundle) | {"restarts": {"limit": 0}}
+    line = make_line(configuration)
+    process = line.start()
+    for _ in range(2):
+        pid = line.wait_for(lambda: line.metric("supervisor", "patchline_role_up", role="dashboard") == 1, "dashboard")
+        assert pid
+        os.kill(line.child("dashboard"), signal.SIGKILL)
+        line.wait_for(lambda: line.metric("supervisor", "patchline_role_up", role="dashboard") == 0, "its end")
+    before = line.announced("cap")
+    line.wait_for(lambda: line.announced("cap") > before + 10, "more parts")
+    process.send_signal(signal.SIGTERM)
+    assert line.finish(40) == 0, line.said()
+    assert all(counts.closed and not counts.uninspected for counts in line.ledger().values()), line.said()
+
+
+def test_a_dashboard_without_its_port_is_left_out_and_the_line_runs(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    import socket as sockets
+
+    with sockets.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        line = make_line(watched_line(parts_folder, small_bundle, listen=f"127.0.0.1:{taken.getsockname()[1]}"))
+        process = line.start()
+        line.wait_for(lambda: "dashboard cannot run" in line.said(), "word of it")
+        line.wait_for(lambda: line.announced("cap") > 10, "parts")
+        process.send_signal(signal.SIGTERM)
+        assert line.finish(40) == 0, line.said()
+    assert "dashboard.listen: cannot listen on" in line.said()
+
+
+def test_over_tls_the_cookie_is_for_tls_alone(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, tmp_path: Path
+):
+    import ssl
+    import subprocess
+
+    certificate, key = tmp_path / "line.pem", tmp_path / "line.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
+    configuration = watched_line(parts_folder, small_bundle, users=USERS, certificate=str(certificate), key=str(key))
+    line = make_line(configuration)
+    line.start("dashboard", str(line.path))
+    line.wait_for(lambda: "dashboard at https://" in line.said(), "dashboard")
+    trusted = ssl.create_default_context(cafile=str(certificate))
+    with httpx.Client(base_url=line.config.dashboard.url, verify=trusted) as client:
+        answer = log_in(client, "viewer")
+        assert answer.headers["set-cookie"].startswith("__Host-")
+        assert "secure" in answer.headers["set-cookie"].lower()
+        assert "strict-transport-security" in answer.headers
+        assert client.get("/api/v1/line").json()["line"] == "test"
+        # The line itself does not run: what it would tell is missing, and said to be.
+        assert client.get("/api/v1/events").status_code == 503
+        assert client.get("/api/v1/alarms/active").json() == []

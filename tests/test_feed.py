@@ -1,0 +1,164 @@
+"""The sink's side of the live feed, over real sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream.config import LineConfig
+from stream.feed import Feed
+from stream.line.alarms import Alarm
+from stream.line.ledger import Counts
+from stream.line.watch import Health
+from stream.messages import Cause, LineState, SettledPart, Verdict
+from stream.records import AlarmRecord, Event
+from stream.transport import FEED_WAITING, FeedClient, Received, Sockets
+
+S = 1_000_000_000
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> LineConfig:
+    return LineConfig.model_validate(
+        {
+            "line": "test",
+            "cameras": {"top": {"kind": "folder", "path": str(tmp_path)}},
+            "stations": {"cap": {"camera": "top", "bundle": "cap.safetensors"}},
+            "store": {"path": str(tmp_path / "store")},
+        }
+    )
+
+
+@pytest.fixture
+def sockets() -> Iterator[Sockets]:
+    with closing(Sockets(None)) as found:
+        yield found
+
+
+def event(seq: int, verdict: Verdict = Verdict.GOOD) -> Event:
+    return Event(
+        station="cap",
+        seq=seq,
+        verdict=verdict,
+        action="pass",
+        captured_realtime_ns=1_795_555_350_097_892_208,
+        score=12.5,
+        threshold=10.0,
+        pixel_threshold=8.0,
+        stages={"score": 1.5},
+        total_ms=20.0,
+        view=b"jpeg",
+        anomaly_map=np.arange(6, dtype=np.float16).reshape(2, 3),
+    )
+
+
+def listening(feed: Feed, client: FeedClient) -> None:
+    """Wait until the feed knows of its listener."""
+    now_ns, until_s = 0, time.monotonic() + 10
+    while not feed.due(now_ns := now_ns + S):
+        assert time.monotonic() < until_s, "the listener was not noticed"
+        client.receive(timeout_ms=10)
+
+
+def receive(client: FeedClient, count: int) -> list[Received[SettledPart | LineState]]:
+    received: list[Received[SettledPart | LineState]] = []
+    until_s = time.monotonic() + 10
+    while len(received) < count and time.monotonic() < until_s:
+        received += client.receive(timeout_ms=100)
+    return received
+
+
+def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, sockets: Sockets):
+    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, client)
+    feed.part(event(7, Verdict.DEFECT), S)
+    ((message, (view, values)),) = receive(client, 1)
+    assert isinstance(message, SettledPart)
+    assert (message.station, message.seq, message.verdict, message.score) == ("cap", 7, Verdict.DEFECT, 12.5)
+    assert (message.grid, view) == ((2, 3), b"jpeg")
+    assert np.frombuffer(values, "<f2").tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, sockets: Sockets):
+    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, client)
+    for tick in range(20):  # 100 parts a second
+        feed.part(event(tick), tick * S // 100)
+    for tick in range(20, 30):
+        feed.part(event(tick, Verdict.DEFECT), tick * S // 100)
+    parts = receive(client, 30)
+    assert [each.message.seq for each in parts if isinstance(each.message, SettledPart)] == list(range(30))
+    pictures = [bool(each.attachments[0]) for each in parts]
+    assert sum(pictures[:20]) == 3
+    assert all(pictures[20:])
+    assert [each.message.grid for each in parts if isinstance(each.message, SettledPart)][1] == (0, 0)
+
+
+def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, sockets: Sockets):
+    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, client)
+    feed.part(event(1), 100 * S)
+    feed.part(event(2), 101 * S)
+    feed.alarm(AlarmRecord(1_795_555_350_097_892_208, "actuator_fault", "gate", "no answer"))
+    counts = Counts(5, 2, 1, {Cause.TIMEOUT: 1}, (4,), 5)
+    feed.state(
+        ledger={"cap": counts},
+        health=[
+            Health("camera", "top", False, True, "camera top is down: stalled", None),
+            Health("worker", "worker0", True, False, "", None),
+        ],
+        actuators={"gate": True, "lamp": True},
+        alarms=[Alarm("actuator_fault", "gate", "no answer", 0)],
+        now_ns=101 * S,
+        now_realtime_ns=9,
+    )
+    state = receive(client, 3)[-1].message
+    assert isinstance(state, LineState)
+    station = state.stations["cap"]
+    assert (station.announced, station.good, station.defect, station.pending) == (5, 2, 1, 1)
+    assert station.uninspected == {"timeout": 1}
+    assert (station.rate_hz, station.p50_ms, station.p99_ms) == (2.0, 20.0, 20.0)
+    assert (state.cameras["top"].up, state.cameras["top"].text) == (False, "camera top is down: stalled")
+    assert state.workers["worker0"].up
+    assert {name: each.up for name, each in state.actuators.items()} == {"gate": False, "lamp": True}
+    assert [(each.kind, each.subject, each.raised_realtime_ns) for each in state.alarms] == [
+        ("actuator_fault", "gate", 1_795_555_350_097_892_208)
+    ]
+
+
+def test_without_a_listener_nothing_is_asked_for_and_after_the_last_one_neither(config: LineConfig, sockets: Sockets):
+    feed = Feed(sockets, config)
+    assert not feed.due(S)
+    other = Sockets(None)
+    client = FeedClient(other, config.feed_address())
+    listening(feed, client)
+    other.close()
+    now_ns, until_s = 1_000 * S, time.monotonic() + 10
+    while feed.due(now_ns := now_ns + S):
+        assert time.monotonic() < until_s, "the end of the last listener was not noticed"
+        time.sleep(0.01)
+
+
+def test_a_listener_that_does_not_read_costs_the_sink_nothing_and_gets_no_backlog(config: LineConfig, sockets: Sockets):
+    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, client)
+    view = bytes(200_000)
+    for seq in range(2_000):
+        feed.part(_large(seq, view), seq * S)
+    assert 0 < len(_all_that_waits(client)) <= 4 * FEED_WAITING
+
+
+def _large(seq: int, view: bytes) -> Event:
+    return Event(station="cap", seq=seq, verdict=Verdict.DEFECT, action="reject", captured_realtime_ns=1, view=view)
+
+
+def _all_that_waits(client: FeedClient) -> list[Received[SettledPart | LineState]]:
+    received: list[Received[SettledPart | LineState]] = []
+    while more := client.receive(timeout_ms=500):
+        received += more
+    return received
