@@ -23,6 +23,7 @@ def watched_line(parts: Path, bundle: Path, **dashboard: Any) -> dict[str, Any]:
         "cameras": {"top": belt(parts, parts=1_000_000, rate_hz=10)},
         "stations": {"cap": station(bundle), "label": station(bundle)},
         "actuators": GATE,
+        "alarms": {"defect": {"cooldown_s": 600}},
         "dashboard": {"listen": f"127.0.0.1:{free_ports(1)}"} | dashboard,
     }
 

@@ -75,9 +75,12 @@ class Line:
     def child(self, role: str) -> int:
         """Return the process id of a running role."""
         assert self.process is not None
-        words = {"sink": ["sink"], "worker0": ["infer", "0"], "worker1": ["infer", "1"]}.get(
-            role, ["capture", role.removeprefix("capture-")]
-        )
+        words = {
+            "sink": ["sink"],
+            "dashboard": ["dashboard"],
+            "worker0": ["infer", "0"],
+            "worker1": ["infer", "1"],
+        }.get(role, ["capture", role.removeprefix("capture-")])
         for child in psutil.Process(self.process.pid).children():
             try:
                 command = child.cmdline()
