@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from stream.messages import LineState, SettledPart, Verdict
+from stream.messages import Cause, LineState, SettledPart, Verdict
 
 #: Parts a station's charts go back.
 HISTORY = 600
@@ -47,8 +47,8 @@ class Newest:
     def take_part(self, shown: Shown) -> None:
         """Note a part; one without picture joins the charts only, unless it is all that there is of it."""
         station = shown.part.station
-        if station not in self.history:
-            return
+        if station not in self.history or shown.part.cause is Cause.SKIPPED:
+            return  # a free-running camera passes frames over all the time; the ledger counts them
         self.history[station].append(shown.part)
         if shown.part.verdict is not Verdict.GOOD:
             self.rejects.append(shown)

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 _STATIC = Path(__file__).parent / "static"
 #: A browser that is slow to leave does not keep the process.
 _GOODBYE_S = 1
+#: Of what a browser says over the live feed, in bytes: acknowledgements.
+_LARGEST_WORD = 4096
+_CONNECTIONS = 300
 
 
 def serve(config: LineConfig, ready: Callable[[], None]) -> None:
@@ -64,6 +67,8 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
             timeout_graceful_shutdown=_GOODBYE_S,
             ws="websockets-sansio",
             ws_per_message_deflate=False,
+            ws_max_size=_LARGEST_WORD,
+            limit_concurrency=_CONNECTIONS,
             ssl_certfile=options.certificate,
             ssl_keyfile=options.key,
         )

@@ -68,6 +68,15 @@ def test_an_uninspected_part_is_shown_though_it_has_no_picture():
     assert newest.reject("cap", 0) is None
 
 
+def test_frames_that_a_free_running_camera_passes_over_do_not_hide_those_that_were_judged():
+    newest = Newest(["cap"])
+    newest.take_part(part(0))
+    skipped = SettledPart("cap", 1, Verdict.UNINSPECTED, "ignore", 1, cause=Cause.SKIPPED)
+    newest.take_part(Shown(skipped, b"", b""))
+    assert newest.shown["cap"].part.seq == 0
+    assert not newest.rejects
+
+
 def test_what_is_remembered_is_bounded():
     newest = Newest(["cap"])
     for seq in range(2 * HISTORY):
