@@ -46,6 +46,8 @@ def run_demo(folder: Path, *, parts: int | None, rate_hz: float, report: Path | 
         summary = fit(dataset / "train" / "good", folder / "cell.safetensors", options, track)
     print_fit(console, summary, folder / "cell.safetensors", track.seconds)
     path, config = write_configuration(folder, parts=parts, rate_hz=rate_hz)
+    if importlib.util.find_spec("fastapi"):
+        console.print(f"watch it at {config.dashboard.url}")
     run_line(path, config, _total(folder / "parts", parts))
     numbers = measure(config, broken={file.name for file in (dataset / "test" / "defect").iterdir()})
     numbers["seconds"] = round(time.monotonic() - begun_s, 1)

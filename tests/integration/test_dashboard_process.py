@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,8 @@ import httpx
 from dashboards import USERS, client_of, log_in, watched_line
 from programs import needs_program
 from running import Line
+
+from stream.errors import EXIT_USAGE
 
 MakeLine = Callable[..., Line]
 
@@ -93,3 +96,19 @@ def test_over_tls_the_cookie_is_for_tls_alone(
         # The line itself does not run: what it would tell is missing, and said to be.
         assert client.get("/api/v1/events").status_code == 503
         assert client.get("/api/v1/alarms/active").json() == []
+
+
+def test_without_its_packages_the_dashboard_says_what_to_install(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    line = make_line(watched_line(parts_folder, small_bundle))
+    program = "import sys; sys.modules['fastapi'] = None; from stream.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "dashboard", str(line.path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == EXIT_USAGE
+    assert "pip install 'patchline[dashboard]'" in done.stderr

@@ -3,6 +3,8 @@
 import { get, may, post } from "./api.js";
 import { h, moment, say } from "./dom.js";
 
+const SHOWN = 3;
+
 // The strip on top of every view.
 export class AlarmStrip {
   constructor(element) {
@@ -14,8 +16,10 @@ export class AlarmStrip {
     const text = JSON.stringify(alarms);
     if (text === this._shown) return;
     this._shown = text;
+    const first = [...alarms].sort((a, b) => Boolean(a.acknowledged_by) - Boolean(b.acknowledged_by)).slice(0, SHOWN);
+    const more = alarms.length - first.length;
     this._element.replaceChildren(
-      ...alarms.map((alarm) =>
+      ...first.map((alarm) =>
         h(
           "a",
           { class: `alarm${alarm.acknowledged_by ? " seen" : ""}`, href: "#/alarms", "data-kind": alarm.kind },
@@ -24,6 +28,7 @@ export class AlarmStrip {
           alarm.acknowledged_by ? ` · seen to by ${alarm.acknowledged_by}` : "",
         ),
       ),
+      more > 0 ? h("a", { class: "alarm more", href: "#/alarms" }, `and ${more} more`) : "",
     );
   }
 }

@@ -27,7 +27,9 @@ feed.watch((channel, frame) => {
 
 onIdentity(() => {
   const out = h("button", { type: "button", onclick: () => logout() }, "Log out");
-  person.replaceChildren(...(me.login && me.name ? [h("span", {}, `${me.name} · ${me.role}`), out] : []));
+  const role = h("span", { class: "quiet" }, me.role);
+  person.replaceChildren(...(me.login && me.name ? [h("span", {}, me.name), role, out] : []));
+  mark(document.body, "out", me.name === null);
   if (me.name === null) {
     feed.close();
     showLogin();

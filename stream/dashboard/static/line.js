@@ -10,9 +10,9 @@ export function show(main, { feed, line }) {
   const rejects = new Rejects();
   const peers = new Peers();
   const toggle = overlayToggle(() => cards.forEach((card) => card.picture.draw()));
-  main.className = "line-view";
+  main.className = `line-view${cards.size > 2 ? " many" : ""}`;
   main.replaceChildren(
-    h("section", { class: `stations${cards.size > 2 ? " many" : ""}`, "aria-label": "stations" }, ...[...cards.values()].map((card) => card.element)),
+    h("section", { class: "stations", "aria-label": "stations" }, ...[...cards.values()].map((card) => card.element)),
     h("aside", { class: "side" }, toggle, peers.element, rejects.element),
   );
   const take = (channel, frame) => {
@@ -47,7 +47,7 @@ class StationCard {
     this.bar = new ScoreBar();
     this.seq = h("span", { class: "seq" });
     this.numbers = new Numbers(["parts/s", "p50 ms", "p99 ms"]);
-    this.ledger = new Numbers(["announced", "good", "defect", "uninspected", "pending"]);
+    this.ledger = new Numbers(["parts", "good", "defect", "uninspected", "pending"]);
     this.causes = h("div", { class: "causes" });
     this.element = h(
       "article",
