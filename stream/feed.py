@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 
 from stream.config import LineConfig
 from stream.line.alarms import Alarm
-from stream.line.ledger import Counts
+from stream.line.ledger import Counts, Ledger
 from stream.line.recent import Recent, Spacing
 from stream.line.watch import Health
 from stream.messages import ActiveAlarm, LineState, PeerState, SettledPart, StationState, Verdict
@@ -61,57 +62,45 @@ class Feed:
         """Note by which moment an alarm is known in the event store."""
         self._raised_ns[record.kind, record.subject] = record.raised_realtime_ns
 
-    def due(self, now_ns: int) -> bool:
-        """Whether it is time for the line's state and somebody wants it."""
-        if not self._states.allows(now_ns):
-            return False
-        self._wanted = self._server.wanted()
-        return self._wanted
-
     def state(
-        self,
-        *,
-        ledger: Mapping[str, Counts],
-        health: Iterable[Health],
-        actuators: Mapping[str, bool],
-        alarms: list[Alarm],
-        now_ns: int,
-        now_realtime_ns: int,
+        self, ledger: Ledger, health: list[Health], acting: Mapping[str, bool], alarms: list[Alarm], now_ns: int
     ) -> None:
-        """Publish how the line is.
+        """Publish how the line is, when it is time for it and somebody listens.
 
         Args:
-            ledger: by station.
+            ledger: of all stations.
             health: of cameras and workers.
-            actuators: by name, whether they act.
+            acting: by actuator, whether its thread runs.
             alarms: those that stand.
             now_ns: the clock.
-            now_realtime_ns: real time at that moment.
         """
-        health = list(health)
+        if not self._states.allows(now_ns):
+            return
+        self._wanted = self._server.wanted()
+        if not self._wanted:
+            return
+        now_realtime_ns = time.time_ns()
         failing = {alarm.subject: alarm.text for alarm in alarms if alarm.kind == "actuator_fault"}
-        self._server.send(
-            LineState(
-                line=self._config.line,
-                at_realtime_ns=now_realtime_ns,
-                stations={name: self._station(name, counts, now_ns) for name, counts in ledger.items()},
-                cameras={each.name: _peer(each) for each in health if each.kind == "camera"},
-                workers={each.name: _peer(each) for each in health if each.kind == "worker"},
-                actuators={
-                    name: PeerState(acts and name not in failing, failing.get(name, ""))
-                    for name, acts in actuators.items()
-                },
-                alarms=[
-                    ActiveAlarm(
-                        alarm.kind,
-                        alarm.subject,
-                        self._raised_ns.get((alarm.kind, alarm.subject), now_realtime_ns),
-                        alarm.text,
-                    )
-                    for alarm in alarms
-                ],
-            )
+        message = LineState(
+            line=self._config.line,
+            at_realtime_ns=now_realtime_ns,
+            stations={name: self._station(name, ledger.counts(name), now_ns) for name in ledger.stations},
+            cameras={each.name: _peer(each) for each in health if each.kind == "camera"},
+            workers={each.name: _peer(each) for each in health if each.kind == "worker"},
+            actuators={
+                name: PeerState(acts and name not in failing, failing.get(name, "")) for name, acts in acting.items()
+            },
+            alarms=[
+                ActiveAlarm(
+                    alarm.kind,
+                    alarm.subject,
+                    self._raised_ns.get((alarm.kind, alarm.subject), now_realtime_ns),
+                    alarm.text,
+                )
+                for alarm in alarms
+            ],
         )
+        self._server.send(message)
 
     def _station(self, name: str, counts: Counts, now_ns: int) -> StationState:
         recent = self._recent[name]

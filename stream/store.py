@@ -22,72 +22,26 @@ from stream.errors import StoreError
 from stream.line.ledger import Counts
 from stream.messages import Cause, Verdict
 from stream.records import AlarmRecord, Event, Picture
+from stream.store_schema import (
+    APPLICATION_ID,
+    COLUMNS,
+    INDICES,
+    INSERT_ALARM,
+    INSERT_EVENT,
+    REPLACE_LEDGER,
+    SCHEMA,
+    SCHEMA_VERSION,
+)
 
 #: Name of the store's file below `store.path`.
 FILE_NAME = "events.sqlite"
 
-_SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x50_4C_4E_45  # "PLNE": tells our file from any other SQLite file
 _DAY_NS = 86_400 * 10**9
 _ALL = 2**63 - 1  # the largest number SQLite knows
 _BUSY_S = 2.0  # how long a checkpoint waits for readers, and a reader for recovery after a crash
 _PAGE_ROWS = 1000  # read at once: a read transaction left open would keep the WAL from shrinking
 _DELETE_EVENTS = 64  # deleted in one transaction: readers and new events never wait long
 _VACUUM_PAGES = 4096
-
-_COLUMNS = (
-    *("station", "seq", "part_id", "verdict", "cause", "detail", "action", "score", "threshold"),
-    *("pixel_threshold", "captured_realtime_ns", "worker", "bundle", "stages", "total_ms"),
-)
-_INSERT_EVENT = (
-    f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES (:{', :'.join(_COLUMNS)}) ON CONFLICT (station, seq) DO NOTHING"
-)
-_INSERT_ALARM = (
-    "INSERT INTO alarms (raised_realtime_ns, kind, subject, text) VALUES (:raised_realtime_ns, :kind, :subject, :text)"
-)
-_REPLACE_LEDGER = "INSERT OR REPLACE INTO ledger (station, counts) VALUES (?, ?)"
-
-# AUTOINCREMENT: a number is never used twice, so a reader that follows `after_id` misses nothing
-# even after retention has emptied the table.
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    station TEXT NOT NULL, seq INTEGER NOT NULL, part_id TEXT,
-    verdict TEXT NOT NULL, cause TEXT, detail TEXT NOT NULL, action TEXT NOT NULL,
-    score REAL, threshold REAL, pixel_threshold REAL,
-    captured_realtime_ns INTEGER NOT NULL, worker TEXT, bundle TEXT,
-    stages TEXT NOT NULL, total_ms REAL,
-    UNIQUE (station, seq)
-);
-CREATE INDEX IF NOT EXISTS events_by_station ON events (station, id);
-CREATE INDEX IF NOT EXISTS events_by_time ON events (captured_realtime_ns);
-CREATE TABLE IF NOT EXISTS pictures (
-    event_id INTEGER PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
-    grid_height INTEGER NOT NULL, grid_width INTEGER NOT NULL, map BLOB, view BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS alarms (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    raised_realtime_ns INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS alarms_by_time ON alarms (raised_realtime_ns);
-CREATE TABLE IF NOT EXISTS ledger (
-    station TEXT PRIMARY KEY, counts TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS planned (boot_id TEXT NOT NULL, actuator TEXT NOT NULL, command TEXT NOT NULL);
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_SCHEMA_VERSION};
-COMMIT;
-"""
-# What people filter by, each with time behind it, so that any page is read from one place of one index.
-_INDICES = """
-CREATE INDEX IF NOT EXISTS events_by_station_time ON events (station, captured_realtime_ns);
-CREATE INDEX IF NOT EXISTS events_by_verdict_time ON events (verdict, captured_realtime_ns);
-CREATE INDEX IF NOT EXISTS events_by_station_verdict_time ON events (station, verdict, captured_realtime_ns);
-CREATE INDEX IF NOT EXISTS events_by_cause_time ON events (cause, captured_realtime_ns) WHERE cause IS NOT NULL;
-CREATE INDEX IF NOT EXISTS events_by_station_cause_time ON events (station, cause, captured_realtime_ns)
-    WHERE cause IS NOT NULL;
-"""
 
 
 class Place(NamedTuple):
@@ -144,9 +98,9 @@ class EventStore:
                 for event in events:
                     self._insert(event)
                 for alarm in alarms:
-                    self._connection.execute(_INSERT_ALARM, asdict(alarm))
+                    self._connection.execute(INSERT_ALARM, asdict(alarm))
                 for station, counts in ledger.items():
-                    self._connection.execute(_REPLACE_LEDGER, (station, _json(counts)))
+                    self._connection.execute(REPLACE_LEDGER, (station, _json(counts)))
                 if planned is not None:
                     self._connection.execute("DELETE FROM planned")
                     for actuator, commands in planned.items():
@@ -160,8 +114,8 @@ class EventStore:
                 raise
 
     def _insert(self, event: Event) -> None:
-        columns = {name: getattr(event, name) for name in _COLUMNS} | {"stages": _json(event.stages)}
-        cursor = self._connection.execute(_INSERT_EVENT, columns)
+        columns = {name: getattr(event, name) for name in COLUMNS} | {"stages": _json(event.stages)}
+        cursor = self._connection.execute(INSERT_EVENT, columns)
         if cursor.rowcount == 0 or (not event.view and event.anomaly_map is None):
             return
         grid, values = (0, 0), None
@@ -258,7 +212,7 @@ class EventStore:
         Reads page by page: an iterator that nobody finishes hinders no one. Raises StoreError.
         """
         where, names = ("TRUE", []) if station is None else ("station = ?", [station])
-        query = f"SELECT id, {', '.join(_COLUMNS)} FROM events WHERE {where}"
+        query = f"SELECT id, {', '.join(COLUMNS)} FROM events WHERE {where}"
         for row in self._pages(query, names, (after_id, before_id), newest_first, limit):
             with _one_line(self._path, f"event {row[0]} was written by another release"):
                 event = _event(row)
@@ -309,7 +263,7 @@ class EventStore:
         columns = {column: value for column, value in wanted.items() if value is not None}
         where = "".join(f" AND {column} = ?" for column in columns)
         query = (
-            f"SELECT id, {', '.join(_COLUMNS)} FROM events "
+            f"SELECT id, {', '.join(COLUMNS)} FROM events "
             f"WHERE (captured_realtime_ns, id) > (?, ?) AND (captured_realtime_ns, id) < (?, ?){where} "
             f"ORDER BY captured_realtime_ns {order}, id {order} LIMIT ?"
         )
@@ -387,8 +341,8 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     if _is_empty(path, connection):
-        connection.executescript(_SCHEMA)
-    connection.executescript(_INDICES)
+        connection.executescript(SCHEMA)
+    connection.executescript(INDICES)
 
 
 def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:
@@ -397,19 +351,19 @@ def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:
     application, version, tables = (connection.execute(question).fetchone()[0] for question in questions)
     if (application, version, tables) == (0, 0, 0):
         return True
-    if application != _APPLICATION_ID:
+    if application != APPLICATION_ID:
         raise StoreError(f"{path}: a database of another program; point store.path to a folder of its own")
-    if version != _SCHEMA_VERSION:
-        age = "a newer" if version > _SCHEMA_VERSION else "an older"
+    if version != SCHEMA_VERSION:
+        age = "a newer" if version > SCHEMA_VERSION else "an older"
         raise StoreError(
-            f"{path}: schema {version} of {age} PatchLine, this release uses {_SCHEMA_VERSION}; "
+            f"{path}: schema {version} of {age} PatchLine, this release uses {SCHEMA_VERSION}; "
             "move the file away, or run that release"
         )
     return False
 
 
 def _event(row: tuple[Any, ...]) -> Event:
-    values = dict(zip(("event_id", *_COLUMNS), row, strict=True))
+    values = dict(zip(("event_id", *COLUMNS), row, strict=True))
     values["verdict"] = Verdict(values["verdict"])
     values["cause"] = None if values["cause"] is None else Cause(values["cause"])
     values["stages"] = msgspec.json.decode(values["stages"])

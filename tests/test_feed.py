@@ -13,7 +13,7 @@ import pytest
 from stream.config import LineConfig
 from stream.feed import Feed
 from stream.line.alarms import Alarm
-from stream.line.ledger import Counts
+from stream.line.ledger import Ledger, Part
 from stream.line.watch import Health
 from stream.messages import Cause, LineState, SettledPart, Verdict
 from stream.records import AlarmRecord, Event
@@ -57,12 +57,18 @@ def event(seq: int, verdict: Verdict = Verdict.GOOD) -> Event:
     )
 
 
-def listening(feed: Feed, client: FeedClient) -> None:
-    """Wait until the feed knows of its listener."""
+def states(client: FeedClient) -> list[LineState]:
+    return [each.message for each in client.receive(timeout_ms=20) if isinstance(each.message, LineState)]
+
+
+def listening(feed: Feed, client: FeedClient) -> int:
+    """Wait until the feed knows of its listener; returns the moment that was then."""
     now_ns, until_s = 0, time.monotonic() + 10
-    while not feed.due(now_ns := now_ns + S):
+    while True:
+        feed.state(Ledger(), [], {}, [], now_ns := now_ns + S)
+        if states(client):
+            return now_ns
         assert time.monotonic() < until_s, "the listener was not noticed"
-        client.receive(timeout_ms=10)
 
 
 def receive(client: FeedClient, count: int) -> list[Received[SettledPart | LineState]]:
@@ -105,18 +111,17 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, sock
     feed.part(event(1), 100 * S)
     feed.part(event(2), 101 * S)
     feed.alarm(AlarmRecord(1_795_555_350_097_892_208, "actuator_fault", "gate", "no answer"))
-    counts = Counts(5, 2, 1, {Cause.TIMEOUT: 1}, (4,), 5)
-    feed.state(
-        ledger={"cap": counts},
-        health=[
-            Health("camera", "top", False, True, "camera top is down: stalled", None),
-            Health("worker", "worker0", True, False, "", None),
-        ],
-        actuators={"gate": True, "lamp": True},
-        alarms=[Alarm("actuator_fault", "gate", "no answer", 0)],
-        now_ns=101 * S,
-        now_realtime_ns=9,
-    )
+    ledger = Ledger()
+    for seq in range(5):
+        ledger.announce(Part("cap", seq, 0, 1000 * S), Cause.TIMEOUT if seq == 3 else None, "", S)
+    for seq, verdict in enumerate([Verdict.GOOD, Verdict.GOOD, Verdict.DEFECT]):
+        ledger.result(Part("cap", seq, 0, 1000 * S), verdict, None, "", S)
+    health = [
+        Health("camera", "top", False, True, "camera top is down: stalled", None),
+        Health("worker", "worker0", True, False, "", None),
+    ]
+    acting = {"gate": True, "lamp": True, "horn": False}
+    feed.state(ledger, health, acting, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S)
     state = receive(client, 3)[-1].message
     assert isinstance(state, LineState)
     station = state.stations["cap"]
@@ -125,23 +130,32 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, sock
     assert (station.rate_hz, station.p50_ms, station.p99_ms) == (2.0, 20.0, 20.0)
     assert (state.cameras["top"].up, state.cameras["top"].text) == (False, "camera top is down: stalled")
     assert state.workers["worker0"].up
-    assert {name: each.up for name, each in state.actuators.items()} == {"gate": False, "lamp": True}
+    assert {name: each.up for name, each in state.actuators.items()} == {
+        "gate": False,
+        "lamp": True,
+        "horn": False,
+    }
     assert [(each.kind, each.subject, each.raised_realtime_ns) for each in state.alarms] == [
         ("actuator_fault", "gate", 1_795_555_350_097_892_208)
     ]
 
 
-def test_without_a_listener_nothing_is_asked_for_and_after_the_last_one_neither(config: LineConfig, sockets: Sockets):
+def test_without_a_listener_nothing_is_sent(config: LineConfig, sockets: Sockets):
     feed = Feed(sockets, config)
-    assert not feed.due(S)
     other = Sockets(None)
-    client = FeedClient(other, config.feed_address())
-    listening(feed, client)
+    now_ns = listening(feed, FeedClient(other, config.feed_address()))
     other.close()
-    now_ns, until_s = 1_000 * S, time.monotonic() + 10
-    while feed.due(now_ns := now_ns + S):
+    until_s = time.monotonic() + 10
+    while feed._server.wanted():
         assert time.monotonic() < until_s, "the end of the last listener was not noticed"
         time.sleep(0.01)
+    feed.state(Ledger(), [], {}, [], now_ns + S)
+    feed.part(event(1), now_ns + S)
+    client = FeedClient(sockets, config.feed_address())
+    listening(feed, client)
+    feed.part(event(2), now_ns + 2 * S)
+    parts = [each.message for each in receive(client, 1)]
+    assert [part.seq for part in parts if isinstance(part, SettledPart)] == [2]
 
 
 def test_a_listener_that_does_not_read_costs_the_sink_nothing_and_gets_no_backlog(config: LineConfig, sockets: Sockets):

@@ -34,7 +34,7 @@ from stream.messages import (
 )
 from stream.processes.lifecycle import Role, start_role
 from stream.recorder import PartRecord, Recorder, Snapshot
-from stream.records import AlarmRecord, Answer, Event, event_of
+from stream.records import AlarmRecord, Answer, event_of
 from stream.store import FILE_NAME, EventStore
 from stream.transport import Received, SinkInbox, Sockets
 
@@ -202,8 +202,7 @@ class Sink:
         decided_ns = now_ns()
         stages, total_ms = self._observe(settled, answer, action, decided_ns)
         self._alarm(settled)
-        event = self._record(settled, answer, action, stages, total_ms)
-        self.feed.part(event, settled.settled_ns)
+        self._record(settled, answer, action, stages, total_ms)
 
     def _act(self, settled: Settled) -> Action:
         """Decide, and hand a reject to its actuator."""
@@ -264,14 +263,15 @@ class Sink:
         action: Action,
         stages: dict[str, float],
         total_ms: float | None,
-    ) -> Event:
+    ) -> None:
+        """Remember a part, then publish it: nothing of the line waits for either."""
         part = settled.part
         age_ns = now_ns() - part.captured_ns if part.captured_ns is not None else 0
         event = event_of(
             settled, answer, str(action), stages=stages, total_ms=total_ms, captured_realtime_ns=time.time_ns() - age_ns
         )
         self.recorder.record(PartRecord(event, self.first_seq.setdefault(part.station, 0)))
-        return event
+        self.feed.part(event, settled.settled_ns)
 
     def _camera_reports(self, status: CameraStatus) -> None:
         if not self.watch.knows("camera", status.camera):
@@ -309,8 +309,7 @@ class Sink:
         if now < self._next_look_ns:
             return
         self._next_look_ns = now + _TICK_NS
-        everyone = self.watch.health(now)
-        for health in everyone:
+        for health in (everyone := self.watch.health(now)):
             if health.kind == "camera":
                 metrics.CAMERA_UP.labels(health.name).set(int(health.up))
                 if health.last_frame_age_ns is not None:
@@ -325,15 +324,8 @@ class Sink:
                 self._call(self.board.observe("actuator_fault", name, True, now, text))
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
-        if self.feed.due(now):
-            self.feed.state(
-                ledger={station: self.ledger.counts(station) for station in self.ledger.stations},
-                health=everyone,
-                actuators={name: actuator.is_alive() for name, actuator in self.actuators.items()},
-                alarms=self.board.active(now),
-                now_ns=now,
-                now_realtime_ns=time.time_ns(),
-            )
+        acting = {name: actuator.is_alive() for name, actuator in self.actuators.items()}
+        self.feed.state(self.ledger, everyone, acting, self.board.active(now), now)
 
     def _book_firing(self, actuator: str, fired: Fired) -> None:
         command, now = fired.command, now_ns()
@@ -408,5 +400,4 @@ class Sink:
 
 def main(config: LineConfig) -> None:
     """Run the sink until a signal stops it."""
-    sink = Sink(config, start_role("sink", config))
-    sink.run()
+    Sink(config, start_role("sink", config)).run()

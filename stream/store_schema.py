@@ -1,0 +1,60 @@
+"""The tables of the event store, and the statements that fill them."""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x50_4C_4E_45  # "PLNE": tells our file from any other SQLite file
+
+COLUMNS = (
+    *("station", "seq", "part_id", "verdict", "cause", "detail", "action", "score", "threshold"),
+    *("pixel_threshold", "captured_realtime_ns", "worker", "bundle", "stages", "total_ms"),
+)
+INSERT_EVENT = (
+    f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)}) ON CONFLICT (station, seq) DO NOTHING"
+)
+INSERT_ALARM = (
+    "INSERT INTO alarms (raised_realtime_ns, kind, subject, text) VALUES (:raised_realtime_ns, :kind, :subject, :text)"
+)
+REPLACE_LEDGER = "INSERT OR REPLACE INTO ledger (station, counts) VALUES (?, ?)"
+
+# AUTOINCREMENT: a number is never used twice, so a reader that follows `after_id` misses nothing
+# even after retention has emptied the table.
+SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    station TEXT NOT NULL, seq INTEGER NOT NULL, part_id TEXT,
+    verdict TEXT NOT NULL, cause TEXT, detail TEXT NOT NULL, action TEXT NOT NULL,
+    score REAL, threshold REAL, pixel_threshold REAL,
+    captured_realtime_ns INTEGER NOT NULL, worker TEXT, bundle TEXT,
+    stages TEXT NOT NULL, total_ms REAL,
+    UNIQUE (station, seq)
+);
+CREATE INDEX IF NOT EXISTS events_by_station ON events (station, id);
+CREATE INDEX IF NOT EXISTS events_by_time ON events (captured_realtime_ns);
+CREATE TABLE IF NOT EXISTS pictures (
+    event_id INTEGER PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
+    grid_height INTEGER NOT NULL, grid_width INTEGER NOT NULL, map BLOB, view BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS alarms (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    raised_realtime_ns INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS alarms_by_time ON alarms (raised_realtime_ns);
+CREATE TABLE IF NOT EXISTS ledger (
+    station TEXT PRIMARY KEY, counts TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS planned (boot_id TEXT NOT NULL, actuator TEXT NOT NULL, command TEXT NOT NULL);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+# What people filter by, each with time behind it, so that any page is read from one place of one index.
+INDICES = """
+CREATE INDEX IF NOT EXISTS events_by_station_time ON events (station, captured_realtime_ns);
+CREATE INDEX IF NOT EXISTS events_by_verdict_time ON events (verdict, captured_realtime_ns);
+CREATE INDEX IF NOT EXISTS events_by_station_verdict_time ON events (station, verdict, captured_realtime_ns);
+CREATE INDEX IF NOT EXISTS events_by_cause_time ON events (cause, captured_realtime_ns) WHERE cause IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_by_station_cause_time ON events (station, cause, captured_realtime_ns)
+    WHERE cause IS NOT NULL;
+"""
