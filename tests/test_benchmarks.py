@@ -20,6 +20,13 @@ def test_the_gpu_benchmark_runs_through_in_small_and_writes_its_table(tmp_path: 
     assert "100.00% of patches find the same neighbour" in table.read_text(), "float32 agrees with itself"
 
 
+def test_the_benchmark_of_the_event_store_asks_for_every_filter_and_keeps_its_limit():
+    command = [sys.executable, SCRIPT.with_name("events.py"), "--events", "20000"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| DEFECT of label, last night's hour |" in done.stdout
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_the_gpu_benchmark_says_that_it_needs_a_gpu():
     done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, timeout=200, check=False)

@@ -140,6 +140,8 @@ def test_an_alarm_is_acknowledged_on_the_screen(
     card.get_by_role("button", name="Acknowledge").click()
     expect(card).to_contain_text("seen to by local")
     expect(page.locator("#alarms .alarm.seen")).to_have_count(1)
+    page.get_by_role("link", name="Audit").click()
+    expect(page.locator(".history")).to_contain_text("acknowledge")
 
 
 def test_a_person_logs_in_and_sees_only_what_the_role_allows(
@@ -156,6 +158,7 @@ def test_a_person_logs_in_and_sees_only_what_the_role_allows(
     expect(page.locator("#person")).to_contain_text("viewer")
     expect(page.locator(".alarm-card").first).to_contain_text("not seen to")
     expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
+    expect(page.get_by_role("link", name="Audit")).to_have_count(0)
     assert page.evaluate("document.cookie") == "", "scripts cannot read the session"
 
     page.get_by_role("button", name="Log out").click()

@@ -1,7 +1,8 @@
 // The page: who is there, which view is shown, and whether what it shows is the present.
 
 import * as alarms from "./alarms.js";
-import { get, login, logout, me, onIdentity, whoAmI } from "./api.js";
+import { get, login, logout, may, me, onIdentity, whoAmI } from "./api.js";
+import * as audit from "./audit.js";
 import { h, mark, say } from "./dom.js";
 import * as events from "./events.js";
 import { Feed } from "./feed.js";
@@ -30,6 +31,7 @@ onIdentity(() => {
   const role = h("span", { class: "quiet" }, me.role);
   person.replaceChildren(...(me.login && me.name ? [h("span", {}, me.name), role, out] : []));
   mark(document.body, "out", me.name === null);
+  document.getElementById("audit").hidden = !may("engineer");
   if (me.name === null) {
     feed.close();
     showLogin();
@@ -54,6 +56,7 @@ async function route() {
   } else if (view === "events") leave = events.show(main, { ...context, part: null });
   else if (view === "event") leave = events.show(main, { ...context, part: { station: name, seq: Number(seq) } });
   else if (view === "alarms") leave = alarms.show(main, context);
+  else if (view === "audit") leave = audit.show(main);
   else leave = line.show(main, context);
 }
 
