@@ -9,6 +9,7 @@ import { Picture, decoded, overlay } from "./picture.js";
 const PAGE = 60;
 const LOOK_AGAIN_MS = 500;
 const REJECTS = "verdict:DEFECT,UNINSPECTED";
+const LONG = new Set(["Detail", "Stages ms", "Bundle"]);
 const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
 
 // `part`: {station, seq} to begin with that one, else null.
@@ -270,14 +271,15 @@ class Detail {
       Score: `${score(event.score)} / ${score(event.threshold)}`,
       "Part id": event.part_id,
       Action: event.action,
-      Detail: event.detail,
       "Total ms": number(event.total_ms),
-      "Stages ms": stages,
       Worker: event.worker,
+      Detail: event.detail,
+      "Stages ms": stages,
       Bundle: event.bundle,
     };
     const pairs = Object.entries(facts).filter(([, value]) => value);
-    this._facts.replaceChildren(...pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+    const long = (name) => (LONG.has(name) ? { class: "long" } : {});
+    this._facts.replaceChildren(...pairs.flatMap(([name, value]) => [h("dt", long(name), name), h("dd", long(name), value)]));
   }
 
   _fillMarks(event) {
