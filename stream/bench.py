@@ -280,7 +280,7 @@ def _write_line(
         "cameras": {f"c{number}": camera for number in range(cameras)},
         "stations": {f"s{number}": {"camera": f"c{number % cameras}", **station} for number in range(stations)},
         "store": {"path": str(folder / "events"), "record": "all"},
-        "metrics": {"listen": f"127.0.0.1:{free_ports(cameras + 3)}"},
+        "metrics": {"listen": f"127.0.0.1:{free_ports(cameras + 4)}"},
         "dashboard": {"enabled": False},
     }
     path = folder / "line.yaml"

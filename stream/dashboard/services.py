@@ -22,9 +22,6 @@ from stream.store import FILE_NAME, EventStore
 
 log = logging.getLogger(__name__)
 
-COOKIE = "patchline_session"
-#: A cookie of this name is taken over TLS from this host alone.
-SECURE_COOKIE = "__Host-patchline_session"
 FORGERY_HEADER = "x-forgery-token"
 
 
@@ -40,8 +37,10 @@ class Services(NamedTuple):
 
     @property
     def cookie(self) -> str:
-        """Name of the session's cookie."""
-        return COOKIE if self.config.dashboard.certificate is None else SECURE_COOKIE
+        """Name of the session's cookie: several lines of one host have one each."""
+        # Browsers take a cookie of this prefix over TLS, and from this host alone.
+        prefix = "" if self.config.dashboard.certificate is None else "__Host-"
+        return f"{prefix}patchline-{self.config.line}"
 
     @contextmanager
     def store(self) -> Iterator[EventStore]:
