@@ -9,9 +9,9 @@ import json
 import struct
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from stream.config import AccessRole
 from stream.dashboard.newest import STATE, Newest
@@ -32,8 +32,8 @@ class Me(BaseModel):
 class Credentials(BaseModel):
     """A login."""
 
-    name: str
-    password: str
+    name: Annotated[str, Field(max_length=64)]
+    password: Annotated[str, Field(max_length=1024)]
 
 
 class StationAnswer(BaseModel):
@@ -121,9 +121,9 @@ class EventPage(BaseModel):
 class AlarmName(BaseModel):
     """Which alarm."""
 
-    kind: str
-    subject: str
-    raised_ns: str
+    kind: Annotated[str, Field(max_length=64)]
+    subject: Annotated[str, Field(max_length=64)]
+    raised_ns: Annotated[str, Field(pattern=r"^\d{1,19}$")]
 
 
 class AlarmAnswer(AlarmName):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, HTTPException, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -132,7 +132,7 @@ class Finding(BaseModel):
     """What a person found at an event."""
 
     mark: MarkKind
-    note: str = ""
+    note: Annotated[str, Field(max_length=1000)] = ""
 
 
 @router.post("/events/{event_id}/mark")
@@ -146,7 +146,7 @@ def mark(
         station=event.station,
         seq=event.seq,
         mark=finding.mark,
-        note=finding.note[:1000],
+        note=finding.note,
         who=who.name,
         at_s=time.time(),
     )
