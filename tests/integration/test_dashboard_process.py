@@ -112,3 +112,19 @@ def test_without_its_packages_the_dashboard_says_what_to_install(
     )
     assert done.returncode == EXIT_USAGE
     assert "pip install 'patchline[dashboard]'" in done.stderr
+
+
+def test_after_the_sink_was_killed_the_dashboard_follows_the_next_one(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    line = make_line(watched_line(parts_folder, small_bundle))
+    line.start()
+    with closing(client_of(line)) as client:
+
+        def last_seq() -> int:
+            return max(client.get("/api/v1/stations/cap/recent").json()["seq"], default=-1)
+
+        line.wait_for(lambda: last_seq() > 5, "parts")
+        line.kill("sink")
+        dead = last_seq()
+        line.wait_for(lambda: last_seq() > dead + 20, "parts of the next sink")
