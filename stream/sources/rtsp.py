@@ -48,6 +48,7 @@ class _RtspConnection:
         import av
 
         self._options = options
+        self._silent_ns = int(options.stall_ms * 1e6)
         open_s = options.open_timeout_ms / 1e3
         low_latency = {
             "rtsp_transport": options.transport,
@@ -99,15 +100,20 @@ class _RtspConnection:
     def _next(self) -> list[Frame]:
         import av
 
+        begun_ns = time.monotonic_ns()
         try:
             packet = next(self._packets, None)
         except av.error.ExitError:
-            raise CameraLost(f"sent nothing for {self._options.stall_ms:.0f} ms or more") from None
+            packet = None
         except av.FFmpegError as error:
             raise CameraLost(f"the connection broke: {error.strerror}") from None
+        arrived_ns = time.monotonic_ns()
+        if arrived_ns - begun_ns >= self._silent_ns:
+            # FFmpeg knows only by the next picture that one is complete. At a timeout it hands out what it
+            # has, perhaps half a picture, and its connection is of no more use.
+            raise CameraLost(f"sent nothing for {self._options.stall_ms:.0f} ms or more")
         if packet is None or packet.size == 0:
             raise CameraLost("the camera ended the stream")
-        arrived_ns = time.monotonic_ns()
         return [self._frame(picture, packet, arrived_ns) for picture in self._decoder.decode(packet)]
 
     def _frame(self, picture: VideoFrame | FrameFault, packet: Packet[VideoStream], arrived_ns: int) -> Frame:
