@@ -1,5 +1,5 @@
 # make demo   set up, fit on good solar cells, run the line, show what it found
-# make test   set up, run all tests
+# make test   set up, run all tests (as root on Debian: with the packages of tests/debian-packages.txt)
 # make check  lint and types
 # make setup  .venv with the command .venv/bin/patchline
 
@@ -22,6 +22,7 @@ demo: setup
 	.venv/bin/patchline demo
 
 test: setup
+	tests/install-debian-packages
 	.venv/bin/python -m pytest
 
 check: setup

@@ -20,7 +20,7 @@ from ruamel.yaml.error import YAMLError
 from stream.actuators import ActuatorOptions
 from stream.errors import ConfigError
 from stream.messages import Mode
-from stream.options import ConfigPath, Name, Options, PositiveMs, PositiveS
+from stream.options import ConfigPath, Name, Options, PositiveMs, PositiveS, without_password
 from stream.sources import SourceOptions
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -285,7 +285,8 @@ def _one_line(name: str, data: Any, item: dict[str, Any]) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if not field:
         return f"{name}: {message}"
-    given = "" if isinstance(item["input"], dict) or item["type"] == "missing" else f", got {item['input']!r}"
+    shown = without_password(repr(item["input"]))
+    given = "" if isinstance(item["input"], dict) or item["type"] == "missing" else f", got {shown}"
     return f"{name}: {'.'.join(field)}: {message}{given}"
 
 

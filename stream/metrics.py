@@ -48,6 +48,7 @@ BATCH_SIZE = Histogram(
     "patchline_batch_size", "Frames scored in one backbone pass", ["worker"], buckets=(1, 2, 4, 8, 16, 32, 64)
 )
 CAMERA_UP = Gauge("patchline_camera_up", "1 while the camera and its process deliver", ["camera"])
+CAMERA_RECONNECTS = Counter("patchline_camera_reconnects_total", "Times a lost camera was opened again", ["camera"])
 LAST_FRAME_AGE_SECONDS = Gauge("patchline_last_frame_age_seconds", "Age of the camera's newest frame", ["camera"])
 WORKER_UP = Gauge("patchline_worker_up", "1 while the worker reports", ["worker"])
 ROLE_UP = Gauge("patchline_role_up", "1 while the supervised process runs and is ready", ["role"])

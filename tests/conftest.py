@@ -8,10 +8,16 @@ from pathlib import Path
 import hypothesis
 import pytest
 from pictures import write_good_folder
+from programs import missing_for, skip_or_fail
 
 # The same examples on every run, and no database of failures in the working tree.
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose programs are not installed, or fail it in CI, before its fixtures are made."""
+    skip_or_fail(missing_for(item))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -66,7 +66,7 @@ def kinds(cls: type[Options]) -> tuple[str, ...]:
 
 
 def test_options_are_found_in_unions_mappings_lists_and_sections_that_may_be_absent():
-    found = {"OpenCvOptions.reconnect_s", "LogOptions.path", "Worker.threads", "AlarmRule.of", "Reject.tolerance_ms"}
+    found = {"V4l2Options.pixel_format", "LogOptions.path", "Worker.threads", "AlarmRule.of", "Reject.tolerance_ms"}
     assert found <= every_option()
 
 

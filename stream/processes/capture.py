@@ -26,6 +26,8 @@ from stream.errors import FrameFault
 from stream.journal import Journal
 from stream.line.backlog import Backlog, Waiting
 from stream.line.credit import Credit
+from stream.line.frozen import FrozenGate
+from stream.line.stall import Stall
 from stream.messages import (
     Announcement,
     CameraStatus,
@@ -142,6 +144,9 @@ class Capture:
             {name: station.mode for name, station in stations.items()},
         )
         self.last_frame_ns: int | None = None
+        self.stall = Stall(self.source.stall_ns, now_ns())
+        self.gate = FrozenGate(self.source.frozen_frames)
+        self._reconnects = 0
         self._next_status_ns = 0
 
     def run(self) -> None:
@@ -150,6 +155,7 @@ class Capture:
         reader = Reader(self.source, start, self.role.stop)
         self.server.wake_on(reader.wake)
         metrics.CAMERA_UP.labels(self.camera).set(1)
+        metrics.CAMERA_RECONNECTS.labels(self.camera)
         self._report_status()
         reader.start()
         self.role.ready()
@@ -158,7 +164,9 @@ class Capture:
             for identity, ready in self.server.credit():
                 self.credit.update(identity, ready)
             for frame, grabbed_ns in reader.take():
-                self._announce(frame, grabbed_ns)
+                self._take(frame, grabbed_ns)
+            if reader.is_alive() and not self.role.stop.is_set() and self.stall.begins(now_ns()):
+                self._lose_part()
             self.backlog.expire(now_ns())
             self._hand_out()
             if not reader.is_alive():
@@ -177,11 +185,26 @@ class Capture:
         """Close the sockets."""
         self.sockets.close()
 
+    def _take(self, frame: Frame, grabbed_ns: int) -> None:
+        """Take a frame of the camera; one that shows a frozen picture is not to be judged."""
+        self.last_frame_ns = grabbed_ns
+        self.stall.heard(grabbed_ns)
+        metrics.FRAMES.labels(self.camera).inc()
+        if frame.image is not None and self.gate.frozen(frame.image):
+            frame = frame._replace(image=None, fault=FrameFault(Cause.BAD_FRAME, self.gate.text))
+        self._announce(frame, grabbed_ns)
+
+    def _lose_part(self) -> None:
+        """Announce one part of every station as lost: whatever passes a stalled camera is not seen."""
+        why = "; ".join(filter(None, (self.stall.text, self.source.fault)))
+        log.warning("camera %s: %s", self.camera, why)
+        now = now_ns()
+        self._announce(Frame(None, now, fault=FrameFault(Cause.CAMERA_FAULT, why)), now)
+        self._next_status_ns = now  # the alarm does not wait
+
     def _announce(self, frame: Frame, grabbed_ns: int) -> None:
         """Number a frame and announce its parts, before anything that takes time."""
         seq = self.journal.take()
-        self.last_frame_ns = grabbed_ns
-        metrics.FRAMES.labels(self.camera).inc()
         cuts: list[Cut] = []
         for cutter in self.cutters:
             try:
@@ -275,17 +298,20 @@ class Capture:
         metrics.QUEUE_DEPTH.labels("backlog").set(len(self.backlog))
         if self.last_frame_ns is not None:
             metrics.LAST_FRAME_AGE_SECONDS.labels(self.camera).set((now - self.last_frame_ns) / 1e9)
-        fault = self.source.fault
+        reconnects = self.source.reconnects
+        metrics.CAMERA_RECONNECTS.labels(self.camera).inc(reconnects - self._reconnects)
+        self._reconnects = reconnects
+        fault = "; ".join(filter(None, (self.stall.text, self.source.fault, self.gate.text)))
         metrics.CAMERA_UP.labels(self.camera).set(0 if fault else 1)
         self.sink.send(
             CameraStatus(
                 camera=self.camera,
                 pid=os.getpid(),
                 first_seq=self.journal.first_seq,
-                up=fault is None,
+                up=not fault,
                 last_frame_ns=self.last_frame_ns,
                 clock=local_clock(),
-                detail=fault or "",
+                detail=fault,
             )
         )
 

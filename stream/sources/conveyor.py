@@ -56,6 +56,7 @@ class _ConveyorSource:
 
     stall_ns = None
     reconnects = 0
+    frozen_frames = None
 
     def __init__(self, pictures: list[Path], options: ConveyorOptions) -> None:
         self._pictures = pictures

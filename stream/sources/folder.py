@@ -38,6 +38,7 @@ class FolderOptions(Options):
 class _FolderSource:
     stall_ns = None
     reconnects = 0
+    frozen_frames = None
 
     def __init__(self, pictures: list[Path], rate_hz: float, *, loop: bool) -> None:
         self._pictures = pictures

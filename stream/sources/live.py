@@ -16,6 +16,10 @@ from stream.sources.frame import Frame, Start
 log = logging.getLogger(__name__)
 
 
+#: So many identical pictures in a row mean that the camera is frozen; None: none do.
+FrozenFrames = Annotated[int, Field(ge=2)] | None
+
+
 class Reconnect(Options):
     """How a camera that was lost is opened again."""
 
@@ -28,6 +32,8 @@ class LiveOptions(Options):
     """Options of every camera that can go away."""
 
     stall_ms: PositiveMs = 1000.0  # no frame for so long is a fault of the camera
+    # The noise of a sensor never repeats.
+    frozen_frames: FrozenFrames = 2
     reconnect: Reconnect = Reconnect()
 
 
@@ -72,6 +78,7 @@ class LiveSource:
         self._reconnect = options.reconnect
         self._connect = connect
         self.stall_ns: int | None = int(options.stall_ms * 1e6)
+        self.frozen_frames = options.frozen_frames
         #: How often it was opened again.
         self.reconnects = 0
         #: Why no frames come at present, or None.

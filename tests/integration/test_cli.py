@@ -168,7 +168,7 @@ def test_the_same_line_cannot_run_twice(make_line: MakeLine, parts_folder: Path,
 def test_a_camera_that_is_not_there_is_named(make_line: MakeLine, small_bundle: Path):
     line = make_line(
         {
-            "cameras": {"top": {"kind": "opencv", "device": 97}},
+            "cameras": {"top": {"kind": "v4l2", "device": 97}},
             "stations": {"cap": station(small_bundle)},
             "actuators": GATE,
         }
