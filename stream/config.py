@@ -42,7 +42,7 @@ class Reject(Options):
 class Drift(Options):
     """Whether good parts still look like those that the bundle was calibrated with."""
 
-    window: Annotated[int, Field(ge=20, le=10_000)] = 500
+    window: Annotated[int, Field(ge=20, le=5_000)] = 500
 
 
 class Station(Options):

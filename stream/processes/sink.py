@@ -309,10 +309,10 @@ class Sink:
             if not actuator.is_alive():
                 text = f"actuator {name}: its thread has ended, nothing is rejected any more"
                 self._call(self.board.observe("actuator_fault", name, True, now, text))
-        for station, drifting, text in self.drifts.compare():
-            self._call(alarm := self.board.observe("drift", station, drifting, now, text))
-            if alarm is not None and self.config.stations[station].on_drift == "stop_line":
-                self.role.stop_line(text)
+        if drift := self.drifts.compare():
+            self._call(alarm := self.board.observe("drift", drift.station, drift.drifting, now, drift.text))
+            if alarm is not None and self.config.stations[drift.station].on_drift == "stop_line":
+                self.role.stop_line(drift.text)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
 
