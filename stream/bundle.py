@@ -20,11 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from stream.errors import BundleError
+from stream.patchcore.health import Reference
 from stream.patchcore.preprocess import PREPROCESSING, Roi
 from stream.patchcore.spec import FeatureSpec, StoredGraph
 
 #: Raised whenever an older reader would misunderstand the file.
-FORMAT = 1
+FORMAT = 2
 _KEY = "patchline"
 _TENSORS = {"bank", "calibration_scores", "calibration_peaks"}
 _GRAPH = ("graph_model", "graph_weights")
@@ -61,6 +62,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seed: of the split, the projection and the first pick.
         bank_patches: how many the coreset was chosen from.
         thresholds: None until calibrated.
+        reference: light, focus and colour of the pictures of bank and calibration.
         bank_pictures: hash of each bank picture's network input, so that none of them calibrates.
         versions: of the libraries that made it.
     """
@@ -76,6 +78,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     bank_patches: int
     thresholds: Thresholds | None
+    reference: Reference
     bank_pictures: tuple[str, ...]
     versions: dict[str, str]
 

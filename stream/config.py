@@ -39,6 +39,12 @@ class Reject(Options):
     tolerance_ms: PositiveMs = 15.0
 
 
+class Drift(Options):
+    """Whether good parts still look like those that the bundle was calibrated with."""
+
+    window: Annotated[int, Field(ge=20, le=5_000)] = 500
+
+
 class Station(Options):
     """One inspection point: camera + region + bundle + policy + outputs."""
 
@@ -49,6 +55,9 @@ class Station(Options):
     deadline_ms: PositiveMs = 500.0
     backlog: Annotated[int, Field(ge=1, le=10_000)] = 16
     on_uninspected: OnUninspected | None = None
+    frame_checks: bool = True
+    drift: Drift = Drift()
+    on_drift: Literal["alarm", "stop_line"] = "alarm"
     reject: Reject | None = None
 
     @model_validator(mode="after")

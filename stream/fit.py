@@ -17,6 +17,7 @@ from stream.extractor import Device, load_extractor, spec_for
 from stream.images import list_images
 from stream.memory import MemoryBudget
 from stream.patchcore.calibrate import conformal_threshold, guaranteed_rate, images_needed
+from stream.patchcore.health import Reference, measure, reference_of, refreshed
 from stream.patchcore.inspector import Extractor, inspect
 from stream.patchcore.preprocess import Roi
 from stream.patchcore.score import anomaly_map, sigma_px
@@ -129,6 +130,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             seed=options.seed,
             bank_patches=capacity,
             thresholds=thresholds,
+            reference=reference_of_rows(pictures, np.concatenate([bank_rows, calibration_rows])),
             bank_pictures=tuple(pictures.hashes[row] for row in bank_rows),
             versions=library_versions(),
         )
@@ -192,8 +194,9 @@ def calibrate(
             left_out = len(pictures) - len(fresh)
             warnings.append(f"{left_out} pictures are in the memory bank and were left out of the calibration")
         thresholds, more = calibrated(scores, peaks, false_reject_rate)
-        calibrated_info = msgspec.structs.replace(info, thresholds=thresholds)
-        saved = save_bundle(path, calibrated_info, bundle.bank, scores, peaks, bundle.graph)
+        reference = refreshed(info.reference, reference_of_rows(pictures, fresh))
+        changed = msgspec.structs.replace(info, thresholds=thresholds, reference=reference)
+        saved = save_bundle(path, changed, bundle.bank, scores, peaks, bundle.graph)
         return FitSummary(
             saved, extractor.device, len(info.bank_pictures), len(fresh), pictures.unreadable, warnings + more
         )
@@ -217,6 +220,11 @@ def calibration_scores(
             peaks.append(anomaly_map(distances, (size_px, size_px), sigma_px(size_px)).max())
         track("calibrate", done, len(rows))
     return np.array(scores, dtype=np.float64), np.array(peaks, dtype=np.float32)
+
+
+def reference_of_rows(pictures: Pictures, rows: Rows) -> Reference:
+    """Return light, focus and colour of the good pictures at `rows`."""
+    return reference_of([measure(image) for _, batch in pictures.batches(rows) for image in batch])
 
 
 def calibrated(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stream.bundle import Bundle, live_bundle
 from stream.config import LineConfig
 from stream.extractor import load_extractor
+from stream.patchcore.health import Measures, check
 from stream.patchcore.inspector import Extractor, Inspection, judge, nearest_patches
 from stream.patchcore.lanes import Lanes
 from stream.patchcore.search import MemoryBank, quickest_search
@@ -33,12 +34,18 @@ class Judge:
         extractor: shared by all stations of one `group`.
         memory: the bank, on the CPU or on the extractor's device.
         group: key of the features.
+        frame_checks: refuse pictures in which a defect might not show.
     """
 
     bundle: Bundle
     extractor: Extractor
     memory: MemoryBank | DeviceBank
     group: str
+    frame_checks: bool
+
+    def fault_of(self, seen: Measures) -> str | None:
+        """Return why a picture cannot be judged; None: it can, or the station does not want to know."""
+        return check(seen, self.bundle.info.reference) if self.frame_checks else None
 
 
 class Judged(NamedTuple):
@@ -66,7 +73,7 @@ def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
             if extractors[spec.key].device == "cuda":
                 _prepare(extractors[spec.key], options.max_batch)
         extractor = extractors[spec.key]
-        judges[name] = Judge(bundle, extractor, _memory(bundle, extractor), spec.key)
+        judges[name] = Judge(bundle, extractor, _memory(bundle, extractor), spec.key, station.frame_checks)
         _warm_up(judges[name])
         log.info("station %s: %s, %d patches, %s", name, station.bundle, len(bundle.bank), extractor.device)
     return judges

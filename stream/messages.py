@@ -15,7 +15,7 @@ import msgspec
 from stream.errors import WireError
 
 #: Raised whenever the meaning or layout of any struct below changes.
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 
 Mode = Literal["triggered", "freerun"]
 
@@ -158,7 +158,10 @@ class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Result(msgspec.Struct, tag="result", frozen=True):
-    """Infer → sink, followed by the anomaly map (float16 patch grid, may be empty) and the untouched view."""
+    """Infer → sink, followed by the anomaly map (float16 patch grid, may be empty) and the untouched view.
+
+    `brightness` and `focus` are those of the picture (see `patchcore.health.Measures`), of a judged part.
+    """
 
     frame: FrameHeader
     worker: str
@@ -170,6 +173,8 @@ class Result(msgspec.Struct, tag="result", frozen=True):
     score: float | None = None
     threshold: float | None = None
     pixel_threshold: float | None = None
+    brightness: float | None = None
+    focus: float | None = None
     grid: tuple[GridSize, GridSize] = (0, 0)
 
 

@@ -33,6 +33,16 @@ SCORE_RATIO = Histogram(
     ["station"],
     buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0),
 )
+DRIFT_PSI = Gauge(
+    "patchline_drift_psi",
+    "How much good parts differ from the calibration (population stability index; above 0.25 is much)",
+    ["station", "what"],
+)
+DRIFT_P_VALUE = Gauge(
+    "patchline_drift_p_value",
+    "How likely good parts differ so much from the calibration by chance (Kolmogorov-Smirnov)",
+    ["station", "what"],
+)
 LATE_REJECTS = Counter("patchline_late_rejects_total", "Rejects that came too late and were not fired", ["station"])
 FAILED_REJECTS = Counter("patchline_failed_rejects_total", "Rejects an actuator did not acknowledge", ["actuator"])
 REJECT_ERROR_SECONDS = Histogram(

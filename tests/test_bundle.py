@@ -23,6 +23,7 @@ from stream.bundle import (
 from stream.errors import BundleError, WeightsError
 from stream.extractor import load_extractor
 from stream.fit import FitOptions, fit
+from stream.patchcore.health import Measures, reference_of
 from stream.patchcore.preprocess import PREPROCESSING
 from stream.patchcore.spec import FeatureSpec
 
@@ -42,6 +43,7 @@ INFO = BundleInfo(
     seed=7,
     bank_patches=5000,
     thresholds=Thresholds(3.25, 2.125, 0.01, 1 / 21),
+    reference=reference_of([Measures(120.0, 0.0, 0.01, -0.5, 3.0, 4.0), Measures(130.0, 0.1, 0.0, -0.6, 3.6, 4.5)]),
     bank_pictures=("0123456789abcdef", "fedcba9876543210"),
     versions={"patchline": "0.1.0"},
 )

@@ -21,6 +21,7 @@ from stream.clock import local_clock, now_ns
 from stream.config import LineConfig, Store
 from stream.line.ledger import Counts
 from stream.messages import Announcement, Cause, Verdict
+from stream.patchcore.health import Measures, reference_of
 from stream.patchcore.preprocess import PREPROCESSING
 from stream.patchcore.spec import FeatureSpec
 from stream.processes.lifecycle import Role
@@ -431,6 +432,7 @@ def line(folder: Path, sockets: Path) -> LineConfig:
         seed=7,
         bank_patches=5_000,
         thresholds=Thresholds(3.25, 2.125, 0.01, 1 / 21),
+        reference=reference_of([Measures(120.0, 0.0, 0.0, -0.5, 3.0, 4.0)]),
         bank_pictures=(),
         versions={},
     )

@@ -10,10 +10,9 @@ from collections import deque
 import numpy as np
 
 from stream import metrics
-from stream.bundle import Bundle
 from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
-from stream.desk import Desk
+from stream.desk import Desk, Outcome
 from stream.judges import load_judges
 from stream.line.inbox import Inbox, Queued
 from stream.messages import (
@@ -25,6 +24,7 @@ from stream.messages import (
     Verdict,
     WorkerStatus,
 )
+from stream.patchcore.health import Measures
 from stream.patchcore.inspector import Inspection
 from stream.processes.lifecycle import Role, start_role
 from stream.transport import RESULTS_WAITING, FrameClients, Received, SinkOutbox, Sockets
@@ -136,8 +136,8 @@ class Infer:
     def _answer_judged(self) -> None:
         outcomes, took_ns = self.desk.outcomes()
         for outcome in outcomes:
-            if outcome.judged is None:
-                self._refuse(outcome.frame, Cause.WORKER_ERROR, outcome.error)
+            if outcome.judged is None or outcome.seen is None:
+                self._refuse(outcome.frame, outcome.cause or Cause.WORKER_ERROR, outcome.detail)
             elif not np.isfinite(outcome.judged.inspection.score):
                 self._refuse(outcome.frame, Cause.WORKER_ERROR, f"the score is {outcome.judged.inspection.score}")
             else:
@@ -150,11 +150,11 @@ class Infer:
                     score_ns=outcome.judged.score_ns,
                     judged_ns=outcome.judged_ns,
                 )
-                self._send_verdict(outcome.frame, outcome.judge.bundle, outcome.judged.inspection, stamps)
+                self._send_verdict(outcome, outcome.judged.inspection, outcome.seen, stamps)
         self._took_ns.extend(took_ns)
 
-    def _send_verdict(self, frame: Queued, bundle: Bundle, inspection: Inspection, stamps: ResultStamps) -> None:
-        thresholds = bundle.info.thresholds
+    def _send_verdict(self, outcome: Outcome, inspection: Inspection, seen: Measures, stamps: ResultStamps) -> None:
+        frame, thresholds = outcome.frame, outcome.judge.bundle.info.thresholds
         assert thresholds is not None, "live bundles are calibrated"
         score = inspection.score
         result = Result(
@@ -167,6 +167,8 @@ class Infer:
             score=score,
             threshold=thresholds.image,
             pixel_threshold=thresholds.pixel,
+            brightness=seen.brightness,
+            focus=seen.focus,
             grid=(inspection.distances.shape[0], inspection.distances.shape[1]),
         )
         self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.view])

@@ -14,23 +14,14 @@ from stream.actuators.command import RejectCommand
 from stream.bundle import live_bundle
 from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
+from stream.drifts import Drifts
 from stream.firing import ActuatorThread, Fired
 from stream.line.alarms import Alarm, AlarmBoard
 from stream.line.decision import Action, decide, plan_reject
 from stream.line.latency import stages_ms
 from stream.line.ledger import MAX_EVENTS, Counts, Ledger, Part, SeqError, Settled
 from stream.line.watch import Watch
-from stream.messages import (
-    Announcement,
-    CameraStatus,
-    Cause,
-    Clock,
-    EndOfStream,
-    Result,
-    ToSink,
-    Verdict,
-    WorkerStatus,
-)
+from stream.messages import Announcement, CameraStatus, Cause, Clock, EndOfStream, Result, ToSink, Verdict, WorkerStatus
 from stream.processes.lifecycle import Role, start_role
 from stream.recorder import PartRecord, Recorder, Snapshot
 from stream.records import AlarmRecord, Answer, event_of
@@ -52,8 +43,7 @@ class Sink:
         """Open store, actuators and sockets; continue the ledger. Raises PatchLineError."""
         self.config = config
         self.role = role
-        for station in config.stations.values():
-            live_bundle(station.bundle)
+        self.drifts = Drifts(config, {name: live_bundle(station.bundle) for name, station in config.stations.items()})
         self.ledger = Ledger()
         self.board = AlarmBoard(config.alarms)
         self.store = EventStore.open(config.store.path / FILE_NAME)
@@ -184,6 +174,7 @@ class Sink:
             metrics.STRAY_RESULTS.labels(frame.station).inc()
             return
         self._settle(settled, answer)
+        self.drifts.add(result)
 
     def _part(self, station: str, seq: int, captured_ns: int, clock: Clock, part_id: str | None, now: int) -> Part:
         """Return the part on this host's clock; a sender whose clock is wrong cannot postpone a deadline."""
@@ -318,6 +309,10 @@ class Sink:
             if not actuator.is_alive():
                 text = f"actuator {name}: its thread has ended, nothing is rejected any more"
                 self._call(self.board.observe("actuator_fault", name, True, now, text))
+        if drift := self.drifts.compare():
+            self._call(alarm := self.board.observe("drift", drift.station, drift.drifting, now, drift.text))
+            if alarm is not None and self.config.stations[drift.station].on_drift == "stop_line":
+                self.role.stop_line(drift.text)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
 
