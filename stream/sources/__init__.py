@@ -8,10 +8,11 @@ from pydantic import Field
 
 from stream.sources.conveyor import ConveyorOptions
 from stream.sources.folder import FolderOptions
+from stream.sources.genicam import GenicamOptions
 from stream.sources.opencv import OpenCvOptions
 from stream.sources.video import VideoOptions
 
 SourceOptions = Annotated[
-    FolderOptions | VideoOptions | ConveyorOptions | OpenCvOptions,
+    FolderOptions | VideoOptions | ConveyorOptions | OpenCvOptions | GenicamOptions,
     Field(discriminator="kind"),
 ]
