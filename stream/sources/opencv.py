@@ -16,8 +16,10 @@ from pydantic import Field
 
 from stream.errors import FrameFault, SourceError
 from stream.messages import Cause
-from stream.options import Options, PositiveHz, PositiveMs, PositiveS
+from stream.options import PositiveHz, PositiveMs, PositiveS
+from stream.sources.camera import CameraOptions
 from stream.sources.frame import Frame, Source, Start
+from stream.triggers import TriggerOptions
 
 if TYPE_CHECKING:
     import cv2
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 Pixels = Annotated[int, Field(ge=1)]
 
 
-class OpenCvOptions(Options):
+class OpenCvOptions(CameraOptions):
     """A free-running camera behind OpenCV."""
 
     kind: Literal["opencv"]
@@ -36,6 +38,7 @@ class OpenCvOptions(Options):
     open_timeout_ms: PositiveMs = 3000.0  # for network streams
     read_timeout_ms: PositiveMs = 1000.0  # silence that counts as a failure; whole seconds for V4L2
     reconnect_s: PositiveS = 1.0  # pause before each attempt to open a failed camera again
+    trigger: TriggerOptions | None = None  # says when a part is there; None: every frame is one
 
     def open(self) -> Source:
         """Return the opened camera; raises SourceError when it does not open at the first attempt."""

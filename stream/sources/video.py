@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from stream.errors import SourceError
-from stream.options import ConfigPath, Options, PositiveHz
+from stream.options import ConfigPath, PositiveHz
+from stream.sources.camera import CameraOptions
 from stream.sources.frame import Frame, Source, Start
 from stream.sources.pace import tick_ns, wait_until
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 FALLBACK_HZ = 25.0
 
 
-class VideoOptions(Options):
+class VideoOptions(CameraOptions):
     """A video file, each of whose frames is a frame of the camera."""
 
     kind: Literal["video"]
