@@ -89,8 +89,8 @@ def test_the_policy_of_the_line_is_told_the_time_and_never_asks(name: str):
     assert forbidden(name, ("time", "datetime", "stream.clock", "threading")) == set()
 
 
-@pytest.mark.parametrize("name", [*below("stream.sources"), *below("stream.actuators")])
-def test_cameras_and_outputs_know_nothing_of_the_line(name: str):
+@pytest.mark.parametrize("name", [*below("stream.sources"), *below("stream.actuators"), *below("stream.triggers")])
+def test_cameras_outputs_and_triggers_know_nothing_of_the_line(name: str):
     assert forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.line", "stream.patchcore", "torch")) == set()
 
 
@@ -108,7 +108,8 @@ def test_no_process_imports_another(name: str):
 
 
 def test_only_the_commands_import_processes():
-    outside = [name for name in MODULES if not name.startswith("stream.processes") and name != "stream.cli"]
+    commands = ("stream.processes", "stream.commands", "stream.cli")
+    outside = [name for name in MODULES if not name.startswith(commands)]
     assert {name: found for name in outside if (found := forbidden(name, ("stream.processes",)))} == {}
 
 

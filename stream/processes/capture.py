@@ -40,6 +40,7 @@ from stream.patchcore.preprocess import Roi, crop, network_input
 from stream.processes.lifecycle import RUN_VARIABLE, Role, start_role
 from stream.sources.frame import Frame, Source, Start
 from stream.transport import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox, Sockets
+from stream.triggered import open_camera
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class Capture:
         self.role = role
         self.config = config
         self.cutters = [cutter(name, station) for name, station in config.stations_of(camera).items()]
-        self.source = config.cameras[camera].open()
+        self.source = open_camera(config, camera)
         self.journal = Journal(config.state, camera, os.environ.get(RUN_VARIABLE, uuid.uuid4().hex), now_ns())
         self.sockets = Sockets(config.transport.keys)
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)

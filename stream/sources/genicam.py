@@ -7,10 +7,10 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stream.errors import FrameFault
 from stream.messages import Cause
@@ -49,7 +49,7 @@ class GenicamOptions(LiveOptions):
     exposure_us: Annotated[float, Field(gt=0)] | None = None
     gain_db: float | None = None
     fps: PositiveHz | None = None  # frames per second of a free-running camera
-    trigger: Literal["free", "software", "hardware"] = "free"
+    trigger_mode: Literal["free", "software", "hardware"] = "free"
     trigger_line: str = "Line1"  # input of the hardware trigger
     trigger_edge: Literal["rising", "falling"] = "rising"
     buffers: Annotated[int, Field(ge=2, le=1000)] = 8  # frames that the producer keeps for us
@@ -57,13 +57,23 @@ class GenicamOptions(LiveOptions):
     packet_delay: Annotated[int, Field(ge=0)] | None = None  # ticks between packets of GigE Vision
     nodes: dict[str, bool | int | float | str] = Field(default_factory=dict)  # any other nodes, set first
 
+    @model_validator(mode="after")
+    def _who_triggers(self) -> Self:
+        if self.trigger_mode == "software" and self.trigger is None:
+            raise ValueError("trigger_mode: software exposes when `trigger` says so; add one")
+        if self.trigger_mode == "hardware" and self.trigger is not None:
+            raise ValueError(
+                "trigger_mode: hardware makes every frame a part; remove `trigger`, or use free or software"
+            )
+        return self
+
     def open(self) -> Source:
         """Return the camera, open and set; raises SourceError."""
         name = "the GenICam camera" if self.serial is None else f"GenICam camera {self.serial}"
-        if self.trigger == "software":
+        if self.trigger_mode == "software":
             return SoftwareTriggered(name, self)
         source = LiveSource(name, self, lambda: GenicamConnection(self))
-        if self.trigger == "hardware":
+        if self.trigger_mode == "hardware":
             source.stall_ns = None
         return source
 
@@ -90,7 +100,7 @@ class GenicamConnection:
     def __init__(self, options: GenicamOptions) -> None:
         """Open and set the camera; it delivers from the first `read` on. Raises CameraLost."""
         self._stall_s = options.stall_ms / 1e3
-        self._waits_for_trigger = options.trigger != "free"
+        self._waits_for_trigger = options.trigger_mode != "free"
         self._clock = DeviceClock()
         self._previous: tuple[int, int] | None = None  # frame id and moment of the newest frame
         self._incomplete = 0  # damaged frames since then
@@ -122,8 +132,8 @@ class GenicamConnection:
         genicam_nodes.apply(
             self._acquirer.data_streams[0].node_map, [if_there("StreamBufferHandlingMode", "OldestFirst")]
         )
-        if options.trigger == "software" and not genicam_nodes.exists(node_map, "TriggerSoftware"):
-            raise CameraLost("the camera has no command TriggerSoftware; use trigger: hardware or free")
+        if options.trigger_mode == "software" and not genicam_nodes.exists(node_map, "TriggerSoftware"):
+            raise CameraLost("the camera has no command TriggerSoftware; use trigger_mode: hardware or free")
         self._acquirer.num_buffers = max(options.buffers, self._acquirer.min_num_buffers)
         log.info("%s through %s", device, device.producer)
 
@@ -245,13 +255,13 @@ def camera_settings(options: GenicamOptions) -> list[Setting]:
 
 def _trigger_settings(options: GenicamOptions) -> list[Setting]:
     selected = if_there("TriggerSelector", "FrameStart")
-    if options.trigger == "free":
+    if options.trigger_mode == "free":
         settings = [selected, if_there("TriggerMode", "Off")]
         if options.fps is not None:
             settings.append(if_there("AcquisitionFrameRateEnable", True))
             settings.append(Setting(("AcquisitionFrameRate", "AcquisitionFrameRateAbs"), options.fps))
         return settings
-    if options.trigger == "software":
+    if options.trigger_mode == "software":
         return [selected, needed("TriggerMode", "On"), needed("TriggerSource", "Software")]
     edge = {"rising": "RisingEdge", "falling": "FallingEdge"}[options.trigger_edge]
     return [

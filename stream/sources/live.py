@@ -11,7 +11,9 @@ from pydantic import Field
 
 from stream.errors import SourceError
 from stream.options import Options, PositiveMs, PositiveS
+from stream.sources.camera import CameraOptions
 from stream.sources.frame import Frame, Start
+from stream.triggers import TriggerOptions
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +30,14 @@ class Reconnect(Options):
     limit: Annotated[int, Field(ge=1)] | None = None  # failed attempts in a row that end the process; None: none do
 
 
-class LiveOptions(Options):
+class LiveOptions(CameraOptions):
     """Options of every camera that can go away."""
 
     stall_ms: PositiveMs = 1000.0  # no frame for so long is a fault of the camera
     # The noise of a sensor never repeats.
     frozen_frames: FrozenFrames = 2
     reconnect: Reconnect = Reconnect()
+    trigger: TriggerOptions | None = None  # says when a part is there; None: every frame is one
 
 
 class CameraLost(Exception):  # noqa: N818 - said of the camera, not of the program

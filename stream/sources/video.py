@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stream.errors import FrameFault, SourceError
-from stream.options import ConfigPath, Options, PositiveHz
+from stream.options import ConfigPath, PositiveHz
+from stream.sources.camera import CameraOptions
 from stream.sources.decoding import Decoder, bgr, video_stream
 from stream.sources.frame import Frame, Source, Start
 from stream.sources.pace import tick_ns, wait_until
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 FALLBACK_HZ = 25.0
 
 
-class VideoOptions(Options):
+class VideoOptions(CameraOptions):
     """A video file, each of whose frames is a frame of the camera."""
 
     kind: Literal["video"]

@@ -135,7 +135,10 @@ def test_several_cameras_and_no_serial_number_are_refused():
         ({"nodes": {"BouncingBalSize": 3}}, "BouncingBalSize: the camera has no such node, so it cannot be set to 3; "
          "similar: BouncingBallSize"),
         # The simulator knows no triggers.
-        ({"trigger": "software"}, "TriggerMode: the camera has no such node, so it cannot be set to 'On'"),
+        (
+            {"trigger_mode": "software", "trigger": {"kind": "rate", "rate_hz": 5}},
+            "TriggerMode: the camera has no such node, so it cannot be set to 'On'",
+        ),
     ],
 )  # fmt: skip
 def test_a_setting_that_the_camera_refuses_is_named_with_what_it_accepts(given: dict[str, Any], said: str):

@@ -47,3 +47,8 @@ def test_one_pixel_by_one_level_is_a_difference(place: tuple[int, int, int]):
 
 def test_another_size_is_a_difference():
     assert not identical(ONE, ONE[:24])
+
+
+def test_an_exposure_that_two_triggers_took_is_no_frozen_picture():
+    gate = FrozenGate(2)
+    assert [gate.frozen(ONE), gate.frozen(ONE), gate.frozen(ONE.copy())] == [False, False, True]

@@ -248,7 +248,7 @@ def trigger_nodes() -> NodeMap:
 def test_a_software_trigger_is_switched_on_and_executed():
     nodes = trigger_nodes()
     node_map = nodes.load()
-    apply(node_map, camera_settings(options(trigger="software")))
+    apply(node_map, camera_settings(options(trigger_mode="software", trigger={"kind": "rate", "rate_hz": 5})))
     assert [node_map.get_node(name).value for name in ("TriggerSelector", "TriggerMode", "TriggerSource")] == [
         "FrameStart", "On", "Software",
     ]  # fmt: skip
@@ -258,18 +258,18 @@ def test_a_software_trigger_is_switched_on_and_executed():
 
 def test_a_hardware_trigger_names_its_line_and_edge():
     node_map = trigger_nodes().load()
-    apply(node_map, camera_settings(options(trigger="hardware", trigger_line="Line1", trigger_edge="falling")))
+    apply(node_map, camera_settings(options(trigger_mode="hardware", trigger_line="Line1", trigger_edge="falling")))
     assert node_map.TriggerSource.value == "Line1"
     assert node_map.TriggerActivation.value == "FallingEdge"
     with pytest.raises(
         CameraLost, match="TriggerSource: the camera refuses 'Line7'; it accepts Line0, Line1, Software"
     ):
-        apply(node_map, camera_settings(options(trigger="hardware", trigger_line="Line7")))
+        apply(node_map, camera_settings(options(trigger_mode="hardware", trigger_line="Line7")))
 
 
 def test_a_free_running_camera_that_waited_for_triggers_is_set_free():
     node_map = trigger_nodes().load()
-    apply(node_map, camera_settings(options(trigger="software")))
+    apply(node_map, camera_settings(options(trigger_mode="software", trigger={"kind": "rate", "rate_hz": 5})))
     apply(node_map, camera_settings(options()))
     assert node_map.TriggerMode.value == "Off"
 
