@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 
 from stream import __version__
+from stream.commands.cameras import cameras
+from stream.commands.snapshot import snapshot
 from stream.errors import EXIT_USAGE, ConfigError, PatchLineError
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+SET_UP = "Set up cameras"
 LEARN = "Learn and measure"
 LINE = "Run a line"
 ONE = "One role alone (each on its own host, if you like)"
@@ -54,6 +57,10 @@ def _options(
     ] = False,
 ) -> None:
     """Real-time defect inspection for factory cameras. Learn good parts with `fit`, judge them with `run`."""
+
+
+app.command(rich_help_panel=SET_UP)(cameras)
+app.command(rich_help_panel=SET_UP)(snapshot)
 
 
 @app.command(rich_help_panel=LEARN)

@@ -104,11 +104,11 @@ class GenicamConnection:
         self._clock = DeviceClock()
         self._previous: tuple[int, int] | None = None  # frame id and moment of the newest frame
         self._incomplete = 0  # damaged frames since then
-        self._damaged = _Counter()
         self._heard_s: float | None = None  # of the monotonic clock: started, or the newest sign of life
         self._lock = threading.Lock()  # between `trigger` and `close`
         self._acquirer: Any = None
         self._harvester: Any = genicam_devices.open_harvester(genicam_devices.producers(options.producer))
+        self._damaged = _Counter()
         try:
             with _lost_if_it_fails("cannot be opened"):
                 self._open(options)
@@ -129,9 +129,9 @@ class GenicamConnection:
         self._acquirer.add_callback(self._acquirer.Events.INCOMPLETE_BUFFER, self._damaged.callback)
         node_map = self._acquirer.remote_device.node_map
         genicam_nodes.apply(node_map, camera_settings(options))
-        genicam_nodes.apply(
-            self._acquirer.data_streams[0].node_map, [if_there("StreamBufferHandlingMode", "OldestFirst")]
-        )
+        stream = self._acquirer.data_streams[0].node_map
+        if stream is not None:  # it has nodes of its own if the producer likes
+            genicam_nodes.apply(stream, [if_there("StreamBufferHandlingMode", "OldestFirst")])
         if options.trigger_mode == "software" and not genicam_nodes.exists(node_map, "TriggerSoftware"):
             raise CameraLost("the camera has no command TriggerSoftware; use trigger_mode: hardware or free")
         self._acquirer.num_buffers = max(options.buffers, self._acquirer.min_num_buffers)

@@ -100,6 +100,8 @@ def said(error: Exception) -> str:
 def _set(node: Any, name: str, value: Value) -> None:
     from genicam import genapi, gentl
 
+    if isinstance(node, genapi.IInteger) and isinstance(value, float) and value.is_integer():
+        value = int(value)  # some cameras count whole microseconds or decibels
     try:
         if type(node.value) is type(value) and node.value == value:
             return  # many cameras lock nodes that need no change, for example a fixed trigger mode

@@ -179,7 +179,10 @@ def test_a_camera_that_is_not_there_is_named(make_line: MakeLine, small_bundle: 
     assert "capture-top cannot run with this configuration" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["fit", "calibrate", "evaluate", "show", "run", "demo", "capture", "infer", "sink"])
+@pytest.mark.parametrize(
+    "command",
+    ["fit", "calibrate", "evaluate", "show", "run", "demo", "capture", "infer", "sink", "cameras", "snapshot"],
+)
 def test_every_command_explains_itself(command: str):
     done = patchline(command, "--help")
     assert done.returncode == 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ pytest.importorskip("genicam", reason="comes with the extra `genicam`")
 
 from node_maps import NodeMap
 
+from stream.errors import SourceError
 from stream.messages import Cause
 from stream.sources.device_clock import WINDOW_NS, DeviceClock
 from stream.sources.frame_ids import MOST_LOST, gap, lost_frames
@@ -230,6 +233,20 @@ def test_older_cameras_are_set_by_their_older_names():
     node_map = NodeMap().real("ExposureTimeAbs", 10, 10_000).load()
     apply(node_map, [Setting(("ExposureTime", "ExposureTimeAbs"), 500.0)])
     assert node_map.ExposureTimeAbs.value == 500
+
+
+def test_a_camera_that_counts_whole_microseconds_takes_a_whole_number():
+    node_map = NodeMap().integer("ExposureTime", 10, 10_000).load()
+    apply(node_map, camera_settings(options(exposure_us=500)))
+    assert node_map.ExposureTime.value == 500
+    with pytest.raises(CameraLost, match=r"ExposureTime: the camera refuses 500\.5; it accepts 10 to 10000"):
+        apply(node_map, camera_settings(options(exposure_us=500.5)))
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "harvesters.core", None)
+    with pytest.raises(SourceError, match=r"need the extra `genicam`: pip install 'patchline\[genicam\]'"):
+        options(producer="any.cti").open()
 
 
 def test_a_camera_that_went_away_while_it_is_set_is_lost_in_one_line():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
 import threading
@@ -20,7 +21,7 @@ from stream.errors import SourceError
 from stream.messages import Cause, Verdict
 from stream.sources.frame import Frame, Start
 from stream.sources.genicam import GenicamConnection, GenicamOptions, SoftwareTriggered
-from stream.sources.live import LiveSource
+from stream.sources.live import CameraLost, LiveSource
 
 PRODUCER = Path(genicam.__file__).parent / "viky.cti"
 
@@ -194,6 +195,46 @@ def test_only_a_free_running_camera_has_to_deliver_in_time():
     assert not hasattr(source, "trigger")
     read(source, 1)
     assert hasattr(SoftwareTriggered, "trigger")
+
+
+@contextlib.contextmanager
+def connected(**given: Any) -> Iterator[GenicamConnection]:
+    connection = GenicamConnection(options(**given))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def read_on(connection: GenicamConnection) -> list[Frame]:
+    """Read until something comes."""
+    for _ in range(100):
+        frames = connection.read()
+        if frames:
+            return frames
+    raise AssertionError("the simulator delivers nothing")
+
+
+def test_a_damaged_frame_is_a_bad_frame_and_not_a_lost_one_too():
+    with connected(fps=50) as connection:
+        assert [frame.fault for frame in read_on(connection)] == [None]
+        # Harvesters throws an incomplete buffer away and calls this; the simulator never sends one.
+        connection._damaged.callback.emit()
+        assert connection._previous is not None
+        number, before_ns = connection._previous
+        connection._previous = number - 1, before_ns
+        faults = [frame.fault for frame in [*read_on(connection), *read_on(connection)] if frame.fault is not None]
+        assert [fault.cause for fault in faults] == [Cause.BAD_FRAME]
+
+
+def test_silence_between_triggers_is_no_loss_while_the_camera_answers():
+    with connected(fps=1, stall_ms=50) as connection:
+        # The simulator knows no triggers: the silence between its frames stands for that between parts.
+        connection._waits_for_trigger = True
+        assert [connection.read() for _ in range(4)] == [[], [], [], []]
+        connection._waits_for_trigger = False
+        with pytest.raises(CameraLost, match="no frame for 50 ms"):
+            _ = [connection.read() for _ in range(4)]
 
 
 @pytest.fixture(autouse=True)
