@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from stream import __version__
+from stream.commands.replay import replay
 from stream.errors import EXIT_USAGE, ConfigError, PatchLineError
 
 if TYPE_CHECKING:
@@ -285,6 +286,9 @@ def sink(config: ConfigArgument) -> None:
     from stream.processes import sink as role
 
     role.main(_load(config))
+
+
+app.command(rich_help_panel=LINE)(replay)
 
 
 def main() -> NoReturn:

@@ -36,6 +36,7 @@ from stream.messages import (
 )
 from stream.patchcore.preprocess import Roi, crop, network_input
 from stream.processes.lifecycle import RUN_VARIABLE, Role, start_role
+from stream.recording import RecordingThread
 from stream.sources.frame import Frame, Source, Start
 from stream.transport import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox, Sockets
 from stream.triggered import open_camera
@@ -142,6 +143,8 @@ class Capture:
             {name: station.backlog for name, station in stations.items()},
             {name: station.mode for name, station in stations.items()},
         )
+        record = config.cameras[camera].record
+        self.recording = None if record is None else RecordingThread(record)
         self.last_frame_ns: int | None = None
         self._next_status_ns = 0
 
@@ -152,6 +155,8 @@ class Capture:
         self.server.wake_on(reader.wake)
         metrics.CAMERA_UP.labels(self.camera).set(1)
         self._report_status()
+        if self.recording is not None:
+            self.recording.start()
         reader.start()
         self.role.ready()
         while reader.is_alive() or reader.waiting or self.backlog:
@@ -175,14 +180,18 @@ class Capture:
         log.info("camera %s ended after %d frames", self.camera, self.journal.frames_done)
 
     def close(self) -> None:
-        """Close the sockets."""
+        """Close the sockets and the recording."""
         self.sockets.close()
+        if self.recording is not None:
+            self.recording.end(timeout_s=5.0)
 
     def _announce(self, frame: Frame, grabbed_ns: int) -> None:
         """Number a frame and announce its parts, before anything that takes time."""
         seq = self.journal.take()
         self.last_frame_ns = grabbed_ns
         metrics.FRAMES.labels(self.camera).inc()
+        if self.recording is not None:
+            self.recording.add(seq, frame)
         cuts: list[Cut] = []
         for cutter in self.cutters:
             try:
