@@ -12,6 +12,7 @@ from rich.console import Console
 
 from stream import __version__
 from stream.commands.cameras import cameras
+from stream.commands.replay import replay
 from stream.commands.snapshot import snapshot
 from stream.errors import EXIT_USAGE, ConfigError, PatchLineError
 
@@ -297,6 +298,9 @@ def sink(config: ConfigArgument) -> None:
     from stream.processes import sink as role
 
     role.main(_load(config))
+
+
+app.command(rich_help_panel=LINE)(replay)
 
 
 def main() -> NoReturn:

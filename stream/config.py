@@ -178,6 +178,10 @@ class LineConfig(Options):
         for camera in self.cameras:
             if not self.stations_of(camera):
                 raise ValueError(f"cameras.{camera}: no station uses it; add one or remove the camera")
+        folders = [camera.record.path for camera in self.cameras.values() if camera.record is not None]
+        for folder in folders:
+            if folders.count(folder) > 1:
+                raise ValueError(f"cameras: several have record.path {folder}; give each a folder of its own")
         for camera in self.transport.frames:
             if camera not in self.cameras:
                 raise ValueError(f"transport.frames.{camera}: no such camera; {_known(self.cameras)}")

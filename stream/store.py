@@ -248,6 +248,13 @@ class EventStore:
                 event = _event(row)
             yield event
 
+    def event(self, station: str, seq: int) -> Event | None:
+        """Return the event of one part, without its picture, or None. Raises StoreError."""
+        query = f"SELECT id, {', '.join(_COLUMNS)} FROM events WHERE station = ? AND seq = ?"
+        with _one_line(self._path, f"the event of {station} {seq} cannot be read"):
+            row = self._connection.execute(query, (station, seq)).fetchone()
+            return None if row is None else _event(row)
+
     def alarms(self, *, after_id: int = 0, newest_first: bool = False, limit: int = _ALL) -> Iterator[AlarmRecord]:
         """Yield alarms after an id, oldest first. Raises StoreError."""
         query = "SELECT id, raised_realtime_ns, kind, subject, text, id FROM alarms WHERE TRUE"

@@ -313,6 +313,13 @@ def test_an_impossible_metrics_address_is_refused(listen: str):
     assert refusal(LINE + f"metrics: {{listen: '{listen}'}}\n").startswith("line.yaml: metrics")
 
 
+def test_two_cameras_do_not_record_into_one_folder():
+    camera = "{kind: folder, path: p, record: {path: frames}}"
+    stations = "{s: {camera: a, bundle: b}, t: {camera: b, bundle: b}}"
+    error = refusal(f"{{line: a, cameras: {{a: {camera}, b: {camera}}}, stations: {stations}}}")
+    assert "several have record.path /factory/frames" in error
+
+
 def test_an_alarm_that_can_never_happen_is_refused():
     said = refusal(LINE + "alarms: {defect: {n: 4, of: 3}}\n")
     assert said.startswith("line.yaml: alarms.defect: n: 4 of the last 3 can never happen")

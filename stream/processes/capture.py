@@ -38,6 +38,7 @@ from stream.messages import (
 )
 from stream.patchcore.preprocess import Roi, crop, network_input
 from stream.processes.lifecycle import RUN_VARIABLE, Role, start_role
+from stream.recording import RecordingThread
 from stream.sources.frame import Frame, Source, Start
 from stream.transport import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox, Sockets
 from stream.triggered import open_camera
@@ -144,6 +145,8 @@ class Capture:
             {name: station.backlog for name, station in stations.items()},
             {name: station.mode for name, station in stations.items()},
         )
+        record = config.cameras[camera].record
+        self.recording = None if record is None else RecordingThread(record)
         self.last_frame_ns: int | None = None
         self.stall = Stall(self.source.stall_ns, now_ns())
         self.gate = FrozenGate(self.source.frozen_frames)
@@ -158,6 +161,8 @@ class Capture:
         metrics.CAMERA_UP.labels(self.camera).set(1)
         metrics.CAMERA_RECONNECTS.labels(self.camera)
         self._report_status()
+        if self.recording is not None:
+            self.recording.start()
         reader.start()
         self.role.ready()
         while reader.is_alive() or reader.waiting or self.backlog:
@@ -183,8 +188,10 @@ class Capture:
         log.info("camera %s ended after %d frames", self.camera, self.journal.frames_done)
 
     def close(self) -> None:
-        """Close the sockets."""
+        """Close the sockets and the recording."""
         self.sockets.close()
+        if self.recording is not None:
+            self.recording.end(timeout_s=5.0)
 
     def _take(self, frame: Frame, grabbed_ns: int) -> None:
         """Take a frame of the camera; one that shows a frozen picture is not to be judged."""
@@ -206,6 +213,8 @@ class Capture:
     def _announce(self, frame: Frame, grabbed_ns: int) -> None:
         """Number a frame and announce its parts, before anything that takes time."""
         seq = self.journal.take()
+        if self.recording is not None:
+            self.recording.add(seq, frame)
         cuts: list[Cut] = []
         for cutter in self.cutters:
             try:

@@ -13,7 +13,7 @@ from stream import metrics
 from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
 from stream.desk import Desk, Outcome
-from stream.judges import load_judges
+from stream.judges import load_judges, verdict_of
 from stream.line.inbox import Inbox, Queued
 from stream.messages import (
     Cause,
@@ -160,8 +160,7 @@ class Infer:
         result = Result(
             frame=frame.header,
             worker=self.worker,
-            # Written so that a score that compares with nothing (NaN) could never be GOOD.
-            verdict=Verdict.GOOD if score <= thresholds.image else Verdict.DEFECT,
+            verdict=verdict_of(score, thresholds.image),
             stamps=stamps,
             clock=local_clock(),
             score=score,

@@ -13,7 +13,7 @@ class RisingEdge:
         self._away = False
 
     def lost(self) -> None:
-        """Note that the connection is lost: when an edge comes now, nobody can say."""
+        """Note that it cannot be read: when an edge comes before the next look, nobody can say."""
         self._away = True
 
     def seen(self, state: bool, now_ns: int) -> Trigger | None:
@@ -22,4 +22,4 @@ class RisingEdge:
         away, self._away, self._before = self._away, False, state
         if not risen:
             return None
-        return Trigger(now_ns, fault="the trigger's connection was lost when the part came" if away else "")
+        return Trigger(now_ns, fault="the trigger could not be read when the part came" if away else "")

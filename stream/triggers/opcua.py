@@ -109,7 +109,12 @@ class _Subscription:
                     watched.read_value()
                     look_s = time.monotonic() + _LOOK_AFTER_S
                 continue
-            event = edge.seen(value is True, at_ns)
+            if value is None:  # bad quality: whether a part is there, the server does not know
+                edge.lost()
+                continue
+            if not isinstance(value, bool):
+                raise TypeError(f"{self._options.node} is no Boolean but {value!r}")
+            event = edge.seen(value, at_ns)
             if self.fault is not None:  # the server's first message tells the state as it was found
                 log.info("trigger: %s: listening to %s", self._name, self._options.node)
                 self.fault = None

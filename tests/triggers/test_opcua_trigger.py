@@ -71,6 +71,21 @@ def test_a_server_that_goes_is_a_fault_until_it_is_back(plc: Plc):
         listener.until(lambda: listener.signal.fault is None, "connection", timeout_s=30)
 
 
+def test_a_node_that_is_no_boolean_is_a_fault(plc: Plc):
+    with listening(options(plc, node="ns=2;s=Name").open()) as listener:
+        listener.until(lambda: "is no Boolean but ''" in str(listener.signal.fault), "fault")
+
+
+def test_a_node_of_bad_quality_tells_nothing_and_its_next_part_has_no_moment(plc: Plc):
+    with listening(options(plc).open()) as listener:
+        listener.well()
+        bad = ua.DataValue(ua.Variant(), ua.StatusCode(ua.UInt32(ua.StatusCodes.BadSensorFailure)))
+        plc.present.write_value(bad)
+        plc.present.write_value(True)
+        (trigger,) = listener.events(1)
+    assert "could not be read" in trigger.fault
+
+
 def test_a_node_that_the_server_does_not_have_is_a_fault(plc: Plc):
     with listening(options(plc, node="ns=2;s=Absent").open()) as listener:
         listener.until(lambda: "BadNodeIdUnknown" in str(listener.signal.fault), "fault")
