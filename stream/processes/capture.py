@@ -22,7 +22,7 @@ from stream import metrics
 from stream.bundle import BundleInfo, live_bundle
 from stream.clock import local_clock, now_ns
 from stream.config import LineConfig, Station
-from stream.errors import FrameFault
+from stream.errors import FrameFault, SourceError
 from stream.journal import Journal
 from stream.line.backlog import Backlog, Waiting
 from stream.line.credit import Credit
@@ -44,6 +44,8 @@ from stream.transport import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox, Soc
 log = logging.getLogger(__name__)
 
 STATUS_INTERVAL_NS = 250_000_000
+#: Pause before a camera that was away when its process started again is tried again.
+REOPEN_S = 1.0
 #: Frames between the reading thread and the loop; beyond that pictures are dropped and announced as overrun.
 READ_AHEAD = 64
 
@@ -131,8 +133,8 @@ class Capture:
         self.role = role
         self.config = config
         self.cutters = [cutter(name, station) for name, station in config.stations_of(camera).items()]
-        self.source = config.cameras[camera].open()
         self.journal = Journal(config.state, camera, os.environ.get(RUN_VARIABLE, uuid.uuid4().hex), now_ns())
+        self.source = opened(config, camera, self.role, begun=self.journal.frames_done > 0)
         self.sockets = Sockets(config.transport.keys)
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)
         self.server = FrameServer(self.sockets, config.frames_address(camera))
@@ -314,6 +316,21 @@ class Capture:
                 detail=fault,
             )
         )
+
+
+def opened(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Source:
+    """Open the camera; raises PatchLineError.
+
+    A run does not begin without its cameras. In one that has begun, this process is the successor of one
+    that died: it waits for a camera that is away, because the line is to go on for the others.
+    """
+    while True:
+        try:
+            return config.cameras[camera].open()
+        except SourceError as error:
+            if not begun or role.stop.wait(REOPEN_S):
+                raise
+            log.warning("camera %s does not open in a run that has begun, trying again: %s", camera, error)
 
 
 def cutter(name: str, station: Station) -> Cutter:

@@ -89,3 +89,15 @@ def test_a_file_without_pictures_has_no_stream(tmp_path: Path):
         container.mux(stream.encode(sound))
     with av.open(str(tmp_path / "sound.wav")) as container:
         assert video_stream(container) is None
+
+
+@pytest.mark.parametrize("lossy", [True, False])
+def test_where_pictures_may_be_lost_those_after_a_gap_are_not_judged_until_the_next_key_frame(film: Path, lossy: bool):
+    found: list[bool] = []
+    with av.open(str(film)) as container:
+        stream = video_stream(container)
+        decoder = Decoder(stream, lossy=lossy)
+        for number, packet in enumerate(container.demux(stream)):
+            if number != 10:
+                found += [isinstance(picture, FrameFault) for picture in decoder.decode(packet)]
+    assert found == [False] * 10 + [lossy] * (KEY_EVERY - 11) + [False] * (FRAMES - KEY_EVERY)
