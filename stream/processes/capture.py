@@ -44,6 +44,8 @@ from stream.transport import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox, Soc
 log = logging.getLogger(__name__)
 
 STATUS_INTERVAL_NS = 250_000_000
+#: A source that waits for its camera may hear of a stop late; then it is not waited for.
+STOP_READING_NS = 2_000_000_000
 #: Pause before a camera that was away when its process started again is tried again.
 REOPEN_S = 1.0
 #: Frames between the reading thread and the loop; beyond that pictures are dropped and announced as overrun.
@@ -149,6 +151,7 @@ class Capture:
         self.stall = Stall(self.source.stall_ns, now_ns())
         self.gate = FrozenGate(self.source.frozen_frames)
         self._reconnects = 0
+        self._stopped_ns: int | None = None
         self._next_status_ns = 0
 
     def run(self) -> None:
@@ -161,17 +164,17 @@ class Capture:
         self._report_status()
         reader.start()
         self.role.ready()
-        while reader.is_alive() or reader.waiting or self.backlog:
+        while self._reads(reader) or reader.waiting or self.backlog:
             self.server.wait(timeout_ms=20 if self.backlog else 200)
             for identity, ready in self.server.credit():
                 self.credit.update(identity, ready)
             for frame, grabbed_ns in reader.take():
                 self._take(frame, grabbed_ns)
-            if reader.is_alive() and not self.role.stop.is_set() and self.stall.begins(now_ns()):
+            if self._reads(reader) and not self.role.stop.is_set() and self.stall.begins(now_ns()):
                 self._lose_part()
             self.backlog.expire(now_ns())
             self._hand_out()
-            if not reader.is_alive():
+            if not self._reads(reader):
                 for waiting in self.backlog.take_newest():
                     self._skip(waiting.payload)
             self._report_status()
@@ -182,6 +185,13 @@ class Capture:
         self.role.stopping()
         self.sink.send(EndOfStream(self.camera, self.journal.next_seq))
         log.info("camera %s ended after %d frames", self.camera, self.journal.frames_done)
+
+    def _reads(self, reader: Reader) -> bool:
+        """Tell whether frames may still come."""
+        if self.role.stop.is_set() and self._stopped_ns is None:
+            self._stopped_ns = now_ns()
+        waited_ns = 0 if self._stopped_ns is None else now_ns() - self._stopped_ns
+        return reader.is_alive() and waited_ns < STOP_READING_NS
 
     def close(self) -> None:
         """Close the sockets."""

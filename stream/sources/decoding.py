@@ -32,8 +32,6 @@ class Decoder:
         self._lossy = lossy
         self._last_pts: int | None = None
         self._interval: int | None = None
-        #: How many pictures were damaged or followed a damaged one.
-        self.faults = 0
 
     def decode(self, packet: Packet[VideoStream]) -> list[VideoFrame | FrameFault]:
         """Return the pictures that a packet completes, in order; a FrameFault for one that must not be judged.
@@ -49,9 +47,9 @@ class Decoder:
             frames = packet.decode()
         except av.FFmpegError as error:
             self._damaged = True
-            return [self._fault(f"the picture cannot be decoded: {error.strerror}")]
+            return [_fault(f"the picture cannot be decoded: {error.strerror}")]
         if self._damaged and not frames and packet.size > 0:
-            return [self._fault(_BUILDS_ON_A_DAMAGED_ONE)]  # FFmpeg keeps some of them to itself
+            return [_fault(_BUILDS_ON_A_DAMAGED_ONE)]  # FFmpeg keeps some of them to itself
         return [self._trusted(frame, damaged=frame.is_corrupt or packet.is_corrupt) for frame in frames]
 
     def _lost_before(self, packet: Packet[VideoStream]) -> bool:
@@ -66,15 +64,15 @@ class Decoder:
     def _trusted(self, frame: VideoFrame, *, damaged: bool) -> VideoFrame | FrameFault:
         if damaged:
             self._damaged = True
-            return self._fault("the picture arrived damaged")
+            return _fault("the picture arrived damaged")
         if self._damaged and not frame.key_frame:
-            return self._fault(_BUILDS_ON_A_DAMAGED_ONE)
+            return _fault(_BUILDS_ON_A_DAMAGED_ONE)
         self._damaged = False
         return frame
 
-    def _fault(self, why: str) -> FrameFault:
-        self.faults += 1
-        return FrameFault(Cause.BAD_FRAME, why)
+
+def _fault(why: str) -> FrameFault:
+    return FrameFault(Cause.BAD_FRAME, why)
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:

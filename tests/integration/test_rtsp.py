@@ -155,7 +155,7 @@ def test_a_frozen_picture_is_a_bad_frame_and_an_alarm_until_it_moves_again(
     camera.start("still")
     line = make_line(
         {
-            "cameras": {"top": camera.options(frozen_frames=10)},
+            "cameras": {"top": camera.options(frozen_frames=10, stall_ms=20_000)},
             "stations": {"cap": station(small_bundle, roi=None, reject=None, deadline_ms=5000, backlog=100)},
         }
     )
@@ -172,8 +172,11 @@ def test_a_frozen_picture_is_a_bad_frame_and_an_alarm_until_it_moves_again(
     healed_ns = time.time_ns()
     line.wait_for(lambda: judged_since(line, healed_ns), "a verdict", 10)
     line.wait_for(lambda: line.metric("sink", "patchline_camera_up", camera="top") == 1, "camera_up 1", 10)
+
+    camera.freeze()  # capture is stopped while its source waits for the camera, for 20 s
     process.send_signal(signal.SIGTERM)
     assert line.finish(40) == 0, line.said()
+    assert "did not end within" not in line.said()
     assert line.ledger()["cap"].closed
 
 
