@@ -146,10 +146,10 @@ LIGHT = [
 
 
 @pytest.mark.parametrize("name", [name for name in LIGHT if name in MODULES])
-def test_only_inference_and_fitting_load_torch(name: str):
+def test_heavy_libraries_are_loaded_where_they_are_used(name: str):
     program = (
         f"import sys, {name}; "
-        "print(sorted({'torch', 'torchvision', 'timm', 'openvino', 'faiss', 'sklearn'} & set(sys.modules)))"
+        "print(sorted({'torch', 'torchvision', 'timm', 'openvino', 'faiss', 'sklearn', 'av'} & set(sys.modules)))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", program],

@@ -27,6 +27,7 @@ FRAMES = {
     1: Frame(defective_picture(901), 0, "bad"),
     2: Frame(None, 0, "lost", FrameFault(Cause.CAMERA_FAULT, "passed while the camera was down")),
     3: Frame(np.zeros((20, 20, 3), np.uint8), 0, "small"),
+    4: Frame(np.zeros((120, 160, 3), np.uint8), 0, "black"),
 }
 
 

@@ -22,7 +22,7 @@ from stream import metrics
 from stream.bundle import BundleInfo, live_bundle
 from stream.clock import local_clock, now_ns
 from stream.config import LineConfig, Station
-from stream.errors import FrameFault
+from stream.errors import FrameFault, SourceError
 from stream.journal import Journal
 from stream.line.backlog import Backlog, Waiting
 from stream.line.credit import Credit
@@ -46,6 +46,10 @@ from stream.triggered import open_camera
 log = logging.getLogger(__name__)
 
 STATUS_INTERVAL_NS = 250_000_000
+#: A source that waits for its camera may hear of a stop late; then it is not waited for.
+STOP_READING_NS = 2_000_000_000
+#: Pause before a camera that was away when its process started again is tried again.
+REOPEN_S = 1.0
 #: Frames between the reading thread and the loop; beyond that pictures are dropped and announced as overrun.
 READ_AHEAD = 64
 
@@ -133,8 +137,8 @@ class Capture:
         self.role = role
         self.config = config
         self.cutters = [cutter(name, station) for name, station in config.stations_of(camera).items()]
-        self.source = open_camera(config, camera)
         self.journal = Journal(config.state, camera, os.environ.get(RUN_VARIABLE, uuid.uuid4().hex), now_ns())
+        self.source = opened(config, camera, self.role, begun=self.journal.frames_done > 0)
         self.sockets = Sockets(config.transport.keys)
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)
         self.server = FrameServer(self.sockets, config.frames_address(camera))
@@ -151,6 +155,7 @@ class Capture:
         self.stall = Stall(self.source.stall_ns, now_ns())
         self.gate = FrozenGate(self.source.frozen_frames)
         self._reconnects = 0
+        self._stopped_ns: int | None = None
         self._next_status_ns = 0
 
     def run(self) -> None:
@@ -165,17 +170,17 @@ class Capture:
             self.recording.start()
         reader.start()
         self.role.ready()
-        while reader.is_alive() or reader.waiting or self.backlog:
+        while self._reads(reader) or reader.waiting or self.backlog:
             self.server.wait(timeout_ms=20 if self.backlog else 200)
             for identity, ready in self.server.credit():
                 self.credit.update(identity, ready)
             for frame, grabbed_ns in reader.take():
                 self._take(frame, grabbed_ns)
-            if reader.is_alive() and not self.role.stop.is_set() and self.stall.begins(now_ns()):
+            if self._reads(reader) and not self.role.stop.is_set() and self.stall.begins(now_ns()):
                 self._lose_part()
             self.backlog.expire(now_ns())
             self._hand_out()
-            if not reader.is_alive():
+            if not self._reads(reader):
                 for waiting in self.backlog.take_newest():
                     self._skip(waiting.payload)
             self._report_status()
@@ -186,6 +191,13 @@ class Capture:
         self.role.stopping()
         self.sink.send(EndOfStream(self.camera, self.journal.next_seq))
         log.info("camera %s ended after %d frames", self.camera, self.journal.frames_done)
+
+    def _reads(self, reader: Reader) -> bool:
+        """Tell whether frames may still come."""
+        if self.role.stop.is_set() and self._stopped_ns is None:
+            self._stopped_ns = now_ns()
+        waited_ns = 0 if self._stopped_ns is None else now_ns() - self._stopped_ns
+        return reader.is_alive() and waited_ns < STOP_READING_NS
 
     def close(self) -> None:
         """Close the sockets and the recording."""
@@ -324,6 +336,21 @@ class Capture:
                 detail=fault,
             )
         )
+
+
+def opened(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Source:
+    """Open the camera; raises PatchLineError.
+
+    A run does not begin without its cameras. In one that has begun, this process is the successor of one
+    that died: it waits for a camera that is away, because the line is to go on for the others.
+    """
+    while True:
+        try:
+            return open_camera(config, camera)
+        except SourceError as error:
+            if not begun or role.stop.wait(REOPEN_S):
+                raise
+            log.warning("camera %s does not open in a run that has begun, trying again: %s", camera, error)
 
 
 def cutter(name: str, station: Station) -> Cutter:

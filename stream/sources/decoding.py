@@ -16,18 +16,22 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+#: Time stamps of a steady camera jitter less than this; where a picture is missing, they jump by twice the interval.
+_JUMP = 1.7
 _BUILDS_ON_A_DAMAGED_ONE = "the picture builds on a damaged one; the next key frame mends it"
 
 
 class Decoder:
     """The decoder of one video stream, in the caller's thread alone."""
 
-    def __init__(self, stream: VideoStream) -> None:
+    def __init__(self, stream: VideoStream, *, lossy: bool = False) -> None:
+        """Decode what comes over a way that may lose whole pictures (`lossy`), or none."""
         # FFmpeg's default of one thread for each core holds back as many frames as there are cores.
         stream.codec_context.thread_count = 1
         self._damaged = False
-        #: How many pictures were damaged or followed a damaged one.
-        self.faults = 0
+        self._lossy = lossy
+        self._last_pts: int | None = None
+        self._interval: int | None = None
 
     def decode(self, packet: Packet[VideoStream]) -> list[VideoFrame | FrameFault]:
         """Return the pictures that a packet completes, in order; a FrameFault for one that must not be judged.
@@ -37,27 +41,38 @@ class Decoder:
         """
         import av
 
+        if self._lossy and self._lost_before(packet):
+            self._damaged = True
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
             self._damaged = True
-            return [self._fault(f"the picture cannot be decoded: {error.strerror}")]
+            return [_fault(f"the picture cannot be decoded: {error.strerror}")]
         if self._damaged and not frames and packet.size > 0:
-            return [self._fault(_BUILDS_ON_A_DAMAGED_ONE)]  # FFmpeg keeps some of them to itself
+            return [_fault(_BUILDS_ON_A_DAMAGED_ONE)]  # FFmpeg keeps some of them to itself
         return [self._trusted(frame, damaged=frame.is_corrupt or packet.is_corrupt) for frame in frames]
+
+    def _lost_before(self, packet: Packet[VideoStream]) -> bool:
+        """Tell from the time stamps that pictures are missing: FFmpeg draws on as if they had not been."""
+        last, self._last_pts = self._last_pts, packet.pts
+        if last is None or packet.pts is None or packet.pts <= last:
+            return False
+        step = packet.pts - last
+        self._interval = step if self._interval is None else min(self._interval, step)
+        return step > _JUMP * self._interval
 
     def _trusted(self, frame: VideoFrame, *, damaged: bool) -> VideoFrame | FrameFault:
         if damaged:
             self._damaged = True
-            return self._fault("the picture arrived damaged")
+            return _fault("the picture arrived damaged")
         if self._damaged and not frame.key_frame:
-            return self._fault(_BUILDS_ON_A_DAMAGED_ONE)
+            return _fault(_BUILDS_ON_A_DAMAGED_ONE)
         self._damaged = False
         return frame
 
-    def _fault(self, why: str) -> FrameFault:
-        self.faults += 1
-        return FrameFault(Cause.BAD_FRAME, why)
+
+def _fault(why: str) -> FrameFault:
+    return FrameFault(Cause.BAD_FRAME, why)
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:

@@ -31,7 +31,7 @@ class RtspOptions(LiveOptions):
 
     kind: Literal["rtsp"]
     url: Annotated[str, Field(pattern=r"^rtsps?://[^\s/]\S*$")]  # rtsp://user:password@host:554/path
-    transport: Literal["tcp", "udp"] = "tcp"  # udp loses packets
+    transport: Literal["tcp", "udp"] = "tcp"  # udp loses pictures, and distrusts those that build on them
     open_timeout_ms: PositiveMs = 3000.0  # to connect, and then again for the first key frame
     sender_clock: bool = True  # the camera's time stamps, where they are plausible; False: the moment of arrival
     # H.264 of a still scene repeats itself exactly for a while.
@@ -67,7 +67,7 @@ class _RtspConnection:
             stream = video_stream(self._container)
             if stream is None:
                 raise CameraLost("has no pictures at this address; is the path of the URL that of the video?")
-            self._decoder = Decoder(stream)
+            self._decoder = Decoder(stream, lossy=options.transport == "udp")
             self._packets = self._container.demux(stream)
             self._first = self._first_pictures(open_s)
         except BaseException:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
@@ -41,16 +41,16 @@ class Camera:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"rtsp://127.0.0.1:{self._port}/live"
 
-    def start(self) -> None:
+    def start(self, scene: str = "moving") -> None:
         """Start it and wait until it listens."""
-        self.launch()
+        self.launch(scene)
         assert self._process is not None
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"READY\n"
 
-    def launch(self) -> None:
+    def launch(self, scene: str = "moving") -> None:
         """Start it; connections are refused until it listens."""
-        command = [SYSTEM_PYTHON, str(SERVER), str(self._port), "160", "120", str(FPS)]
+        command = [SYSTEM_PYTHON, str(SERVER), str(self._port), "160", "120", str(FPS), scene]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
 
     def kill(self) -> None:
@@ -148,6 +148,54 @@ def test_a_camera_that_goes_away_is_one_lost_part_and_an_alarm_and_is_used_again
     assert all(event.score is not None for event in events if event.verdict is Verdict.GOOD)
 
 
+def test_a_frozen_picture_is_a_bad_frame_and_an_alarm_until_it_moves_again(
+    make_line: MakeLine, camera: Camera, small_bundle: Path
+):
+    camera.kill()
+    camera.start("still")
+    line = make_line(
+        {
+            "cameras": {"top": camera.options(frozen_frames=10, stall_ms=20_000)},
+            "stations": {"cap": station(small_bundle, roi=None, reject=None, deadline_ms=5000, backlog=100)},
+        }
+    )
+    process = line.start()
+    line.wait_for(lambda: [a for a in line.alarms() if a.kind == "camera_down"], "a camera_down alarm")
+    line.wait_for(lambda: line.announced("cap") >= 60, "60 frames")
+    (alarm,) = (alarm for alarm in line.alarms() if alarm.kind == "camera_down")
+    assert "the picture is frozen" in alarm.text
+    frozen = [event for event in line.events() if event.cause is Cause.BAD_FRAME]
+    assert [event.seq for event in frozen] == list(range(frozen[0].seq, line.events()[-1].seq + 1))
+    assert "in a row are identical" in frozen[0].detail
+    camera.kill()
+    camera.start()
+    healed_ns = time.time_ns()
+    line.wait_for(lambda: judged_since(line, healed_ns), "a verdict", 10)
+    line.wait_for(lambda: line.metric("sink", "patchline_camera_up", camera="top") == 1, "camera_up 1", 10)
+
+    camera.freeze()  # capture is stopped while its source waits for the camera, for 20 s
+    process.send_signal(signal.SIGTERM)
+    assert line.finish(40) == 0, line.said()
+    assert "did not end within" not in line.said()
+    assert line.ledger()["cap"].closed
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_pictures_come_with_the_cameras_own_time(camera: Camera, transport: Literal["tcp", "udp"]):
+    source = RtspOptions(kind="rtsp", url=camera.url, transport=transport).open()
+    frames = source.frames(Start(0, 0), threading.Event())
+    ages_ms = []
+    # The camera tells its clock within the first seconds; until then the moment of arrival counts.
+    for frame in itertools.islice(frames, 5 * FPS):
+        ages_ms.append((time.monotonic_ns() - frame.captured_ns) / 1e6)
+        assert frame.image is not None
+        assert frame.image.shape == (120, 160, 3)
+    frames.close()
+    assert source.reconnects == 0
+    # FFmpeg hands a picture out when the next one begins: it is one interval old at least.
+    assert min(ages_ms[-FPS:]) > 0.9 * 1000 / FPS
+
+
 def test_opening_a_camera_again_and_again_leaks_nothing(camera: Camera, caplog: pytest.LogCaptureFixture):
     options = RtspOptions(kind="rtsp", url=camera.url, stall_ms=500, reconnect=Reconnect(first_s=0.05, longest_s=0.2))
     source = options.open()
@@ -166,6 +214,29 @@ def test_opening_a_camera_again_and_again_leaks_nothing(camera: Camera, caplog: 
     assert source.reconnects == 20
     assert "Connection refused" in caplog.text, "attempts that fail are tested, too"
     assert used[-1] == used[1], "threads and files after 1 and after 20 times"
+
+
+def test_a_capture_process_that_dies_while_its_camera_is_away_waits_for_it_and_the_line_goes_on(
+    make_line: MakeLine, camera: Camera, small_bundle: Path
+):
+    line = make_line(
+        {
+            "cameras": {"top": camera.options()},
+            "stations": {"cap": station(small_bundle, roi=None, reject=None)},
+            "restarts": {"limit": 1},
+        }
+    )
+    process = line.start()
+    line.wait_for(lambda: line.announced("cap") >= 10, "10 frames")
+    camera.kill()
+    line.kill("capture-top")
+    line.wait_for(lambda: line.said().count("in a run that has begun") >= 3, "three attempts")
+    camera.start()
+    healed_ns = time.time_ns()
+    line.wait_for(lambda: judged_since(line, healed_ns), "a verdict", 20)
+    process.send_signal(signal.SIGTERM)
+    assert line.finish(40) == 0, line.said()
+    assert line.ledger()["cap"].closed
 
 
 def test_when_one_of_three_cameras_fails_the_others_get_every_verdict(
