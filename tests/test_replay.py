@@ -88,6 +88,7 @@ def test_a_recording_is_judged_with_the_verdicts_and_causes_of_the_line(parts: l
         ("bad", Verdict.DEFECT, None),
         ("lost", Verdict.UNINSPECTED, Cause.CAMERA_FAULT),
         ("small", Verdict.UNINSPECTED, Cause.WRONG_GEOMETRY),
+        ("black", Verdict.UNINSPECTED, Cause.BAD_FRAME),
     ]
     assert {part.compared for part in parts} == {"unknown"}
 
@@ -133,15 +134,15 @@ def test_another_bundle_and_another_part_of_the_same_number_are_not_held_against
 def test_a_summary_counts_by_verdict_and_comparison(parts: list[Replayed]):
     (summary,) = summarise(parts)
     assert summary.station == "cap"
-    assert summary.verdicts == {Verdict.GOOD: 1, Verdict.DEFECT: 1, Verdict.UNINSPECTED: 2}
-    assert summary.compared == {"unknown": 4}
+    assert summary.verdicts == {Verdict.GOOD: 1, Verdict.DEFECT: 1, Verdict.UNINSPECTED: 3}
+    assert summary.compared == {"unknown": 5}
 
 
 def test_reports_hold_every_part_with_its_whole_score(parts: list[Replayed], tmp_path: Path):
     write_report(tmp_path / "new" / "replay.csv", parts)
     with (tmp_path / "new" / "replay.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["part_id"] for row in rows] == ["good", "bad", "lost", "small"]
+    assert [row["part_id"] for row in rows] == ["good", "bad", "lost", "small", "black"]
     assert float(rows[0]["score"]) == parts[0].score
     assert rows[2]["score"] == ""
     assert rows[1]["verdict"] == "DEFECT"
