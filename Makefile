@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 # A machine with an NVIDIA driver searches with faiss-gpu; every other one with faiss-cpu beside OpenVINO.
-EXTRAS ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu),bench,demo,dev
+EXTRAS ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu),bench,demo,outputs,dev
 
 .PHONY: setup demo test check clean
 setup: .venv/.ready

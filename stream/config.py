@@ -34,6 +34,7 @@ class Reject(Options):
     """How a bad part leaves the belt."""
 
     actuator: Name
+    gate: Literal["pulse_on_bad", "open_on_good"] = "pulse_on_bad"
     transport_delay_ms: Annotated[float, Field(ge=0)]
     pulse_ms: PositiveMs = 50.0
     tolerance_ms: PositiveMs = 15.0
@@ -149,6 +150,7 @@ class LineConfig(Options):
     cameras: Annotated[dict[Name, SourceOptions], Field(min_length=1)]
     stations: Annotated[dict[Name, Station], Field(min_length=1)]
     actuators: dict[Name, ActuatorOptions] = Field(default_factory=dict)
+    on_actuator_fault: Literal["continue", "stop_line"] = "continue"
     workers: Annotated[list[Worker], Field(min_length=1)] = Field(default_factory=lambda: [Worker()])
     store: Store = Field(default_factory=dict, validate_default=True)
     alarms: Alarms = Alarms()
@@ -166,6 +168,11 @@ class LineConfig(Options):
                     f"stations.{name}.reject.actuator: no actuator '{station.reject.actuator}'; "
                     f"{_known(self.actuators)}"
                 )
+            if station.reject and station.reject.gate == "open_on_good" and self._shares_output(name):
+                raise ValueError(
+                    f"stations.{name}.reject.gate: open_on_good would open for parts that another station has not "
+                    "passed; give this station an actuator of its own"
+                )
         for camera in self.cameras:
             if not self.stations_of(camera):
                 raise ValueError(f"cameras.{camera}: no station uses it; add one or remove the camera")
@@ -175,6 +182,11 @@ class LineConfig(Options):
         for field, address in self._addresses():
             _check_address(field, address, encrypted=self.transport.keys is not None)
         return self
+
+    def _shares_output(self, station: str) -> bool:
+        used = [other.reject.actuator for other in self.stations.values() if other.reject is not None]
+        reject = self.stations[station].reject
+        return reject is not None and used.count(reject.actuator) > 1
 
     def _addresses(self) -> Iterable[tuple[str, str]]:
         transport = self.transport

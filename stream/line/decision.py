@@ -27,7 +27,14 @@ def decide(verdict: Verdict, on_uninspected: OnUninspected) -> Action:
     return Action(on_uninspected)
 
 
-def plan_reject(settled: Settled, reject: Reject) -> RejectCommand | None:
+def asks_for_pulse(action: Action, verdict: Verdict, reject: Reject) -> bool:
+    """Return whether the reject's output is to be switched for a part: to push it off, or to let it through."""
+    if reject.gate == "open_on_good":
+        return action is Action.PASS and verdict is Verdict.GOOD
+    return action is Action.REJECT
+
+
+def plan_pulse(settled: Settled, reject: Reject, score: float | None) -> RejectCommand | None:
     """Plan the pulse for a part at captured + transport delay.
 
     Returns:
@@ -46,5 +53,6 @@ def plan_reject(settled: Settled, reject: Reject) -> RejectCommand | None:
         planned_ns=part.captured_ns + int(reject.transport_delay_ms * 1e6),
         tolerance_ns=int(reject.tolerance_ms * 1e6),
         pulse_ns=int(reject.pulse_ms * 1e6),
+        score=score,
     )
     return command if settled.settled_ns <= command.expires_ns else None

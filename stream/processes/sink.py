@@ -16,7 +16,7 @@ from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
 from stream.firing import ActuatorThread, Fired
 from stream.line.alarms import Alarm, AlarmBoard
-from stream.line.decision import Action, decide, plan_reject
+from stream.line.decision import Action, asks_for_pulse, decide, plan_pulse
 from stream.line.latency import stages_ms
 from stream.line.ledger import MAX_EVENTS, Counts, Ledger, Part, SeqError, Settled
 from stream.line.watch import Watch
@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 
 _TICK_NS = 50_000_000
 _SNAPSHOT_NS = 50_000_000
+#: Verdicts that come so much after their deadline are not the healthy line that a heartbeat tells of.
+_OVERDUE_NS = 100_000_000
+#: So long an output may take to connect after the start before that is a fault.
+_CONNECT_NS = 3_000_000_000
 #: An exposure this far in the future is a wrong clock, not its synchronisation.
 _CLOCK_TOLERANCE_NS = 50_000_000
 
@@ -75,12 +79,17 @@ class Sink:
         self._next_snapshot_ns = 0
         self._next_look_ns = 0
         self._silent = False
+        self._blind = True  # until every camera was heard of
+        self._actuators_by_ns = now_ns() + _CONNECT_NS
+        self._missed: dict[str, str] = {}
         self._planned_before: dict[str, list[RejectCommand]] = {}
         self._announced_before = {
             name: self.restored[name].announced if name in self.restored else 0 for name in config.stations
         }
         for name in config.stations:
             metrics.begin_station(name, [str(action) for action in Action])
+        for name in config.actuators:
+            metrics.FAILED_REJECTS.labels(name)
 
     def run(self) -> None:
         """Judge until told to stop; then until nothing is pending, planned or unwritten."""
@@ -110,9 +119,14 @@ class Sink:
         self._silent = not heard
         for received in heard:
             self._hear(received)
-        for settled in self.ledger.expire(now_ns()):
+        now = now_ns()
+        expired = self.ledger.expire(now)
+        for settled in expired:
             self._settle(settled, None)
+        in_time = all(now - settled.part.deadline_ns < _OVERDUE_NS for settled in expired)
         for name, actuator in self.actuators.items():
+            if in_time and not self._blind:
+                actuator.alive(now)
             for fired in actuator.outcomes():
                 self._book_firing(name, fired)
         self._look_around()
@@ -196,19 +210,19 @@ class Sink:
 
     def _settle(self, settled: Settled, answer: Answer | None) -> None:
         """Everything that follows a verdict, in the order of its urgency."""
-        action = self._act(settled)
+        action = self._act(settled, answer.result.score if answer else None)
         decided_ns = now_ns()
         stages, total_ms = self._observe(settled, answer, action, decided_ns)
         self._alarm(settled)
         self._record(settled, answer, action, stages, total_ms)
 
-    def _act(self, settled: Settled) -> Action:
-        """Decide, and hand a reject to its actuator."""
+    def _act(self, settled: Settled, score: float | None = None) -> Action:
+        """Decide, and hand a pulse to its actuator."""
         station = self.config.stations[settled.part.station]
         action = decide(settled.verdict, station.uninspected_policy)
-        if action is not Action.REJECT or station.reject is None:
+        if station.reject is None or not asks_for_pulse(action, settled.verdict, station.reject):
             return action
-        command = plan_reject(settled, station.reject)
+        command = plan_pulse(settled, station.reject, score)
         if command is None:
             self._late(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) was past the reject")
         else:
@@ -305,7 +319,13 @@ class Sink:
         if now < self._next_look_ns:
             return
         self._next_look_ns = now + _TICK_NS
-        for health in self.watch.health(now):
+        standing = self.watch.health(now)
+        cameras = [health for health in standing if health.kind == "camera"]
+        if any(health.down for health in cameras):
+            self._blind = True  # its parts pass unseen: the heartbeat stops
+        elif all(health.up for health in cameras):
+            self._blind = False
+        for health in standing:
             if health.kind == "camera":
                 metrics.CAMERA_UP.labels(health.name).set(int(health.up))
                 if health.last_frame_age_ns is not None:
@@ -315,11 +335,20 @@ class Sink:
                 metrics.WORKER_UP.labels(health.name).set(int(health.up))
                 self._call(self.board.observe("worker_down", health.name, health.down, now, health.text))
         for name, actuator in self.actuators.items():
-            if not actuator.is_alive():
-                text = f"actuator {name}: its thread has ended, nothing is rejected any more"
-                self._call(self.board.observe("actuator_fault", name, True, now, text))
+            fault = actuator.fault
+            metrics.ACTUATOR_UP.labels(name).set(int(fault is None))
+            connecting = now < self._actuators_by_ns
+            self._judge_actuator(name, (None if connecting else fault) or self._missed.get(name), now)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
+
+    def _judge_actuator(self, name: str, trouble: str | None, now: int) -> None:
+        """Alarm, and by policy the end of the line, for an output with trouble."""
+        text = f"actuator {name}: {trouble}"
+        alarm = self.board.observe("actuator_fault", name, trouble is not None, now, text)
+        self._call(alarm)
+        if alarm is not None and self.config.on_actuator_fault == "stop_line" and not self.role.stop.is_set():
+            self.role.stop_line(text)
 
     def _book_firing(self, actuator: str, fired: Fired) -> None:
         command, now = fired.command, now_ns()
@@ -329,8 +358,12 @@ class Sink:
         if fired.acknowledged_ns is not None and fired.error is None:
             ack_s = (fired.acknowledged_ns - command.planned_ns) / 1e9
             metrics.STAGE_SECONDS.labels(command.station, "actuate").observe(max(0.0, ack_s))
-        text = f"actuator {actuator}: part {command.seq} of {command.station} not acknowledged: {fired.error}"
-        self._call(self.board.observe("actuator_fault", actuator, fired.error is not None, now, text))
+        if fired.error is None:
+            self._missed.pop(actuator, None)
+        else:
+            self._missed[actuator] = f"part {command.seq} of {command.station} not acknowledged: {fired.error}"
+            log.error("failed reject: actuator %s: %s", actuator, self._missed[actuator])
+            self._judge_actuator(actuator, self._missed[actuator], now)
 
     def _late(self, station: str, text: str) -> None:
         metrics.LATE_REJECTS.labels(station).inc()
