@@ -60,6 +60,7 @@ class LevelOutput:
         self._fault: str | None = f"{where}: not connected yet"
         self._session: Session | None = None
         self._on = False
+        self._edges = 0
         self._lost = asyncio.Event()
         self._loop = Loop(where)
         self._loop.start(self._keep_connected())
@@ -75,13 +76,14 @@ class LevelOutput:
 
     def begin(self, command: RejectCommand, _fired_ns: int) -> None:
         """Write the level for on."""
-        self._on = True
+        self._on, self._edges = True, self._edges + 1
         self._ask(lambda session: session.switch(True), command.expires_ns)
 
     def end(self) -> None:
         """Write the level for off; without a connection the next one begins with it."""
-        self._on = False
-        self._ask(lambda session: session.switch(False), now_ns() + _ANSWER_NS)
+        self._on, self._edges = False, self._edges + 1
+        if self._session is not None:
+            self._ask(lambda session: session.switch(False), now_ns() + _ANSWER_NS)
 
     def beat(self, level: bool, until_ns: int) -> None:
         """Write the heartbeat's level."""
@@ -162,7 +164,8 @@ class LevelOutput:
         """Ask for a sign of life again and again."""
         while True:
             async with asyncio.timeout(_ANSWER_NS / 1e9):
-                if await session.on() and not self._on:
+                edges = self._edges
+                if await session.on() and not self._on and self._edges == edges:
                     # Somebody else, or a write that a frozen device carried out when it woke.
                     log.warning("%s: found on without a pulse, switched off", self._where)
                     await session.switch(False)

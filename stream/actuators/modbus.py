@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -59,6 +60,8 @@ class ModbusOptions(Options):
             import pymodbus.client  # noqa: F401
         except ImportError:
             raise ConfigError("actuators: kind modbus needs pymodbus: pip install 'patchline[outputs]'") from None
+        # Its own words about lost connections are frames in hexadecimal; ours tell the same in one line.
+        logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
         place = f"coil {self.coil}" if self.coil is not None else f"register {self.holding_register}"
         heartbeat_ns = None if self.heartbeat is None else int(self.heartbeat.period_ms * 1e6)
         return LevelOutput(f"modbus {self.host}:{self.port} {place}", self._connect, heartbeat_ns)

@@ -15,7 +15,7 @@ from stream.errors import ConfigError
 from stream.options import ConfigPath, Options, PositiveMs
 
 if TYPE_CHECKING:
-    from asyncua.client import Client
+    from asyncua.client.client import Client
 
 NodeId = Annotated[str, Field(pattern=r"^(ns=\d+;)?[isgb]=.+$")]
 DataType = Literal["Boolean", "SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64"]
@@ -62,7 +62,7 @@ class OpcUaOptions(Options):
         heartbeat_ns = None if self.heartbeat is None else int(self.heartbeat.period_ms * 1e6)
 
         async def connect() -> _OpcUaSession:
-            from asyncua.client import Client
+            from asyncua.client.client import Client
 
             client = Client(self.url, timeout=CONNECT_S)
             if self.username is not None:
