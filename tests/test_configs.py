@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from stream.actuators import ActuatorOptions
 from stream.config import LineConfig, load, parse
 from stream.options import Options
 from stream.sources import SourceOptions
@@ -103,6 +104,11 @@ def test_every_kind_of_camera_in_the_example_line_can_be_used(kind: str):
     line = LineConfig.model_validate(data, context={"folder": CONFIGS})
     assert line.cameras["top"].kind == kind
     assert line.transport.keys == CONFIGS / "keys"
+
+
+def test_the_example_line_shows_every_kind_of_actuator_once():
+    shown = [actuator["kind"] for actuator in YAML(typ="safe").load(WHOLE)["actuators"].values()]
+    assert sorted(shown) == sorted(kind for cls in options_within(ActuatorOptions) for kind in kinds(cls))
 
 
 def test_the_example_line_as_it_stands_uses_no_sockets_of_the_network():

@@ -24,7 +24,9 @@ def read_secret(field: str, value: SecretStr | None, file: Path | None, variable
         try:
             return file.read_text(encoding="utf-8").strip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"actuators: {field}_file: {file} cannot be read: {error}") from None
+            raise ConfigError(
+                f"actuators: {field}_file: {file} cannot be read: {getattr(error, 'strerror', error)}"
+            ) from None
     if variable is not None:
         if variable not in os.environ:
             raise ConfigError(f"actuators: {field}_env: the environment variable {variable} is not set")

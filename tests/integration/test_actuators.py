@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ from stream.clock import now_ns
 from stream.errors import ConfigError
 from stream.firing import ActuatorThread, Fired
 from stream.messages import Verdict
+from stream.processes.lifecycle import lock_role
 
 MakeLine = Callable[..., Line]
 Start = Callable[..., ActuatorThread]
@@ -537,3 +540,78 @@ def test_a_line_that_must_not_run_without_its_reject_stops(
     counts = line.ledger()["cap"]
     assert counts.closed
     assert counts.announced < 400
+
+
+def configured(folder: Path, port: int, bundle: Path, **more: Any) -> Path:
+    """A line with a Modbus gate that is not running."""
+    path = folder / "line.yaml"
+    line = {
+        "line": "test",
+        "cameras": {"top": belt(folder)},
+        "stations": {"cap": station(bundle, reject=REJECT)},
+        "actuators": {"gate": {"kind": "modbus", "host": "127.0.0.1", "port": port, "coil": 3}},
+        "store": {"path": str(folder / "store")},
+    }
+    path.write_text(json.dumps(line | more))
+    return path
+
+
+def run_actuate(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stream", "actuate", str(path), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_an_output_is_tried_by_hand(modbus: Plc, tmp_path: Path, small_bundle: Path):
+    path = configured(tmp_path, modbus.port, small_bundle)
+    connected = run_actuate(path, "gate")
+    assert connected.returncode == 0, connected.stderr
+    assert modbus.pulses("coil3") == []
+    fired = run_actuate(path, "gate", "--reject")
+    assert fired.returncode == 0, fired.stderr
+    assert "pulse acknowledged after" in fired.stdout
+    assert len(modbus.pulses("coil3")) == 1
+
+
+def test_an_output_that_does_not_answer_by_hand_is_told_with_exit_code_one(
+    modbus: Plc, tmp_path: Path, small_bundle: Path
+):
+    modbus.kill()
+    path = configured(tmp_path, modbus.port, small_bundle)
+    gone = run_actuate(path, "gate", "--reject")
+    assert gone.returncode == 1
+    assert "no connection" in gone.stderr
+    unknown = run_actuate(path, "gat")
+    assert (unknown.returncode, "known: gate" in unknown.stderr) == (2, True)
+
+
+def test_an_output_that_a_running_sink_holds_is_not_switched_by_hand(modbus: Plc, tmp_path: Path, small_bundle: Path):
+    path = configured(tmp_path, modbus.port, small_bundle)
+    with lock_role("sink", tmp_path / "store" / "state"):
+        refused = run_actuate(path, "gate", "--reject")
+    assert refused.returncode == 2
+    assert "Stop the line first" in refused.stderr
+    assert modbus.writes("coil3") == []
+
+
+def test_a_gate_that_opens_on_good_opens_for_the_good_parts_alone(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, modbus: Plc
+):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder, parts=40)},
+            "stations": {"cap": station(small_bundle, reject=REJECT | {"gate": "open_on_good", "pulse_ms": 10})},
+            "actuators": {"gate": {"kind": "modbus", "host": "127.0.0.1", "port": modbus.port, "coil": 3}},
+        }
+    )
+    line.start()
+    assert line.finish(90) == 0, line.said()
+    good = [event for event in line.events() if event.verdict is Verdict.GOOD]
+    assert len(good) < 40
+    missed = line.said().count("failed reject:") + line.said().count("late reject:")
+    offset_ns = time.time_ns() - time.monotonic_ns()
+    moments = [event.captured_realtime_ns - offset_ns + 2_500 * MS for event in good]
+    opened = [on_ns for on_ns, _ in modbus.pulses("coil3")]
+    # Two that come late may become one; none belongs to another part.
+    assert len(good) * 0.8 <= len(opened) + missed <= len(good)
+    for on_ns in opened:
+        assert any(-20 * MS <= on_ns - moment <= 220 * MS for moment in moments)
