@@ -352,3 +352,27 @@ def test_an_actuator_that_cannot_be_meant_is_refused_with_its_field(gate: str, p
 def test_a_password_is_not_printed_with_the_options():
     gate = "{kind: mqtt, host: broker, topic: a, username: line, password: s3cret}"
     assert "s3cret" not in repr(read(changed("{kind: log, path: gate.jsonl}", gate)))
+
+
+COUNTED = changed("transport_delay_ms: 420", "encoder: belt, transport_counts: 900, tolerance_counts: 20")
+ENCODERS = "encoders: {belt: {kind: simulated, rate_hz: 1000}}\n"
+
+
+def test_a_reject_is_placed_by_time_or_by_the_counts_of_an_encoder():
+    reject = read(COUNTED + ENCODERS).stations["cap"].reject
+    assert reject is not None
+    assert (reject.transport_delay_ms, reject.transport_counts, reject.tolerance_counts) == (None, 900, 20)
+    assert "no encoder 'belt'; known: none" in refusal(COUNTED)
+    neither = refusal(changed("transport_delay_ms: 420, ", ""))
+    assert "stations.cap.reject: give either transport_delay_ms, or encoder" in neither
+    both = refusal(changed("transport_delay_ms: 420", "transport_delay_ms: 420, transport_counts: 900"))
+    assert "give either transport_delay_ms, or encoder" in both
+
+
+@pytest.mark.parametrize(
+    "belt",
+    ["{kind: modbus, host: plc}", "{kind: modbus, host: plc, input_register: 1, wrap: 100000}", "{kind: wheel}"],
+)
+def test_an_encoder_that_cannot_be_meant_is_refused(belt: str):
+    told = refusal(COUNTED + ENCODERS.replace("{kind: simulated, rate_hz: 1000}", belt))
+    assert told.startswith("line.yaml: encoders.belt")

@@ -18,6 +18,8 @@ class RejectCommand(NamedTuple):
         tolerance_ns: how much later it may still begin; after that it would hit the next part.
         pulse_ns: how long it lasts.
         score: of the part, if it has one.
+        due_count: for a part that is followed by a belt's encoder, the count at which it is at the reject, once that
+            is known; its `planned_ns` is 0 until it is near.
     """
 
     station: str
@@ -29,6 +31,7 @@ class RejectCommand(NamedTuple):
     tolerance_ns: int
     pulse_ns: int
     score: float | None = None
+    due_count: int | None = None
 
     @property
     def expires_ns(self) -> int:

@@ -40,7 +40,11 @@ async def modbus(port: int, note: Any) -> None:
 
     bits = [SimData(0, count=32, values=False, datatype=DataType.BITS)]
     registers = [SimData(0, count=32, values=0, datatype=DataType.REGISTERS)]
-    device = SimDevice(id=1, simdata=(bits, bits, registers, registers))
+    inputs = [
+        SimData(0, count=10, values=0, datatype=DataType.REGISTERS),
+        SimData(10, values=[1, 2], datatype=DataType.REGISTERS),
+    ]
+    device = SimDevice(id=1, simdata=(bits, bits, registers, inputs))
     server = ModbusTcpServer(device, address=("127.0.0.1", port), trace_pdu=trace)
     await server.serve_forever()
 
