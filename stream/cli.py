@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from stream import __version__
+from stream.commands.actuate import actuate
 from stream.commands.cameras import cameras
 from stream.commands.replay import replay
 from stream.commands.snapshot import snapshot
@@ -250,6 +251,9 @@ def bench(
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     print_bench(out, found)
+
+
+app.command(rich_help_panel=LINE)(actuate)
 
 
 @app.command(rich_help_panel=LINE)

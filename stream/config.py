@@ -18,6 +18,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from stream.actuators import ActuatorOptions
+from stream.encoders import EncoderOptions
 from stream.errors import ConfigError
 from stream.messages import Mode
 from stream.options import ConfigPath, Name, Options, PositiveMs, PositiveS, without_password
@@ -34,9 +35,22 @@ class Reject(Options):
     """How a bad part leaves the belt."""
 
     actuator: Name
-    transport_delay_ms: Annotated[float, Field(ge=0)]
+    gate: Literal["pulse_on_bad", "open_on_good"] = "pulse_on_bad"
+    transport_delay_ms: Annotated[float, Field(ge=0)] | None = None
     pulse_ms: PositiveMs = 50.0
     tolerance_ms: PositiveMs = 15.0
+    encoder: Name | None = None
+    transport_counts: Annotated[int, Field(ge=0)] | None = None
+    tolerance_counts: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _by_time_or_by_counts(self) -> Self:
+        counted = (self.encoder, self.transport_counts, self.tolerance_counts)
+        if self.transport_delay_ms is not None and counted == (None, None, None):
+            return self
+        if self.transport_delay_ms is None and None not in counted:
+            return self
+        raise ValueError("give either transport_delay_ms, or encoder, transport_counts and tolerance_counts")
 
 
 class Drift(Options):
@@ -62,9 +76,10 @@ class Station(Options):
 
     @model_validator(mode="after")
     def _verdict_before_reject(self) -> Self:
-        if self.reject is not None and self.deadline_ms > self.reject.transport_delay_ms:
+        delay_ms = None if self.reject is None else self.reject.transport_delay_ms
+        if delay_ms is not None and self.deadline_ms > delay_ms:
             raise ValueError(
-                f"deadline_ms: {self.deadline_ms:g} lies after the reject at {self.reject.transport_delay_ms:g} ms: "
+                f"deadline_ms: {self.deadline_ms:g} lies after the reject at {delay_ms:g} ms: "
                 "a part without verdict could not be rejected; lower it to transport_delay_ms or less"
             )
         return self
@@ -158,6 +173,8 @@ class LineConfig(Options):
     cameras: Annotated[dict[Name, SourceOptions], Field(min_length=1)]
     stations: Annotated[dict[Name, Station], Field(min_length=1)]
     actuators: dict[Name, ActuatorOptions] = Field(default_factory=dict)
+    encoders: dict[Name, EncoderOptions] = Field(default_factory=dict)
+    on_actuator_fault: Literal["continue", "stop_line"] = "continue"
     workers: Annotated[list[Worker], Field(min_length=1)] = Field(default_factory=lambda: [Worker()])
     store: Store = Field(default_factory=dict, validate_default=True)
     alarms: Alarms = Alarms()
@@ -175,6 +192,14 @@ class LineConfig(Options):
                     f"stations.{name}.reject.actuator: no actuator '{station.reject.actuator}'; "
                     f"{_known(self.actuators)}"
                 )
+            encoder = station.reject.encoder if station.reject else None
+            if encoder is not None and encoder not in self.encoders:
+                raise ValueError(f"stations.{name}.reject.encoder: no encoder '{encoder}'; {_known(self.encoders)}")
+            if station.reject and station.reject.gate == "open_on_good" and self._shares_output(name):
+                raise ValueError(
+                    f"stations.{name}.reject.gate: open_on_good would open for parts that another station has not "
+                    "passed; give this station an actuator of its own"
+                )
         for camera in self.cameras:
             if not self.stations_of(camera):
                 raise ValueError(f"cameras.{camera}: no station uses it; add one or remove the camera")
@@ -188,6 +213,11 @@ class LineConfig(Options):
         for field, address in self._addresses():
             _check_address(field, address, encrypted=self.transport.keys is not None)
         return self
+
+    def _shares_output(self, station: str) -> bool:
+        used = [other.reject.actuator for other in self.stations.values() if other.reject is not None]
+        reject = self.stations[station].reject
+        return reject is not None and used.count(reject.actuator) > 1
 
     def _addresses(self) -> Iterable[tuple[str, str]]:
         transport = self.transport
@@ -208,7 +238,7 @@ class LineConfig(Options):
         rejects_ms = [
             station.reject.transport_delay_ms + station.reject.tolerance_ms
             for station in self.stations.values()
-            if station.reject is not None
+            if station.reject is not None and station.reject.transport_delay_ms is not None
         ]
         deadlines_ms = [station.deadline_ms for station in self.stations.values()]
         return max(self.restarts.drain_s, max(rejects_ms + deadlines_ms) / 1e3 + 3.0)

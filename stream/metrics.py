@@ -45,6 +45,8 @@ DRIFT_P_VALUE = Gauge(
 )
 LATE_REJECTS = Counter("patchline_late_rejects_total", "Rejects that came too late and were not fired", ["station"])
 FAILED_REJECTS = Counter("patchline_failed_rejects_total", "Rejects an actuator did not acknowledge", ["actuator"])
+ACTUATOR_UP = Gauge("patchline_actuator_up", "1 while the output can be switched", ["actuator"])
+ENCODER_UP = Gauge("patchline_encoder_up", "1 while the belt's encoder can be read", ["encoder"])
 REJECT_ERROR_SECONDS = Histogram(
     "patchline_reject_error_seconds", "Reject fired after its planned moment", ["actuator"], buckets=_SECONDS
 )

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from stream.actuators import ActuatorOptions
 from stream.config import LineConfig, load, parse
 from stream.options import Options
 from stream.sources import SourceOptions
@@ -111,6 +112,11 @@ def test_every_camera_in_the_example_line_can_be_used(name: str):
     line = LineConfig.model_validate(data, context={"folder": CONFIGS})
     assert line.cameras["top"].kind == data["cameras"]["top"]["kind"]
     assert line.transport.keys == CONFIGS / "keys"
+
+
+def test_the_example_line_shows_every_kind_of_actuator_once():
+    shown = [actuator["kind"] for actuator in YAML(typ="safe").load(WHOLE)["actuators"].values()]
+    assert sorted(shown) == sorted(kind for cls in options_within(ActuatorOptions) for kind in kinds(cls))
 
 
 def test_the_example_line_as_it_stands_uses_no_sockets_of_the_network():

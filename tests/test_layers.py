@@ -133,6 +133,22 @@ def test_no_module_needs_itself_through_others():
     assert {name: sorted(found - free) for name, found in needs.items() if name not in free} == {}
 
 
+def test_a_line_loads_the_libraries_of_no_output_before_it_opens_one():
+    program = (
+        "import sys, stream.cli, stream.config, stream.processes.sink; "
+        "print(sorted({'pymodbus', 'asyncua', 'paho', 'gpiozero', 'httpx'} & set(sys.modules)))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert answer.stdout.strip() == "[]"
+
+
 LIGHT = [
     "stream.config",
     "stream.messages",

@@ -11,7 +11,7 @@ from stream.config import AlarmRule, Alarms
 #: Single observations may be chance, so these follow an AlarmRule.
 RuledKind = Literal["defect", "uninspected", "late_reject"]
 #: A state that lasts: raised once when it begins, and not again before it was seen to end.
-LevelKind = Literal["camera_down", "worker_down", "actuator_fault", "store_fault", "drift"]
+LevelKind = Literal["camera_down", "worker_down", "actuator_fault", "encoder_fault", "store_fault", "drift"]
 AlarmKind = RuledKind | LevelKind
 
 
