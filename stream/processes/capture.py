@@ -23,7 +23,7 @@ from stream.bundle import BundleInfo, live_bundle
 from stream.clock import local_clock, now_ns
 from stream.config import LineConfig, Station
 from stream.errors import FrameFault, SourceError
-from stream.journal import Journal
+from stream.journal import Journal, has_begun
 from stream.line.backlog import Backlog, Waiting
 from stream.line.credit import Credit
 from stream.line.frozen import FrozenGate
@@ -137,8 +137,9 @@ class Capture:
         self.role = role
         self.config = config
         self.cutters = [cutter(name, station) for name, station in config.stations_of(camera).items()]
-        self.journal = Journal(config.state, camera, os.environ.get(RUN_VARIABLE, uuid.uuid4().hex), now_ns())
-        self.source = opened(config, camera, self.role, begun=self.journal.frames_done > 0)
+        run = os.environ.get(RUN_VARIABLE, uuid.uuid4().hex)
+        self.source = opened(config, camera, self.role, begun=has_begun(config.state, camera, run))
+        self.journal = Journal(config.state, camera, run, now_ns())
         self.sockets = Sockets(config.transport.keys)
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)
         self.server = FrameServer(self.sockets, config.frames_address(camera))
