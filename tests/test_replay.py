@@ -98,7 +98,7 @@ def test_what_the_line_said_is_compared_bit_for_bit(
 ):
     events = {part.seq: event(part, judges) for part in parts}
     assert [part.compared for part in judged(folder, line, judges, events)] == [
-        *("same", "same", "not_judged", "not_judged")
+        *("same", "same", "not_judged", "not_judged", "not_judged")
     ]
     score = events[0].score
     assert score is not None
