@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 #: A window is bad when its p-value is below the first and its PSI not below the second.
 SIGNIFICANCE = 1e-4
 LARGE_PSI = 0.25
+#: Smaller p-values drown in rounding; and a logarithmic axis can show it.
+_LEAST_P = 1e-16
 #: Drift begins when so many of the last so many windows are bad, and ends when none of them is.
 _BAD_WINDOWS, _WINDOWS = 3, 4
 #: A new window is compared after a fifth of its parts is new.
@@ -117,4 +119,4 @@ def _p_value(distance: float, first: int, second: int) -> float:
     if scaled < 0.3:  # where the series converges slowly and p is 1 to nine digits
         return 1.0
     terms = ((2.0 if k % 2 else -2.0) * math.exp(-2 * (k * scaled) ** 2) for k in range(1, 101))
-    return min(1.0, max(0.0, sum(terms)))
+    return min(1.0, max(_LEAST_P, sum(terms)))

@@ -20,7 +20,7 @@ _BLACK, _SATURATED = 8, 250
 #: Such pixels may take up so much more of the picture than they ever did in a good one.
 _SHARE_MARGIN = 0.4
 #: Limits lie so many robust standard deviations from the median; more with few pictures, which tell little of them.
-_DEVIATIONS = 5.5
+_DEVIATIONS = 5.6
 _FEW = 4.0
 #: But never closer than this: brightness as a share of the median and in levels, focus and structure in octaves.
 _BRIGHTNESS_SHARE, _BRIGHTNESS_LEVELS = 0.25, 10.0
