@@ -75,17 +75,17 @@ class Outputs:
         for thread in (*self._actuators.values(), *self._encoders.values()):
             thread.start()
 
-    def plan(self, settled: Settled, reject: Reject, score: float | None) -> bool:
-        """Hand a pulse to its actuator, or its part to its encoder; False when it cannot be placed any more."""
+    def plan(self, settled: Settled, reject: Reject, pulse_ns: int, score: float | None) -> bool:
+        """Hand a pulse to its actuator, or its part to its encoder; False when it cannot be given any more."""
         if reject.encoder is not None:
-            tracked = track_pulse(settled, reject, score)
+            tracked = track_pulse(settled, reject, pulse_ns, score)
             if tracked is not None:
                 self._encoders[reject.encoder].follow(tracked)
-            return tracked is not None
-        command = plan_pulse(settled, reject, score)
+            return tracked is not None or pulse_ns == 0
+        command = plan_pulse(settled, reject, pulse_ns, score)
         if command is not None:
             self._actuators[reject.actuator].plan(command)
-        return command is not None
+        return command is not None or pulse_ns == 0
 
     def plan_again(self, planned: Mapping[str, Sequence[RejectCommand]]) -> list[RejectCommand]:
         """Take over what an earlier sink had planned; returns what cannot be given any more."""
@@ -98,7 +98,7 @@ class Outputs:
                     self._encoders[reject.encoder].follow_again(command, reject.tolerance_counts or 1)
                 elif name in self._actuators and now_ns() <= command.expires_ns:
                     self._actuators[name].plan(command)
-                else:
+                elif command.pulse_ns > 0:
                     late.append(command)
         return late
 
@@ -122,6 +122,8 @@ class Outputs:
         found: list[Outcome] = []
         for encoder in self._encoders.values():
             for command, reason in encoder.lost():
+                if command.pulse_ns == 0:
+                    continue
                 name = self._rejects[command.station].actuator
                 found.append(Outcome(name, command, late=f"part {command.seq} could not be followed: {reason}"))
         for name, actuator in self._actuators.items():
@@ -163,4 +165,5 @@ class Outputs:
         """Stop the threads, leave every output in its safe state and return the pulses not given."""
         for encoder in self._encoders.values():
             encoder.end()
-        return [command for actuator in self._actuators.values() for command in actuator.end()]
+        left = [command for actuator in self._actuators.values() for command in actuator.end()]
+        return [command for command in left if command.pulse_ns > 0]

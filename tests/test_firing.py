@@ -233,6 +233,15 @@ def test_the_output_is_on_for_the_pulse_and_overlapping_pulses_end_with_the_last
     assert off >= second + 60 * MS
 
 
+def test_a_part_that_must_not_pass_ends_the_pulse_before_it(gate: Gate, thread: ActuatorThread):
+    begun_ns = now_ns() + 20 * MS
+    thread.plan(command(1, begun_ns)._replace(pulse_ns=60_000 * MS))
+    thread.plan(command(2, begun_ns + 30 * MS)._replace(pulse_ns=0))
+    wait_for(lambda: thread.idle)
+    assert [name for name, _ in gate.edges] == ["on 1", "off"]
+    assert [fired.command.seq for fired in thread.outcomes()] == [1]
+
+
 def test_an_output_is_switched_off_after_a_pulse_that_was_not_acknowledged(gate: Gate, thread: ActuatorThread):
     gate.error = OSError("no answer")
     thread.plan(command(1, now_ns()))

@@ -81,7 +81,9 @@ def test_the_algorithm_knows_nothing_of_sockets_stores_and_processes(name: str):
 
 @pytest.mark.parametrize("name", below("stream.line"))
 def test_the_policy_of_the_line_knows_nothing_of_sockets_stores_and_processes(name: str):
-    assert forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.sources", "torch", "faiss")) == set()
+    assert (
+        forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.sources", "stream.encoders", "torch", "faiss")) == set()
+    )
 
 
 @pytest.mark.parametrize("name", below("stream.line"))
@@ -89,7 +91,10 @@ def test_the_policy_of_the_line_is_told_the_time_and_never_asks(name: str):
     assert forbidden(name, ("time", "datetime", "stream.clock", "threading")) == set()
 
 
-@pytest.mark.parametrize("name", [*below("stream.sources"), *below("stream.actuators"), *below("stream.triggers")])
+@pytest.mark.parametrize(
+    "name",
+    [name for package in ("sources", "actuators", "encoders", "triggers") for name in below(f"stream.{package}")],
+)
 def test_cameras_outputs_and_triggers_know_nothing_of_the_line(name: str):
     assert forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.line", "stream.patchcore", "torch")) == set()
 

@@ -16,7 +16,7 @@ class RejectCommand(NamedTuple):
         verdict, cause: why.
         planned_ns: when the pulse begins, on this host's monotonic clock.
         tolerance_ns: how much later it may still begin; after that it would hit the next part.
-        pulse_ns: how long it lasts.
+        pulse_ns: how long it lasts; 0: the output is to be off at this moment, whatever pulse of another part is on.
         score: of the part, if it has one.
         due_count: for a part that is followed by a belt's encoder, the count at which it is at the reject, once that
             is known; its `planned_ns` is 0 until it is near.

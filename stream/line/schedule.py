@@ -66,8 +66,8 @@ class Schedule:
         """The next moment at which there is something to do, or None."""
         moments = [] if self._on_until_ns is None else [self._on_until_ns]
         if self._heap:
-            planned_ns = self._heap[0][0]
-            checked = planned_ns <= self._checked_until_ns
+            planned_ns, _, command = self._heap[0]
+            checked = command.pulse_ns == 0 or planned_ns <= self._checked_until_ns
             moments.append(planned_ns if checked else planned_ns - self._check_ahead_ns)
         return min(moments, default=None)
 
@@ -76,7 +76,7 @@ class Schedule:
         if not self._check_ahead_ns or not self._heap:
             return None
         planned_ns, _, command = self._heap[0]
-        if planned_ns <= self._checked_until_ns or now_ns < planned_ns - self._check_ahead_ns:
+        if command.pulse_ns == 0 or planned_ns <= self._checked_until_ns or now_ns < planned_ns - self._check_ahead_ns:
             return None
         self._checked_until_ns = max(now_ns, planned_ns) + self._check_ahead_ns
         return command if now_ns <= command.expires_ns else None
@@ -87,7 +87,11 @@ class Schedule:
         late: list[RejectCommand] = []
         while self._heap and self._heap[0][0] <= now_ns:
             command = heapq.heappop(self._heap)[2]
-            (fire if now_ns <= command.expires_ns else late).append(command)
+            if command.pulse_ns == 0:  # off is safe, however late; on for a part before it no more
+                late, fire = late + fire, []
+                self._on_until_ns = None if self._on_until_ns is None else min(self._on_until_ns, now_ns)
+            else:
+                (fire if now_ns <= command.expires_ns else late).append(command)
         end = not fire and self._on_until_ns is not None and self._on_until_ns <= now_ns
         if end:
             self._on_until_ns = None

@@ -16,7 +16,7 @@ from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
 from stream.drifts import Drifts
 from stream.line.alarms import Alarm, AlarmBoard, AlarmKind
-from stream.line.decision import Action, asks_for_pulse, decide
+from stream.line.decision import Action, decide, pulse_ns_for
 from stream.line.latency import stages_ms
 from stream.line.ledger import MAX_EVENTS, Counts, Ledger, Part, SeqError, Settled
 from stream.line.watch import Watch, blind
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 _TICK_NS = 50_000_000
 _SNAPSHOT_NS = 50_000_000
-#: Verdicts that come so much after their deadline are not the healthy line that a heartbeat tells of.
+#: A line whose verdicts come so much after their deadlines has no heartbeat.
 _OVERDUE_NS = 100_000_000
 #: An exposure this far in the future is a wrong clock, not its synchronisation.
 _CLOCK_TOLERANCE_NS = 50_000_000
@@ -214,9 +214,10 @@ class Sink:
         """Decide, and hand a pulse to its actuator."""
         station = self.config.stations[settled.part.station]
         action = decide(settled.verdict, station.uninspected_policy)
-        if station.reject is None or not asks_for_pulse(action, settled.verdict, station.reject):
+        pulse_ns = None if station.reject is None else pulse_ns_for(action, settled.verdict, station.reject)
+        if station.reject is None or pulse_ns is None:
             return action
-        if self.outputs.plan(settled, station.reject, score):
+        if self.outputs.plan(settled, station.reject, pulse_ns, score):
             self.board.observe("late_reject", settled.part.station, bad=False, now_ns=settled.settled_ns, text="")
         else:
             self._late(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) was past the reject")
@@ -384,8 +385,8 @@ class Sink:
 
     def _finished(self) -> bool:
         """Whether nothing is pending and no reject is planned."""
-        nothing_pending = all(not self.ledger.counts(name).pending for name in self.ledger.stations)
-        return self._silent and nothing_pending and self.outputs.idle
+        pending = any(self.ledger.counts(name).pending for name in self.ledger.stations)
+        return self._silent and not pending and self.outputs.idle
 
     def _close(self) -> None:
         for command in self.outputs.end():

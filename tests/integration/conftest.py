@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from outputs import Broker, Plc, wait_for
 from pictures import defective_picture, good_picture, write_picture
 from running import Line
 
 from stream.bundle import load_bundle, save_bundle
+from stream.firing import ActuatorThread
 from stream.fit import FitOptions, fit
 
 
@@ -62,3 +64,39 @@ def slow_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
         bundle.calibration_peaks,
     )
     return path
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., ActuatorThread]]:
+    """Start actuator threads that end with the test."""
+    threads: list[ActuatorThread] = []
+
+    def begin(options: Any, *, connected: bool = True) -> ActuatorThread:
+        thread = ActuatorThread("gate", options.open())
+        thread.start()
+        threads.append(thread)
+        if connected:
+            wait_for(lambda: thread.fault is None, f"connection: {thread.fault}")
+        return thread
+
+    yield begin
+    for thread in threads:
+        thread.end()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def modbus(tmp_path: Path) -> Iterator[Plc]:
+    server = Plc(tmp_path, "modbus")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    server = Broker(tmp_path, tls=True)
+    server.start()
+    yield server
+    server.kill()

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paho.mqtt.client import Client, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion
 from running import free_ports
 
 GENEROUS_S = 20.0
@@ -128,6 +126,9 @@ class Listener:
     """A subscriber that notes when each message came."""
 
     def __init__(self, broker: Broker, topic: str) -> None:
+        from paho.mqtt.client import Client, MQTTv5
+        from paho.mqtt.enums import CallbackAPIVersion
+
         self.messages: list[tuple[int, str, bytes]] = []
         subscribed = threading.Event()
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)

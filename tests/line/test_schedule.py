@@ -133,6 +133,37 @@ def test_a_pulse_that_begins_when_another_ends_leaves_the_output_on():
     assert planned.next_ns == 220
 
 
+def shut(planned_ns: int) -> RejectCommand:
+    return command(planned_ns, seq=99)._replace(pulse_ns=0)
+
+
+def test_a_part_that_must_not_pass_shuts_the_output_in_the_pulse_of_the_part_before():
+    planned = schedule(command(100, 1), shut(130))
+    for item in planned.due(100).fire:
+        planned.began(item, 100)
+    assert planned.next_ns == 130
+    assert planned.due(130) == Due([], [], end=True)
+    assert not planned.on
+
+
+def test_an_output_is_shut_however_late_and_nothing_happens_when_it_is_off():
+    planned = schedule(shut(50), shut(130))
+    assert planned.due(60) == Due([], [])
+    planned.began(command(100, 1), 100)
+    assert planned.due(155) == Due([], [], end=True)
+
+
+def test_a_pulse_that_comes_late_does_not_open_for_the_part_behind_it_that_must_not_pass():
+    planned = schedule(command(100, 1), shut(110), command(112, 3))
+    assert planned.due(114) == Due([command(112, 3)], [command(100, 1)])
+
+
+def test_no_sign_of_life_is_asked_for_to_shut():
+    planned = checked(shut(100))
+    assert planned.next_ns == 100
+    assert planned.check(90) is None
+
+
 def checked(*commands: RejectCommand) -> Schedule:
     planned = Schedule(check_ahead_ns=20)
     for item in commands:
