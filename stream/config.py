@@ -44,6 +44,8 @@ class Station(Options):
 
     camera: Name
     bundle: ConfigPath
+    watch: bool = False
+    shadow: ConfigPath | None = None
     roi: tuple[Offset, Offset, Pixels, Pixels] | None = None
     mode: Mode = "triggered"
     deadline_ms: PositiveMs = 500.0
@@ -139,6 +141,7 @@ class Transport(Options):
     announcements: str | None = None
     results: str | None = None
     frames: dict[Name, str] = Field(default_factory=dict)
+    taps: dict[Name, str] = Field(default_factory=dict)
     keys: ConfigPath | None = None
 
 
@@ -169,9 +172,10 @@ class LineConfig(Options):
         for camera in self.cameras:
             if not self.stations_of(camera):
                 raise ValueError(f"cameras.{camera}: no station uses it; add one or remove the camera")
-        for camera in self.transport.frames:
-            if camera not in self.cameras:
-                raise ValueError(f"transport.frames.{camera}: no such camera; {_known(self.cameras)}")
+        for field, addresses in (("frames", self.transport.frames), ("taps", self.transport.taps)):
+            for camera in addresses:
+                if camera not in self.cameras:
+                    raise ValueError(f"transport.{field}.{camera}: no such camera; {_known(self.cameras)}")
         for field, address in self._addresses():
             _check_address(field, address, encrypted=self.transport.keys is not None)
         return self
@@ -184,6 +188,7 @@ class LineConfig(Options):
             if address is not None
         )
         yield from ((f"transport.frames.{camera}", address) for camera, address in transport.frames.items())
+        yield from ((f"transport.taps.{camera}", address) for camera, address in transport.taps.items())
 
     def stations_of(self, camera: str) -> dict[str, Station]:
         """Return the stations that look through `camera`."""
@@ -233,6 +238,10 @@ class LineConfig(Options):
     def frames_address(self, camera: str) -> str:
         """Return where the capture process of `camera` hands out frames."""
         return self.transport.frames.get(camera) or self._ipc(f"frames-{list(self.cameras).index(camera)}")
+
+    def tap_address(self, camera: str) -> str:
+        """Return where the capture process of `camera` shows whole pictures to listeners."""
+        return self.transport.taps.get(camera) or self._ipc(f"tap-{list(self.cameras).index(camera)}")
 
     def _ipc(self, name: str) -> str:
         # Socket paths are limited to 107 bytes, so they do not live below the (perhaps deep) store.

@@ -44,6 +44,7 @@ STRAY_RESULTS = Counter("patchline_stray_results_total", "Results for parts that
 WIRE_ERRORS = Counter("patchline_wire_errors_total", "Messages that could not be read", ["socket"])
 SEQ_REUSED = Counter("patchline_seq_reused_total", "Announcements with a number already used", ["station"])
 FRAMES = Counter("patchline_frames_total", "Frames taken from the camera", ["camera"])
+RELOADS = Counter("patchline_reloads_total", "Bundles read while the line runs, by outcome", ["process", "outcome"])
 BATCH_SIZE = Histogram(
     "patchline_batch_size", "Frames scored in one backbone pass", ["worker"], buckets=(1, 2, 4, 8, 16, 32, 64)
 )

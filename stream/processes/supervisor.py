@@ -39,6 +39,8 @@ class Child:
         self.was_ready = False
         self.finished = False
         self.ended = False
+        #: Whether it is still to be told to read the bundles anew: not before it listens to signals.
+        self.reload = False
         self.stop_reason: str | None = None
         self.deaths: deque[float] = deque()
         self.started_s = 0.0
@@ -57,7 +59,7 @@ class Child:
             PARENT_VARIABLE: str(os.getpid()),
             RUN_VARIABLE: self._run,
         }
-        self.ready = False
+        self.ready = self.reload = False
         self.started_s = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "stream", *self._arguments],
@@ -176,8 +178,16 @@ class Supervisor:
     def _look_after(self) -> None:
         """Hear READY, notice deaths, start again what is due."""
         limits = self.config.restarts
+        if self.role.reload.is_set():
+            self.role.reload.clear()
+            log.info("the bundles are read anew")
+            for child in self.children:
+                child.reload = child.pid is not None
         for child in self.children:
             child.listen()
+            if child.reload and child.ready:
+                child.reload = False
+                child.signal(signal.SIGHUP)
             code = child.exit_code()
             if child.stop_reason is not None:
                 raise LineFailed(f"{child.role} stops the line: {child.stop_reason}")
