@@ -189,6 +189,26 @@ def live_bundle(path: Path) -> Bundle:
     return bundle
 
 
+def shadow_bundle(path: Path, live: Bundle, roi: Roi | None) -> Bundle:
+    """Read a bundle to be tried on the parts cut for the `live` one, from region `roi` if the station has its own.
+
+    Raises BundleError when it cannot be: another network input, or another region.
+    """
+    bundle = live_bundle(path)
+    wants, gets = bundle.info, live.info
+    regions = (roi or wants.roi, roi or gets.roi)
+    for what, wanted, given in (
+        ("network input", f"{wants.spec.size_px} px", f"{gets.spec.size_px} px"),
+        ("region", *("whole picture" if region is None else region for region in regions)),
+    ):
+        if wanted != given:
+            raise BundleError(
+                f"{path}: cannot be the shadow: its {what} is {wanted}, that of the live bundle {given}; "
+                "fit both alike, or remove `shadow`"
+            )
+    return bundle
+
+
 def file_sha256(path: Path) -> str:
     """Hash a file."""
     with path.open("rb") as file:

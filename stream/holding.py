@@ -7,10 +7,10 @@ import logging
 import threading
 
 from stream import metrics
+from stream.bundle import shadow_bundle
 from stream.clock import now_ns
 from stream.config import LineConfig
 from stream.desk import Desk
-from stream.errors import BundleError
 from stream.judges import Judge, load_judge, self_test
 from stream.line.reload import GRACE_NS, Held
 from stream.messages import CutFor, Refusal
@@ -26,7 +26,6 @@ class Holding:
         self, config: LineConfig, index: int, judges: dict[str, Judge], desk: Desk, asked: threading.Event
     ) -> None:
         """Begin with one judge for each station; read the bundles again when `asked`, or when a watched one changes."""
-        self._process = config.worker_names[index]
         self._stations = config.stations
         self._options = config.workers[index]
         self._desk = desk
@@ -77,13 +76,13 @@ class Holding:
                 log.error("station %s: bundle refused: %s", news.station, news.error)
                 self._attempts += 1
                 self._refused[news.station] = Refusal(news.bundle, self._attempts, news.error[:500])
-                metrics.RELOADS.labels(self._process, "refused").inc()
+                metrics.RELOADS.labels("refused").inc()
                 continue
             self._refused.pop(news.station, None)
             if news.loaded is not None:
                 log.info("station %s: bundle %s is ready", news.station, news.bundle[:12])
                 self._judges[news.station, news.bundle] = news.loaded
-                metrics.RELOADS.labels(self._process, "loaded").inc()
+                metrics.RELOADS.labels("loaded").inc()
             if (news.station, news.bundle) in self._judges:
                 self._held[news.station].load(news.bundle, now_ns())
         for station, held in self._held.items():
@@ -98,8 +97,9 @@ class Holding:
         extractors = {one.group: one.extractor for one in list(self._judges.values())}
         lanes = next(iter(extractors.values())).lanes
         one = load_judge(path, self._options, lanes, extractors)
-        if not len(one.bundle.bank):
-            raise BundleError(f"{path}: its memory bank is empty; fit it anew")
+        shadow = self._stations[station].shadow
+        if shadow is not None:
+            shadow_bundle(shadow, one.bundle, self._stations[station].roi)
         # In the lanes, where an extractor is not used twice at a time: each time one lane is taken for one picture.
         for _ in range(self._desk.count):
             self._desk.call(functools.partial(self_test, one, path))

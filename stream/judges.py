@@ -48,12 +48,13 @@ class Judge:
 
 
 class Judged(NamedTuple):
-    """One inspected part, with what its stages took."""
+    """One inspected part, with what its stages took, and its patch features (h, w, D) where they are at hand."""
 
     inspection: Inspection
     backbone_ns: int
     search_ns: int
     score_ns: int
+    patches: NDArray[np.float32] | None = None
 
 
 def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
@@ -84,8 +85,8 @@ def load_judge(path: Path, options: Worker, lanes: Lanes | None, extractors: Map
     if extractor is None:
         extractor = load_extractor(spec, device=options.device, threads=options.threads, lanes=lanes)
         if extractor.device == "cuda":
-            _prepare(extractor, options.max_batch)
-    return Judge(bundle, extractor, _memory(bundle, extractor), spec.key)
+            prepare(extractor, options.max_batch)
+    return Judge(bundle, extractor, memory_of(bundle, extractor), spec.key)
 
 
 def self_test(one: Judge, path: Path) -> None:
@@ -121,7 +122,8 @@ def judge_batch(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judg
         nearest = nearest_patches(one.memory, patches)
         searched_ns = time.monotonic_ns()
         inspection = judge(one.memory, patches, nearest, reweight_neighbours=one.bundle.info.reweight_neighbours)
-        yield Judged(inspection, backbone_ns, searched_ns - begun_ns, time.monotonic_ns() - searched_ns)
+        scored_ns = time.monotonic_ns()
+        yield Judged(inspection, backbone_ns, searched_ns - begun_ns, scored_ns - searched_ns, patches)
 
 
 def _on_gpu(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
@@ -140,14 +142,16 @@ def _on_gpu(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
         yield Judged(inspection, took_ns, 0, 0)
 
 
-def _prepare(extractor: Extractor, max_batch: int) -> None:
+def prepare(extractor: Extractor, max_batch: int) -> None:
+    """Compile an extractor of CUDA for all batch sizes."""
     from stream.cuda import DeviceBackbone
 
     assert isinstance(extractor, DeviceBackbone)
     extractor.prepare(max_batch)
 
 
-def _memory(bundle: Bundle, extractor: Extractor) -> MemoryBank | DeviceBank:
+def memory_of(bundle: Bundle, extractor: Extractor) -> MemoryBank | DeviceBank:
+    """Return a bundle's memory bank where the extractor's features are, with the quickest search."""
     if extractor.device == "cuda":
         import torch
 

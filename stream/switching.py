@@ -74,7 +74,6 @@ class Switching(Generic[T]):
         load: Callable[[str], tuple[str, T]],
     ) -> None:
         """Begin with the `present` bundles; `load` reads a station's bundle in a thread of its own."""
-        self._process = f"capture-{camera}"
         self._state, self._camera = config.state, camera
         self._present = dict(present)
         self._candidates: dict[str, tuple[T, str]] = {}
@@ -148,7 +147,7 @@ class Switching(Generic[T]):
         else:
             log.info("station %s: cut for bundle %s from now on, before for %s", station, new[:12], old[:12])
             self._present[station] = new
-        metrics.RELOADS.labels(self._process, "switched" if loaded is not None else "refused").inc()
+        metrics.RELOADS.labels("switched" if loaded is not None else "refused").inc()
         said = None if loaded is not None else why
         self._report(station, StationReport(old, new, said))
         return Outcome(station, old, new, loaded, said)

@@ -29,6 +29,7 @@ from stream.messages import (
 )
 from stream.patchcore.inspector import Inspection
 from stream.processes.lifecycle import Role, start_role
+from stream.shadow import Shadow
 from stream.transport import RESULTS_WAITING, FrameClients, SinkOutbox, Sockets
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Infer:
         extractors = [judge.extractor for judge in judges.values()]
         max_batch = min(options.max_batch, max(extractor.useful_batch or options.max_batch for extractor in extractors))
         self.desk = Desk(extractors[0].lanes, options.threads)
+        self.shadow = Shadow(config, index, judges)
         self.holding = Holding(config, index, judges, self.desk, role.reload)
         self.inbox = Inbox(max_batch=max_batch, max_wait_ns=int(options.max_wait_ms * 1e6))
         #: Frames of a camera that may wait while others are judged.
@@ -73,6 +75,7 @@ class Infer:
 
     def run(self) -> None:
         """Serve until told to stop; then finish what is here."""
+        self.shadow.start()
         self.role.ready()
         while True:
             self.holding.step()
@@ -89,6 +92,7 @@ class Infer:
                 self._refuse(late, Cause.TIMEOUT, "too late to be judged by its deadline")
             while self.desk.free and (batch := self.inbox.take(now_ns())):
                 self._start(batch)
+            self.shadow.step(idle=not (len(self.inbox) or self.desk.begun_ns))
             self._report_status()
             if self.role.stop.is_set() and not (frames or len(self.inbox) or self.desk.begun_ns):
                 break
@@ -97,6 +101,7 @@ class Infer:
 
     def close(self) -> None:
         """Close the sockets."""
+        self.shadow.end()
         self.sockets.close()
 
     def _needed_ns(self) -> int:
@@ -162,10 +167,11 @@ class Infer:
                     score_ns=outcome.judged.score_ns,
                     judged_ns=outcome.judged_ns,
                 )
-                self._send_verdict(outcome.frame, outcome.judge.bundle, outcome.judged.inspection, stamps)
+                verdict = self._send_verdict(outcome.frame, outcome.judge.bundle, outcome.judged.inspection, stamps)
+                self.shadow.offer(outcome.frame, outcome.judge, outcome.judged, verdict)
         self._took_ns.extend(took_ns)
 
-    def _send_verdict(self, frame: Queued, bundle: Bundle, inspection: Inspection, stamps: ResultStamps) -> None:
+    def _send_verdict(self, frame: Queued, bundle: Bundle, inspection: Inspection, stamps: ResultStamps) -> Verdict:
         thresholds = bundle.info.thresholds
         assert thresholds is not None, "live bundles are calibrated"
         score = inspection.score
@@ -182,6 +188,7 @@ class Infer:
             grid=(inspection.distances.shape[0], inspection.distances.shape[1]),
         )
         self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.view])
+        return result.verdict
 
     def _refuse(self, frame: Queued, cause: Cause, detail: str) -> None:
         now = now_ns()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import queue
 import signal
 import socket
 import sys
@@ -96,18 +95,21 @@ def configure_logging(name: str) -> None:
 def stop_on_signals(reload: threading.Event | None = None) -> threading.Event:
     """Return an event that SIGTERM and SIGINT set; SIGHUP sets `reload`, if given."""
     stop = threading.Event()
-    events = {signal.SIGTERM: stop, signal.SIGINT: stop} | ({signal.SIGHUP: reload} if reload else {})
+    events: dict[int, threading.Event] = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if reload is not None:
+        events[signal.SIGHUP] = reload
     # A handler interrupts the main thread anywhere, also while that holds the event's own lock: setting it
-    # there could wait for itself. A SimpleQueue may be filled from a handler.
-    heard: queue.SimpleQueue[threading.Event] = queue.SimpleQueue()
+    # there could wait for itself. A pipe has no lock, and a thread that waits for it does not mind the end.
+    heard, tell = os.pipe()
 
     def pass_on() -> None:
         while True:
-            heard.get().set()
+            for number in os.read(heard, 64):
+                events[number].set()
 
     threading.Thread(target=pass_on, name="signals", daemon=True).start()
     for number in events:
-        signal.signal(number, lambda number, _frame: heard.put(events[signal.Signals(number)]))
+        signal.signal(number, lambda number, _frame: os.write(tell, bytes((number,))))
     return stop
 
 

@@ -20,7 +20,7 @@ from collections import deque
 from pathlib import Path
 
 from stream import metrics
-from stream.bundle import live_bundle
+from stream.bundle import live_bundle, shadow_bundle
 from stream.config import LineConfig
 from stream.errors import EXIT_USAGE, LineFailed
 from stream.processes.lifecycle import FINISHED, PARENT_VARIABLE, RUN_VARIABLE, STOP_LINE, start_role
@@ -126,7 +126,9 @@ class Supervisor:
     def __init__(self, config: LineConfig, path: Path) -> None:
         """Check what can be checked before anything is started; raises PatchLineError."""
         for station in config.stations.values():
-            live_bundle(station.bundle)
+            live = live_bundle(station.bundle)
+            if station.shadow is not None:
+                shadow_bundle(station.shadow, live, station.roi)
         self.config = config
         self.role = start_role("supervisor", config)
         self._folder = tempfile.TemporaryDirectory(prefix="patchline-")

@@ -40,10 +40,10 @@ def replace(live: Path, new: Path) -> None:
 
 def running(make_line: MakeLine, parts: Path, live: Path, **options: Any) -> Line:
     """A line that judges 10 parts/s, with 20 of them behind it."""
-    workers = options.pop("workers", [{}])
+    workers, belt_px = options.pop("workers", [{}]), options.pop("belt_px", [200, 160])
     line = make_line(
         {
-            "cameras": {"top": belt(parts, parts=PARTS, rate_hz=10)},
+            "cameras": {"top": belt(parts, parts=PARTS, rate_hz=10, belt_px=belt_px)},
             "stations": {"cap": station(live, **options)},
             "actuators": GATE,
             "workers": workers,
@@ -170,14 +170,11 @@ def of_unknown_weights(live: Path, _folder: Path) -> str:
     return "worker0: .*weights"
 
 
-def of_another_camera(live: Path, folder: Path) -> str:
-    big = write_good_folder(folder / "big", 8)
-    fit(big, live, FitOptions(size_px=96, coreset=0.05, roi=(0, 0, 160, 120)))
+def of_another_camera(live: Path, _folder: Path) -> str:
     bundle = load_bundle(live)
-
     info = msgspec.structs.replace(bundle.info, roi=(1000, 0, 160, 120))
     save_bundle(live, info, bundle.bank, bundle.calibration_scores, bundle.calibration_peaks, bundle.selftest)
-    return "too small for region"
+    return "too small for region 1000,0,160,120"
 
 
 @pytest.mark.parametrize("spoil", [damaged, uncalibrated, computing_differently, of_unknown_weights, of_another_camera])
@@ -190,9 +187,7 @@ def test_a_bundle_that_cannot_be_used_keeps_the_old_one_everywhere(
 ):
     old = file_sha256(live)
     # Without a region of its own the station takes the bundle's: the whole picture, at first.
-    line = running(make_line, parts_folder, live, **({} if spoil is not of_another_camera else {"roi": None}))
-    if spoil is of_another_camera:
-        live.with_suffix(".before").write_bytes(live.read_bytes())
+    line = running(make_line, parts_folder, live, belt_px=[160, 120], roi=None)
     why = spoil(live, tmp_path)
     answer = line.reload()
     assert answer.returncode == 1, answer.stdout + answer.stderr
@@ -251,3 +246,59 @@ def test_a_line_that_does_not_run_is_not_reloaded(make_line: MakeLine, parts_fol
     answer = line.reload()
     assert answer.returncode == 1
     assert "none of its cameras runs on this host" in " ".join(answer.stderr.split())
+
+
+def suspicious(path: Path, bundle: Path) -> Path:
+    """The same bundle with a threshold that every part exceeds."""
+    found = load_bundle(bundle)
+    assert found.info.thresholds is not None
+    thresholds = msgspec.structs.replace(found.info.thresholds, image=found.info.thresholds.image / 100)
+    info = msgspec.structs.replace(found.info, thresholds=thresholds)
+    save_bundle(path, info, found.bank, found.calibration_scores, found.calibration_peaks, found.selftest)
+    return path
+
+
+@pytest.mark.parametrize("neighbourhood", [3, 1], ids=["one backbone pass", "its own backbone pass"])
+def test_a_shadow_is_seen_in_the_metrics_and_changes_nothing(
+    make_line: MakeLine,
+    parts_folder: Path,
+    good_folder: Path,
+    small_bundle: Path,
+    tmp_path: Path,
+    neighbourhood: int,
+):
+    fit(good_folder, tmp_path / "b", FitOptions(size_px=96, coreset=0.05, seed=2, neighbourhood=neighbourhood))
+    shadow = suspicious(tmp_path / "shadow.safetensors", tmp_path / "b")
+    line = running(make_line, parts_folder, small_bundle, shadow=str(shadow))
+    labels = {"station": "cap", "live": "GOOD", "shadow": "DEFECT"}
+    line.wait_for(
+        lambda: (line.metric("worker0", "patchline_shadow_verdicts_total", **labels) or 0) >= 5,
+        "verdicts of the shadow",
+    )
+    scored = line.metric("worker0", "patchline_shadow_score_ratio_count", station="cap")
+    above = scored - (line.metric("worker0", "patchline_shadow_score_ratio_bucket", station="cap", le="1.0") or 0)
+    assert above >= 5
+    assert line.metric("worker0", "patchline_shadow_verdicts_total", **(labels | {"shadow": "GOOD"})) is None
+    stop(line)
+    events = line.events()
+    assert {event.bundle for event in events} == {file_sha256(small_bundle)}
+    assert sum(event.verdict is Verdict.GOOD for event in events) > len(events) / 2
+    bad = {event.seq for event in events if event.verdict is Verdict.DEFECT}
+    assert {reject["seq"] for reject in line.rejects()} <= bad
+
+
+def test_a_shadow_of_another_network_input_is_refused_before_the_line_starts(
+    make_line: MakeLine, parts_folder: Path, good_folder: Path, small_bundle: Path, tmp_path: Path
+):
+    fit(good_folder, tmp_path / "large.safetensors", FitOptions(size_px=128, coreset=0.02))
+    shadow = str(tmp_path / "large.safetensors")
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder)},
+            "stations": {"cap": station(small_bundle, shadow=shadow, reject=None)},
+        }
+    )
+    line.start()
+    assert line.finish() == 2
+    said = " ".join(line.said().split())
+    assert "cannot be the shadow: its network input is 128 px, that of the live bundle 96 px" in said
