@@ -13,8 +13,10 @@ from rich.console import Console
 from stream import __version__
 from stream.commands.actuate import actuate
 from stream.commands.cameras import cameras
+from stream.commands.reload import reload
 from stream.commands.replay import replay
 from stream.commands.snapshot import snapshot
+from stream.commands.teach import teach
 from stream.errors import EXIT_USAGE, ConfigError, PatchLineError
 
 if TYPE_CHECKING:
@@ -193,6 +195,10 @@ def run(config: ConfigArgument) -> None:
     from stream.processes import supervisor
 
     supervisor.main(_load(config), config)
+
+
+app.command(rich_help_panel=LINE)(reload)
+app.command(rich_help_panel=LEARN)(teach)
 
 
 @app.command(rich_help_panel=LINE)

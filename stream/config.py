@@ -64,6 +64,8 @@ class Station(Options):
 
     camera: Name
     bundle: ConfigPath
+    watch: bool = False
+    shadow: ConfigPath | None = None
     roi: tuple[Offset, Offset, Pixels, Pixels] | None = None
     mode: Mode = "triggered"
     deadline_ms: PositiveMs = 500.0
@@ -163,6 +165,7 @@ class Transport(Options):
     announcements: str | None = None
     results: str | None = None
     frames: dict[Name, str] = Field(default_factory=dict)
+    taps: dict[Name, str] = Field(default_factory=dict)
     keys: ConfigPath | None = None
 
 
@@ -200,6 +203,10 @@ class LineConfig(Options):
                     f"stations.{name}.reject.gate: open_on_good would open for parts that another station has not "
                     "passed; give this station an actuator of its own"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _cameras_are_used(self) -> Self:
         for camera in self.cameras:
             if not self.stations_of(camera):
                 raise ValueError(f"cameras.{camera}: no station uses it; add one or remove the camera")
@@ -207,9 +214,14 @@ class LineConfig(Options):
         for folder in folders:
             if folders.count(folder) > 1:
                 raise ValueError(f"cameras: several have record.path {folder}; give each a folder of its own")
-        for camera in self.transport.frames:
-            if camera not in self.cameras:
-                raise ValueError(f"transport.frames.{camera}: no such camera; {_known(self.cameras)}")
+        return self
+
+    @model_validator(mode="after")
+    def _addresses_are_safe(self) -> Self:
+        for field, addresses in (("frames", self.transport.frames), ("taps", self.transport.taps)):
+            for camera in addresses:
+                if camera not in self.cameras:
+                    raise ValueError(f"transport.{field}.{camera}: no such camera; {_known(self.cameras)}")
         for field, address in self._addresses():
             _check_address(field, address, encrypted=self.transport.keys is not None)
         return self
@@ -227,6 +239,7 @@ class LineConfig(Options):
             if address is not None
         )
         yield from ((f"transport.frames.{camera}", address) for camera, address in transport.frames.items())
+        yield from ((f"transport.taps.{camera}", address) for camera, address in transport.taps.items())
 
     def stations_of(self, camera: str) -> dict[str, Station]:
         """Return the stations that look through `camera`."""
@@ -276,6 +289,10 @@ class LineConfig(Options):
     def frames_address(self, camera: str) -> str:
         """Return where the capture process of `camera` hands out frames."""
         return self.transport.frames.get(camera) or self._ipc(f"frames-{list(self.cameras).index(camera)}")
+
+    def tap_address(self, camera: str) -> str:
+        """Return where the capture process of `camera` shows whole pictures to listeners."""
+        return self.transport.taps.get(camera) or self._ipc(f"tap-{list(self.cameras).index(camera)}")
 
     def _ipc(self, name: str) -> str:
         # Socket paths are limited to 107 bytes, so they do not live below the (perhaps deep) store.

@@ -93,6 +93,15 @@ class EndOfStream(msgspec.Struct, tag="end", frozen=True):
     next_seq: Seq
 
 
+class ReloadStatus(msgspec.Struct, tag="reload", frozen=True):
+    """Capture → sink: a station is cut for another bundle from now on; or, with `why`, it is not."""
+
+    station: str
+    old: str
+    new: str
+    why: str | None = None
+
+
 class WorkerStatus(msgspec.Struct, tag="worker", frozen=True):
     """Infer → sink, several times a second: the worker is alive; with `ending`, it stops on purpose."""
 
@@ -131,11 +140,30 @@ class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     part_id: str | None = None
 
 
+class CutFor(msgspec.Struct, tag="cut_for", frozen=True):
+    """Capture → infer, several times a second: for which bundles each station is cut, or may soon be cut."""
+
+    bundles: dict[str, tuple[str, ...]]
+
+
+class Refusal(msgspec.Struct, frozen=True, array_like=True):
+    """Why a worker does not take a bundle; `attempt` counts on, so that an old refusal is not taken for a new one.
+
+    `bundle` is empty where the file could not even be read.
+    """
+
+    bundle: str
+    attempt: int
+    why: str
+
+
 class Ready(msgspec.Struct, tag="ready", frozen=True):
     """Infer → capture: the worker's credit, repeated often so that a lost one mends itself.
 
     Of the frames of capture's `epoch` it has `received` so many, and it takes `free` more. `hungry`
-    says that it has nothing to do at all: the moment for a free-running frame, not earlier.
+    says that it has nothing to do at all: the moment for a free-running frame, not earlier. For each of
+    the camera's stations it judges frames cut for the bundles that it `accepts`, and no others; `refused`
+    is what became of the last one that it could not load.
     """
 
     worker: str
@@ -143,6 +171,8 @@ class Ready(msgspec.Struct, tag="ready", frozen=True):
     received: int
     free: int
     hungry: bool
+    accepts: dict[str, tuple[str, ...]] = {}
+    refused: dict[str, Refusal] = {}
 
 
 class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
@@ -178,17 +208,30 @@ class Result(msgspec.Struct, tag="result", frozen=True):
     grid: tuple[GridSize, GridSize] = (0, 0)
 
 
-ToSink = Announcement | CameraStatus | EndOfStream | WorkerStatus | Result
-ToWorker = FrameHeader
+class TapFrame(msgspec.Struct, tag="tap", frozen=True):
+    """Capture → whoever listens, followed by the whole picture (H·W·3 uint8 BGR): what the camera sees."""
+
+    camera: str
+    seq: Seq
+    captured_ns: Ns
+    height_px: int
+    width_px: int
+    part_id: str | None = None
+
+
+ToSink = Announcement | CameraStatus | EndOfStream | ReloadStatus | WorkerStatus | Result
+ToWorker = FrameHeader | CutFor
 ToCapture = Ready
+ToListener = TapFrame
 
 _encoder = msgspec.msgpack.Encoder()
 _to_sink: msgspec.msgpack.Decoder[ToSink] = msgspec.msgpack.Decoder(ToSink)
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _to_capture: msgspec.msgpack.Decoder[ToCapture] = msgspec.msgpack.Decoder(ToCapture)
+_to_listener: msgspec.msgpack.Decoder[ToListener] = msgspec.msgpack.Decoder(ToListener)
 
 
-def encode(message: ToSink | ToWorker | ToCapture) -> bytes:
+def encode(message: ToSink | ToWorker | ToCapture | ToListener) -> bytes:
     """Return the version byte followed by the msgpack map of `message`."""
     return bytes((WIRE_VERSION,)) + _encoder.encode(message)
 
@@ -215,6 +258,14 @@ def decode_to_capture(data: bytes) -> ToCapture:
         return _to_capture.decode(_body(data))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise WireError(f"message to capture: {error}") from error
+
+
+def decode_to_listener(data: bytes) -> ToListener:
+    """Read what a capture process shows to listeners; raises WireError."""
+    try:
+        return _to_listener.decode(_body(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"message to a listener: {error}") from error
 
 
 def _body(data: bytes) -> memoryview:

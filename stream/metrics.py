@@ -14,6 +14,7 @@ from stream.errors import TransportError
 from stream.messages import Cause, Verdict
 
 _MS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000, 2000, 5000)
+_RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 _SECONDS = tuple(ms / 1000 for ms in _MS)
 
 STAGE_SECONDS = Histogram(
@@ -31,7 +32,7 @@ SCORE_RATIO = Histogram(
     "patchline_score_ratio",
     "Image score divided by the station's image threshold (above 1 is a defect)",
     ["station"],
-    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0),
+    buckets=_RATIOS,
 )
 DRIFT_PSI = Gauge(
     "patchline_drift_psi",
@@ -56,6 +57,20 @@ STRAY_RESULTS = Counter("patchline_stray_results_total", "Results for parts that
 WIRE_ERRORS = Counter("patchline_wire_errors_total", "Messages that could not be read", ["socket"])
 SEQ_REUSED = Counter("patchline_seq_reused_total", "Announcements with a number already used", ["station"])
 FRAMES = Counter("patchline_frames_total", "Frames taken from the camera", ["camera"])
+# Prometheus adds the name of the process.
+RELOADS = Counter("patchline_reloads_total", "Bundles read while the line runs, by outcome", ["outcome"])
+SHADOW_VERDICTS = Counter(
+    "patchline_shadow_verdicts_total",
+    "Parts by live verdict and that of the shadow bundle",
+    ["station", "live", "shadow"],
+)
+SHADOW_SCORE_RATIO = Histogram(
+    "patchline_shadow_score_ratio",
+    "Image score of the shadow bundle divided by its image threshold",
+    ["station"],
+    buckets=_RATIOS,
+)
+SHADOW_SKIPPED = Counter("patchline_shadow_skipped_total", "Parts that the shadow had no time for", ["station"])
 BATCH_SIZE = Histogram(
     "patchline_batch_size", "Frames scored in one backbone pass", ["worker"], buckets=(1, 2, 4, 8, 16, 32, 64)
 )

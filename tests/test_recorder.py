@@ -16,7 +16,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from stream.actuators.command import RejectCommand
-from stream.bundle import FORMAT, BundleInfo, Thresholds, save_bundle
+from stream.bundle import FORMAT, BundleInfo, SelfTest, Thresholds, save_bundle
 from stream.clock import local_clock, now_ns
 from stream.config import LineConfig, Store
 from stream.line.ledger import Counts
@@ -437,7 +437,8 @@ def line(folder: Path, sockets: Path) -> LineConfig:
         versions={},
     )
     bundle = folder / "cap.safetensors"
-    save_bundle(bundle, info, np.ones((4, 8), np.float32), np.ones(4), np.ones(4, np.float32))
+    selftest = SelfTest(np.zeros((96, 96, 3), np.uint8), 1.0)
+    save_bundle(bundle, info, np.ones((4, 8), np.float32), np.ones(4), np.ones(4, np.float32), selftest)
     return LineConfig.model_validate(
         {
             "line": "test",

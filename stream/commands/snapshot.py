@@ -56,7 +56,7 @@ def snapshot(
 def _alone(line: LineConfig, camera: str) -> Iterator[None]:
     """Keep the line from the camera meanwhile; raises SourceError when the line has it already."""
     from stream.errors import SourceError, TransportError
-    from stream.processes.lifecycle import lock_role
+    from stream.locks import lock_role
 
     if not line.state.is_dir():  # the line never ran
         yield

@@ -35,12 +35,15 @@ from stream.messages import (
     EndOfStream,
     FrameHeader,
     FrameStamps,
+    ReloadStatus,
+    TapFrame,
 )
 from stream.patchcore.preprocess import Roi, crop, network_input
 from stream.processes.lifecycle import RUN_VARIABLE, Role, start_role
 from stream.recording import RecordingThread
 from stream.sources.frame import Frame, Source, Start
-from stream.transport import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox, Sockets
+from stream.switching import Switching
+from stream.transport import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox, Sockets, Tap
 from stream.triggered import open_camera
 
 log = logging.getLogger(__name__)
@@ -143,6 +146,7 @@ class Capture:
         self.sockets = Sockets(config.transport.keys)
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)
         self.server = FrameServer(self.sockets, config.frames_address(camera))
+        self.tap = Tap(self.sockets, config.tap_address(camera))
         self.epoch = uuid.uuid4().hex
         self.credit = Credit(self.epoch)
         stations = config.stations_of(camera)
@@ -157,7 +161,16 @@ class Capture:
         self.gate = FrozenGate(self.source.frozen_frames)
         self._reconnects = 0
         self._stopped_ns: int | None = None
+        self.last_picture: NDArray[np.uint8] | None = None
+        self.workers: dict[str, bytes] = {}
         self._next_status_ns = 0
+        self.switching: Switching[Cutter] = Switching(
+            config,
+            camera,
+            present={cutter.name: cutter.bundle for cutter in self.cutters},
+            asked=role.reload,
+            load=self._load,
+        )
 
     def run(self) -> None:
         """Read until the source ends or the process is told to stop; then empty the backlog and say goodbye."""
@@ -175,12 +188,18 @@ class Capture:
             self.server.wait(timeout_ms=20 if self.backlog else 200)
             for identity, ready in self.server.credit():
                 self.credit.update(identity, ready)
-            for frame, grabbed_ns in reader.take():
+                self.switching.hear(ready)
+                self.workers[ready.worker] = identity
+            self._switch()
+            frames = reader.take()
+            for frame, grabbed_ns in frames:
                 self._take(frame, grabbed_ns)
             if self._reads(reader) and not self.role.stop.is_set() and self.stall.begins(now_ns()):
                 self._lose_part()
             self.backlog.expire(now_ns())
             self._hand_out()
+            if self.tap.listeners:
+                self._show([frame for frame, _ in frames])
             if not self._reads(reader):
                 for waiting in self.backlog.take_newest():
                     self._skip(waiting.payload)
@@ -211,6 +230,7 @@ class Capture:
         self.last_frame_ns = grabbed_ns
         self.stall.heard(grabbed_ns)
         metrics.FRAMES.labels(self.camera).inc()
+        self.last_picture = frame.image if frame.image is not None else self.last_picture
         if frame.image is not None and self.gate.frozen(frame.image):
             frame = frame._replace(image=None, fault=FrameFault(Cause.BAD_FRAME, self.gate.text))
         self._announce(frame, grabbed_ns)
@@ -254,12 +274,13 @@ class Capture:
     def _hand_out(self) -> None:
         """Send what waits to workers that have room: parts in order, free-running frames to an idle worker."""
         while (waiting := self.backlog.next_triggered()) is not None:
-            worker = self.credit.best()
+            worker = self.credit.best((waiting.station, waiting.payload.cutter.bundle))
             if worker is None:
                 return
             if self._send(worker, waiting.payload):
                 self.backlog.sent()
-        worker = self.credit.hungry()
+        newest = self.backlog.newest()
+        worker = self.credit.hungry(*((waiting.station, waiting.payload.cutter.bundle) for waiting in newest))
         if worker is None:
             return
         for waiting in self.backlog.take_newest():
@@ -295,6 +316,38 @@ class Capture:
         self.credit.sent(worker)
         return True
 
+    def _load(self, name: str) -> tuple[str, Cutter]:
+        """Read a station's bundle; runs in the renewal's thread."""
+        new = cutter(name, self.config.stations[name])
+        return new.bundle, new
+
+    def _switch(self) -> None:
+        """Go over to bundles that all workers hold; what is cut already stays as it is."""
+        for outcome in self.switching.step(self._obstacle):
+            if outcome.loaded is not None:
+                self.cutters = [outcome.loaded if old.name == outcome.station else old for old in self.cutters]
+            self.sink.send(ReloadStatus(outcome.station, outcome.old, outcome.new, outcome.why))
+
+    def _obstacle(self, new: Cutter) -> str | None:
+        """Say why the camera's pictures cannot be cut so; None: they can, or none has come yet."""
+        if self.last_picture is None:
+            return None
+        try:
+            new.region(self.last_picture)
+        except FrameFault as fault:
+            return f"{new.station.bundle}: {fault.detail}; fit it for this camera or change stations.{new.name}.roi"
+        return None
+
+    def _show(self, frames: list[Frame]) -> None:
+        """Show whole pictures to listeners, after everything that has a deadline."""
+        for seq, frame in enumerate(frames, start=self.journal.next_seq - len(frames)):
+            if frame.image is None:
+                continue
+            height_px, width_px = frame.image.shape[:2]
+            shown = TapFrame(self.camera, seq, frame.captured_ns, height_px, width_px, frame.part_id)
+            if not self.tap.send(shown, frame.image.tobytes()):
+                metrics.DROPPED.labels("tap").inc()
+
     def _tell_sink(self, cutter: Cutter, seq: int, frame: Frame, fault: FrameFault | None) -> None:
         announcement = Announcement(
             station=cutter.name,
@@ -318,6 +371,10 @@ class Capture:
         if now < self._next_status_ns:
             return
         self._next_status_ns = now + STATUS_INTERVAL_NS
+        self.tap.look()
+        cut_for = self.switching.cut_for()
+        for identity in self.workers.values():
+            self.server.tell(identity, cut_for)
         metrics.QUEUE_DEPTH.labels("backlog").set(len(self.backlog))
         if self.last_frame_ns is not None:
             metrics.LAST_FRAME_AGE_SECONDS.labels(self.camera).set((now - self.last_frame_ns) / 1e9)

@@ -26,6 +26,7 @@ from stream.messages import (
     Cause,
     Clock,
     EndOfStream,
+    ReloadStatus,
     Result,
     ToSink,
     Verdict,
@@ -146,6 +147,8 @@ class Sink:
                     self._worker_reports(message)
                 case EndOfStream():
                     self._camera_ended(message)
+                case ReloadStatus():
+                    self._reloaded(message)
         except SeqError as error:
             log.error("%s", error)  # noqa: TRY400 - a peer's fault, not ours
         except Exception:
@@ -331,6 +334,13 @@ class Sink:
                 self.role.stop_line(drift.text)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
+
+    def _reloaded(self, message: ReloadStatus) -> None:
+        if message.why is None:
+            log.info("station %s: bundle %s takes over from %s", message.station, message.new[:12], message.old[:12])
+            return
+        text = f"station {message.station} keeps bundle {message.old[:12]}: {message.why}"
+        self._call(self.board.observe("reload_failed", message.station, bad=True, now_ns=now_ns(), text=text))
 
     def _judge_output(self, standing: Standing, now: int) -> None:
         """Alarm, and by policy the end of the line, for an output or encoder with trouble."""

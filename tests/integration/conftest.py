@@ -12,9 +12,12 @@ from outputs import Broker, Plc, wait_for
 from pictures import defective_picture, good_picture, write_picture
 from running import Line
 
-from stream.bundle import load_bundle, save_bundle
+from stream.bundle import SelfTest, load_bundle, save_bundle
+from stream.extractor import load_extractor
 from stream.firing import ActuatorThread
 from stream.fit import FitOptions, fit
+from stream.patchcore.inspector import inspect
+from stream.patchcore.search import MemoryBank
 
 
 @pytest.fixture
@@ -56,12 +59,20 @@ def slow_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     copies = np.repeat(bundle.bank, 160_000 // len(bundle.bank), axis=0)
     noise = np.random.default_rng(0).normal(scale=1e-3, size=copies.shape)
     path = tmp_path_factory.mktemp("slow") / "slow.safetensors"
+    bank, picture = (copies + noise).astype(np.float32), bundle.selftest.picture
+    (tested,) = inspect(
+        load_extractor(bundle.info.spec),
+        MemoryBank(bank),
+        picture[None],
+        reweight_neighbours=bundle.info.reweight_neighbours,
+    )
     save_bundle(
         path,
         bundle.info,
-        (copies + noise).astype(np.float32),
+        bank,
         bundle.calibration_scores,
         bundle.calibration_peaks,
+        SelfTest(picture, tested.score),
     )
     return path
 

@@ -62,6 +62,13 @@ class Line:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the line did not end within {timeout_s} s:\n{self.said()}") from None
 
+    def reload(self) -> subprocess.CompletedProcess[str]:
+        """Run `patchline reload` on this line and return its exit code and what it said."""
+        command = [sys.executable, "-m", "stream", "reload", str(self.path), "--timeout", "60"]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"COLUMNS": "300"}
+        )
+
     def kill_everything(self) -> None:
         """Leave nothing behind, whatever the test did."""
         if self.process is None or self.process.poll() is not None:
