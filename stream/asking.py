@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,26 +19,26 @@ _POLL_S = 0.05
 
 
 def ask_for_reload(line: LineConfig, *, timeout_s: float) -> dict[str, Report]:
-    """Have the roles of this host read their bundles anew; returns what each camera's process says.
+    """Have the roles of this host read their bundles anew; returns what each camera's process here says.
 
     Raises:
-        ReloadError: no camera of the line runs on this host, or one did not answer in time.
+        ReloadError: no camera and no worker of the line runs on this host, or a camera did not answer in time.
     """
-    cameras = [name for name in line.cameras if holder(f"capture-{name}", line.state) is not None]
-    if not cameras:
+    running = {role: process for role in line.roles if (process := holder(role, line.state)) is not None}
+    told = [role for role in running if role not in ("sink", "supervisor")]
+    cameras = [name for name in line.cameras if f"capture-{name}" in running]
+    if not told:
         raise ReloadError(
-            f"line {line.line}: none of its cameras runs on this host (locks in {line.state}); "
+            f"line {line.line} does not run on this host (locks in {line.state}); "
             "start it with `patchline run`, it reads its bundles then"
         )
     request = uuid.uuid4().hex
     partial = request_path(line.state).with_suffix(".partial")
     partial.write_text(request, encoding="utf-8")
     partial.replace(request_path(line.state))
-    supervisor = holder("supervisor", line.state)
-    roles = [role for role in line.roles if role not in ("sink", "supervisor")]
-    for process in [supervisor] if supervisor is not None else [holder(role, line.state) for role in roles]:
-        if process is not None:
-            os.kill(process, signal.SIGHUP)
+    for role in ["supervisor"] if "supervisor" in running else told:  # it tells its children
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running[role], signal.SIGHUP)
     until_s = time.monotonic() + timeout_s
     reports: dict[str, Report] = {}
     while len(reports) < len(cameras):

@@ -18,6 +18,9 @@ from stream.renewal import Renewal
 
 log = logging.getLogger(__name__)
 
+#: So long a worker waits to be asked for a bundle that capture wants.
+_PATIENCE_NS = 3_000_000_000
+
 
 class Holding:
     """Every station's judges, by the hash of their bundle."""
@@ -36,6 +39,7 @@ class Holding:
         }
         self._refused: dict[str, Refusal] = {}
         self._attempts = 0
+        self._look_ns: dict[tuple[str, str], int] = {}
         #: Counts the changes of `accepts` and `refused`.
         self.version = 0
         self._renewal: Renewal[Judge] = Renewal(
@@ -64,9 +68,22 @@ class Holding:
 
     def want(self, cut_for: CutFor) -> None:
         """Take in what capture says it needs."""
+        now = now_ns()
         for station, bundles in cut_for.bundles.items():
-            if station in self._held:
-                self._held[station].want(bundles, now_ns())
+            if station not in self._held:
+                continue
+            self._held[station].want(bundles, now)
+            for bundle in bundles:
+                self._miss(station, bundle, now)
+
+    def _miss(self, station: str, bundle: str, now: int) -> None:
+        """Look at the file when capture goes on wanting what is not held: nobody has asked here, or capture is new."""
+        refusal = self._refused.get(station)
+        if (station, bundle) in self._judges or (refusal is not None and refusal.bundle in (bundle, "")):
+            self._look_ns.pop((station, bundle), None)
+        elif now >= self._look_ns.setdefault((station, bundle), now + _PATIENCE_NS):
+            self._look_ns[station, bundle] = now + 10 * _PATIENCE_NS
+            self._renewal.doubt(station)
 
     def step(self) -> None:
         """Take over what was loaded meanwhile, release what is out of use."""

@@ -11,6 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+import stream.bundle
 from stream.bundle import (
     FORMAT,
     BundleInfo,
@@ -20,12 +21,13 @@ from stream.bundle import (
     live_bundle,
     load_bundle,
     save_bundle,
+    shadow_bundle,
 )
 from stream.errors import BundleError, WeightsError
 from stream.extractor import load_extractor
 from stream.fit import FitOptions, fit
 from stream.patchcore.health import Measures, reference_of
-from stream.patchcore.preprocess import PREPROCESSING
+from stream.patchcore.preprocess import PREPROCESSING, Roi
 from stream.patchcore.spec import FeatureSpec
 
 BANK = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
@@ -195,6 +197,54 @@ def test_other_preprocessing_is_refused_with_both_named(path: Path):
 def test_a_missing_tensor_is_named(path: Path, tensor: str):
     rewrite(path, changed(), leave_out=tensor)
     assert f"{tensor} missing" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "selftest",
+    [SelfTest(SELFTEST.picture[:100], 2.5), SelfTest(SELFTEST.picture[:, :, :1], 2.5)],
+    ids=["too small", "gray"],
+)
+def test_a_self_test_that_no_worker_could_judge_is_refused(tmp_path: Path, selftest: SelfTest):
+    with pytest.raises(BundleError, match="its self-test is no 224×224 picture"):
+        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, selftest)
+
+
+def test_a_bundle_that_is_replaced_while_it_is_read_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch):
+    other = path.with_name("other.safetensors")
+    save_bundle(other, msgspec.structs.replace(INFO, seed=8), BANK, SCORES, PEAKS, SELFTEST)
+    opened = stream.bundle.safe_open
+
+    def replaced_at_once(*arguments: object, **options: object) -> object:
+        file = opened(*arguments, **options)
+        other.replace(path)
+        return file
+
+    monkeypatch.setattr(stream.bundle, "safe_open", replaced_at_once)
+    assert "was replaced while it was being read" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "roi", "said"),
+    [
+        ({}, None, None),
+        ({"seed": 8, "coreset": 0.5}, None, None),
+        ({"roi": (0, 0, 300, 400)}, None, "its region is (0, 0, 300, 400), that of the live bundle (1, 2, 300, 400)"),
+        ({"roi": None}, None, "its region is whole picture"),
+        ({"roi": (0, 0, 300, 400)}, (5, 5, 300, 400), None),
+        ({"thresholds": None}, None, "not calibrated"),
+    ],
+)
+def test_a_shadow_must_see_what_the_live_bundle_sees(
+    path: Path, tmp_path: Path, changes: dict[str, object], roi: Roi | None, said: str | None
+):
+    shadow = tmp_path / "shadow.safetensors"
+    save_bundle(shadow, msgspec.structs.replace(INFO, **changes), BANK, SCORES, PEAKS, SELFTEST)
+    if said is None:
+        assert shadow_bundle(shadow, load_bundle(path), roi).info.roi == (changes.get("roi") or INFO.roi)
+        return
+    with pytest.raises(BundleError) as error:
+        shadow_bundle(shadow, load_bundle(path), roi)
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize("place", [0, 777, -1])

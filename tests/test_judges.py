@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stream.bundle import Bundle, SelfTest, load_bundle, save_bundle
-from stream.config import Worker
+from stream.config import Station, Worker
 from stream.errors import BundleError
 from stream.fit import calibrate
 from stream.judges import Judge, load_judge, self_test
@@ -14,7 +14,7 @@ from stream.patchcore.lanes import Lanes
 
 
 def judge_of(path: Path, device: str = "auto") -> Judge:
-    return load_judge(path, Worker(device=device), Lanes(1), {})
+    return load_judge(Station(camera="top", bundle=path), Worker(device=device), Lanes(1), {})
 
 
 def saved(path: Path, bundle: Bundle, *, factor: float) -> Path:
@@ -63,5 +63,5 @@ def test_calibration_keeps_the_self_test(small_bundle: Path, tmp_path: Path, goo
 
 
 def test_bundles_of_the_same_features_share_the_extractor_that_is_there(small_bundle: Path):
-    one = judge_of(small_bundle)
-    assert load_judge(small_bundle, Worker(), Lanes(1), {one.group: one.extractor}).extractor is one.extractor
+    one, station = judge_of(small_bundle), Station(camera="top", bundle=small_bundle)
+    assert load_judge(station, Worker(), Lanes(1), {one.group: one.extractor}).extractor is one.extractor

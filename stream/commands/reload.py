@@ -41,5 +41,7 @@ def reload(
                 console.print(f"unchanged  {camera} {station}: {change.old[:12]}", highlight=False)
             else:
                 console.print(f"[bold green]new bundle[/] {camera} {station}: {names}", highlight=False)
+    if not reports:
+        console.print("the workers of this host were told; the host of the cameras says what becomes of it")
     if refused:
         raise ReloadError("; ".join(refused))

@@ -230,6 +230,21 @@ def test_forth_and_back_and_forth_again(make_line: MakeLine, parts_folder: Path,
     assert switches(line) == names
 
 
+@pytest.mark.parametrize("role", ["worker0", "capture-top"])
+def test_a_process_that_starts_again_with_a_new_file_takes_the_others_with_it(
+    make_line: MakeLine, parts_folder: Path, live: Path, other_bundle: Path, role: str
+):
+    line = running(make_line, parts_folder, live)
+    replace(live, other_bundle)  # and nobody asks for a reload
+    line.kill(role)
+    judged_with(line, file_sha256(other_bundle))
+    assert line.process is not None
+    line.process.send_signal(signal.SIGTERM)
+    assert line.finish() == 0, line.said()
+    assert line.ledger()["cap"].closed
+    assert line.events()[-1].bundle == file_sha256(other_bundle)
+
+
 def test_roles_that_run_alone_hear_the_request_themselves(
     make_line: MakeLine, parts_folder: Path, live: Path, other_bundle: Path
 ):
@@ -245,7 +260,7 @@ def test_a_line_that_does_not_run_is_not_reloaded(make_line: MakeLine, parts_fol
     line = make_line({"cameras": {"top": belt(parts_folder)}, "stations": {"cap": station(live, reject=None)}})
     answer = line.reload()
     assert answer.returncode == 1
-    assert "none of its cameras runs on this host" in " ".join(answer.stderr.split())
+    assert "line test does not run on this host" in " ".join(answer.stderr.split())
 
 
 def suspicious(path: Path, bundle: Path) -> Path:
