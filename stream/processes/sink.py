@@ -65,13 +65,15 @@ class Sink:
         self.sockets = Sockets(config.transport.keys)
         self.inbox = SinkInbox(self.sockets, config.announcements_address(), config.results_address())
         self.recorder = Recorder(self.store, config.store)
-        limits = config.alarms
         self.watch = Watch(
             config.cameras,
             config.worker_names,
             since_ns=now_ns(),
             grace_ns=int(config.restarts.ready_s * 1e9),
-            silent_ns={"camera": int(limits.camera_down_ms * 1e6), "worker": int(limits.worker_down_ms * 1e6)},
+            silent_ns={
+                "camera": int(config.alarms.camera_down_ms * 1e6),
+                "worker": int(config.alarms.worker_down_ms * 1e6),
+            },
         )
         self.snapshot: dict[str, Counts] = {}
         self._next_snapshot_ns = 0
