@@ -14,7 +14,7 @@ from stream.actuators.command import RejectCommand
 from stream.bundle import live_bundle
 from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
-from stream.line.alarms import Alarm, AlarmBoard, AlarmKind
+from stream.line.alarms import Alarm, AlarmBoard
 from stream.line.decision import Action, decide, pulse_ns_for
 from stream.line.latency import stages_ms
 from stream.line.ledger import MAX_EVENTS, Counts, Ledger, Part, SeqError, Settled
@@ -65,15 +65,13 @@ class Sink:
         self.sockets = Sockets(config.transport.keys)
         self.inbox = SinkInbox(self.sockets, config.announcements_address(), config.results_address())
         self.recorder = Recorder(self.store, config.store)
+        limits = config.alarms
         self.watch = Watch(
             config.cameras,
             config.worker_names,
             since_ns=now_ns(),
             grace_ns=int(config.restarts.ready_s * 1e9),
-            silent_ns={
-                "camera": int(config.alarms.camera_down_ms * 1e6),
-                "worker": int(config.alarms.worker_down_ms * 1e6),
-            },
+            silent_ns={"camera": int(limits.camera_down_ms * 1e6), "worker": int(limits.worker_down_ms * 1e6)},
         )
         self.snapshot: dict[str, Counts] = {}
         self._next_snapshot_ns = 0
@@ -331,9 +329,8 @@ class Sink:
 
     def _judge_output(self, standing: Standing, now: int) -> None:
         """Alarm, and by policy the end of the line, for an output or encoder with trouble."""
-        kind: AlarmKind = "actuator_fault" if standing.kind == "actuator" else "encoder_fault"
-        text = f"{standing.kind} {standing.name}: {standing.trouble}"
-        alarm = self.board.observe(kind, standing.name, standing.trouble is not None, now, text)
+        text = standing.trouble or ""
+        alarm = self.board.observe(standing.alarm, standing.name, standing.trouble is not None, now, text)
         self._call(alarm)
         if alarm is not None and self.config.on_actuator_fault == "stop_line" and not self.role.stop.is_set():
             self.role.stop_line(text)
@@ -344,7 +341,7 @@ class Sink:
             self._late(command.station, outcome.late)
         elif outcome.error is not None:
             log.error("failed reject: actuator %s: %s", outcome.actuator, outcome.error)
-            self._judge_output(Standing("actuator", outcome.actuator, outcome.error), now_ns())
+            self._judge_output(Standing.of("actuator", outcome.actuator, outcome.error), now_ns())
         elif outcome.acknowledged_ns is not None:
             ack_s = (outcome.acknowledged_ns - command.planned_ns) / 1e9
             metrics.STAGE_SECONDS.labels(command.station, "actuate").observe(max(0.0, ack_s))
