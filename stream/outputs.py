@@ -37,11 +37,17 @@ class Outcome(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How an actuator or encoder is: `trouble` says what is wrong, or is None."""
+    """How an actuator or encoder is: `alarm` is the kind of alarm for it, `trouble` says what is wrong, or is None."""
 
-    kind: Literal["actuator", "encoder"]
+    alarm: Literal["actuator_fault", "encoder_fault"]
     name: str
     trouble: str | None
+
+    @classmethod
+    def of(cls, kind: Literal["actuator", "encoder"], name: str, trouble: str | None) -> Standing:
+        """Name who has the trouble in its text."""
+        text = None if trouble is None else f"{kind} {name}: {trouble}"
+        return cls("actuator_fault" if kind == "actuator" else "encoder_fault", name, text)
 
 
 class Outputs:
@@ -148,11 +154,11 @@ class Outputs:
         for name, actuator in self._actuators.items():
             fault = actuator.fault
             metrics.ACTUATOR_UP.labels(name).set(int(fault is None))
-            found.append(Standing("actuator", name, (None if connecting else fault) or self._missed.get(name)))
+            found.append(Standing.of("actuator", name, (None if connecting else fault) or self._missed.get(name)))
         for name, encoder in self._encoders.items():
             fault = encoder.fault
             metrics.ENCODER_UP.labels(name).set(int(fault is None))
-            found.append(Standing("encoder", name, None if connecting else fault))
+            found.append(Standing.of("encoder", name, None if connecting else fault))
         return found
 
     @property

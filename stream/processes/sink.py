@@ -15,7 +15,7 @@ from stream.bundle import live_bundle
 from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
 from stream.drifts import Drifts
-from stream.line.alarms import Alarm, AlarmBoard, AlarmKind
+from stream.line.alarms import Alarm, AlarmBoard
 from stream.line.decision import Action, decide, pulse_ns_for
 from stream.line.latency import stages_ms
 from stream.line.ledger import MAX_EVENTS, Counts, Ledger, Part, SeqError, Settled
@@ -344,9 +344,8 @@ class Sink:
 
     def _judge_output(self, standing: Standing, now: int) -> None:
         """Alarm, and by policy the end of the line, for an output or encoder with trouble."""
-        kind: AlarmKind = "actuator_fault" if standing.kind == "actuator" else "encoder_fault"
-        text = f"{standing.kind} {standing.name}: {standing.trouble}"
-        alarm = self.board.observe(kind, standing.name, standing.trouble is not None, now, text)
+        text = standing.trouble or ""
+        alarm = self.board.observe(standing.alarm, standing.name, standing.trouble is not None, now, text)
         self._call(alarm)
         if alarm is not None and self.config.on_actuator_fault == "stop_line" and not self.role.stop.is_set():
             self.role.stop_line(text)
@@ -357,7 +356,7 @@ class Sink:
             self._late(command.station, outcome.late)
         elif outcome.error is not None:
             log.error("failed reject: actuator %s: %s", outcome.actuator, outcome.error)
-            self._judge_output(Standing("actuator", outcome.actuator, outcome.error), now_ns())
+            self._judge_output(Standing.of("actuator", outcome.actuator, outcome.error), now_ns())
         elif outcome.acknowledged_ns is not None:
             ack_s = (outcome.acknowledged_ns - command.planned_ns) / 1e9
             metrics.STAGE_SECONDS.labels(command.station, "actuate").observe(max(0.0, ack_s))

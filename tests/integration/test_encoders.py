@@ -49,6 +49,39 @@ def test_parts_are_rejected_by_the_count_of_the_belts_encoder(
         assert 2_450 * MS <= reject["actual_ns"] - (bad[reject["seq"]] - offset_ns) <= 2_750 * MS
 
 
+def test_a_sink_that_is_killed_leaves_the_parts_on_the_belt_to_the_next(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder, parts=160)},
+            "stations": {"cap": station(small_bundle, reject=COUNTED | {"transport_counts": 4_000})},
+            "actuators": {"gate": {"kind": "log", "path": "rejects.jsonl"}},
+            "encoders": {"drive": {"kind": "simulated", "rate_hz": 1_000, "wrap": 60_000}},
+        }
+    )
+    line.start()
+    line.wait_for(lambda: len(line.rejects()) >= 2, "rejects")
+    line.kill("sink")
+    killed_ns = time.monotonic_ns()
+    assert line.finish(120) == 0, line.said()
+    assert line.ledger()["cap"].closed
+    bad = {event.seq: event.captured_realtime_ns for event in line.events() if event.verdict is not Verdict.GOOD}
+    rejects = line.rejects()
+    offset_ns = time.time_ns() - time.monotonic_ns()
+    fired = {reject["seq"] for reject in rejects}
+    assert fired <= set(bad)
+    on_the_belt = {seq for seq, at_ns in bad.items() if at_ns - offset_ns < killed_ns - 500 * MS}
+    assert {seq for seq in fired if seq in on_the_belt and fired_after(rejects, seq, killed_ns)}, "taken over"
+    for reject in rejects:
+        assert 3_950 * MS <= reject["actual_ns"] - (bad[reject["seq"]] - offset_ns) <= 4_300 * MS
+    assert len(fired) + line.said().count("late reject:") >= len(bad)
+
+
+def fired_after(rejects: list[dict[str, Any]], seq: int, at_ns: int) -> bool:
+    return any(reject["seq"] == seq and reject["actual_ns"] > at_ns for reject in rejects)
+
+
 def test_an_encoder_that_cannot_be_read_is_an_alarm_and_its_rejects_are_counted_as_late(
     make_line: MakeLine, parts_folder: Path, small_bundle: Path, modbus: Plc
 ):

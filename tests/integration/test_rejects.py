@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -114,6 +116,30 @@ def test_while_the_plc_is_frozen_rejects_are_missed_counted_and_alarmed_and_the_
     beats = [write.at_ns for write in modbus.writes("coil4")]
     assert beats
     assert not [at_ns for at_ns in beats if frozen_ns + 50 * MS < at_ns < thawed_ns]
+
+
+def test_the_heartbeat_stops_while_a_camera_is_frozen_and_its_parts_pass_unseen(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, modbus: Plc
+):
+    gate = {"kind": "modbus", "host": "127.0.0.1", "port": modbus.port, "coil": 3}
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder, parts=240)},
+            "stations": {"cap": station(small_bundle, reject=REJECT)},
+            "actuators": {"gate": gate | {"heartbeat": {"coil": 4, "period_ms": 100}}},
+        }
+    )
+    line.start()
+    line.wait_for(lambda: len(modbus.writes("coil4")) >= 5, "heartbeat")
+    camera = line.child("capture-top")
+    os.kill(camera, signal.SIGSTOP)
+    line.wait_for(lambda: line.metric("sink", "patchline_camera_up", camera="top") == 0, "camera down")
+    quiet_ns = time.monotonic_ns() + 800 * MS
+    line.wait_for(lambda: time.monotonic_ns() > quiet_ns + 1_000 * MS, "a second")
+    beats = [write.at_ns for write in modbus.writes("coil4")]
+    assert not [at_ns for at_ns in beats if at_ns > quiet_ns]
+    os.kill(camera, signal.SIGCONT)
+    line.wait_for(lambda: len(modbus.writes("coil4")) > len(beats), "heartbeat again")
 
 
 def test_a_line_that_must_not_run_without_its_reject_stops(
