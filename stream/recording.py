@@ -84,6 +84,7 @@ class RecordingThread(threading.Thread):
         super().__init__(name="recording", daemon=True)
         self._folder = options.path
         self._keep = None if options.keep == "all" else options.keep
+        self._kept: deque[Path] = deque()  # of a ring, the oldest first
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._changed = threading.Condition()
@@ -93,10 +94,11 @@ class RecordingThread(threading.Thread):
             self._folder.mkdir(parents=True, exist_ok=True)
             (probe := self._folder / ".probe").touch()
             probe.unlink()
-            self._kept = deque(sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns))
-            for pixels in self._folder.glob("*.npy"):
-                if not pixels.with_suffix(".json").exists():  # cut short by a crash
-                    pixels.unlink()
+            lines = list(self._folder.glob("*.json"))
+            for cut_short in {path.stem for path in self._folder.glob("*.npy")} - {path.stem for path in lines}:
+                (self._folder / f"{cut_short}.npy").unlink()
+            if self._keep is not None:
+                self._kept.extend(sorted(lines, key=lambda path: path.stat().st_mtime_ns))
         except OSError as error:
             raise SourceError(f"record.path: {self._folder}: cannot be written: {error.strerror}") from None
 
@@ -148,8 +150,9 @@ class RecordingThread(threading.Thread):
         frame, path = waiting.frame, self._folder / f"{waiting.seq:012d}.json"
         while self._keep is not None and len(self._kept) >= self._keep:
             _remove(self._kept.popleft())
-        if path.exists() and path in self._kept:  # of numbers that began anew
-            self._kept.remove(path)
+        if path.exists():  # of numbers that began anew
+            if path in self._kept:
+                self._kept.remove(path)
             _remove(path)
         crc32 = None
         try:
@@ -163,7 +166,8 @@ class RecordingThread(threading.Thread):
         except BaseException:
             _remove(path)  # half a frame only takes room
             raise
-        self._kept.append(path)
+        if self._keep is not None:
+            self._kept.append(path)
 
 
 def _remove(path: Path) -> None:

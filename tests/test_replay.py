@@ -3,14 +3,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pictures import defective_picture, good_picture
 
+from stream.commands import replay as command
 from stream.config import LineConfig
-from stream.errors import ConfigError, FrameFault
+from stream.errors import BundleError, ConfigError, FrameFault
 from stream.judges import Judge, load_judges
 from stream.messages import Cause, Verdict
 from stream.processes.capture import cutter
@@ -146,6 +148,38 @@ def test_reports_hold_every_part_with_its_whole_score(parts: list[Replayed], tmp
     report = json.loads((tmp_path / "replay.json").read_text())
     assert report["parts"][0]["score"] == parts[0].score
     assert report["summary"][0]["verdicts"]["DEFECT"] == 1
+
+
+def two_cameras(folder: Path) -> Path:
+    """A line whose camera `b` records into the folder `frames`; there are no bundles yet."""
+    path = folder / "line.yaml"
+    path.write_text(
+        """
+line: a
+cameras:
+  a: {kind: folder, path: parts}
+  b: {kind: folder, path: parts, record: {path: frames}}
+stations:
+  at-a: {camera: a, bundle: a.safetensors}
+  at-b: {camera: b, bundle: b.safetensors}
+"""
+    )
+    return path
+
+
+def test_the_camera_that_records_there_is_the_one_whose_stations_judge(tmp_path: Path, folder: Path):
+    config = two_cameras(tmp_path)
+    shutil.copytree(folder, tmp_path / "frames")
+    with pytest.raises(BundleError, match=r"b\.safetensors"):
+        command.replay(tmp_path / "frames", config)
+    with pytest.raises(BundleError, match=r"a\.safetensors"):
+        command.replay(tmp_path / "frames", config, camera="a")
+
+
+@pytest.mark.parametrize("camera", [None, "c"])
+def test_which_camera_is_meant_must_be_clear(tmp_path: Path, folder: Path, camera: str | None):
+    with pytest.raises(ConfigError, match=r"--camera: expected one of a, b"):
+        command.replay(folder, two_cameras(tmp_path), camera=camera)
 
 
 def test_a_report_of_another_kind_is_refused(tmp_path: Path):

@@ -16,7 +16,7 @@ from stream.triggers.trigger import Trigger
 #: Triggers that may wait for a frame; more is no belt of parts but a fault of the sender.
 MAX_WAITING = 1000
 #: Newest frames that are kept for a trigger whose news came later than they did.
-_KEPT = 4
+_KEPT = 8
 
 F = TypeVar("F")
 

@@ -74,6 +74,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        log.debug("trigger: the connection to %s broke", client_address, exc_info=True)
+
 
 def _handler(asked: queue.SimpleQueue[Trigger], token: str | None) -> type[BaseHTTPRequestHandler]:
     """Return the class that answers one connection."""
@@ -91,6 +94,9 @@ def _handler(asked: queue.SimpleQueue[Trigger], token: str | None) -> type[BaseH
                 self._answer(413, f"expected a body of {_LONGEST_BODY} bytes at most")
                 return
             body = self.rfile.read(int(length))
+            if len(body) < int(length):  # the client has hung up: half a name is none
+                self.close_connection = True
+                return
             given = self.headers.get("Authorization", "").encode("latin-1", "replace")
             if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
                 self._answer(401, "expected Authorization: Bearer TOKEN")

@@ -48,7 +48,7 @@ def test_a_frame_that_came_before_the_news_of_its_trigger_is_still_its_frame():
 
 def test_a_trigger_whose_frame_is_gone_does_not_take_a_later_one():
     pairing: Pairing[str] = Pairing(WAIT_NS)
-    for ms in range(10, 100, 10):
+    for ms in range(10, 200, 10):
         pairing.frame(ms * MS, str(ms))
     (part,) = pairing.trigger(Trigger(15 * MS, "a"))
     assert part.frame is None

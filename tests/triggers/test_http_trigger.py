@@ -61,7 +61,7 @@ def test_a_client_that_hangs_up_half_way_disturbs_nobody():
         half.putrequest("POST", "/trigger")
         half.putheader("Content-Length", "50")
         half.endheaders()
-        half.send(b"{")
+        half.send(b"half a na")
         half.close()
         whole = http.client.HTTPConnection("127.0.0.1", port)
         whole.request("POST", "/trigger", json.dumps({"part_id": "b"}))
