@@ -47,6 +47,7 @@ def test_fit_show_calibrate_and_evaluate_work_one_after_the_other(good_folder: P
     shown = patchline("show", bundle)
     assert "efficientnet_lite0" in shown.stdout
     assert "seed 3" in shown.stdout
+    assert "refused below" in shown.stdout
 
     fresh = tmp_path / "fresh"
     fresh.mkdir()
