@@ -280,7 +280,8 @@ class Capture:
         for outcome in self.switching.step(self._obstacle):
             if outcome.loaded is not None:
                 self.cutters = [outcome.loaded if old.name == outcome.station else old for old in self.cutters]
-            self.sink.send(ReloadStatus(outcome.station, outcome.old, outcome.new, outcome.why))
+            why = None if outcome.why is None else f"bundle {outcome.old[:12]} is kept: {outcome.why}"
+            self.sink.send(ReloadStatus(outcome.station, outcome.old, outcome.new, why))
 
     def _obstacle(self, new: Cutter) -> str | None:
         """Say why the camera's pictures cannot be cut so; None: they can, or none has come yet."""

@@ -140,8 +140,8 @@ class Sink:
                     self._worker_reports(message)
                 case EndOfStream():
                     self._camera_ended(message)
-                case ReloadStatus():
-                    self._reloaded(message)
+                case ReloadStatus(why=str(why)):
+                    self._call(self.board.observe("reload_failed", message.station, True, now_ns(), why))
         except SeqError as error:
             log.error("%s", error)  # noqa: TRY400 - a peer's fault, not ours
         except Exception:
@@ -323,13 +323,6 @@ class Sink:
                 self._call(self.board.observe("actuator_fault", name, True, now, text))
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
-
-    def _reloaded(self, message: ReloadStatus) -> None:
-        if message.why is None:
-            log.info("station %s: bundle %s takes over from %s", message.station, message.new[:12], message.old[:12])
-            return
-        text = f"station {message.station} keeps bundle {message.old[:12]}: {message.why}"
-        self._call(self.board.observe("reload_failed", message.station, bad=True, now_ns=now_ns(), text=text))
 
     def _book_firing(self, actuator: str, fired: Fired) -> None:
         command, now = fired.command, now_ns()
