@@ -33,12 +33,17 @@ def ask_for_reload(line: LineConfig, *, timeout_s: float) -> dict[str, Report]:
             "start it with `patchline run`, it reads its bundles then"
         )
     request = uuid.uuid4().hex
-    partial = request_path(line.state).with_suffix(".partial")
-    partial.write_text(request, encoding="utf-8")
-    partial.replace(request_path(line.state))
-    for role in ["supervisor"] if "supervisor" in running else told:  # it tells its children
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(running[role], signal.SIGHUP)
+    try:
+        partial = request_path(line.state).with_suffix(".partial")
+        partial.write_text(request, encoding="utf-8")
+        partial.replace(request_path(line.state))
+        for role in ["supervisor"] if "supervisor" in running else told:  # it tells its children
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running[role], signal.SIGHUP)
+    except OSError as error:
+        raise ReloadError(
+            f"line {line.line} cannot be told: {error.strerror}; run `patchline reload` as the user of the line"
+        ) from None
     until_s = time.monotonic() + timeout_s
     reports: dict[str, Report] = {}
     while len(reports) < len(cameras):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from stream import metrics
-from stream.bundle import Bundle
+from stream.bundle import Bundle, live_bundle
 from stream.config import LineConfig
+from stream.errors import BundleError
 from stream.line.drift import Drift, Finding, smallest_shift
 from stream.messages import Result, Verdict
 
@@ -48,6 +52,7 @@ class Drifts:
     def __init__(self, config: LineConfig, bundles: dict[str, Bundle]) -> None:
         """Know every station's bundle; of it only the references are kept."""
         self._stations: dict[str, _Watched] = {}
+        self._read: deque[tuple[str, Bundle, int]] = deque()
         for name, bundle in bundles.items():
             self.use(name, bundle, config.stations[name].drift.window)
 
@@ -58,6 +63,17 @@ class Drifts:
             shift = smallest_shift(count, window)
             seen = "never (too few)" if shift is None else f"from {shift:.1f} standard deviations on"
             log.info("station %s: drift of %s is noticed %s: %d reference values", station, what, seen, count)
+
+    def renew(self, station: str, path: Path, window: int) -> None:
+        """Read a station's new bundle, in a thread: verdicts do not wait for the disk."""
+
+        def read() -> None:
+            try:
+                self._read.append((station, live_bundle(path), window))
+            except BundleError as error:
+                log.warning("station %s: its drift is not watched: %s", station, error)
+
+        threading.Thread(target=read, name="drift", daemon=True).start()
 
     def add(self, result: Result) -> None:
         """Take a part that was judged; others than GOOD ones of the station's bundle say nothing about drift."""
@@ -70,6 +86,8 @@ class Drifts:
 
     def compare(self) -> StationDrift | None:
         """Compare one station that has enough new parts, the one that waits longest; it takes about 1 ms."""
+        while self._read:
+            self.use(*self._read.popleft())
         for station in list(self._stations):
             watched = self._stations.pop(station)
             self._stations[station] = watched  # behind the others

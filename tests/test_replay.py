@@ -12,10 +12,10 @@ from pictures import defective_picture, good_picture
 
 from stream.commands import replay as command
 from stream.config import LineConfig
+from stream.cutting import cutter_of
 from stream.errors import BundleError, ConfigError, FrameFault
 from stream.judges import Judge, load_judges
 from stream.messages import Cause, Verdict
-from stream.processes.capture import cutter
 from stream.recording import Recording, RecordingThread
 from stream.records import Event
 from stream.replay import Replayed, replay, summarise, write_report
@@ -58,7 +58,7 @@ def judged(
     folder: Path, line: LineConfig, judges: dict[str, Judge], events: dict[int, Event] | None = None
 ) -> list[Replayed]:
     known = events or {}
-    cutters = [cutter("cap", line.stations["cap"])]
+    cutters = [cutter_of("cap", line.stations["cap"])]
     return list(replay(Recording(folder), cutters, judges, lambda _station, seq: known.get(seq)))
 
 

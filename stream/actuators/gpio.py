@@ -29,10 +29,8 @@ class GpioOptions(Options):
 
     def open(self) -> GpioOutput:
         """Take the pin and switch it off; raises ConfigError when there is no such pin or no access to it."""
-        try:
-            from gpiozero import DigitalOutputDevice
-        except ImportError:
-            raise ConfigError("actuators: kind gpio needs gpiozero: pip install 'patchline[outputs]'") from None
+        from gpiozero import DigitalOutputDevice
+
         try:
             output = DigitalOutputDevice(self.pin, active_high=self.active_high, initial_value=False)
         except Exception as error:  # noqa: BLE001 - gpiozero's and each pin library's own

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stream.actuators.level import CONNECT_S, LevelOutput, reset
-from stream.errors import ConfigError
 from stream.options import Options, PositiveMs
 
 if TYPE_CHECKING:
@@ -55,11 +54,7 @@ class ModbusOptions(Options):
         return self
 
     def open(self) -> LevelOutput:
-        """Begin to connect; raises ConfigError when pymodbus is missing."""
-        try:
-            import pymodbus.client  # noqa: F401
-        except ImportError:
-            raise ConfigError("actuators: kind modbus needs pymodbus: pip install 'patchline[outputs]'") from None
+        """Begin to connect."""
         # Its own words about lost connections are frames in hexadecimal; ours tell the same in one line.
         logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
         place = f"coil {self.coil}" if self.coil is not None else f"register {self.holding_register}"

@@ -62,11 +62,7 @@ class MqttOptions(Options):
     heartbeat: MqttHeartbeat | None = None
 
     def open(self) -> MqttOutput:
-        """Begin to connect; raises ConfigError when paho, a certificate or the password's file cannot be used."""
-        try:
-            import paho.mqtt.client  # noqa: F401
-        except ImportError:
-            raise ConfigError("actuators: kind mqtt needs paho-mqtt: pip install 'patchline[outputs]'") from None
+        """Begin to connect; raises ConfigError when a certificate or the password's file cannot be used."""
         return MqttOutput(self, read_secret("password", self.password, self.password_file), self._trusted())
 
     def _trusted(self) -> ssl.SSLContext | None:

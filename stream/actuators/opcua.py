@@ -11,7 +11,6 @@ from pydantic import Field, SecretStr, model_validator
 
 from stream.actuators.level import CONNECT_S, LevelOutput, reset
 from stream.actuators.secret import read_secret
-from stream.errors import ConfigError
 from stream.options import ConfigPath, Options, PositiveMs
 
 if TYPE_CHECKING:
@@ -51,11 +50,7 @@ class OpcUaOptions(Options):
         return self
 
     def open(self) -> LevelOutput:
-        """Begin to connect; raises ConfigError when asyncua or the file of the password is missing."""
-        try:
-            import asyncua  # noqa: F401
-        except ImportError:
-            raise ConfigError("actuators: kind opcua needs asyncua: pip install 'patchline[outputs]'") from None
+        """Begin to connect; raises ConfigError when the file of the password is missing."""
         # Its own words about lost connections come with stack traces; ours tell the same in one line.
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         password = read_secret("password", self.password, self.password_file)

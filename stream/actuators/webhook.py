@@ -43,12 +43,10 @@ class WebhookOptions(Options):
     ca: ConfigPath | None = None
 
     def open(self) -> WebhookOutput:
-        """Make the client; raises ConfigError when httpx, the secret or the certificate is missing."""
-        try:
-            import httpx
-        except ImportError:
-            raise ConfigError("actuators: kind webhook needs httpx: pip install 'patchline[outputs]'") from None
+        """Make the client; raises ConfigError when the secret or the certificate is missing."""
         import ssl
+
+        import httpx
 
         logging.getLogger("httpx").setLevel(logging.WARNING)
         secret = read_secret("secret", self.secret, self.secret_file, self.secret_env)

@@ -36,8 +36,8 @@ def replay(
 
     from stream import replay as replaying
     from stream.config import load
+    from stream.cutting import cutter_of
     from stream.judges import load_judges
-    from stream.processes.capture import cutter
     from stream.recording import Recording
     from stream.terminal import tracking
 
@@ -46,7 +46,7 @@ def replay(
     line = load(config)
     frames = Recording(recording)
     stations = line.stations_of(_camera(line, recording, camera))
-    cutters = [cutter(name, station) for name, station in stations.items()]
+    cutters = [cutter_of(name, station) for name, station in stations.items()]
     judges = load_judges(line, 0)
     known, close = _known(line)
     with tracking(Console(stderr=True)) as track:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stream.encoders.encoder import Polled
-from stream.errors import ConfigError
 
 if TYPE_CHECKING:
     from pymodbus.client import ModbusTcpClient
@@ -38,11 +37,9 @@ class ModbusEncoderOptions(Polled):
         return self
 
     def open(self) -> ModbusEncoder:
-        """Make the client; raises ConfigError when pymodbus is missing."""
-        try:
-            from pymodbus.client import ModbusTcpClient
-        except ImportError:
-            raise ConfigError("encoders: kind modbus needs pymodbus: pip install 'patchline[outputs]'") from None
+        """Make the client."""
+        from pymodbus.client import ModbusTcpClient
+
         logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
         return ModbusEncoder(ModbusTcpClient(self.host, port=self.port, timeout=_ANSWER_S, retries=0), self)
 

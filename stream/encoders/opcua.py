@@ -10,7 +10,6 @@ from pydantic import Field, SecretStr
 
 from stream.actuators.secret import read_secret
 from stream.encoders.encoder import Polled
-from stream.errors import ConfigError
 from stream.options import ConfigPath
 
 if TYPE_CHECKING:
@@ -30,11 +29,7 @@ class OpcUaEncoderOptions(Polled):
     password_file: ConfigPath | None = None
 
     def open(self) -> OpcUaEncoder:
-        """Prepare to connect; raises ConfigError when asyncua or the password's file is missing."""
-        try:
-            import asyncua  # noqa: F401
-        except ImportError:
-            raise ConfigError("encoders: kind opcua needs asyncua: pip install 'patchline[outputs]'") from None
+        """Prepare to connect; raises ConfigError when the password's file is missing."""
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         return OpcUaEncoder(self, read_secret("password", self.password, self.password_file))
 

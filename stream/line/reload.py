@@ -12,6 +12,8 @@ from stream.messages import Ready, Refusal
 
 #: A worker that was silent for so long is away; when it comes again it says what it accepts.
 SILENT_NS = 10_000_000_000
+#: What a worker accepts counts when it is said so long after the proposal: by then it knows that it has to hold it.
+SETTLE_NS = 1_000_000_000
 #: Beyond a station's deadline: until a frame of the bundle before it cannot be on its way any more.
 GRACE_NS = 5_000_000_000
 
@@ -25,6 +27,7 @@ class Decision(NamedTuple):
 
 class _Proposal(NamedTuple):
     bundle: str
+    settled_ns: int
     by_ns: int
 
 
@@ -50,7 +53,7 @@ class Rollout:
 
     def propose(self, station: str, bundle: str, now_ns: int) -> None:
         """Ask for a decision about a bundle; it takes the place of an earlier proposal."""
-        self._proposals[station] = _Proposal(bundle, now_ns + self._patience_ns)
+        self._proposals[station] = _Proposal(bundle, now_ns + SETTLE_NS, now_ns + self._patience_ns)
 
     def withdraw(self, station: str) -> None:
         """Ask no more."""
@@ -75,17 +78,21 @@ class Rollout:
     def nobody_accepts(self, station: str, bundle: str, now_ns: int) -> bool:
         """Whether there are workers, but none that judges frames cut for this bundle: they hold another."""
         present = self._present(now_ns)
-        return bool(present) and not any(bundle in ready.accepts.get(station, ()) for ready in present.values())
+        return bool(present) and not any(bundle in said.ready.accepts.get(station, ()) for said in present.values())
 
     def _decision(self, station: str, proposal: _Proposal, now_ns: int) -> Decision | None:
         present = self._present(now_ns)
-        accepting = {name for name, ready in present.items() if proposal.bundle in ready.accepts.get(station, ())}
+        accepting = {
+            name
+            for name, heard in present.items()
+            if heard.at_ns >= proposal.settled_ns and proposal.bundle in heard.ready.accepts.get(station, ())
+        }
         if present and len(accepting) == len(present):
             return Decision(True)
         against = [
             (name, refusal)
-            for name, ready in sorted(present.items())
-            if name not in accepting and (refusal := ready.refused.get(station)) is not None
+            for name, heard in sorted(present.items())
+            if name not in accepting and (refusal := heard.ready.refused.get(station)) is not None
         ]
         overdue = now_ns >= proposal.by_ns
         for name, refusal in against:
@@ -102,8 +109,8 @@ class Rollout:
             False, f"{missing} did not load it within {self._patience_ns / 1e9:.0f} s; is its file the same?"
         )
 
-    def _present(self, now_ns: int) -> dict[str, Ready]:
-        return {name: heard.ready for name, heard in self._workers.items() if now_ns - heard.at_ns <= SILENT_NS}
+    def _present(self, now_ns: int) -> dict[str, _Heard]:
+        return {name: heard for name, heard in self._workers.items() if now_ns - heard.at_ns <= SILENT_NS}
 
 
 class Held:

@@ -6,22 +6,18 @@ stamp; the loop announces, cuts, encodes and hands frames to workers that have r
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import threading
 import uuid
-from collections import deque
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from stream import metrics
-from stream.bundle import BundleInfo, live_bundle
 from stream.clock import local_clock, now_ns
-from stream.config import LineConfig, Station
+from stream.config import LineConfig
+from stream.cutting import Cut, Cutter, cutter_of, deadline_ns, encode_view
 from stream.errors import FrameFault, SourceError
 from stream.journal import Journal, has_begun
 from stream.line.backlog import Backlog, Waiting
@@ -38,8 +34,9 @@ from stream.messages import (
     ReloadStatus,
     TapFrame,
 )
-from stream.patchcore.preprocess import Roi, crop, network_input
+from stream.patchcore.preprocess import network_input
 from stream.processes.lifecycle import RUN_VARIABLE, Role, start_role
+from stream.reading import Reader
 from stream.recording import RecordingThread
 from stream.sources.frame import Frame, Source, Start
 from stream.switching import Switching
@@ -53,82 +50,6 @@ STATUS_INTERVAL_NS = 250_000_000
 STOP_READING_NS = 2_000_000_000
 #: Pause before a camera that was away when its process started again is tried again.
 REOPEN_S = 1.0
-#: Frames between the reading thread and the loop; beyond that pictures are dropped and announced as overrun.
-READ_AHEAD = 64
-
-
-class Cutter(NamedTuple):
-    """How a station's part is cut from a frame."""
-
-    name: str
-    station: Station
-    bundle: str
-    roi: Roi | None
-    size_px: int
-    picture_px: tuple[int, int] | None
-
-    def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Cut the station's region; raises FrameFault(WRONG_GEOMETRY)."""
-        if self.roi is None and self.picture_px is not None:
-            found = (image.shape[1], image.shape[0])
-            if found != self.picture_px:
-                raise FrameFault(
-                    Cause.WRONG_GEOMETRY,
-                    f"the picture is {found[0]}×{found[1]} px, the bundle learned "
-                    f"{self.picture_px[0]}×{self.picture_px[1]}",
-                )
-        return crop(image, self.roi)
-
-
-class Cut(NamedTuple):
-    """A part on its way to a worker; encoded only when it is sent, so that skipped frames cost nothing."""
-
-    cutter: Cutter
-    seq: int
-    frame: Frame
-    region: NDArray[np.uint8]
-    grabbed_ns: int
-    siblings: int
-
-
-class Reader(threading.Thread):
-    """Reads the source and wakes the loop."""
-
-    def __init__(self, source: Source, start: Start, stop: threading.Event) -> None:
-        """Read from `start` until the source ends or `stop` is set."""
-        super().__init__(name="reader", daemon=True)
-        self._source = source
-        self._begin = start
-        self._stop_reading = stop
-        self._frames: deque[tuple[Frame, int]] = deque()
-        self.wake = os.eventfd(0, os.EFD_NONBLOCK)
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        """Put frames into the queue until the end."""
-        try:
-            for frame in self._source.frames(self._begin, self._stop_reading):
-                taken = frame
-                if len(self._frames) >= READ_AHEAD and frame.image is not None:
-                    fault = FrameFault(Cause.OVERRUN, "capture could not keep up with the camera")
-                    taken = frame._replace(image=None, fault=fault)
-                self._frames.append((taken, now_ns()))
-                os.eventfd_write(self.wake, 1)
-        except BaseException as error:  # noqa: BLE001 - the loop raises it in the main thread
-            self.error = error
-        finally:
-            os.eventfd_write(self.wake, 1)
-
-    def take(self) -> list[tuple[Frame, int]]:
-        """Return the frames read so far, each with the moment it was in hand."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.wake)
-        return [self._frames.popleft() for _ in range(len(self._frames))]
-
-    @property
-    def waiting(self) -> int:
-        """How many frames were read and not yet taken."""
-        return len(self._frames)
 
 
 class Capture:
@@ -139,7 +60,7 @@ class Capture:
         self.camera = camera
         self.role = role
         self.config = config
-        self.cutters = [cutter(name, station) for name, station in config.stations_of(camera).items()]
+        self.cutters = [cutter_of(name, station) for name, station in config.stations_of(camera).items()]
         run = os.environ.get(RUN_VARIABLE, uuid.uuid4().hex)
         self.source = opened(config, camera, self.role, begun=has_begun(config.state, camera, run))
         self.journal = Journal(config.state, camera, run, now_ns())
@@ -318,7 +239,7 @@ class Capture:
 
     def _load(self, name: str) -> tuple[str, Cutter]:
         """Read a station's bundle; runs in the renewal's thread."""
-        new = cutter(name, self.config.stations[name])
+        new = cutter_of(name, self.config.stations[name])
         return new.bundle, new
 
     def _switch(self) -> None:
@@ -326,7 +247,8 @@ class Capture:
         for outcome in self.switching.step(self._obstacle):
             if outcome.loaded is not None:
                 self.cutters = [outcome.loaded if old.name == outcome.station else old for old in self.cutters]
-            self.sink.send(ReloadStatus(outcome.station, outcome.old, outcome.new, outcome.why))
+            why = None if outcome.why is None else f"bundle {outcome.old[:12]} is kept: {outcome.why}"
+            self.sink.send(ReloadStatus(outcome.station, outcome.old, outcome.new, why))
 
     def _obstacle(self, new: Cutter) -> str | None:
         """Say why the camera's pictures cannot be cut so; None: they can, or none has come yet."""
@@ -409,36 +331,6 @@ def opened(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Sourc
             if not begun or role.stop.wait(REOPEN_S):
                 raise
             log.warning("camera %s does not open in a run that has begun, trying again: %s", camera, error)
-
-
-def cutter(name: str, station: Station) -> Cutter:
-    """Read from the station's bundle how its parts are cut; raises BundleError."""
-    bundle = live_bundle(station.bundle)
-    info: BundleInfo = bundle.info
-    roi = station.roi or info.roi
-    if info.roi is not None and roi is not None and roi[2:] != info.roi[2:]:
-        log.warning(
-            "stations.%s.roi: %d×%d px, but the bundle learned %d×%d: the part's scale differs",
-            name, *roi[2:], *info.roi[2:],
-        )  # fmt: skip
-    return Cutter(name, station, bundle.sha256, roi, info.spec.size_px, info.picture_px)
-
-
-def deadline_ns(frame: Frame, station: Station) -> int:
-    """Return when the verdict of a part is due."""
-    return frame.captured_ns + int(station.deadline_ms * 1e6)
-
-
-def encode_view(region: NDArray[np.uint8], max_px: int, quality: int) -> bytes:
-    """Encode the region for people: JPEG, shrunk when its longer side exceeds `max_px`."""
-    longer = max(region.shape[:2])
-    if longer > max_px:
-        factor = max_px / longer
-        width_px, height_px = (max(1, round(size * factor)) for size in (region.shape[1], region.shape[0]))
-        shrunk = cv2.resize(region, (width_px, height_px), interpolation=cv2.INTER_AREA)
-        region = np.asarray(shrunk, dtype=np.uint8)
-    _, data = cv2.imencode(".jpg", region, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return data.tobytes()
 
 
 def main(config: LineConfig, camera: str) -> None:

@@ -147,8 +147,11 @@ class Sink:
                     self._worker_reports(message)
                 case EndOfStream():
                     self._camera_ended(message)
-                case ReloadStatus():
-                    self._reloaded(message)
+                case ReloadStatus(why=str(why)):
+                    self._call(self.board.observe("reload_failed", message.station, True, now_ns(), why))
+                case ReloadStatus() if message.station in self.config.stations:
+                    station = self.config.stations[message.station]
+                    self.drifts.renew(message.station, station.bundle, station.drift.window)
         except SeqError as error:
             log.error("%s", error)  # noqa: TRY400 - a peer's fault, not ours
         except Exception:
@@ -334,13 +337,6 @@ class Sink:
                 self.role.stop_line(drift.text)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
-
-    def _reloaded(self, message: ReloadStatus) -> None:
-        if message.why is None:
-            log.info("station %s: bundle %s takes over from %s", message.station, message.new[:12], message.old[:12])
-            return
-        text = f"station {message.station} keeps bundle {message.old[:12]}: {message.why}"
-        self._call(self.board.observe("reload_failed", message.station, bad=True, now_ns=now_ns(), text=text))
 
     def _judge_output(self, standing: Standing, now: int) -> None:
         """Alarm, and by policy the end of the line, for an output or encoder with trouble."""

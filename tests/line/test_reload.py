@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from stream.line.reload import GRACE_NS, SILENT_NS, Decision, Held, Rollout
+from stream.line.reload import GRACE_NS, SETTLE_NS, SILENT_NS, Decision, Held, Rollout
 from stream.messages import Ready, Refusal
 
 OLD, NEW, NEWER = "old" * 20, "new" * 20, "newer" * 12
@@ -27,18 +27,28 @@ def test_nothing_is_decided_before_something_is_proposed():
 def test_capture_switches_when_the_last_worker_accepts_and_not_earlier():
     known = rollout(ready("worker0", OLD), ready("worker1", OLD))
     known.propose("cap", NEW, 0)
-    assert known.decide(1) == {}
-    known.hear(ready("worker0", OLD, NEW), 2)
-    assert known.decide(2) == {}
-    known.hear(ready("worker1", OLD, NEW), 3)
-    assert known.decide(3) == {"cap": Decision(True)}
-    assert known.decide(4) == {}, "once"
+    assert known.decide(S) == {}
+    known.hear(ready("worker0", OLD, NEW), 2 * S)
+    assert known.decide(2 * S) == {}
+    known.hear(ready("worker1", OLD, NEW), 3 * S)
+    assert known.decide(3 * S) == {"cap": Decision(True)}
+    assert known.decide(4 * S) == {}, "once"
+
+
+def test_what_was_said_before_the_worker_could_know_of_the_proposal_does_not_count():
+    known = rollout(ready("worker0", OLD, NEW))
+    known.propose("cap", NEW, 0)
+    known.hear(ready("worker0", OLD, NEW), SETTLE_NS - 1)
+    assert known.decide(5 * S) == {}
+    known.hear(ready("worker0", OLD, NEW), SETTLE_NS)
+    assert known.decide(5 * S) == {"cap": Decision(True)}
 
 
 def test_a_station_that_a_worker_accepts_says_nothing_of_another_station():
     known = rollout(Ready("worker0", "epoch", 0, 3, False, {"cap": (OLD, NEW), "neck": (OLD,)}))
     known.propose("neck", NEW, 0)
-    assert known.decide(1) == {}
+    known.hear(Ready("worker0", "epoch", 0, 3, False, {"cap": (OLD, NEW), "neck": (OLD,)}), S)
+    assert known.decide(S) == {}
 
 
 def test_one_refusal_keeps_the_old_bundle_and_names_worker_and_reason():
@@ -57,9 +67,9 @@ def test_a_file_that_one_worker_cannot_read_at_all_is_refused():
 def test_a_refusal_of_another_bundle_says_nothing_of_this_one():
     known = rollout(ready("worker0", OLD, refused=Refusal(NEWER, 1, "damaged")))
     known.propose("cap", NEW, 0)
-    assert known.decide(1) == {}
-    known.hear(ready("worker0", OLD, NEW), 2)
-    assert known.decide(2) == {"cap": Decision(True)}
+    assert known.decide(S) == {}
+    known.hear(ready("worker0", OLD, NEW), 2 * S)
+    assert known.decide(2 * S) == {"cap": Decision(True)}
 
 
 def test_a_second_attempt_waits_for_a_second_answer():
@@ -104,8 +114,8 @@ def test_a_worker_that_is_silent_is_not_waited_for():
 def test_a_restarted_worker_takes_the_place_of_the_one_before():
     known = rollout(ready("worker0", OLD))
     known.propose("cap", NEW, 0)
-    known.hear(ready("worker0", NEW), 1)
-    assert known.decide(1) == {"cap": Decision(True)}
+    known.hear(ready("worker0", NEW), S)
+    assert known.decide(S) == {"cap": Decision(True)}
 
 
 def test_a_later_proposal_takes_the_place_of_the_one_before_and_can_be_withdrawn():
@@ -113,7 +123,8 @@ def test_a_later_proposal_takes_the_place_of_the_one_before_and_can_be_withdrawn
     known.propose("cap", NEW, 0)
     known.propose("cap", NEWER, 0)
     assert known.proposed("cap") == NEWER
-    assert known.decide(1) == {}
+    known.hear(ready("worker0", OLD, NEW), S)
+    assert known.decide(S) == {}
     known.withdraw("cap")
     assert known.proposed("cap") is None
     assert known.decide(PATIENCE_NS) == {}
