@@ -15,9 +15,8 @@ from pydantic import Field, SecretStr
 
 from stream.actuators.broker import Link, NobodyListens
 from stream.actuators.command import RejectCommand, payload
-from stream.actuators.secret import read_secret
 from stream.clock import now_ns
-from stream.errors import ConfigError
+from stream.credentials import Tls, read_secret
 from stream.options import ConfigPath, Options, PositiveMs
 
 log = logging.getLogger(__name__)
@@ -29,14 +28,6 @@ _ASK_EVERY_S = 0.25
 _ANSWER_NS = 500_000_000
 _STATE_EVERY_NS = 5_000_000_000
 _RETRY_S = (0.05, 2.0)
-
-
-class MqttTls(Options):
-    """How the broker proves who it is, and this client to it."""
-
-    ca: ConfigPath | None = None
-    cert: ConfigPath | None = None
-    key: ConfigPath | None = None
 
 
 class MqttHeartbeat(Options):
@@ -58,23 +49,13 @@ class MqttOptions(Options):
     username: str | None = None
     password: SecretStr | None = None
     password_file: ConfigPath | None = None
-    tls: MqttTls | None = None
+    tls: Tls | None = None
     heartbeat: MqttHeartbeat | None = None
 
     def open(self) -> MqttOutput:
         """Begin to connect; raises ConfigError when a certificate or the password's file cannot be used."""
-        return MqttOutput(self, read_secret("password", self.password, self.password_file), self._trusted())
-
-    def _trusted(self) -> ssl.SSLContext | None:
-        if self.tls is None:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=None if self.tls.ca is None else str(self.tls.ca))
-            if self.tls.cert is not None:
-                context.load_cert_chain(self.tls.cert, self.tls.key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"actuators: tls: certificates or key cannot be used: {error}") from None
-        return context
+        trusted = None if self.tls is None else self.tls.context("actuators: tls")
+        return MqttOutput(self, read_secret("actuators: password", self.password, self.password_file), trusted)
 
 
 class MqttOutput:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from stream.actuators.level import CONNECT_S, LevelOutput, reset
-from stream.actuators.secret import read_secret
+from stream.credentials import read_secret
 from stream.options import ConfigPath, Options, PositiveMs
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class OpcUaOptions(Options):
         """Begin to connect; raises ConfigError when the file of the password is missing."""
         # Its own words about lost connections come with stack traces; ours tell the same in one line.
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
-        password = read_secret("password", self.password, self.password_file)
+        password = read_secret("actuators: password", self.password, self.password_file)
         heartbeat_ns = None if self.heartbeat is None else int(self.heartbeat.period_ms * 1e6)
 
         async def connect() -> _OpcUaSession:

@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr
 
 from stream.actuators.command import RejectCommand, payload
 from stream.actuators.loop import Loop
-from stream.actuators.secret import read_secret
+from stream.credentials import read_secret
 from stream.errors import ConfigError
 from stream.options import ConfigPath, Name, Options
 
@@ -49,7 +49,7 @@ class WebhookOptions(Options):
         import httpx
 
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        secret = read_secret("secret", self.secret, self.secret_file, self.secret_env)
+        secret = read_secret("actuators: secret", self.secret, self.secret_file, self.secret_env)
         try:
             trusted = ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
         except (OSError, ssl.SSLError) as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
-from stream.actuators.secret import read_secret
+from stream.credentials import read_secret
 from stream.encoders.encoder import Polled
 from stream.options import ConfigPath
 
@@ -31,7 +31,7 @@ class OpcUaEncoderOptions(Polled):
     def open(self) -> OpcUaEncoder:
         """Prepare to connect; raises ConfigError when the password's file is missing."""
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
-        return OpcUaEncoder(self, read_secret("password", self.password, self.password_file))
+        return OpcUaEncoder(self, read_secret("encoders: password", self.password, self.password_file))
 
 
 class OpcUaEncoder:

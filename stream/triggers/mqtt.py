@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from stream.errors import SourceError
+from stream.credentials import Tls, read_secret
 from stream.options import ConfigPath
 from stream.triggers.trigger import CommonOptions, Signal, Trigger, part_id_in
 
@@ -30,13 +30,13 @@ class MqttTrigger(CommonOptions):
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     topic: Annotated[str, Field(min_length=1)]  # may hold wildcards
-    user: str | None = None
+    username: str | None = None
     password: SecretStr | None = None
-    tls: bool = False
-    ca: ConfigPath | None = None  # certificate that the broker's is checked against; None: the system's
+    password_file: ConfigPath | None = None
+    tls: Tls | None = None
 
     def open(self) -> Signal:
-        """Return the trigger, which connects when it is read; raises SourceError when `ca` cannot be used."""
+        """Return the trigger, which connects when it is read; raises ConfigError when a file cannot be used."""
         import paho.mqtt.client as mqtt
         from paho.mqtt.enums import CallbackAPIVersion
 
@@ -44,13 +44,11 @@ class MqttTrigger(CommonOptions):
         client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         client.connect_timeout = 3.0
         client.reconnect_delay_set(1, 2)
-        if self.user is not None:
-            client.username_pw_set(self.user, self.password.get_secret_value() if self.password else None)
-        if self.tls:
-            try:
-                client.tls_set(ca_certs=None if self.ca is None else str(self.ca))
-            except (OSError, ValueError) as error:
-                raise SourceError(f"trigger.ca: {self.ca}: {error}; name a file of PEM certificates") from None
+        if self.username is not None:
+            password = read_secret("trigger.password", self.password, self.password_file)
+            client.username_pw_set(self.username, password)
+        if self.tls is not None:
+            client.tls_set_context(self.tls.context("trigger.tls"))
         return _Subscription(self, client)
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from stream.options import PositiveMs, PositiveS
+from stream.credentials import read_secret
+from stream.options import ConfigPath, PositiveMs, PositiveS
 from stream.triggers.edge import RisingEdge
 from stream.triggers.trigger import CommonOptions, Signal, Trigger, clean_part_id
 
@@ -32,15 +33,16 @@ class OpcUaTrigger(CommonOptions):
     url: Annotated[str, Field(pattern=r"^opc\.tcp://.+")]
     node: Annotated[str, Field(min_length=1)]  # Boolean, as in ns=2;s=Line.PartPresent
     id_node: Annotated[str, Field(min_length=1)] | None = None  # read at every event; None: parts have no name
-    user: str | None = None
+    username: str | None = None
     password: SecretStr | None = None
+    password_file: ConfigPath | None = None
     interval_ms: PositiveMs = 10.0  # how often the server is asked to tell changes
     timeout_ms: PositiveMs = 1000.0  # silence after which the connection counts as lost
     reconnect_s: PositiveS = 1.0  # pause before each attempt to connect again
 
     def open(self) -> Signal:
-        """Return the trigger, which connects when it is read."""
-        return _Subscription(self)
+        """Return the trigger, which connects when it is read; raises ConfigError without the password's file."""
+        return _Subscription(self, read_secret("trigger.password", self.password, self.password_file))
 
 
 class _Changes:
@@ -54,8 +56,9 @@ class _Changes:
 
 
 class _Subscription:
-    def __init__(self, options: OpcUaTrigger) -> None:
+    def __init__(self, options: OpcUaTrigger, password: str | None) -> None:
         self._options = options
+        self._password = password
         self._name = f"OPC UA {options.url}"
         self.fault: str | None = f"{self._name}: not connected yet"
 
@@ -86,10 +89,9 @@ class _Subscription:
 
         timeout_s = self._options.timeout_ms / 1e3
         client = Client(self._options.url, timeout=timeout_s, sync_wrapper_timeout=4 * timeout_s)
-        if self._options.user is not None:
-            client.set_user(self._options.user)
-            password = self._options.password
-            client.set_password(password.get_secret_value() if password else "")
+        if self._options.username is not None:
+            client.set_user(self._options.username)
+            client.set_password(self._password or "")
         return client
 
     def _changes(self, client: Client, edge: RisingEdge, stop: threading.Event) -> Iterator[Trigger]:

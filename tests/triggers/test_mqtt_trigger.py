@@ -12,7 +12,7 @@ from listening import free_port, listening
 from paho.mqtt import publish
 from programs import needs_program
 
-from stream.errors import SourceError
+from stream.errors import ConfigError
 from stream.triggers.mqtt import MqttTrigger
 
 pytestmark = needs_program("mosquitto")
@@ -103,5 +103,5 @@ def test_a_broker_that_is_not_there_yet_is_waited_for(broker: Broker):
 
 
 def test_a_missing_certificate_is_named(broker: Broker, tmp_path: Path):
-    with pytest.raises(SourceError, match=r"trigger.ca: .*absent.pem"):
-        options(broker, tls=True, ca=tmp_path / "absent.pem").open()
+    with pytest.raises(ConfigError, match=r"trigger.ca: .*absent.pem"):
+        options(broker, tls={"ca": tmp_path / "absent.pem"}).open()
