@@ -23,7 +23,7 @@ demo: setup
 
 test: setup
 	tests/install-debian-packages
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup
 	.venv/bin/ruff check .

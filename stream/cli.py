@@ -33,7 +33,7 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-SET_UP = "Set up cameras"
+SET_UP = "Set up cameras and outputs"
 LEARN = "Learn and measure"
 LINE = "Run a line"
 ONE = "One role alone (each on its own host, if you like)"
@@ -259,7 +259,7 @@ def bench(
     print_bench(out, found)
 
 
-app.command(rich_help_panel=LINE)(actuate)
+app.command(rich_help_panel=SET_UP)(actuate)
 
 
 @app.command(rich_help_panel=LINE)

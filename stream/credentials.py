@@ -43,6 +43,9 @@ class Tls(Options):
 
     def context(self, field: str) -> ssl.SSLContext:
         """Return what a client needs; raises ConfigError when a file cannot be used, naming `field`."""
+        for name, file in (("ca", self.ca), ("cert", self.cert), ("key", self.key)):
+            if file is not None and not file.is_file():
+                raise ConfigError(f"{field}.{name}: {file}: no such file")
         try:
             context = ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
             if self.cert is not None:

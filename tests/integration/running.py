@@ -182,7 +182,8 @@ def station(bundle: Path, **options: Any) -> dict[str, Any]:
 GATE = {"gate": {"kind": "log", "path": "rejects.jsonl"}}
 
 
-_next_port = itertools.count(21_000, 20)
+# Test files run side by side, each process of pytest in a range of its own.
+_next_port = itertools.count(21_000 + 2_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), 20)
 
 
 def free_ports(count: int) -> int:

@@ -86,6 +86,10 @@ def camera() -> Iterator[Camera]:
     camera.kill()
 
 
+#: The picture is noise, which the bundle has not learned.
+NOISE = {"frame_checks": False}
+
+
 def lost(line: Line) -> list[Event]:
     return [event for event in line.events() if event.cause is Cause.CAMERA_FAULT]
 
@@ -110,7 +114,7 @@ def test_a_camera_that_goes_away_is_one_lost_part_and_an_alarm_and_is_used_again
         {
             "cameras": {"top": camera.options()},
             # Triggered, so that every picture is a part. The noise is nothing that the bundle knows: all are defects.
-            "stations": {"cap": station(small_bundle, roi=None, reject=None, deadline_ms=5000, backlog=100)},
+            "stations": {"cap": station(small_bundle, roi=None, reject=None, **NOISE, deadline_ms=5000, backlog=100)},
         }
     )
     process = line.start()
@@ -156,7 +160,7 @@ def test_a_frozen_picture_is_a_bad_frame_and_an_alarm_until_it_moves_again(
     line = make_line(
         {
             "cameras": {"top": camera.options(frozen_frames=10, stall_ms=20_000)},
-            "stations": {"cap": station(small_bundle, roi=None, reject=None, deadline_ms=5000, backlog=100)},
+            "stations": {"cap": station(small_bundle, roi=None, reject=None, **NOISE, deadline_ms=5000, backlog=100)},
         }
     )
     process = line.start()
@@ -222,7 +226,7 @@ def test_a_capture_process_that_dies_while_its_camera_is_away_waits_for_it_and_t
     line = make_line(
         {
             "cameras": {"top": camera.options()},
-            "stations": {"cap": station(small_bundle, roi=None, reject=None)},
+            "stations": {"cap": station(small_bundle, roi=None, reject=None, **NOISE)},
             "restarts": {"limit": 1},
         }
     )
@@ -257,7 +261,9 @@ def test_when_one_of_three_cameras_fails_the_others_get_every_verdict(
             "stations": {
                 "left": station(small_bundle, camera="left", deadline_ms=5000, reject=None),
                 "right": station(small_bundle, camera="right", deadline_ms=5000, reject=None),
-                "net": station(small_bundle, camera="net", roi=None, deadline_ms=5000, reject=None, mode="freerun"),
+                "net": station(
+                    small_bundle, camera="net", roi=None, deadline_ms=5000, reject=None, mode="freerun", **NOISE
+                ),
             },
         }
     )

@@ -103,5 +103,5 @@ def test_a_broker_that_is_not_there_yet_is_waited_for(broker: Broker):
 
 
 def test_a_missing_certificate_is_named(broker: Broker, tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"trigger.ca: .*absent.pem"):
+    with pytest.raises(ConfigError, match=r"trigger.tls.ca: .*absent.pem: no such file"):
         options(broker, tls={"ca": tmp_path / "absent.pem"}).open()
