@@ -1,11 +1,11 @@
 # make demo   set up, fit on good solar cells, run the line, show what it found
-# make test   set up, run all tests
+# make test   set up, run all tests (as root on Debian: with the packages of tests/debian-packages.txt)
 # make check  lint and types
 # make setup  .venv with the command .venv/bin/patchline
 
 PYTHON ?= python3
 # A machine with an NVIDIA driver searches with faiss-gpu; every other one with faiss-cpu beside OpenVINO.
-EXTRAS ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu),int8,bench,dashboard,demo,dev
+EXTRAS ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu),int8,genicam,bench,dashboard,demo,dev
 
 .PHONY: setup demo test check clean
 setup: .venv/.ready
@@ -22,7 +22,8 @@ demo: setup
 	.venv/bin/patchline demo
 
 test: setup
-	.venv/bin/python -m pytest
+	tests/install-debian-packages
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup
 	.venv/bin/ruff check .

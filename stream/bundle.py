@@ -1,8 +1,10 @@
 """The bundle: one safetensors file with all that a station needs to judge its parts.
 
 Tensors: `bank` (M, D) float32, `calibration_scores` (n,) float64 and `calibration_peaks` (n,)
-float32 (the largest map pixel) of the held-out good pictures; in an int8 bundle also the OpenVINO graph
-as bytes. Everything else is one JSON text in the file's metadata, so that the same fit writes the same bytes.
+float32 (the largest map pixel) of the held-out good pictures, `selftest_input` (S, S, 3) uint8 and
+`selftest_score` (1,) float64: one of them and its score, by which a worker proves that it computes what
+the fit computed; in an int8 bundle also the OpenVINO graph as bytes. Everything else is one JSON text in
+the file's metadata, so that the same fit writes the same bytes.
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from stream.errors import BundleError
+from stream.patchcore.health import Reference
 from stream.patchcore.preprocess import PREPROCESSING, Roi
 from stream.patchcore.spec import FeatureSpec, StoredGraph
 
 #: Raised whenever an older reader would misunderstand the file.
-FORMAT = 1
+FORMAT = 2
 _KEY = "patchline"
-_TENSORS = {"bank", "calibration_scores", "calibration_peaks"}
+_TENSORS = {"bank", "calibration_scores", "calibration_peaks", "selftest_input", "selftest_score"}
 _GRAPH = ("graph_model", "graph_weights")
 
 
@@ -61,6 +64,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seed: of the split, the projection and the first pick.
         bank_patches: how many the coreset was chosen from.
         thresholds: None until calibrated.
+        reference: light, focus and colour of the pictures of bank and calibration.
         bank_pictures: hash of each bank picture's network input, so that none of them calibrates.
         versions: of the libraries that made it.
     """
@@ -76,8 +80,16 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     bank_patches: int
     thresholds: Thresholds | None
+    reference: Reference
     bank_pictures: tuple[str, ...]
     versions: dict[str, str]
+
+
+class SelfTest(NamedTuple):
+    """A held-out good picture, (S, S, 3) uint8 RGB network input, and the image score that the fit gave it."""
+
+    picture: NDArray[np.uint8]
+    score: float
 
 
 class Bundle(NamedTuple):
@@ -87,6 +99,7 @@ class Bundle(NamedTuple):
     bank: NDArray[np.float32]
     calibration_scores: NDArray[np.float64]
     calibration_peaks: NDArray[np.float32]
+    selftest: SelfTest
     sha256: str
     graph: StoredGraph | None = None
 
@@ -97,6 +110,7 @@ def save_bundle(
     bank: NDArray[np.float32],
     calibration_scores: NDArray[np.float64],
     calibration_peaks: NDArray[np.float32],
+    selftest: SelfTest,
     graph: StoredGraph | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all, and return it as read back."""
@@ -104,6 +118,8 @@ def save_bundle(
         "bank": np.ascontiguousarray(bank, dtype=np.float32),
         "calibration_scores": np.ascontiguousarray(calibration_scores, dtype=np.float64),
         "calibration_peaks": np.ascontiguousarray(calibration_peaks, dtype=np.float32),
+        "selftest_input": np.ascontiguousarray(selftest.picture, dtype=np.uint8),
+        "selftest_score": np.array([selftest.score], dtype=np.float64),
     }
     if graph is not None:
         tensors |= {name: np.frombuffer(part, np.uint8) for name, part in zip(_GRAPH, graph, strict=True)}
@@ -130,9 +146,11 @@ def load_bundle(path: Path) -> Bundle:
     """Read and verify a bundle.
 
     Raises:
-        BundleError: missing, truncated, damaged, not a bundle, or of a version this release cannot use.
+        BundleError: missing, truncated, damaged, not a bundle, of a version this release cannot use, or
+            replaced while it was being read.
     """
     try:
+        before = identity(path)
         with safe_open(path, framework="numpy") as file:
             stored = (file.metadata() or {}).get(_KEY)
             if stored is None:
@@ -151,9 +169,26 @@ def load_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path}: damaged: {', '.join(sorted(absent))} missing; copy or fit it anew")
     if checksum != _checksum(text, tensors):
         raise BundleError(f"{path}: damaged: its content does not match its checksum; copy or fit it anew")
+    size_px = info.spec.size_px
+    picture, score = tensors["selftest_input"], tensors["selftest_score"]
+    if (picture.shape, picture.dtype, score.shape) != ((size_px, size_px, 3), np.uint8, (1,)):
+        raise BundleError(f"{path}: damaged: its self-test is no {size_px}×{size_px} picture with a score; fit it anew")
+    try:
+        sha256 = file_sha256(path)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
+    if identity(path) != before:  # the hash must name the content that was read
+        raise BundleError(f"{path}: was replaced while it was being read; try again")
     graph = StoredGraph(*(tensors[name].tobytes() for name in _GRAPH)) if info.spec.graph_sha256 else None
-    scores, peaks = tensors["calibration_scores"], tensors["calibration_peaks"]
-    return Bundle(info, tensors["bank"], scores, peaks, file_sha256(path), graph)
+    return Bundle(
+        info,
+        tensors["bank"],
+        tensors["calibration_scores"],
+        tensors["calibration_peaks"],
+        SelfTest(picture, float(score[0])),
+        sha256,
+        graph,
+    )
 
 
 def live_bundle(path: Path) -> Bundle:
@@ -164,10 +199,39 @@ def live_bundle(path: Path) -> Bundle:
     return bundle
 
 
+def shadow_bundle(path: Path, live: Bundle, roi: Roi | None) -> Bundle:
+    """Read a bundle to be tried on the parts cut for the `live` one, from region `roi` if the station has its own.
+
+    Raises BundleError when it cannot be: another network input, or another region.
+    """
+    bundle = live_bundle(path)
+    wants, gets = bundle.info, live.info
+    regions = (roi or wants.roi, roi or gets.roi)
+    for what, wanted, given in (
+        ("network input", f"{wants.spec.size_px} px", f"{gets.spec.size_px} px"),
+        ("region", *("whole picture" if region is None else region for region in regions)),
+    ):
+        if wanted != given:
+            raise BundleError(
+                f"{path}: cannot be the shadow: its {what} is {wanted}, that of the live bundle {given}; "
+                "fit both alike, or remove `shadow`"
+            )
+    return bundle
+
+
 def file_sha256(path: Path) -> str:
     """Hash a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced or written to (inode, ns, bytes); None while it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _checksum(text: str, tensors: dict[str, NDArray[Any]]) -> str:

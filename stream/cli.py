@@ -12,6 +12,12 @@ from rich.console import Console
 
 from stream import __version__
 from stream.commands import dashboard
+from stream.commands.actuate import actuate
+from stream.commands.cameras import cameras
+from stream.commands.reload import reload
+from stream.commands.replay import replay
+from stream.commands.snapshot import snapshot
+from stream.commands.teach import teach
 from stream.errors import EXIT_USAGE, ConfigError, PatchLineError
 
 if TYPE_CHECKING:
@@ -28,6 +34,7 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+SET_UP = "Set up cameras and outputs"
 LEARN = "Learn and measure"
 LINE = "Run a line"
 ONE = "One role alone (each on its own host, if you like)"
@@ -55,6 +62,10 @@ def _options(
     ] = False,
 ) -> None:
     """Real-time defect inspection for factory cameras. Learn good parts with `fit`, judge them with `run`."""
+
+
+app.command(rich_help_panel=SET_UP)(cameras)
+app.command(rich_help_panel=SET_UP)(snapshot)
 
 
 @app.command(rich_help_panel=LEARN)
@@ -187,6 +198,10 @@ def run(config: ConfigArgument) -> None:
     supervisor.main(_load(config), config)
 
 
+app.command(rich_help_panel=LINE)(reload)
+app.command(rich_help_panel=LEARN)(teach)
+
+
 @app.command(rich_help_panel=LINE)
 def demo(
     parts: Annotated[int | None, typer.Option(min=1, help="Stop after so many parts; default: all of them.")] = None,
@@ -245,6 +260,9 @@ def bench(
     print_bench(out, found)
 
 
+app.command(rich_help_panel=SET_UP)(actuate)
+
+
 @app.command(rich_help_panel=LINE)
 def keys(
     folder: Annotated[Path, typer.Argument(help="Folder to write; copy it to every host.", show_default=False)],
@@ -295,6 +313,7 @@ def sink(config: ConfigArgument) -> None:
 
 app.command(rich_help_panel=ONE)(dashboard.dashboard)
 app.command(rich_help_panel=LINE)(dashboard.password)
+app.command(rich_help_panel=LINE)(replay)
 
 
 def main() -> NoReturn:

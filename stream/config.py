@@ -18,9 +18,10 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from stream.actuators import ActuatorOptions
+from stream.encoders import EncoderOptions
 from stream.errors import ConfigError
 from stream.messages import Mode
-from stream.options import ConfigPath, Name, Options, PositiveMs, PositiveS
+from stream.options import ConfigPath, Name, Options, PositiveMs, PositiveS, without_password
 from stream.sources import SourceOptions
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -34,9 +35,28 @@ class Reject(Options):
     """How a bad part leaves the belt."""
 
     actuator: Name
-    transport_delay_ms: Annotated[float, Field(ge=0)]
+    gate: Literal["pulse_on_bad", "open_on_good"] = "pulse_on_bad"
+    transport_delay_ms: Annotated[float, Field(ge=0)] | None = None
     pulse_ms: PositiveMs = 50.0
     tolerance_ms: PositiveMs = 15.0
+    encoder: Name | None = None
+    transport_counts: Annotated[int, Field(ge=0)] | None = None
+    tolerance_counts: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _by_time_or_by_counts(self) -> Self:
+        counted = (self.encoder, self.transport_counts, self.tolerance_counts)
+        if self.transport_delay_ms is not None and counted == (None, None, None):
+            return self
+        if self.transport_delay_ms is None and None not in counted:
+            return self
+        raise ValueError("give either transport_delay_ms, or encoder, transport_counts and tolerance_counts")
+
+
+class Drift(Options):
+    """Whether good parts still look like those that the bundle was calibrated with."""
+
+    window: Annotated[int, Field(ge=20, le=5_000)] = 500
 
 
 class Station(Options):
@@ -44,18 +64,24 @@ class Station(Options):
 
     camera: Name
     bundle: ConfigPath
+    watch: bool = False
+    shadow: ConfigPath | None = None
     roi: tuple[Offset, Offset, Pixels, Pixels] | None = None
     mode: Mode = "triggered"
     deadline_ms: PositiveMs = 500.0
     backlog: Annotated[int, Field(ge=1, le=10_000)] = 16
     on_uninspected: OnUninspected | None = None
+    frame_checks: bool = True
+    drift: Drift = Drift()
+    on_drift: Literal["alarm", "stop_line"] = "alarm"
     reject: Reject | None = None
 
     @model_validator(mode="after")
     def _verdict_before_reject(self) -> Self:
-        if self.reject is not None and self.deadline_ms > self.reject.transport_delay_ms:
+        delay_ms = None if self.reject is None else self.reject.transport_delay_ms
+        if delay_ms is not None and self.deadline_ms > delay_ms:
             raise ValueError(
-                f"deadline_ms: {self.deadline_ms:g} lies after the reject at {self.reject.transport_delay_ms:g} ms: "
+                f"deadline_ms: {self.deadline_ms:g} lies after the reject at {delay_ms:g} ms: "
                 "a part without verdict could not be rejected; lower it to transport_delay_ms or less"
             )
         return self
@@ -197,6 +223,7 @@ class Transport(Options):
     results: str | None = None
     feed: str | None = None
     frames: dict[Name, str] = Field(default_factory=dict)
+    taps: dict[Name, str] = Field(default_factory=dict)
     keys: ConfigPath | None = None
 
 
@@ -207,6 +234,8 @@ class LineConfig(Options):
     cameras: Annotated[dict[Name, SourceOptions], Field(min_length=1)]
     stations: Annotated[dict[Name, Station], Field(min_length=1)]
     actuators: dict[Name, ActuatorOptions] = Field(default_factory=dict)
+    encoders: dict[Name, EncoderOptions] = Field(default_factory=dict)
+    on_actuator_fault: Literal["continue", "stop_line"] = "continue"
     workers: Annotated[list[Worker], Field(min_length=1)] = Field(default_factory=lambda: [Worker()])
     store: Store = Field(default_factory=dict, validate_default=True)
     alarms: Alarms = Alarms()
@@ -225,15 +254,41 @@ class LineConfig(Options):
                     f"stations.{name}.reject.actuator: no actuator '{station.reject.actuator}'; "
                     f"{_known(self.actuators)}"
                 )
+            encoder = station.reject.encoder if station.reject else None
+            if encoder is not None and encoder not in self.encoders:
+                raise ValueError(f"stations.{name}.reject.encoder: no encoder '{encoder}'; {_known(self.encoders)}")
+            if station.reject and station.reject.gate == "open_on_good" and self._shares_output(name):
+                raise ValueError(
+                    f"stations.{name}.reject.gate: open_on_good would open for parts that another station has not "
+                    "passed; give this station an actuator of its own"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _cameras_are_used(self) -> Self:
         for camera in self.cameras:
             if not self.stations_of(camera):
                 raise ValueError(f"cameras.{camera}: no station uses it; add one or remove the camera")
-        for camera in self.transport.frames:
-            if camera not in self.cameras:
-                raise ValueError(f"transport.frames.{camera}: no such camera; {_known(self.cameras)}")
+        folders = [camera.record.path for camera in self.cameras.values() if camera.record is not None]
+        for folder in folders:
+            if folders.count(folder) > 1:
+                raise ValueError(f"cameras: several have record.path {folder}; give each a folder of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _addresses_are_safe(self) -> Self:
+        for field, addresses in (("frames", self.transport.frames), ("taps", self.transport.taps)):
+            for camera in addresses:
+                if camera not in self.cameras:
+                    raise ValueError(f"transport.{field}.{camera}: no such camera; {_known(self.cameras)}")
         for field, address in self._addresses():
             _check_address(field, address, encrypted=self.transport.keys is not None)
         return self
+
+    def _shares_output(self, station: str) -> bool:
+        used = [other.reject.actuator for other in self.stations.values() if other.reject is not None]
+        reject = self.stations[station].reject
+        return reject is not None and used.count(reject.actuator) > 1
 
     def _addresses(self) -> Iterable[tuple[str, str]]:
         transport = self.transport
@@ -247,6 +302,7 @@ class LineConfig(Options):
             if address is not None
         )
         yield from ((f"transport.frames.{camera}", address) for camera, address in transport.frames.items())
+        yield from ((f"transport.taps.{camera}", address) for camera, address in transport.taps.items())
 
     def stations_of(self, camera: str) -> dict[str, Station]:
         """Return the stations that look through `camera`."""
@@ -258,7 +314,7 @@ class LineConfig(Options):
         rejects_ms = [
             station.reject.transport_delay_ms + station.reject.tolerance_ms
             for station in self.stations.values()
-            if station.reject is not None
+            if station.reject is not None and station.reject.transport_delay_ms is not None
         ]
         deadlines_ms = [station.deadline_ms for station in self.stations.values()]
         return max(self.restarts.drain_s, max(rejects_ms + deadlines_ms) / 1e3 + 3.0)
@@ -300,6 +356,10 @@ class LineConfig(Options):
     def frames_address(self, camera: str) -> str:
         """Return where the capture process of `camera` hands out frames."""
         return self.transport.frames.get(camera) or self._ipc(f"frames-{list(self.cameras).index(camera)}")
+
+    def tap_address(self, camera: str) -> str:
+        """Return where the capture process of `camera` shows whole pictures to listeners."""
+        return self.transport.taps.get(camera) or self._ipc(f"tap-{list(self.cameras).index(camera)}")
 
     def _ipc(self, name: str) -> str:
         # Socket paths are limited to 107 bytes, so they do not live below the (perhaps deep) store.
@@ -352,7 +412,8 @@ def _one_line(name: str, data: Any, item: dict[str, Any]) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if not field:
         return f"{name}: {message}"
-    given = "" if isinstance(item["input"], dict) or item["type"] == "missing" else f", got {item['input']!r}"
+    shown = without_password(repr(item["input"]))
+    given = "" if isinstance(item["input"], dict) or item["type"] == "missing" else f", got {shown}"
     return f"{name}: {'.'.join(field)}: {message}{given}"
 
 

@@ -83,7 +83,8 @@ class DeviceBackbone:
                     self._module(inputs)
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # Also while another thread goes on judging: a bundle that is loaded beside the live one.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 outputs: Tensor = self._module(inputs)
 
         def replay() -> Tensor:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from stream.clock import now_ns
 from stream.judges import Judge, Judged, judge_batch
 from stream.line.inbox import Queued
+from stream.messages import Cause
+from stream.patchcore.health import Measures, measure
 from stream.patchcore.lanes import Lanes
 
 log = logging.getLogger(__name__)
@@ -23,15 +26,18 @@ class Outcome(NamedTuple):
 
     Attributes:
         frame, judge: as they were handed in.
-        judged: None when there was an error.
-        error: for people.
-        taken_ns, preprocess_ns, judged_ns: when its batch began, how long that was put together, when this was known.
+        seen: light, focus and colour of its picture; None when it was not even measured.
+        judged: None when it is not to be GOOD or DEFECT.
+        cause, detail: why not.
+        taken_ns, preprocess_ns, judged_ns: when its batch began, how long that was measured, when this was known.
     """
 
     frame: Queued
     judge: Judge
+    seen: Measures | None
     judged: Judged | None
-    error: str
+    cause: Cause | None
+    detail: str
     taken_ns: int
     preprocess_ns: int
     judged_ns: int
@@ -69,6 +75,10 @@ class Desk:
         self._running.append(begun_ns)
         self._lanes.submit(lambda: self._judge(batch, judges, begun_ns), alone=alone)
 
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function in a lane as if it judged a part, and wait for its end; raises what it raises."""
+        list(self._lanes.map(lambda _: function(), (None,)))
+
     def outcomes(self) -> tuple[list[Outcome], list[int]]:
         """Return what has been found since, and how long each batch took that ended since, in ns."""
         with contextlib.suppress(BlockingIOError):
@@ -82,27 +92,39 @@ class Desk:
         return found, [now - begun_ns for begun_ns in ended]
 
     def _judge(self, batch: list[Queued], judges: list[Judge], begun_ns: int) -> None:
-        known = 0
+        untold = dict.fromkeys(range(len(batch)))
         taken_ns, preprocess_ns = now_ns(), 0
+
+        def tell(
+            index: int, seen: Measures | None, judged: Judged | None, cause: Cause | None = None, detail: str = ""
+        ) -> None:
+            del untold[index]
+            times = (taken_ns, preprocess_ns, now_ns())
+            self._tell(Outcome(batch[index], judges[index], seen, judged, cause, detail, *times), last=not untold)
+
         try:
             size_px = batch[0].header.height_px
-            images = np.stack([np.frombuffer(frame.pixels, np.uint8).reshape(size_px, size_px, 3) for frame in batch])
+            images = [np.frombuffer(frame.pixels, np.uint8).reshape(size_px, size_px, 3) for frame in batch]
+            measured = [measure(image) for image in images]
+            faults = [judge.fault_of(seen) for judge, seen in zip(judges, measured, strict=True)]
+            sound = [index for index, fault in enumerate(faults) if fault is None]
             preprocess_ns = now_ns() - taken_ns
-            for judged in judge_batch(judges, images):
-                self._tell(
-                    Outcome(batch[known], judges[known], judged, "", taken_ns, preprocess_ns, now_ns()), batch[-1]
-                )
-                known += 1
+            for index, fault in enumerate(faults):
+                if fault is not None:
+                    tell(index, measured[index], None, Cause.BAD_FRAME, fault)
+            if sound:
+                answers = judge_batch([judges[index] for index in sound], np.stack([images[index] for index in sound]))
+                for index, judged in zip(sound, answers, strict=True):
+                    tell(index, measured[index], judged)
         except Exception as error:
             log.exception("inspection failed")
-            text = f"{type(error).__name__}: {error}"
-            for frame, judge in zip(batch[known:], judges[known:], strict=True):
-                self._tell(Outcome(frame, judge, None, text, taken_ns, preprocess_ns, now_ns()), batch[-1])
+            for index in list(untold):
+                tell(index, None, None, Cause.WORKER_ERROR, f"{type(error).__name__}: {error}")
         finally:
             self._ended.append(begun_ns)
             os.eventfd_write(self.wake, 1)
 
-    def _tell(self, outcome: Outcome, last: Queued) -> None:
+    def _tell(self, outcome: Outcome, *, last: bool) -> None:
         self._outcomes.append(outcome)
-        if outcome.frame is not last:  # the end of the batch follows at once
+        if not last:  # the end of the batch follows at once
             os.eventfd_write(self.wake, 1)

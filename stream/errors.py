@@ -9,6 +9,7 @@
     ├── WeightsError               backbone weights that are not there, or not the expected ones
     ├── SourceError                a camera or file that cannot be opened
     ├── LineFailed                 a running line had to be stopped, exit code 1
+    ├── ReloadError                a running line keeps its bundle, exit code 1
     ├── StoreError                 the event store cannot be used
     ├── MissingExtra               an optional part that is not installed
     └── TransportError             sockets: an address in use, a role started twice
@@ -56,6 +57,12 @@ class SourceError(PatchLineError):
 
 class LineFailed(PatchLineError):  # noqa: N818 - said of the line, not of the program
     """A running line had to be stopped; the reason stands in its log."""
+
+    exit_code = 1
+
+
+class ReloadError(PatchLineError):
+    """A running line did not take a new bundle; it goes on with the one it has."""
 
     exit_code = 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from stream.config import LineConfig
 from stream.line.alarms import Alarm
@@ -11,6 +10,7 @@ from stream.line.ledger import Counts, Ledger
 from stream.line.recent import Recent, Spacing
 from stream.line.watch import Health
 from stream.messages import ActiveAlarm, LineState, PeerState, SettledPart, StationState, Verdict
+from stream.outputs import Standing
 from stream.records import AlarmRecord, Event
 from stream.transport import FeedServer, Sockets
 
@@ -63,14 +63,14 @@ class Feed:
         self._raised_ns[record.kind, record.subject] = record.raised_realtime_ns
 
     def state(
-        self, ledger: Ledger, health: list[Health], acting: Mapping[str, bool], alarms: list[Alarm], now_ns: int
+        self, ledger: Ledger, health: list[Health], outputs: list[Standing], alarms: list[Alarm], now_ns: int
     ) -> None:
         """Publish how the line is, when it is time for it and somebody listens.
 
         Args:
             ledger: of all stations.
             health: of cameras and workers.
-            acting: by actuator, whether its thread runs.
+            outputs: actuators and encoders.
             alarms: those that stand.
             now_ns: the clock.
         """
@@ -80,16 +80,13 @@ class Feed:
         if not self._wanted:
             return
         now_realtime_ns = time.time_ns()
-        failing = {alarm.subject: alarm.text for alarm in alarms if alarm.kind == "actuator_fault"}
         message = LineState(
             line=self._config.line,
             at_realtime_ns=now_realtime_ns,
             stations={name: self._station(name, ledger.counts(name), now_ns) for name in ledger.stations},
             cameras={each.name: _peer(each) for each in health if each.kind == "camera"},
             workers={each.name: _peer(each) for each in health if each.kind == "worker"},
-            actuators={
-                name: PeerState(acts and name not in failing, failing.get(name, "")) for name, acts in acting.items()
-            },
+            actuators={each.name: PeerState(each.trouble is None, each.trouble or "") for each in outputs},
             alarms=[
                 ActiveAlarm(
                     alarm.kind,

@@ -11,13 +11,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.bundle import FORMAT, Bundle, BundleInfo, Thresholds, load_bundle, save_bundle
+from stream.bundle import FORMAT, Bundle, BundleInfo, SelfTest, Thresholds, load_bundle, save_bundle
 from stream.errors import DatasetError
 from stream.extractor import Device, load_extractor, spec_for
 from stream.images import list_images
 from stream.memory import MemoryBudget
 from stream.patchcore.calibrate import conformal_threshold, guaranteed_rate, images_needed
-from stream.patchcore.inspector import Extractor, inspect
+from stream.patchcore.health import Reference, measure, reference_of, refreshed
+from stream.patchcore.inspector import Extractor, inspect, judge, nearest_patches
 from stream.patchcore.preprocess import Roi
 from stream.patchcore.score import anomaly_map, sigma_px
 from stream.patchcore.search import MemoryBank, flat_index
@@ -25,6 +26,10 @@ from stream.pictures import Pictures, Track, Unreadable, read_pictures, silent
 
 #: b of the paper's image score; the paper gives no value, implementations use 9.
 REWEIGHT_NEIGHBOURS = 9
+#: Held-out pictures among which the self-test is chosen, and how often each one's features are disturbed.
+_CANDIDATES, _DISTURBANCES = 8, 3
+#: Relative; more than half precision does to them.
+_DISTURBANCE = 2e-3
 Rows = NDArray[np.int64]
 
 
@@ -113,6 +118,9 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         search = MemoryBank(bank, flat_index(bank, gpu=extractor.device == "cuda"))
         scores, peaks = calibration_scores(extractor, search, pictures, calibration_rows, track=track)
         thresholds, warnings = calibrated(scores, peaks, options.false_reject_rate)
+        if extractor.device == "cuda":  # the self-test's score is that of full precision
+            extractor = load_extractor(spec, device="torch-cpu", weights=options.weights)
+        selftest = self_test(extractor, search, pictures, calibration_rows[:_CANDIDATES], seed=options.seed)
         if copies:
             warnings.append(
                 f"{copies} held-out pictures are copies of remembered ones and were left out of the calibration"
@@ -129,10 +137,11 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             seed=options.seed,
             bank_patches=capacity,
             thresholds=thresholds,
+            reference=reference_of_rows(pictures, np.concatenate([bank_rows, calibration_rows])),
             bank_pictures=tuple(pictures.hashes[row] for row in bank_rows),
             versions=library_versions(),
         )
-        bundle = save_bundle(output, info, bank, scores, peaks, graph)
+        bundle = save_bundle(output, info, bank, scores, peaks, selftest, graph)
         return FitSummary(
             bundle, extractor.device, len(bank_rows), len(calibration_rows), pictures.unreadable, warnings
         )
@@ -192,8 +201,9 @@ def calibrate(
             left_out = len(pictures) - len(fresh)
             warnings.append(f"{left_out} pictures are in the memory bank and were left out of the calibration")
         thresholds, more = calibrated(scores, peaks, false_reject_rate)
-        calibrated_info = msgspec.structs.replace(info, thresholds=thresholds)
-        saved = save_bundle(path, calibrated_info, bundle.bank, scores, peaks, bundle.graph)
+        reference = refreshed(info.reference, reference_of_rows(pictures, fresh))
+        changed = msgspec.structs.replace(info, thresholds=thresholds, reference=reference)
+        saved = save_bundle(path, changed, bundle.bank, scores, peaks, bundle.selftest, bundle.graph)
         return FitSummary(
             saved, extractor.device, len(info.bank_pictures), len(fresh), pictures.unreadable, warnings + more
         )
@@ -217,6 +227,32 @@ def calibration_scores(
             peaks.append(anomaly_map(distances, (size_px, size_px), sigma_px(size_px)).max())
         track("calibrate", done, len(rows))
     return np.array(scores, dtype=np.float64), np.array(peaks, dtype=np.float32)
+
+
+def reference_of_rows(pictures: Pictures, rows: Rows) -> Reference:
+    """Return light, focus and colour of the good pictures at `rows`."""
+    return reference_of([measure(image) for _, batch in pictures.batches(rows) for image in batch])
+
+
+def self_test(extractor: Extractor, search: MemoryBank, pictures: Pictures, rows: Rows, *, seed: int) -> SelfTest:
+    """Choose the picture whose score depends least on rounding, so that a worker that differs computes wrongly.
+
+    The score jumps where two patches are almost equally far from the bank and rounding decides which one counts.
+    """
+    random = np.random.default_rng(seed)
+    found: list[tuple[float, int, float]] = []
+    for row in rows:
+        (features,) = extractor(pictures.inputs[np.array([row])])
+        disturbed = [
+            (features * random.normal(1, _DISTURBANCE, features.shape)).astype(np.float32) for _ in range(_DISTURBANCES)
+        ]
+        score, *others = (
+            judge(search, one, nearest_patches(search, one), reweight_neighbours=REWEIGHT_NEIGHBOURS).score
+            for one in (features, *disturbed)
+        )
+        found.append((max(abs(other - score) for other in others) / max(score, 1e-12), int(row), score))
+    _, row, score = min(found)
+    return SelfTest(pictures.inputs[np.array([row])][0], score)
 
 
 def calibrated(

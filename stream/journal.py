@@ -21,6 +21,14 @@ class _Run(msgspec.Struct, frozen=True):
     origin_ns: int
 
 
+def has_begun(folder: Path, camera: str, run: str) -> bool:
+    """Tell whether a process of this run has had the camera open before."""
+    try:
+        return msgspec.json.decode((folder / f"{camera}.run.json").read_bytes(), type=_Run).run == run
+    except (OSError, ValueError):
+        return False  # what is wrong with it, the journal will say
+
+
 class Journal:
     """The journal of one camera: a number that survives the process, and the beginning of the run."""
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.bundle import Bundle, live_bundle
-from stream.config import LineConfig
+from stream.config import LineConfig, Station, Worker
+from stream.errors import BundleError
 from stream.extractor import load_extractor
+from stream.messages import Verdict
+from stream.patchcore.health import Measures, check
 from stream.patchcore.inspector import Extractor, Inspection, judge, nearest_patches
 from stream.patchcore.lanes import Lanes
 from stream.patchcore.search import MemoryBank, quickest_search
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
     from stream.patchcore.device_search import DeviceBank
 
 log = logging.getLogger(__name__)
+
+#: How far a worker's score of the self-test may lie from the fit's: other rounding, but the same computation.
+TOLERANCE, LOW_PRECISION_TOLERANCE = 1e-3, 2e-2
 
 
 @dataclass(frozen=True)
@@ -33,43 +41,83 @@ class Judge:
         extractor: shared by all stations of one `group`.
         memory: the bank, on the CPU or on the extractor's device.
         group: key of the features.
+        frame_checks: refuse pictures in which a defect might not show.
     """
 
     bundle: Bundle
     extractor: Extractor
     memory: MemoryBank | DeviceBank
     group: str
+    frame_checks: bool
+
+    def fault_of(self, seen: Measures) -> str | None:
+        """Return why a picture cannot be judged; None: it can, or the station does not want to know."""
+        return check(seen, self.bundle.info.reference) if self.frame_checks else None
 
 
 class Judged(NamedTuple):
-    """One inspected part, with what its stages took."""
+    """One inspected part, with what its stages took, and its patch features (h, w, D) where they are at hand."""
 
     inspection: Inspection
     backbone_ns: int
     search_ns: int
     score_ns: int
+    patches: NDArray[np.float32] | None = None
+
+
+def verdict_of(score: float, threshold: float) -> Verdict:
+    """Return GOOD or DEFECT; written so that a score that compares with nothing (NaN) could never be GOOD."""
+    return Verdict.GOOD if score <= threshold else Verdict.DEFECT
 
 
 def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
-    """Load every station's bundle for worker `index`, and warm all up; raises PatchLineError."""
+    """Load every station's bundle for worker `index`, test it and warm all up; raises PatchLineError."""
     options = config.workers[index]
     extractors: dict[str, Extractor] = {}
     lanes = Lanes(options.threads)
     judges: dict[str, Judge] = {}
     for name, station in config.stations.items():
-        bundle = live_bundle(station.bundle)
-        spec = bundle.info.spec
-        if spec.key not in extractors:
-            extractors[spec.key] = load_extractor(
-                spec, device=options.device, threads=options.threads, lanes=lanes, graph=bundle.graph
-            )
-            if extractors[spec.key].device == "cuda":
-                _prepare(extractors[spec.key], options.max_batch)
-        extractor = extractors[spec.key]
-        judges[name] = Judge(bundle, extractor, _memory(bundle, extractor), spec.key)
-        _warm_up(judges[name])
-        log.info("station %s: %s, %d patches, %s", name, station.bundle, len(bundle.bank), extractor.device)
+        one = judges[name] = load_judge(station, options, lanes, extractors)
+        extractors[one.group] = one.extractor
+        # The first pass is the slow one, on all cores and in each lane.
+        self_test(one, station.bundle)
+        if one.extractor.lanes is not None:
+            one.extractor.lanes.everywhere(functools.partial(self_test, one, station.bundle))
+        log.info("station %s: %s, %d patches, %s", name, station.bundle, len(one.bundle.bank), one.extractor.device)
     return judges
+
+
+def load_judge(station: Station, options: Worker, lanes: Lanes | None, extractors: Mapping[str, Extractor]) -> Judge:
+    """Load a station's bundle; one of the `extractors`, by their groups, serves it if it can, but is not called.
+
+    Raises PatchLineError.
+    """
+    bundle = live_bundle(station.bundle)
+    spec = bundle.info.spec
+    extractor = extractors.get(spec.key)
+    if extractor is None:
+        extractor = load_extractor(
+            spec, device=options.device, threads=options.threads, lanes=lanes, graph=bundle.graph
+        )
+        if extractor.device == "cuda":
+            prepare(extractor, options.max_batch)
+    return Judge(bundle, extractor, memory_of(bundle, extractor), spec.key, station.frame_checks)
+
+
+def self_test(one: Judge, path: Path) -> None:
+    """Judge the bundle's own picture; raises BundleError when the score is not the fit's."""
+    picture, expected = one.bundle.selftest
+    (judged,) = judge_batch([one], picture[None])
+    score, device = judged.inspection.score, one.extractor.device
+    # Half precision on a GPU, or int8, which processors sum up in ways of their own.
+    low = device == "cuda" or one.bundle.graph is not None
+    tolerance = LOW_PRECISION_TOLERANCE if low else TOLERANCE
+    # Written so that a score that compares with nothing (NaN) could never pass.
+    if not abs(score - expected) <= tolerance * abs(expected):
+        raise BundleError(
+            f"{path}: its self-test fails: the fit gave the picture {expected:.6g}, this worker gives it {score:.6g} "
+            f"on {device} (allowed: {tolerance:g} of it); fit it anew with this release and these libraries"
+        )
 
 
 def judge_batch(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
@@ -91,7 +139,8 @@ def judge_batch(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judg
         nearest = nearest_patches(one.memory, patches)
         searched_ns = time.monotonic_ns()
         inspection = judge(one.memory, patches, nearest, reweight_neighbours=one.bundle.info.reweight_neighbours)
-        yield Judged(inspection, backbone_ns, searched_ns - begun_ns, time.monotonic_ns() - searched_ns)
+        scored_ns = time.monotonic_ns()
+        yield Judged(inspection, backbone_ns, searched_ns - begun_ns, scored_ns - searched_ns, patches)
 
 
 def _on_gpu(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
@@ -110,23 +159,16 @@ def _on_gpu(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
         yield Judged(inspection, took_ns, 0, 0)
 
 
-def _prepare(extractor: Extractor, max_batch: int) -> None:
+def prepare(extractor: Extractor, max_batch: int) -> None:
+    """Compile an extractor of CUDA for all batch sizes."""
     from stream.cuda import DeviceBackbone
 
     assert isinstance(extractor, DeviceBackbone)
     extractor.prepare(max_batch)
 
 
-def _warm_up(one: Judge) -> None:
-    """The first pass is the slow one, on all cores and in each lane."""
-    size_px = one.bundle.info.spec.size_px
-    blank = np.zeros((1, size_px, size_px, 3), np.uint8)
-    list(judge_batch([one], blank))
-    if one.extractor.lanes is not None:
-        one.extractor.lanes.everywhere(lambda: list(judge_batch([one], blank)))
-
-
-def _memory(bundle: Bundle, extractor: Extractor) -> MemoryBank | DeviceBank:
+def memory_of(bundle: Bundle, extractor: Extractor) -> MemoryBank | DeviceBank:
+    """Return a bundle's memory bank where the extractor's features are, with the quickest search."""
     if extractor.device == "cuda":
         import torch
 

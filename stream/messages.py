@@ -15,7 +15,7 @@ import msgspec
 from stream.errors import WireError
 
 #: Raised whenever the meaning or layout of any struct below changes.
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 
 Mode = Literal["triggered", "freerun"]
 
@@ -93,6 +93,15 @@ class EndOfStream(msgspec.Struct, tag="end", frozen=True):
     next_seq: Seq
 
 
+class ReloadStatus(msgspec.Struct, tag="reload", frozen=True):
+    """Capture → sink: a station is cut for another bundle from now on; or, with `why`, it is not."""
+
+    station: str
+    old: str
+    new: str
+    why: str | None = None
+
+
 class WorkerStatus(msgspec.Struct, tag="worker", frozen=True):
     """Infer → sink, several times a second: the worker is alive; with `ending`, it stops on purpose."""
 
@@ -131,11 +140,30 @@ class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     part_id: str | None = None
 
 
+class CutFor(msgspec.Struct, tag="cut_for", frozen=True):
+    """Capture → infer, several times a second: for which bundles each station is cut, or may soon be cut."""
+
+    bundles: dict[str, tuple[str, ...]]
+
+
+class Refusal(msgspec.Struct, frozen=True, array_like=True):
+    """Why a worker does not take a bundle; `attempt` counts on, so that an old refusal is not taken for a new one.
+
+    `bundle` is empty where the file could not even be read.
+    """
+
+    bundle: str
+    attempt: int
+    why: str
+
+
 class Ready(msgspec.Struct, tag="ready", frozen=True):
     """Infer → capture: the worker's credit, repeated often so that a lost one mends itself.
 
     Of the frames of capture's `epoch` it has `received` so many, and it takes `free` more. `hungry`
-    says that it has nothing to do at all: the moment for a free-running frame, not earlier.
+    says that it has nothing to do at all: the moment for a free-running frame, not earlier. For each of
+    the camera's stations it judges frames cut for the bundles that it `accepts`, and no others; `refused`
+    is what became of the last one that it could not load.
     """
 
     worker: str
@@ -143,6 +171,8 @@ class Ready(msgspec.Struct, tag="ready", frozen=True):
     received: int
     free: int
     hungry: bool
+    accepts: dict[str, tuple[str, ...]] = {}
+    refused: dict[str, Refusal] = {}
 
 
 class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
@@ -158,7 +188,10 @@ class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Result(msgspec.Struct, tag="result", frozen=True):
-    """Infer → sink, followed by the anomaly map (float16 patch grid, may be empty) and the untouched view."""
+    """Infer → sink, followed by the anomaly map (float16 patch grid, may be empty) and the untouched view.
+
+    `brightness` and `focus` are those of the picture (see `patchcore.health.Measures`), of a judged part.
+    """
 
     frame: FrameHeader
     worker: str
@@ -170,6 +203,8 @@ class Result(msgspec.Struct, tag="result", frozen=True):
     score: float | None = None
     threshold: float | None = None
     pixel_threshold: float | None = None
+    brightness: float | None = None
+    focus: float | None = None
     grid: tuple[GridSize, GridSize] = (0, 0)
 
 
@@ -235,19 +270,32 @@ class LineState(msgspec.Struct, tag="state", frozen=True):
     alarms: list[ActiveAlarm]
 
 
-ToSink = Announcement | CameraStatus | EndOfStream | WorkerStatus | Result
-ToWorker = FrameHeader
+class TapFrame(msgspec.Struct, tag="tap", frozen=True):
+    """Capture → whoever listens, followed by the whole picture (H·W·3 uint8 BGR): what the camera sees."""
+
+    camera: str
+    seq: Seq
+    captured_ns: Ns
+    height_px: int
+    width_px: int
+    part_id: str | None = None
+
+
+ToSink = Announcement | CameraStatus | EndOfStream | ReloadStatus | WorkerStatus | Result
+ToWorker = FrameHeader | CutFor
 ToCapture = Ready
+ToListener = TapFrame
 ToDashboard = SettledPart | LineState
 
 _encoder = msgspec.msgpack.Encoder()
 _to_sink: msgspec.msgpack.Decoder[ToSink] = msgspec.msgpack.Decoder(ToSink)
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _to_capture: msgspec.msgpack.Decoder[ToCapture] = msgspec.msgpack.Decoder(ToCapture)
+_to_listener: msgspec.msgpack.Decoder[ToListener] = msgspec.msgpack.Decoder(ToListener)
 _to_dashboard: msgspec.msgpack.Decoder[ToDashboard] = msgspec.msgpack.Decoder(ToDashboard)
 
 
-def encode(message: ToSink | ToWorker | ToCapture | ToDashboard) -> bytes:
+def encode(message: ToSink | ToWorker | ToCapture | ToListener | ToDashboard) -> bytes:
     """Return the version byte followed by the msgpack map of `message`."""
     return bytes((WIRE_VERSION,)) + _encoder.encode(message)
 
@@ -274,6 +322,14 @@ def decode_to_capture(data: bytes) -> ToCapture:
         return _to_capture.decode(_body(data))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise WireError(f"message to capture: {error}") from error
+
+
+def decode_to_listener(data: bytes) -> ToListener:
+    """Read what a capture process shows to listeners; raises WireError."""
+    try:
+        return _to_listener.decode(_body(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"message to a listener: {error}") from error
 
 
 def decode_to_dashboard(data: bytes) -> ToDashboard:

@@ -14,6 +14,7 @@ from stream.errors import TransportError
 from stream.messages import Cause, Verdict
 
 _MS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000, 2000, 5000)
+_RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 _SECONDS = tuple(ms / 1000 for ms in _MS)
 
 STAGE_SECONDS = Histogram(
@@ -31,10 +32,22 @@ SCORE_RATIO = Histogram(
     "patchline_score_ratio",
     "Image score divided by the station's image threshold (above 1 is a defect)",
     ["station"],
-    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0),
+    buckets=_RATIOS,
+)
+DRIFT_PSI = Gauge(
+    "patchline_drift_psi",
+    "How much good parts differ from the calibration (population stability index; above 0.25 is much)",
+    ["station", "what"],
+)
+DRIFT_P_VALUE = Gauge(
+    "patchline_drift_p_value",
+    "How likely good parts differ so much from the calibration by chance (Kolmogorov-Smirnov)",
+    ["station", "what"],
 )
 LATE_REJECTS = Counter("patchline_late_rejects_total", "Rejects that came too late and were not fired", ["station"])
 FAILED_REJECTS = Counter("patchline_failed_rejects_total", "Rejects an actuator did not acknowledge", ["actuator"])
+ACTUATOR_UP = Gauge("patchline_actuator_up", "1 while the output can be switched", ["actuator"])
+ENCODER_UP = Gauge("patchline_encoder_up", "1 while the belt's encoder can be read", ["encoder"])
 REJECT_ERROR_SECONDS = Histogram(
     "patchline_reject_error_seconds", "Reject fired after its planned moment", ["actuator"], buckets=_SECONDS
 )
@@ -44,10 +57,25 @@ STRAY_RESULTS = Counter("patchline_stray_results_total", "Results for parts that
 WIRE_ERRORS = Counter("patchline_wire_errors_total", "Messages that could not be read", ["socket"])
 SEQ_REUSED = Counter("patchline_seq_reused_total", "Announcements with a number already used", ["station"])
 FRAMES = Counter("patchline_frames_total", "Frames taken from the camera", ["camera"])
+# Prometheus adds the name of the process.
+RELOADS = Counter("patchline_reloads_total", "Bundles read while the line runs, by outcome", ["outcome"])
+SHADOW_VERDICTS = Counter(
+    "patchline_shadow_verdicts_total",
+    "Parts by live verdict and that of the shadow bundle",
+    ["station", "live", "shadow"],
+)
+SHADOW_SCORE_RATIO = Histogram(
+    "patchline_shadow_score_ratio",
+    "Image score of the shadow bundle divided by its image threshold",
+    ["station"],
+    buckets=_RATIOS,
+)
+SHADOW_SKIPPED = Counter("patchline_shadow_skipped_total", "Parts that the shadow had no time for", ["station"])
 BATCH_SIZE = Histogram(
     "patchline_batch_size", "Frames scored in one backbone pass", ["worker"], buckets=(1, 2, 4, 8, 16, 32, 64)
 )
 CAMERA_UP = Gauge("patchline_camera_up", "1 while the camera and its process deliver", ["camera"])
+CAMERA_RECONNECTS = Counter("patchline_camera_reconnects_total", "Times a lost camera was opened again", ["camera"])
 LAST_FRAME_AGE_SECONDS = Gauge("patchline_last_frame_age_seconds", "Age of the camera's newest frame", ["camera"])
 WORKER_UP = Gauge("patchline_worker_up", "1 while the worker reports", ["worker"])
 ROLE_UP = Gauge("patchline_role_up", "1 while the supervised process runs and is ready", ["role"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,12 @@ def _beside_configuration(path: Path, info: ValidationInfo) -> Path:
 
 #: A path; when relative, counted from the folder of the configuration file.
 ConfigPath = Annotated[Path, AfterValidator(_beside_configuration)]
+
+
+def without_password(text: str) -> str:
+    """Return a text for people in which URLs have no user, and what is called a password or token no value."""
+    bare = re.sub(r"://[^\s'\"]*@", "://", text)
+    return re.sub(r"(?i)(pass(?:word|wd)?|pwd|token)=[^&\s'\"]*", r"\1=…", bare)
 
 
 class Options(BaseModel):

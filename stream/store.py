@@ -274,6 +274,13 @@ class EventStore:
         """Return an event without its picture, or None when it is not there (any more). Raises StoreError."""
         return next(self.events(after_id=event_id - 1, before_id=event_id + 1), None)
 
+    def event_of(self, station: str, seq: int) -> Event | None:
+        """Return the event of one part, without its picture, or None. Raises StoreError."""
+        query = f"SELECT id, {', '.join(COLUMNS)} FROM events WHERE station = ? AND seq = ?"
+        with _one_line(self._path, f"the event of {station} {seq} cannot be read"):
+            row = self._connection.execute(query, (station, seq)).fetchone()
+            return None if row is None else _event(row)
+
     def alarms(
         self, *, after_id: int = 0, before_id: int = _ALL, newest_first: bool = False, limit: int = _ALL
     ) -> Iterator[AlarmRecord]:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from stream.bundle import Bundle
 from stream.fit import FitSummary
+from stream.patchcore.health import Reference, brightness_limits, focus_limit
 
 
 class Tracker:
@@ -90,10 +91,24 @@ def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
         rows["false rejects"] = (
             f"wanted {thresholds.false_reject_rate:.2%}, guaranteed {thresholds.guaranteed_rate:.2%}"
         )
+    rows |= _reference_rows(info.reference)
     rows["made with"] = ", ".join(f"{name} {version}" for name, version in info.versions.items())
     for name, value in rows.items():
         table.add_row(name, str(value))
     console.print(table)
+
+
+def _reference_rows(reference: Reference) -> dict[str, str]:
+    """What good pictures look like, and beyond what a frame is refused."""
+    light, focus = reference.brightness, reference.focus
+    darkest, brightest = brightness_limits(reference)
+    return {
+        "reference": f"{reference.pictures} good pictures, {'gray' if reference.is_gray else 'in colour'}",
+        "brightness": f"{light.low:.0f} to {light.high:.0f}, median {light.median:.0f}; "
+        f"refused below {max(0.0, darkest):.0f} and above {min(255.0, brightest):.0f}",
+        "focus": f"{focus.low:.2f} to {focus.high:.2f}, median {focus.median:.2f}; "
+        f"refused below {focus_limit(reference):.2f}",
+    }
 
 
 def _table(title: str) -> Table:

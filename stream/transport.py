@@ -5,6 +5,7 @@
     capture  PUSH ──announcements──▶ PULL  sink        never dropped while the sink lives
     capture  ROUTER ◀──credit── DEALER  infer          frames go only to a worker that has room
     capture  ROUTER ──frames──▶ DEALER  infer
+    capture  XPUB ──pictures──▶ SUB  whoever listens   dropped when the listener is slow
     infer    PUSH ──results──▶ PULL  sink
     sink     XPUB ──feed──▶ SUB  dashboard              lost when a dashboard does not keep up
 
@@ -26,12 +27,16 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from stream.errors import TransportError, WireError
 from stream.messages import (
+    CutFor,
     FrameHeader,
     Ready,
+    TapFrame,
     ToDashboard,
     ToSink,
+    ToWorker,
     decode_to_capture,
     decode_to_dashboard,
+    decode_to_listener,
     decode_to_sink,
     decode_to_worker,
     encode,
@@ -48,6 +53,8 @@ RESULTS_WAITING: Final = 64
 FRAMES_WAITING: Final = 1_000
 #: What may wait for a dashboard that is busy; a part more is lost to it.
 FEED_WAITING: Final = 64
+#: Whole pictures: each may have megabytes.
+PICTURES_WAITING: Final = 4
 _LINGER_MS: Final = 2_000
 #: Until a process that has just started is connected, its first part waits.
 _RECONNECT_MS: Final = 20
@@ -248,6 +255,14 @@ class FrameServer:
             raise
         return True
 
+    def tell(self, worker: bytes, message: CutFor) -> None:
+        """Tell a worker something that is repeated; lost silently when its connection has ended or is full."""
+        try:
+            self._socket.send_multipart([worker, encode(message)], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+
 
 class FrameClients:
     """A worker's ends of the frames, one for each camera."""
@@ -267,10 +282,10 @@ class FrameClients:
         """Let `receive` return also when this file descriptor becomes readable."""
         self._poller.register(file_descriptor, zmq.POLLIN)
 
-    def receive(self, timeout_ns: int) -> list[tuple[str, Received[FrameHeader]]]:
-        """Return (camera, frame) for all that has come, after waiting at most `timeout_ns`."""
+    def receive(self, timeout_ns: int) -> list[tuple[str, Received[ToWorker]]]:
+        """Return (camera, message) for all that has come, after waiting at most `timeout_ns`."""
         ready = dict(self._poller.poll(max(0, -(-timeout_ns // 1_000_000))))
-        received: list[tuple[str, Received[FrameHeader]]] = []
+        received: list[tuple[str, Received[ToWorker]]] = []
         for camera, socket in self._sockets.items():
             for parts in _burst(socket) if socket in ready else ():
                 try:
@@ -334,6 +349,51 @@ class FeedClient:
             except WireError as error:
                 _unreadable("feed", error)
         return received
+
+
+class Tap:
+    """Capture's end of the pictures for listeners: costs nothing while nobody listens, and never waits."""
+
+    def __init__(self, sockets: Sockets, address: str) -> None:
+        """Listen on the camera's address."""
+        self._socket = sockets.bind(zmq.XPUB, address, PICTURES_WAITING)
+        self._socket.xpub_nodrop = True  # a full queue is said, not passed over
+        self._socket.linger = 0
+        self.listeners = False
+
+    def look(self) -> None:
+        """Notice whether somebody listens."""
+        for parts in _burst(self._socket):
+            self.listeners = parts[0][:1] == b"\x01"
+
+    def send(self, frame: TapFrame, pixels: bytes) -> bool:
+        """Hand a picture to the listeners; False when one is too slow and it is lost."""
+        try:
+            self._socket.send_multipart([encode(frame), pixels], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+
+class TapListener:
+    """The other end of a camera's tap."""
+
+    def __init__(self, sockets: Sockets, address: str) -> None:
+        """Connect to the camera's address, and hear everything."""
+        self._socket = sockets.connect(zmq.SUB, address, PICTURES_WAITING)
+        self._socket.linger = 0
+        self._socket.subscribe(b"")
+
+    def receive(self, timeout_ms: int) -> Received[TapFrame] | None:
+        """Return the next picture, or None when none came in time."""
+        if not self._socket.poll(timeout_ms):
+            return None
+        parts = self._socket.recv_multipart()
+        try:
+            return Received(decode_to_listener(parts[0]), parts[1:])
+        except WireError as error:
+            _unreadable("tap", error)
+            return None
 
 
 def _somebody_listens(path: Path) -> bool:

@@ -11,23 +11,28 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+import stream.bundle
 from stream.bundle import (
     FORMAT,
     BundleInfo,
+    SelfTest,
     Thresholds,
     file_sha256,
     live_bundle,
     load_bundle,
     save_bundle,
+    shadow_bundle,
 )
 from stream.errors import BundleError, WeightsError
 from stream.extractor import load_extractor
 from stream.fit import FitOptions, fit
-from stream.patchcore.preprocess import PREPROCESSING
+from stream.patchcore.health import Measures, reference_of
+from stream.patchcore.preprocess import PREPROCESSING, Roi
 from stream.patchcore.spec import FeatureSpec
 
 BANK = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
 SCORES = np.random.default_rng(1).gamma(3, size=20)
+SELFTEST = SelfTest(np.random.default_rng(3).integers(0, 256, (224, 224, 3), dtype=np.uint8), 2.5)
 PEAKS = np.random.default_rng(2).gamma(2, size=20).astype(np.float32)
 
 INFO = BundleInfo(
@@ -42,6 +47,7 @@ INFO = BundleInfo(
     seed=7,
     bank_patches=5000,
     thresholds=Thresholds(3.25, 2.125, 0.01, 1 / 21),
+    reference=reference_of([Measures(120.0, 0.0, 0.01, -0.5, 3.0, 4.0), Measures(130.0, 0.1, 0.0, -0.6, 3.6, 4.5)]),
     bank_pictures=("0123456789abcdef", "fedcba9876543210"),
     versions={"patchline": "0.1.0"},
 )
@@ -50,7 +56,7 @@ INFO = BundleInfo(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A sound bundle, to be damaged."""
-    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS)
+    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, SELFTEST)
     return tmp_path / "cap.safetensors"
 
 
@@ -77,13 +83,15 @@ def changed(**changes: object) -> str:
 
 
 def test_a_bundle_is_read_as_it_was_saved(tmp_path: Path):
-    saved = save_bundle(tmp_path / "deep" / "folder" / "cap.safetensors", INFO, BANK, SCORES, PEAKS)
+    saved = save_bundle(tmp_path / "deep" / "folder" / "cap.safetensors", INFO, BANK, SCORES, PEAKS, SELFTEST)
     loaded = load_bundle(tmp_path / "deep" / "folder" / "cap.safetensors")
     for bundle in (saved, loaded):
         assert bundle.info == INFO
         np.testing.assert_array_equal(bundle.bank, BANK)
         np.testing.assert_array_equal(bundle.calibration_scores, SCORES)
         np.testing.assert_array_equal(bundle.calibration_peaks, PEAKS)
+        np.testing.assert_array_equal(bundle.selftest.picture, SELFTEST.picture)
+        assert bundle.selftest.score == SELFTEST.score
         assert (bundle.bank.dtype, bundle.calibration_scores.dtype) == (np.float32, np.float64)
     assert saved.sha256 == loaded.sha256
 
@@ -94,11 +102,11 @@ def test_a_bundle_carries_the_hash_of_its_file(path: Path):
 
 def test_a_bundle_of_whole_pictures_of_several_sizes_is_read_as_it_was_saved(tmp_path: Path):
     info = msgspec.structs.replace(INFO, roi=None, picture_px=None, thresholds=None)
-    assert save_bundle(tmp_path / "b.safetensors", info, BANK, SCORES[:0], PEAKS[:0]).info == info
+    assert save_bundle(tmp_path / "b.safetensors", info, BANK, SCORES[:0], PEAKS[:0], SELFTEST).info == info
 
 
 def test_the_same_bundle_is_the_same_bytes(tmp_path: Path, path: Path):
-    save_bundle(tmp_path / "again.safetensors", INFO, BANK, SCORES, PEAKS)
+    save_bundle(tmp_path / "again.safetensors", INFO, BANK, SCORES, PEAKS, SELFTEST)
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
@@ -112,7 +120,7 @@ def test_the_same_fit_twice_writes_the_same_bytes_and_another_seed_others(
 
 
 def test_saving_replaces_an_older_bundle_and_leaves_nothing_else(path: Path):
-    save_bundle(path, msgspec.structs.replace(INFO, seed=8), BANK, SCORES, PEAKS)
+    save_bundle(path, msgspec.structs.replace(INFO, seed=8), BANK, SCORES, PEAKS, SELFTEST)
     assert load_bundle(path).info.seed == 8
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -183,10 +191,60 @@ def test_other_preprocessing_is_refused_with_both_named(path: Path):
     assert PREPROCESSING in said
 
 
-@pytest.mark.parametrize("tensor", ["bank", "calibration_scores", "calibration_peaks"])
+@pytest.mark.parametrize(
+    "tensor", ["bank", "calibration_scores", "calibration_peaks", "selftest_input", "selftest_score"]
+)
 def test_a_missing_tensor_is_named(path: Path, tensor: str):
     rewrite(path, changed(), leave_out=tensor)
     assert f"{tensor} missing" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "selftest",
+    [SelfTest(SELFTEST.picture[:100], 2.5), SelfTest(SELFTEST.picture[:, :, :1], 2.5)],
+    ids=["too small", "gray"],
+)
+def test_a_self_test_that_no_worker_could_judge_is_refused(tmp_path: Path, selftest: SelfTest):
+    with pytest.raises(BundleError, match="its self-test is no 224×224 picture"):
+        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, selftest)
+
+
+def test_a_bundle_that_is_replaced_while_it_is_read_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch):
+    other = path.with_name("other.safetensors")
+    save_bundle(other, msgspec.structs.replace(INFO, seed=8), BANK, SCORES, PEAKS, SELFTEST)
+    opened = stream.bundle.safe_open
+
+    def replaced_at_once(*arguments: object, **options: object) -> object:
+        file = opened(*arguments, **options)
+        other.replace(path)
+        return file
+
+    monkeypatch.setattr(stream.bundle, "safe_open", replaced_at_once)
+    assert "was replaced while it was being read" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "roi", "said"),
+    [
+        ({}, None, None),
+        ({"seed": 8, "coreset": 0.5}, None, None),
+        ({"roi": (0, 0, 300, 400)}, None, "its region is (0, 0, 300, 400), that of the live bundle (1, 2, 300, 400)"),
+        ({"roi": None}, None, "its region is whole picture"),
+        ({"roi": (0, 0, 300, 400)}, (5, 5, 300, 400), None),
+        ({"thresholds": None}, None, "not calibrated"),
+    ],
+)
+def test_a_shadow_must_see_what_the_live_bundle_sees(
+    path: Path, tmp_path: Path, changes: dict[str, object], roi: Roi | None, said: str | None
+):
+    shadow = tmp_path / "shadow.safetensors"
+    save_bundle(shadow, msgspec.structs.replace(INFO, **changes), BANK, SCORES, PEAKS, SELFTEST)
+    if said is None:
+        assert shadow_bundle(shadow, load_bundle(path), roi).info.roi == (changes.get("roi") or INFO.roi)
+        return
+    with pytest.raises(BundleError) as error:
+        shadow_bundle(shadow, load_bundle(path), roi)
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize("place", [0, 777, -1])
@@ -213,7 +271,7 @@ def test_a_flipped_byte_anywhere_before_the_tensors_raises_nothing_but_a_bundle_
 
 
 def test_the_line_refuses_a_bundle_that_is_not_calibrated(path: Path):
-    save_bundle(path, msgspec.structs.replace(INFO, thresholds=None), BANK, SCORES, PEAKS)
+    save_bundle(path, msgspec.structs.replace(INFO, thresholds=None), BANK, SCORES, PEAKS, SELFTEST)
     assert load_bundle(path).info.thresholds is None
     with pytest.raises(BundleError, match="not calibrated; run `patchline calibrate") as error:
         live_bundle(path)
@@ -234,7 +292,7 @@ def test_a_bundle_of_other_weights_finds_no_extractor(small_bundle: Path, device
 def test_a_bundle_below_a_file_cannot_be_written_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BundleError, match="cannot be written") as error:
-        save_bundle(tmp_path / "file" / "cap.safetensors", INFO, BANK, SCORES, PEAKS)
+        save_bundle(tmp_path / "file" / "cap.safetensors", INFO, BANK, SCORES, PEAKS, SELFTEST)
     assert str(tmp_path / "file" / "cap.safetensors") in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "in the way"
@@ -243,7 +301,7 @@ def test_a_bundle_below_a_file_cannot_be_written_and_leaves_nothing(tmp_path: Pa
 def test_a_bundle_in_the_place_of_a_folder_cannot_be_written_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "cap.safetensors").mkdir()
     with pytest.raises(BundleError, match="cannot be written"):
-        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS)
+        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, SELFTEST)
     assert [path.name for path in tmp_path.rglob("*")] == ["cap.safetensors"]
 
 

@@ -313,6 +313,13 @@ def test_an_impossible_metrics_address_is_refused(listen: str):
     assert refusal(LINE + f"metrics: {{listen: '{listen}'}}\n").startswith("line.yaml: metrics")
 
 
+def test_two_cameras_do_not_record_into_one_folder():
+    camera = "{kind: folder, path: p, record: {path: frames}}"
+    stations = "{s: {camera: a, bundle: b}, t: {camera: b, bundle: b}}"
+    error = refusal(f"{{line: a, cameras: {{a: {camera}, b: {camera}}}, stations: {stations}}}")
+    assert "several have record.path /factory/frames" in error
+
+
 def test_an_alarm_that_can_never_happen_is_refused():
     said = refusal(LINE + "alarms: {defect: {n: 4, of: 3}}\n")
     assert said.startswith("line.yaml: alarms.defect: n: 4 of the last 3 can never happen")
@@ -359,3 +366,63 @@ def test_tls_needs_certificate_and_key():
 
 def test_the_feed_leaves_this_host_only_with_keys():
     assert "transport.feed" in refusal(LINE + "transport: {feed: 'tcp://10.0.0.1:9503'}\n")
+
+
+def test_a_gate_that_opens_on_good_shares_its_actuator_with_nobody():
+    second = "  seal: {camera: top, bundle: b, reject: {actuator: gate, transport_delay_ms: 900}}\nactuators:"
+    alone = changed("{actuator: gate,", "{actuator: gate, gate: open_on_good,")
+    assert read(alone).stations["cap"].reject is not None
+    assert read(LINE.replace("actuators:", second)).stations["seal"].reject is not None
+    told = refusal(alone.replace("actuators:", second))
+    assert "stations.cap.reject.gate: open_on_good" in told
+    assert "an actuator of its own" in told
+
+
+@pytest.mark.parametrize(
+    ("gate", "problem"),
+    [
+        ("{kind: modbus, host: plc}", "give exactly one of them"),
+        ("{kind: modbus, host: plc, coil: 1, holding_register: 2}", "give exactly one of them"),
+        ("{kind: modbus, host: plc, coil: 1, on_value: 0}", "on_value"),
+        ("{kind: modbus, host: plc, holding_register: 1, on_value: 7, off_value: 7}", "they must differ"),
+        ("{kind: modbus, host: plc, coil: 1, heartbeat: {}}", "give exactly one of them"),
+        ("{kind: opcua, url: 'http://plc', node: 'ns=2;s=a'}", "actuators.gate.url"),
+        ("{kind: opcua, url: 'opc.tcp://plc', node: a}", "actuators.gate.node"),
+        ("{kind: mqtt, host: broker, topic: a/#}", "actuators.gate.topic"),
+        ("{kind: webhook, url: mes.example}", "actuators.gate.url"),
+        ("{kind: relay}", "actuators.gate"),
+    ],
+)
+def test_an_actuator_that_cannot_be_meant_is_refused_with_its_field(gate: str, problem: str):
+    told = refusal(changed("{kind: log, path: gate.jsonl}", gate))
+    assert told.startswith("line.yaml: actuators.gate")
+    assert problem in told
+
+
+def test_a_password_is_not_printed_with_the_options():
+    gate = "{kind: mqtt, host: broker, topic: a, username: line, password: s3cret}"
+    assert "s3cret" not in repr(read(changed("{kind: log, path: gate.jsonl}", gate)))
+
+
+COUNTED = changed("transport_delay_ms: 420", "encoder: belt, transport_counts: 900, tolerance_counts: 20")
+ENCODERS = "encoders: {belt: {kind: simulated, rate_hz: 1000}}\n"
+
+
+def test_a_reject_is_placed_by_time_or_by_the_counts_of_an_encoder():
+    reject = read(COUNTED + ENCODERS).stations["cap"].reject
+    assert reject is not None
+    assert (reject.transport_delay_ms, reject.transport_counts, reject.tolerance_counts) == (None, 900, 20)
+    assert "no encoder 'belt'; known: none" in refusal(COUNTED)
+    neither = refusal(changed("transport_delay_ms: 420, ", ""))
+    assert "stations.cap.reject: give either transport_delay_ms, or encoder" in neither
+    both = refusal(changed("transport_delay_ms: 420", "transport_delay_ms: 420, transport_counts: 900"))
+    assert "give either transport_delay_ms, or encoder" in both
+
+
+@pytest.mark.parametrize(
+    "belt",
+    ["{kind: modbus, host: plc}", "{kind: modbus, host: plc, input_register: 1, wrap: 100000}", "{kind: wheel}"],
+)
+def test_an_encoder_that_cannot_be_meant_is_refused(belt: str):
+    told = refusal(COUNTED + ENCODERS.replace("{kind: simulated, rate_hz: 1000}", belt))
+    assert told.startswith("line.yaml: encoders.belt")

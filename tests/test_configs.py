@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from stream.actuators import ActuatorOptions
 from stream.config import LineConfig, load, parse
 from stream.options import Options
 from stream.sources import SourceOptions
@@ -66,7 +67,7 @@ def kinds(cls: type[Options]) -> tuple[str, ...]:
 
 
 def test_options_are_found_in_unions_mappings_lists_and_sections_that_may_be_absent():
-    found = {"OpenCvOptions.reconnect_s", "LogOptions.path", "Worker.threads", "AlarmRule.of", "Reject.tolerance_ms"}
+    found = {"V4l2Options.pixel_format", "LogOptions.path", "Worker.threads", "AlarmRule.of", "Reject.tolerance_ms"}
     assert found <= every_option()
 
 
@@ -95,14 +96,27 @@ def test_the_example_line_tells_every_default_as_it_is():
             assert YAML(typ="safe").load(told[1]) == TypeAdapter(Any).dump_python(default, mode="json"), name
 
 
-@pytest.mark.parametrize("kind", sorted(kind for cls in options_within(SourceOptions) for kind in kinds(cls)))
-def test_every_kind_of_camera_in_the_example_line_can_be_used(kind: str):
+def example_cameras() -> dict[str, dict[str, Any]]:
+    return dict(YAML(typ="safe").load(WHOLE)["cameras"])
+
+
+def test_every_kind_of_camera_is_in_the_example_line():
+    union = typing.get_args(typing.get_args(SourceOptions)[0])
+    assert {camera["kind"] for camera in example_cameras().values()} == {kind for cls in union for kind in kinds(cls)}
+
+
+@pytest.mark.parametrize("name", example_cameras())
+def test_every_camera_in_the_example_line_can_be_used(name: str):
     data = YAML(typ="safe").load(WHOLE)
-    (camera,) = (camera for camera in data["cameras"].values() if camera["kind"] == kind)
-    data["cameras"] = {"top": camera}
+    data["cameras"] = {"top": data["cameras"][name]}
     line = LineConfig.model_validate(data, context={"folder": CONFIGS})
-    assert line.cameras["top"].kind == kind
+    assert line.cameras["top"].kind == data["cameras"]["top"]["kind"]
     assert line.transport.keys == CONFIGS / "keys"
+
+
+def test_the_example_line_shows_every_kind_of_actuator_once():
+    shown = [actuator["kind"] for actuator in YAML(typ="safe").load(WHOLE)["actuators"].values()]
+    assert sorted(shown) == sorted(kind for cls in options_within(ActuatorOptions) for kind in kinds(cls))
 
 
 def test_the_example_line_as_it_stands_uses_no_sockets_of_the_network():

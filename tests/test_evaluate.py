@@ -45,7 +45,7 @@ def write_defect(dataset: Path, kind: str, seed: int, at: tuple[int, int], *, ma
 def change_bundle(path: Path, target: Path, **changes: object) -> Path:
     bundle = load_bundle(path)
     info = msgspec.structs.replace(bundle.info, **changes)
-    save_bundle(target, info, bundle.bank, bundle.calibration_scores, bundle.calibration_peaks)
+    save_bundle(target, info, bundle.bank, bundle.calibration_scores, bundle.calibration_peaks, bundle.selftest)
     return target
 
 

@@ -31,9 +31,23 @@ class Gate:
         self.let_go = threading.Semaphore(0)
         self.error: BaseException | None = None
         self.closed = 0
+        self.edges: list[tuple[str, int]] = []
+        self.checked = 0
+        self.heartbeat_ns: int | None = None
+        self.fault: str | None = None
 
-    def fire(self, command: RejectCommand, fired_ns: int) -> None:
+    def check(self, _until_ns: int) -> None:
+        self.checked += 1
+
+    def end(self) -> None:
+        self.edges.append(("off", now_ns()))
+
+    def beat(self, level: bool, _until_ns: int) -> None:
+        self.edges.append((f"beat {level}", now_ns()))
+
+    def begin(self, command: RejectCommand, fired_ns: int) -> None:
         self.fired.append((command.seq, fired_ns))
+        self.edges.append((f"on {command.seq}", fired_ns))
         self.entered.release()
         if self.hangs:
             assert self.let_go.acquire(timeout=GENEROUS_S)
@@ -205,7 +219,63 @@ def test_the_thread_is_idle_when_nothing_is_planned_or_being_fired(gate: Gate, t
     assert not thread.idle
     gate.let_go.release()
     wait_for(lambda: thread.idle)
+    assert gate.edges[-1][0] == "off"
     assert [fired.command.seq for fired in thread.outcomes()] == [1]
+
+
+def test_the_output_is_on_for_the_pulse_and_overlapping_pulses_end_with_the_last(gate: Gate, thread: ActuatorThread):
+    begun_ns = now_ns() + 20 * MS
+    thread.plan(command(1, begun_ns))
+    thread.plan(command(2, begun_ns + 30 * MS))
+    wait_for(lambda: thread.idle)
+    assert [name for name, _ in gate.edges] == ["on 1", "on 2", "off"]
+    (_, second), (_, off) = gate.edges[1:]
+    assert off >= second + 60 * MS
+
+
+def test_a_part_that_must_not_pass_ends_the_pulse_before_it(gate: Gate, thread: ActuatorThread):
+    begun_ns = now_ns() + 20 * MS
+    thread.plan(command(1, begun_ns)._replace(pulse_ns=60_000 * MS))
+    thread.plan(command(2, begun_ns + 30 * MS)._replace(pulse_ns=0))
+    wait_for(lambda: thread.idle)
+    assert [name for name, _ in gate.edges] == ["on 1", "off"]
+    assert [fired.command.seq for fired in thread.outcomes()] == [1]
+
+
+def test_an_output_is_switched_off_after_a_pulse_that_was_not_acknowledged(gate: Gate, thread: ActuatorThread):
+    gate.error = OSError("no answer")
+    thread.plan(command(1, now_ns()))
+    wait_for(lambda: thread.idle)
+    assert [name for name, _ in gate.edges] == ["on 1", "off"]
+
+
+def test_a_sign_of_life_is_asked_for_before_a_pulse_and_not_of_an_output_with_a_fault(
+    gate: Gate, thread: ActuatorThread
+):
+    thread.plan(command(1, now_ns() + 30 * MS))
+    outcomes(thread, 1)
+    assert gate.checked == 1
+    gate.fault = "the cable is out"
+    thread.plan(command(2, now_ns() + 30 * MS))
+    outcomes(thread, 1)
+    assert gate.checked == 1
+
+
+def test_the_heartbeat_toggles_while_the_line_says_that_it_is_well_and_then_stops(gate: Gate):
+    gate.heartbeat_ns = 20 * MS
+    thread = ActuatorThread("gate", gate)
+    thread.start()
+    try:
+        thread.alive(now_ns())
+        wait_for(lambda: len(gate.edges) >= 6)
+        assert [name for name, _ in gate.edges[:4]] == ["beat True", "beat False", "beat True", "beat False"]
+        wait_for(lambda: now_ns() - gate.edges[-1][1] > 300 * MS)
+        thread.alive(now_ns())
+        beats = len(gate.edges)
+        wait_for(lambda: len(gate.edges) > beats)
+    finally:
+        thread.end()
+    assert gate.closed == 1
 
 
 def test_what_is_planned_is_told_until_it_is_being_fired(gate: Gate, thread: ActuatorThread):

@@ -16,6 +16,7 @@ from stream.fit import FitOptions, FitSummary, calibrate, fit
 from stream.images import list_images, read_image
 from stream.memory import MemoryBudget
 from stream.patchcore.calibrate import conformal_threshold
+from stream.patchcore.health import measure, reference_of, refreshed
 from stream.patchcore.inspector import inspect
 from stream.patchcore.preprocess import network_input
 from stream.patchcore.search import MemoryBank
@@ -227,7 +228,9 @@ def test_calibrating_leaves_out_the_pictures_in_the_bank(good_folder: Path, bund
     assert after.info.thresholds == before.info.thresholds
 
 
-def test_calibrating_with_new_pictures_changes_the_thresholds_and_nothing_else(some_good: Path, bundle: Path):
+def test_calibrating_with_new_pictures_changes_the_thresholds_and_what_good_looks_like_and_nothing_else(
+    some_good: Path, bundle: Path
+):
     before = load_bundle(bundle)
     summary = calibrate(bundle, some_good, false_reject_rate=0.2)
     after = load_bundle(bundle)
@@ -237,7 +240,15 @@ def test_calibrating_with_new_pictures_changes_the_thresholds_and_nothing_else(s
     assert after.info.thresholds is not None
     assert after.info.thresholds.image == conformal_threshold(after.calibration_scores, 0.2)
     assert after.info.thresholds.false_reject_rate == 0.2
-    fields = {name: getattr(before.info, name) for name in before.info.__struct_fields__ if name != "thresholds"}
+    assert after.info.reference == refreshed(
+        before.info.reference,
+        reference_of([measure(network_input(read_image(path), 96)) for path in list_images(some_good)]),
+    )
+    fields = {
+        name: getattr(before.info, name)
+        for name in before.info.__struct_fields__
+        if name not in ("thresholds", "reference")
+    }
     assert {name: getattr(after.info, name) for name in fields} == fields
 
 

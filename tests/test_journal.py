@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stream.errors import SourceError
-from stream.journal import Journal
+from stream.journal import Journal, has_begun
 
 
 def taken(journal: Journal, count: int) -> list[int]:
@@ -41,6 +41,16 @@ def test_a_run_without_frames_keeps_its_beginning(tmp_path: Path):
     Journal(tmp_path, "top", "monday", 77)
     again = Journal(tmp_path, "top", "monday", 88)
     assert (again.next_seq, again.frames_done, again.origin_ns) == (0, 0, 77)
+
+
+def test_a_run_has_begun_once_its_camera_has_a_journal(tmp_path: Path):
+    assert not has_begun(tmp_path, "top", "monday")
+    Journal(tmp_path, "top", "monday", 77)
+    assert has_begun(tmp_path, "top", "monday")
+    assert not has_begun(tmp_path, "top", "tuesday")
+    assert not has_begun(tmp_path, "side", "monday")
+    (tmp_path / "top.run.json").write_text("{")
+    assert not has_begun(tmp_path, "top", "monday")
 
 
 def test_cameras_keep_separate_journals(tmp_path: Path):

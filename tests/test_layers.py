@@ -81,7 +81,9 @@ def test_the_algorithm_knows_nothing_of_sockets_stores_and_processes(name: str):
 
 @pytest.mark.parametrize("name", below("stream.line"))
 def test_the_policy_of_the_line_knows_nothing_of_sockets_stores_and_processes(name: str):
-    assert forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.sources", "torch", "faiss")) == set()
+    assert (
+        forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.sources", "stream.encoders", "torch", "faiss")) == set()
+    )
 
 
 @pytest.mark.parametrize("name", below("stream.line"))
@@ -89,8 +91,11 @@ def test_the_policy_of_the_line_is_told_the_time_and_never_asks(name: str):
     assert forbidden(name, ("time", "datetime", "stream.clock", "threading")) == set()
 
 
-@pytest.mark.parametrize("name", [*below("stream.sources"), *below("stream.actuators")])
-def test_cameras_and_outputs_know_nothing_of_the_line(name: str):
+@pytest.mark.parametrize(
+    "name",
+    [name for package in ("sources", "actuators", "encoders", "triggers") for name in below(f"stream.{package}")],
+)
+def test_cameras_outputs_and_triggers_know_nothing_of_the_line(name: str):
     assert forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.line", "stream.patchcore", "torch")) == set()
 
 
@@ -139,6 +144,22 @@ def test_no_module_needs_itself_through_others():
     assert {name: sorted(found - free) for name, found in needs.items() if name not in free} == {}
 
 
+def test_a_line_loads_the_libraries_of_no_output_before_it_opens_one():
+    program = (
+        "import sys, stream.cli, stream.config, stream.processes.sink; "
+        "print(sorted({'pymodbus', 'asyncua', 'paho', 'gpiozero', 'httpx'} & set(sys.modules)))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert answer.stdout.strip() == "[]"
+
+
 LIGHT = [
     "stream.config",
     "stream.messages",
@@ -152,10 +173,10 @@ LIGHT = [
 
 
 @pytest.mark.parametrize("name", [name for name in LIGHT if name in MODULES])
-def test_only_inference_and_fitting_load_torch(name: str):
+def test_heavy_libraries_are_loaded_where_they_are_used(name: str):
     program = (
         f"import sys, {name}; "
-        "print(sorted({'torch', 'torchvision', 'timm', 'openvino', 'faiss', 'sklearn'} & set(sys.modules)))"
+        "print(sorted({'torch', 'torchvision', 'timm', 'openvino', 'faiss', 'sklearn', 'av'} & set(sys.modules)))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", program],

@@ -17,24 +17,30 @@ from stream.messages import (
     CameraStatus,
     Cause,
     Clock,
+    CutFor,
     EndOfStream,
     FrameHeader,
     FrameStamps,
     LineState,
     PeerState,
     Ready,
+    Refusal,
+    ReloadStatus,
     Result,
     ResultStamps,
     SettledPart,
     StationState,
+    TapFrame,
     ToCapture,
     ToDashboard,
+    ToListener,
     ToSink,
     ToWorker,
     Verdict,
     WorkerStatus,
     decode_to_capture,
     decode_to_dashboard,
+    decode_to_listener,
     decode_to_sink,
     decode_to_worker,
     encode,
@@ -77,12 +83,17 @@ TO_SINK = [
     CameraStatus("top", pid=4711, first_seq=3, up=False, last_frame_ns=None, clock=CLOCK, detail="stalled"),
     EndOfStream("top", 1000),
     WorkerStatus("worker0", 4712, "openvino"),
+    ReloadStatus("cap", "ab" * 32, "cd" * 32),
+    ReloadStatus("cap", "ab" * 32, "", why="truncated"),
     RESULT,
     msgspec.structs.replace(
         RESULT, verdict=Verdict.UNINSPECTED, cause=Cause.WORKER_ERROR, detail="…", score=None, grid=(0, 0)
     ),
 ]
 READY = Ready("worker0", "camera-7", received=12, free=3, hungry=True)
+NEWS = msgspec.structs.replace(
+    READY, accepts={"cap": ("ab" * 32, "cd" * 32), "neck": ()}, refused={"cap": Refusal("ef" * 32, 2, "damaged")}
+)
 
 SETTLED = SettledPart(
     station="cap",
@@ -112,12 +123,15 @@ STATE = LineState(
 WAYS = [
     *((message, decode_to_sink) for message in TO_SINK),
     (FRAME, decode_to_worker),
+    (CutFor({"cap": ("ab" * 32,), "neck": ("cd" * 32, "ef" * 32)}), decode_to_worker),
     (READY, decode_to_capture),
+    (NEWS, decode_to_capture),
+    (TapFrame("top", 17, 123_456_789, 480, 640, part_id="17"), decode_to_listener),
     (SETTLED, decode_to_dashboard),
     (STATE, decode_to_dashboard),
 ]
 NAMES = [f"{type(message).__name__}-{index}" for index, (message, _) in enumerate(WAYS)]
-DECODERS = [decode_to_sink, decode_to_worker, decode_to_capture, decode_to_dashboard]
+DECODERS = [decode_to_sink, decode_to_worker, decode_to_capture, decode_to_listener, decode_to_dashboard]
 
 
 @pytest.mark.parametrize(("message", "decode"), WAYS, ids=NAMES)
@@ -128,7 +142,7 @@ def test_a_message_arrives_as_it_was_sent(message, decode):
 
 
 def test_every_kind_of_message_is_among_those_tried_above():
-    kinds = {*get_args(ToSink), ToWorker, ToCapture, *get_args(ToDashboard)}
+    kinds = {*get_args(ToSink), *get_args(ToWorker), ToCapture, ToListener, *get_args(ToDashboard)}
     assert {type(message) for message, _ in WAYS} == kinds
 
 

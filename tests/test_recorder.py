@@ -16,11 +16,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from stream.actuators.command import RejectCommand
-from stream.bundle import FORMAT, BundleInfo, Thresholds, save_bundle
+from stream.bundle import FORMAT, BundleInfo, SelfTest, Thresholds, save_bundle
 from stream.clock import local_clock, now_ns
 from stream.config import LineConfig, Store
 from stream.line.ledger import Counts
 from stream.messages import Announcement, Cause, Verdict
+from stream.patchcore.health import Measures, reference_of
 from stream.patchcore.preprocess import PREPROCESSING
 from stream.patchcore.spec import FeatureSpec
 from stream.processes.lifecycle import Role
@@ -431,11 +432,13 @@ def line(folder: Path, sockets: Path) -> LineConfig:
         seed=7,
         bank_patches=5_000,
         thresholds=Thresholds(3.25, 2.125, 0.01, 1 / 21),
+        reference=reference_of([Measures(120.0, 0.0, 0.0, -0.5, 3.0, 4.0)]),
         bank_pictures=(),
         versions={},
     )
     bundle = folder / "cap.safetensors"
-    save_bundle(bundle, info, np.ones((4, 8), np.float32), np.ones(4), np.ones(4, np.float32))
+    selftest = SelfTest(np.zeros((96, 96, 3), np.uint8), 1.0)
+    save_bundle(bundle, info, np.ones((4, 8), np.float32), np.ones(4), np.ones(4, np.float32), selftest)
     return LineConfig.model_validate(
         {
             "line": "test",

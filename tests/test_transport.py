@@ -27,10 +27,21 @@ from stream.messages import (
     Ready,
     Result,
     ResultStamps,
+    TapFrame,
     Verdict,
     encode,
 )
-from stream.transport import FrameClients, FrameServer, Received, SinkInbox, SinkOutbox, Sockets, make_keys
+from stream.transport import (
+    FrameClients,
+    FrameServer,
+    Received,
+    SinkInbox,
+    SinkOutbox,
+    Sockets,
+    Tap,
+    TapListener,
+    make_keys,
+)
 
 GENEROUS_S = 10.0
 TURN_NS = 20_000_000
@@ -529,3 +540,40 @@ def test_a_cause_crosses_the_wire(new_sockets, folder: Path):
     overrun = Announcement("cap", 1, 1, 2, CLOCK, cause=Cause.OVERRUN, detail="16 parts waited; größer nicht")
     assert SinkOutbox(new_sockets(), f"ipc://{folder}/a", 10).send(overrun)
     assert [item.message for item in received(inbox, 1)] == [overrun]
+
+
+SEEN = TapFrame("top", 17, 123_456_789, 2, 3, part_id="17")
+
+
+def test_pictures_go_to_whoever_listens_and_to_nobody_else(new_sockets, address):
+    where = address("f")
+    tap = Tap(new_sockets(), where)
+    tap.look()
+    assert not tap.listeners
+    listener = TapListener(new_sockets(), where)
+    until_s = time.monotonic() + GENEROUS_S
+    while not tap.listeners and time.monotonic() < until_s:
+        time.sleep(0.01)
+        tap.look()
+    assert tap.listeners
+    assert tap.send(SEEN, bytes(18))
+    assert listener.receive(int(GENEROUS_S * 1e3)) == Received(SEEN, [bytes(18)])
+    assert listener.receive(0) is None
+
+
+def test_a_listener_that_does_not_listen_costs_pictures_and_no_time(new_sockets, address):
+    where = address("f")
+    tap, sockets = Tap(new_sockets(), where), new_sockets()
+    listener = TapListener(sockets, where)
+    until_s = time.monotonic() + GENEROUS_S
+    while not tap.listeners and time.monotonic() < until_s:
+        time.sleep(0.01)
+        tap.look()
+    picture = bytes(1_000_000)
+    assert not all(tap.send(SEEN, picture) for _ in range(200)), "what is lost is said"
+    assert listener.receive(int(GENEROUS_S * 1e3)) is not None
+    sockets.close()
+    while tap.listeners and time.monotonic() < until_s:
+        time.sleep(0.01)
+        tap.look()
+    assert not tap.listeners

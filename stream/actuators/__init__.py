@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from stream.actuators.log import LogOptions
+from typing import Annotated
 
-ActuatorOptions = LogOptions
+from pydantic import Field
+
+from stream.actuators.gpio import GpioOptions
+from stream.actuators.log import LogOptions
+from stream.actuators.modbus import ModbusOptions
+from stream.actuators.mqtt import MqttOptions
+from stream.actuators.opcua import OpcUaOptions
+from stream.actuators.webhook import WebhookOptions
+
+ActuatorOptions = Annotated[
+    LogOptions | ModbusOptions | OpcUaOptions | MqttOptions | GpioOptions | WebhookOptions,
+    Field(discriminator="kind"),
+]
 
 __all__ = ["ActuatorOptions"]

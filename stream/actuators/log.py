@@ -29,11 +29,17 @@ class LogOptions(Options):
 class LogActuator:
     """The acknowledgement of this actuator is that the line has reached the operating system."""
 
+    heartbeat_ns: int | None = None
+    fault: str | None = None
+
     def __init__(self, file: IO[str]) -> None:
         """Take over an open text file."""
         self._file = file
 
-    def fire(self, command: RejectCommand, fired_ns: int) -> None:
+    def check(self, _until_ns: int) -> None:
+        """Nobody is behind a file."""
+
+    def begin(self, command: RejectCommand, fired_ns: int) -> None:
         """Append one line with planned and actual time in monotonic nanoseconds."""
         line = {
             "station": command.station,
@@ -41,6 +47,7 @@ class LogActuator:
             "part_id": command.part_id,
             "verdict": command.verdict,
             "cause": command.cause,
+            "score": command.score,
             "planned_ns": command.planned_ns,
             "actual_ns": fired_ns,
             "error_ms": (fired_ns - command.planned_ns) / 1e6,
@@ -49,6 +56,12 @@ class LogActuator:
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+
+    def end(self) -> None:
+        """A line has no end."""
+
+    def beat(self, _level: bool, _until_ns: int) -> None:
+        """A file has no heartbeat."""
 
     def close(self) -> None:
         """Close the file."""

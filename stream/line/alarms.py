@@ -9,9 +9,9 @@ from typing import Literal
 from stream.config import AlarmRule, Alarms
 
 #: Single observations may be chance, so these follow an AlarmRule.
-RuledKind = Literal["defect", "uninspected", "late_reject"]
+RuledKind = Literal["defect", "uninspected", "late_reject", "reload_failed"]
 #: A state that lasts: raised once when it begins, and not again before it was seen to end.
-LevelKind = Literal["camera_down", "worker_down", "actuator_fault", "store_fault"]
+LevelKind = Literal["camera_down", "worker_down", "actuator_fault", "encoder_fault", "store_fault", "drift"]
 AlarmKind = RuledKind | LevelKind
 
 #: An alarm without cool-down stands as long as a person needs to read it.
@@ -59,6 +59,7 @@ class AlarmBoard:
             "defect": rules.defect,
             "uninspected": rules.uninspected,
             "late_reject": rules.late_reject,
+            "reload_failed": AlarmRule(cooldown_s=0),  # somebody waits for each of them
         }
         self._debounces: dict[tuple[str, str], Debounce] = {}
         self._down: set[tuple[str, str]] = set()

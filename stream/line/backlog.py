@@ -65,9 +65,13 @@ class Backlog(Generic[T]):
         """Take out the oldest triggered part: a worker has it."""
         self._counts[self._triggered.popleft().station] -= 1
 
+    def newest(self) -> list[Waiting[T]]:
+        """Return the newest frame of every free-running station without taking it out."""
+        return list(self._newest.values())
+
     def take_newest(self) -> list[Waiting[T]]:
         """Take out the newest frame of every free-running station."""
-        taken = list(self._newest.values())
+        taken = self.newest()
         self._newest.clear()
         return taken
 

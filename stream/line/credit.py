@@ -12,6 +12,7 @@ class _Worker:
         self.free = 0
         self.hungry = False
         self.last_sent = 0
+        self.accepts: dict[str, tuple[str, ...]] = {}
 
     @property
     def available(self) -> int:
@@ -40,19 +41,30 @@ class Credit:
         worker.sent = max(worker.sent, received)
         worker.free = ready.free
         worker.hungry = ready.hungry
+        worker.accepts = ready.accepts
 
-    def best(self) -> bytes | None:
+    def best(self, *cuts: tuple[str, str]) -> bytes | None:
         """Return an idle worker, or else the one with most room; among equals the one that waited longest.
 
-        None: nobody has room.
+        None: nobody has room who accepts `cuts`, the (station, bundle) of what is to be sent. Where
+        nobody at all accepts them, anybody will do, who then says so.
         """
-        ready = [(not w.idle, -w.available, w.last_sent, name) for name, w in self._workers.items() if w.available > 0]
+        accepting = self._accepting(cuts).items()
+        ready = [(not w.idle, -w.available, w.last_sent, name) for name, w in accepting if w.available > 0]
         return min(ready)[-1] if ready else None
 
-    def hungry(self) -> bytes | None:
-        """Return a worker that has nothing at all to do, for a free-running frame; None: all are busy."""
-        idle = [(w.last_sent, name) for name, w in self._workers.items() if w.idle]
+    def hungry(self, *cuts: tuple[str, str]) -> bytes | None:
+        """Return a worker that has nothing at all to do, for free-running frames; None: all are busy."""
+        idle = [(w.last_sent, name) for name, w in self._accepting(cuts).items() if w.idle]
         return min(idle)[-1] if idle else None
+
+    def _accepting(self, cuts: tuple[tuple[str, str], ...]) -> dict[bytes, _Worker]:
+        accepting = {
+            name: worker
+            for name, worker in self._workers.items()
+            if all(bundle in worker.accepts.get(station, ()) for station, bundle in cuts)
+        }
+        return accepting or self._workers
 
     def sent(self, identity: bytes) -> None:
         """Count a frame on its way."""

@@ -54,6 +54,7 @@ class Counts(NamedTuple):
         next_seq: the lowest number not yet announced.
         ahead: numbers from there on that are known from their results only.
         captured_ns: moments of exposure of the pending parts, in their order.
+        part_ids: names of the pending parts, in their order.
     """
 
     announced: int
@@ -64,6 +65,7 @@ class Counts(NamedTuple):
     next_seq: int
     ahead: tuple[int, ...] = ()
     captured_ns: tuple[int | None, ...] = ()
+    part_ids: tuple[str | None, ...] = ()
 
     @property
     def closed(self) -> bool:
@@ -141,8 +143,11 @@ class Ledger:
         account.judged_unseen = set(range(counts.next_seq, account.next_seq))
         lost = sorted({*counts.pending, *account.judged_unseen} - set(counts.ahead))
         exposed_ns = dict(zip(counts.pending, counts.captured_ns, strict=False))
+        names = dict(zip(counts.pending, counts.part_ids, strict=False))
         why = "pending when the sink ended"
-        return [self._lost(station, seq, Cause.SINK_DOWN, why, now_ns, exposed_ns.get(seq)) for seq in lost]
+        return [
+            self._lost(station, seq, Cause.SINK_DOWN, why, now_ns, exposed_ns.get(seq), names.get(seq)) for seq in lost
+        ]
 
     def announce(self, part: Part, cause: Cause | None, detail: str, now_ns: int) -> list[Settled]:
         """Book a part, and with it the parts that its number shows to be missing.
@@ -253,6 +258,7 @@ class Ledger:
             next_seq=account.next_seq,
             ahead=tuple(sorted(account.ahead)),
             captured_ns=tuple(part.captured_ns for _, part in sorted(account.pending.items())),
+            part_ids=tuple(part.part_id for _, part in sorted(account.pending.items())),
         )
 
     def _missing(self, station: str, below: int, now_ns: int) -> list[Settled]:
@@ -277,8 +283,15 @@ class Ledger:
         return settled
 
     def _lost(
-        self, station: str, seq: int, cause: Cause, detail: str, now_ns: int, captured_ns: int | None = None
+        self,
+        station: str,
+        seq: int,
+        cause: Cause,
+        detail: str,
+        now_ns: int,
+        captured_ns: int | None = None,
+        part_id: str | None = None,
     ) -> Settled:
         account = self._accounts[station]
-        account.open(Part(station, seq, captured_ns, now_ns))
+        account.open(Part(station, seq, captured_ns, now_ns, part_id))
         return account.settle(seq, Verdict.UNINSPECTED, cause, detail, now_ns)

@@ -106,3 +106,11 @@ class Watch:
             text=f"{kind} {name} is down: {reason}",
             last_frame_age_ns=age_ns,
         )
+
+
+def blind(peers: Iterable[Health], before: bool) -> bool:
+    """Return whether parts may pass unseen: from the start and when a camera is down, until all are up at once."""
+    cameras = [health for health in peers if health.kind == "camera"]
+    if any(health.down for health in cameras):
+        return True
+    return before and not all(health.up for health in cameras)

@@ -6,26 +6,24 @@ stamp; the loop announces, cuts, encodes and hands frames to workers that have r
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import threading
 import uuid
-from collections import deque
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from stream import metrics
-from stream.bundle import BundleInfo, live_bundle
 from stream.clock import local_clock, now_ns
-from stream.config import LineConfig, Station
-from stream.errors import FrameFault
-from stream.journal import Journal
+from stream.config import LineConfig
+from stream.cutting import Cut, Cutter, cutter_of, deadline_ns, encode_view
+from stream.errors import FrameFault, SourceError
+from stream.journal import Journal, has_begun
 from stream.line.backlog import Backlog, Waiting
 from stream.line.credit import Credit
+from stream.line.frozen import FrozenGate
+from stream.line.stall import Stall
 from stream.messages import (
     Announcement,
     CameraStatus,
@@ -33,91 +31,25 @@ from stream.messages import (
     EndOfStream,
     FrameHeader,
     FrameStamps,
+    ReloadStatus,
+    TapFrame,
 )
-from stream.patchcore.preprocess import Roi, crop, network_input
+from stream.patchcore.preprocess import network_input
 from stream.processes.lifecycle import RUN_VARIABLE, Role, start_role
+from stream.reading import Reader
+from stream.recording import RecordingThread
 from stream.sources.frame import Frame, Source, Start
-from stream.transport import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox, Sockets
+from stream.switching import Switching
+from stream.transport import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox, Sockets, Tap
+from stream.triggered import open_camera
 
 log = logging.getLogger(__name__)
 
 STATUS_INTERVAL_NS = 250_000_000
-#: Frames between the reading thread and the loop; beyond that pictures are dropped and announced as overrun.
-READ_AHEAD = 64
-
-
-class Cutter(NamedTuple):
-    """How a station's part is cut from a frame."""
-
-    name: str
-    station: Station
-    bundle: str
-    roi: Roi | None
-    size_px: int
-    picture_px: tuple[int, int] | None
-
-    def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Cut the station's region; raises FrameFault(WRONG_GEOMETRY)."""
-        if self.roi is None and self.picture_px is not None:
-            found = (image.shape[1], image.shape[0])
-            if found != self.picture_px:
-                raise FrameFault(
-                    Cause.WRONG_GEOMETRY,
-                    f"the picture is {found[0]}×{found[1]} px, the bundle learned "
-                    f"{self.picture_px[0]}×{self.picture_px[1]}",
-                )
-        return crop(image, self.roi)
-
-
-class Cut(NamedTuple):
-    """A part on its way to a worker; encoded only when it is sent, so that skipped frames cost nothing."""
-
-    cutter: Cutter
-    seq: int
-    frame: Frame
-    region: NDArray[np.uint8]
-    grabbed_ns: int
-    siblings: int
-
-
-class Reader(threading.Thread):
-    """Reads the source and wakes the loop."""
-
-    def __init__(self, source: Source, start: Start, stop: threading.Event) -> None:
-        """Read from `start` until the source ends or `stop` is set."""
-        super().__init__(name="reader", daemon=True)
-        self._source = source
-        self._begin = start
-        self._stop_reading = stop
-        self._frames: deque[tuple[Frame, int]] = deque()
-        self.wake = os.eventfd(0, os.EFD_NONBLOCK)
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        """Put frames into the queue until the end."""
-        try:
-            for frame in self._source.frames(self._begin, self._stop_reading):
-                taken = frame
-                if len(self._frames) >= READ_AHEAD and frame.image is not None:
-                    fault = FrameFault(Cause.OVERRUN, "capture could not keep up with the camera")
-                    taken = frame._replace(image=None, fault=fault)
-                self._frames.append((taken, now_ns()))
-                os.eventfd_write(self.wake, 1)
-        except BaseException as error:  # noqa: BLE001 - the loop raises it in the main thread
-            self.error = error
-        finally:
-            os.eventfd_write(self.wake, 1)
-
-    def take(self) -> list[tuple[Frame, int]]:
-        """Return the frames read so far, each with the moment it was in hand."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.wake)
-        return [self._frames.popleft() for _ in range(len(self._frames))]
-
-    @property
-    def waiting(self) -> int:
-        """How many frames were read and not yet taken."""
-        return len(self._frames)
+#: A source that waits for its camera may hear of a stop late; then it is not waited for.
+STOP_READING_NS = 2_000_000_000
+#: Pause before a camera that was away when its process started again is tried again.
+REOPEN_S = 1.0
 
 
 class Capture:
@@ -128,12 +60,14 @@ class Capture:
         self.camera = camera
         self.role = role
         self.config = config
-        self.cutters = [cutter(name, station) for name, station in config.stations_of(camera).items()]
-        self.source = config.cameras[camera].open()
-        self.journal = Journal(config.state, camera, os.environ.get(RUN_VARIABLE, uuid.uuid4().hex), now_ns())
+        self.cutters = [cutter_of(name, station) for name, station in config.stations_of(camera).items()]
+        run = os.environ.get(RUN_VARIABLE, uuid.uuid4().hex)
+        self.source = opened(config, camera, self.role, begun=has_begun(config.state, camera, run))
+        self.journal = Journal(config.state, camera, run, now_ns())
         self.sockets = Sockets(config.transport.keys)
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)
         self.server = FrameServer(self.sockets, config.frames_address(camera))
+        self.tap = Tap(self.sockets, config.tap_address(camera))
         self.epoch = uuid.uuid4().hex
         self.credit = Credit(self.epoch)
         stations = config.stations_of(camera)
@@ -141,8 +75,23 @@ class Capture:
             {name: station.backlog for name, station in stations.items()},
             {name: station.mode for name, station in stations.items()},
         )
+        record = config.cameras[camera].record
+        self.recording = None if record is None else RecordingThread(record)
         self.last_frame_ns: int | None = None
+        self.stall = Stall(self.source.stall_ns, now_ns())
+        self.gate = FrozenGate(self.source.frozen_frames)
+        self._reconnects = 0
+        self._stopped_ns: int | None = None
+        self.last_picture: NDArray[np.uint8] | None = None
+        self.workers: dict[str, bytes] = {}
         self._next_status_ns = 0
+        self.switching: Switching[Cutter] = Switching(
+            config,
+            camera,
+            present={cutter.name: cutter.bundle for cutter in self.cutters},
+            asked=role.reload,
+            load=self._load,
+        )
 
     def run(self) -> None:
         """Read until the source ends or the process is told to stop; then empty the backlog and say goodbye."""
@@ -150,18 +99,29 @@ class Capture:
         reader = Reader(self.source, start, self.role.stop)
         self.server.wake_on(reader.wake)
         metrics.CAMERA_UP.labels(self.camera).set(1)
+        metrics.CAMERA_RECONNECTS.labels(self.camera)
         self._report_status()
+        if self.recording is not None:
+            self.recording.start()
         reader.start()
         self.role.ready()
-        while reader.is_alive() or reader.waiting or self.backlog:
+        while self._reads(reader) or reader.waiting or self.backlog:
             self.server.wait(timeout_ms=20 if self.backlog else 200)
             for identity, ready in self.server.credit():
                 self.credit.update(identity, ready)
-            for frame, grabbed_ns in reader.take():
-                self._announce(frame, grabbed_ns)
+                self.switching.hear(ready)
+                self.workers[ready.worker] = identity
+            self._switch()
+            frames = reader.take()
+            for frame, grabbed_ns in frames:
+                self._take(frame, grabbed_ns)
+            if self._reads(reader) and not self.role.stop.is_set() and self.stall.begins(now_ns()):
+                self._lose_part()
             self.backlog.expire(now_ns())
             self._hand_out()
-            if not reader.is_alive():
+            if self.tap.listeners:
+                self._show([frame for frame, _ in frames])
+            if not self._reads(reader):
                 for waiting in self.backlog.take_newest():
                     self._skip(waiting.payload)
             self._report_status()
@@ -173,15 +133,42 @@ class Capture:
         self.sink.send(EndOfStream(self.camera, self.journal.next_seq))
         log.info("camera %s ended after %d frames", self.camera, self.journal.frames_done)
 
+    def _reads(self, reader: Reader) -> bool:
+        """Tell whether frames may still come."""
+        if self.role.stop.is_set() and self._stopped_ns is None:
+            self._stopped_ns = now_ns()
+        waited_ns = 0 if self._stopped_ns is None else now_ns() - self._stopped_ns
+        return reader.is_alive() and waited_ns < STOP_READING_NS
+
     def close(self) -> None:
-        """Close the sockets."""
+        """Close the sockets and the recording."""
         self.sockets.close()
+        if self.recording is not None:
+            self.recording.end(timeout_s=5.0)
+
+    def _take(self, frame: Frame, grabbed_ns: int) -> None:
+        """Take a frame of the camera; one that shows a frozen picture is not to be judged."""
+        self.last_frame_ns = grabbed_ns
+        self.stall.heard(grabbed_ns)
+        metrics.FRAMES.labels(self.camera).inc()
+        self.last_picture = frame.image if frame.image is not None else self.last_picture
+        if frame.image is not None and self.gate.frozen(frame.image):
+            frame = frame._replace(image=None, fault=FrameFault(Cause.BAD_FRAME, self.gate.text))
+        self._announce(frame, grabbed_ns)
+
+    def _lose_part(self) -> None:
+        """Announce one part of every station as lost: whatever passes a stalled camera is not seen."""
+        why = "; ".join(filter(None, (self.stall.text, self.source.fault)))
+        log.warning("camera %s: %s", self.camera, why)
+        now = now_ns()
+        self._announce(Frame(None, now, fault=FrameFault(Cause.CAMERA_FAULT, why)), now)
+        self._next_status_ns = now  # the alarm does not wait
 
     def _announce(self, frame: Frame, grabbed_ns: int) -> None:
         """Number a frame and announce its parts, before anything that takes time."""
         seq = self.journal.take()
-        self.last_frame_ns = grabbed_ns
-        metrics.FRAMES.labels(self.camera).inc()
+        if self.recording is not None:
+            self.recording.add(seq, frame)
         cuts: list[Cut] = []
         for cutter in self.cutters:
             try:
@@ -208,12 +195,13 @@ class Capture:
     def _hand_out(self) -> None:
         """Send what waits to workers that have room: parts in order, free-running frames to an idle worker."""
         while (waiting := self.backlog.next_triggered()) is not None:
-            worker = self.credit.best()
+            worker = self.credit.best((waiting.station, waiting.payload.cutter.bundle))
             if worker is None:
                 return
             if self._send(worker, waiting.payload):
                 self.backlog.sent()
-        worker = self.credit.hungry()
+        newest = self.backlog.newest()
+        worker = self.credit.hungry(*((waiting.station, waiting.payload.cutter.bundle) for waiting in newest))
         if worker is None:
             return
         for waiting in self.backlog.take_newest():
@@ -249,6 +237,39 @@ class Capture:
         self.credit.sent(worker)
         return True
 
+    def _load(self, name: str) -> tuple[str, Cutter]:
+        """Read a station's bundle; runs in the renewal's thread."""
+        new = cutter_of(name, self.config.stations[name])
+        return new.bundle, new
+
+    def _switch(self) -> None:
+        """Go over to bundles that all workers hold; what is cut already stays as it is."""
+        for outcome in self.switching.step(self._obstacle):
+            if outcome.loaded is not None:
+                self.cutters = [outcome.loaded if old.name == outcome.station else old for old in self.cutters]
+            why = None if outcome.why is None else f"bundle {outcome.old[:12]} is kept: {outcome.why}"
+            self.sink.send(ReloadStatus(outcome.station, outcome.old, outcome.new, why))
+
+    def _obstacle(self, new: Cutter) -> str | None:
+        """Say why the camera's pictures cannot be cut so; None: they can, or none has come yet."""
+        if self.last_picture is None:
+            return None
+        try:
+            new.region(self.last_picture)
+        except FrameFault as fault:
+            return f"{new.station.bundle}: {fault.detail}; fit it for this camera or change stations.{new.name}.roi"
+        return None
+
+    def _show(self, frames: list[Frame]) -> None:
+        """Show whole pictures to listeners, after everything that has a deadline."""
+        for seq, frame in enumerate(frames, start=self.journal.next_seq - len(frames)):
+            if frame.image is None:
+                continue
+            height_px, width_px = frame.image.shape[:2]
+            shown = TapFrame(self.camera, seq, frame.captured_ns, height_px, width_px, frame.part_id)
+            if not self.tap.send(shown, frame.image.tobytes()):
+                metrics.DROPPED.labels("tap").inc()
+
     def _tell_sink(self, cutter: Cutter, seq: int, frame: Frame, fault: FrameFault | None) -> None:
         announcement = Announcement(
             station=cutter.name,
@@ -272,52 +293,44 @@ class Capture:
         if now < self._next_status_ns:
             return
         self._next_status_ns = now + STATUS_INTERVAL_NS
+        self.tap.look()
+        cut_for = self.switching.cut_for()
+        for identity in self.workers.values():
+            self.server.tell(identity, cut_for)
         metrics.QUEUE_DEPTH.labels("backlog").set(len(self.backlog))
         if self.last_frame_ns is not None:
             metrics.LAST_FRAME_AGE_SECONDS.labels(self.camera).set((now - self.last_frame_ns) / 1e9)
-        fault = self.source.fault
+        reconnects = self.source.reconnects
+        metrics.CAMERA_RECONNECTS.labels(self.camera).inc(reconnects - self._reconnects)
+        self._reconnects = reconnects
+        fault = "; ".join(filter(None, (self.stall.text, self.source.fault, self.gate.text)))
         metrics.CAMERA_UP.labels(self.camera).set(0 if fault else 1)
         self.sink.send(
             CameraStatus(
                 camera=self.camera,
                 pid=os.getpid(),
                 first_seq=self.journal.first_seq,
-                up=fault is None,
+                up=not fault,
                 last_frame_ns=self.last_frame_ns,
                 clock=local_clock(),
-                detail=fault or "",
+                detail=fault,
             )
         )
 
 
-def cutter(name: str, station: Station) -> Cutter:
-    """Read from the station's bundle how its parts are cut; raises BundleError."""
-    bundle = live_bundle(station.bundle)
-    info: BundleInfo = bundle.info
-    roi = station.roi or info.roi
-    if info.roi is not None and roi is not None and roi[2:] != info.roi[2:]:
-        log.warning(
-            "stations.%s.roi: %d×%d px, but the bundle learned %d×%d: the part's scale differs",
-            name, *roi[2:], *info.roi[2:],
-        )  # fmt: skip
-    return Cutter(name, station, bundle.sha256, roi, info.spec.size_px, info.picture_px)
+def opened(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Source:
+    """Open the camera; raises PatchLineError.
 
-
-def deadline_ns(frame: Frame, station: Station) -> int:
-    """Return when the verdict of a part is due."""
-    return frame.captured_ns + int(station.deadline_ms * 1e6)
-
-
-def encode_view(region: NDArray[np.uint8], max_px: int, quality: int) -> bytes:
-    """Encode the region for people: JPEG, shrunk when its longer side exceeds `max_px`."""
-    longer = max(region.shape[:2])
-    if longer > max_px:
-        factor = max_px / longer
-        width_px, height_px = (max(1, round(size * factor)) for size in (region.shape[1], region.shape[0]))
-        shrunk = cv2.resize(region, (width_px, height_px), interpolation=cv2.INTER_AREA)
-        region = np.asarray(shrunk, dtype=np.uint8)
-    _, data = cv2.imencode(".jpg", region, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return data.tobytes()
+    A run does not begin without its cameras. In one that has begun, this process is the successor of one
+    that died: it waits for a camera that is away, because the line is to go on for the others.
+    """
+    while True:
+        try:
+            return open_camera(config, camera)
+        except SourceError as error:
+            if not begun or role.stop.wait(REOPEN_S):
+                raise
+            log.warning("camera %s does not open in a run that has begun, trying again: %s", camera, error)
 
 
 def main(config: LineConfig, camera: str) -> None:

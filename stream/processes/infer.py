@@ -10,14 +10,15 @@ from collections import deque
 import numpy as np
 
 from stream import metrics
-from stream.bundle import Bundle
 from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
-from stream.desk import Desk
-from stream.judges import load_judges
+from stream.desk import Desk, Outcome
+from stream.holding import Holding
+from stream.judges import load_judges, verdict_of
 from stream.line.inbox import Inbox, Queued
 from stream.messages import (
     Cause,
+    CutFor,
     FrameHeader,
     Ready,
     Result,
@@ -25,9 +26,11 @@ from stream.messages import (
     Verdict,
     WorkerStatus,
 )
+from stream.patchcore.health import Measures
 from stream.patchcore.inspector import Inspection
 from stream.processes.lifecycle import Role, start_role
-from stream.transport import RESULTS_WAITING, FrameClients, Received, SinkOutbox, Sockets
+from stream.shadow import Shadow
+from stream.transport import RESULTS_WAITING, FrameClients, SinkOutbox, Sockets
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +45,14 @@ class Infer:
         self.worker = config.worker_names[index]
         self.role = role
         options = config.workers[index]
-        self.judges = load_judges(config, index)
-        devices = {judge.extractor.device for judge in self.judges.values()}
+        judges = load_judges(config, index)
+        devices = {judge.extractor.device for judge in judges.values()}
         self.device = ", ".join(sorted(devices))
-        extractors = [judge.extractor for judge in self.judges.values()]
+        extractors = [judge.extractor for judge in judges.values()]
         max_batch = min(options.max_batch, max(extractor.useful_batch or options.max_batch for extractor in extractors))
         self.desk = Desk(extractors[0].lanes, options.threads)
+        self.shadow = Shadow(config, index, judges)
+        self.holding = Holding(config, index, judges, self.desk, role.reload)
         self.inbox = Inbox(max_batch=max_batch, max_wait_ns=int(options.max_wait_ms * 1e6))
         #: Frames of a camera that may wait while others are judged.
         self.room = max(max_batch, self.desk.count) + 1
@@ -64,24 +69,30 @@ class Infer:
             or any(station.mode == "freerun" for station in config.stations_of(camera).values())
         }
         self.received = dict.fromkeys(config.cameras, ("", 0))  # capture's epoch, frames of it
-        self.granted: dict[str, tuple[str, int, bool]] = {}
+        self.granted: dict[str, tuple[str, int, bool, int]] = {}
         self._took_ns: deque[int] = deque(maxlen=32)
         self._next_status_ns = 0
 
     def run(self) -> None:
         """Serve until told to stop; then finish what is here."""
+        self.shadow.start()
         self.role.ready()
         while True:
+            self.holding.step()
             self._grant()
             wait_ns = self.inbox.wait_ns(now_ns()) if self.desk.free else None
             frames = self.frames.receive(100_000_000 if wait_ns is None else wait_ns)
-            for camera, received in frames:
-                self._take_in(camera, received)
+            for camera, (message, attachments) in frames:
+                if isinstance(message, CutFor):
+                    self.holding.want(message)
+                else:
+                    self._take_in(camera, message, attachments)
             self._answer_judged()
             for late in self.inbox.expire(now_ns(), self._needed_ns()):
                 self._refuse(late, Cause.TIMEOUT, "too late to be judged by its deadline")
             while self.desk.free and (batch := self.inbox.take(now_ns())):
                 self._start(batch)
+            self.shadow.step(idle=not (len(self.inbox) or self.desk.begun_ns))
             self._report_status()
             if self.role.stop.is_set() and not (frames or len(self.inbox) or self.desk.begun_ns):
                 break
@@ -90,18 +101,18 @@ class Infer:
 
     def close(self) -> None:
         """Close the sockets."""
+        self.shadow.end()
         self.sockets.close()
 
     def _needed_ns(self) -> int:
         """What the next batch is expected to take, with half as much again for the way to the sink."""
         return int(1.5 * statistics.median(self._took_ns)) if self._took_ns else 0
 
-    def _take_in(self, camera: str, received: Received[FrameHeader]) -> None:
-        header, attachments = received
+    def _take_in(self, camera: str, header: FrameHeader, attachments: list[bytes]) -> None:
         epoch, count = self.received[camera]
         self.received[camera] = (header.epoch, count + 1 if epoch == header.epoch else 1)
         pixels, view = attachments if len(attachments) == 2 else (b"", b"")
-        judge = self.judges.get(header.station)
+        judge = self.holding.judge(header.station, header.bundle)
         frame = Queued(
             header=header,
             pixels=pixels,
@@ -110,11 +121,12 @@ class Infer:
             received_ns=now_ns(),
             group=judge.group if judge else "",
         )
-        if judge is None:
+        if header.station not in self.stations[camera]:
             self._refuse(frame, Cause.MODEL_MISMATCH, f"worker {self.worker} knows no station {header.station}")
             return
-        if header.bundle != judge.bundle.sha256:
-            detail = f"cut for bundle {header.bundle[:12]}, worker {self.worker} holds {judge.bundle.sha256[:12]}"
+        if judge is None:
+            held = ", ".join(bundle[:12] for bundle in self.holding.accepts({header.station})[header.station])
+            detail = f"cut for bundle {header.bundle[:12]}, worker {self.worker} holds {held}"
             self._refuse(frame, Cause.MODEL_MISMATCH, detail)
             return
         size_px = judge.bundle.info.spec.size_px
@@ -131,13 +143,18 @@ class Infer:
     def _start(self, batch: list[Queued]) -> None:
         metrics.BATCH_SIZE.labels(self.worker).observe(len(batch))
         alone = self.desk.begun_ns is None and not len(self.inbox)
-        self.desk.start(batch, [self.judges[frame.header.station] for frame in batch], alone=alone)
+        held = [(frame, self.holding.judge(frame.header.station, frame.header.bundle)) for frame in batch]
+        for frame in (frame for frame, judge in held if judge is None):
+            self._refuse(frame, Cause.MODEL_MISMATCH, f"bundle {frame.header.bundle[:12]} has been released")
+        judged = [(frame, judge) for frame, judge in held if judge is not None]
+        if judged:
+            self.desk.start([frame for frame, _ in judged], [judge for _, judge in judged], alone=alone)
 
     def _answer_judged(self) -> None:
         outcomes, took_ns = self.desk.outcomes()
         for outcome in outcomes:
-            if outcome.judged is None:
-                self._refuse(outcome.frame, Cause.WORKER_ERROR, outcome.error)
+            if outcome.judged is None or outcome.seen is None:
+                self._refuse(outcome.frame, outcome.cause or Cause.WORKER_ERROR, outcome.detail)
             elif not np.isfinite(outcome.judged.inspection.score):
                 self._refuse(outcome.frame, Cause.WORKER_ERROR, f"the score is {outcome.judged.inspection.score}")
             else:
@@ -150,26 +167,29 @@ class Infer:
                     score_ns=outcome.judged.score_ns,
                     judged_ns=outcome.judged_ns,
                 )
-                self._send_verdict(outcome.frame, outcome.judge.bundle, outcome.judged.inspection, stamps)
+                verdict = self._send_verdict(outcome, outcome.judged.inspection, outcome.seen, stamps)
+                self.shadow.offer(outcome.frame, outcome.judge, outcome.judged, verdict)
         self._took_ns.extend(took_ns)
 
-    def _send_verdict(self, frame: Queued, bundle: Bundle, inspection: Inspection, stamps: ResultStamps) -> None:
-        thresholds = bundle.info.thresholds
+    def _send_verdict(self, outcome: Outcome, inspection: Inspection, seen: Measures, stamps: ResultStamps) -> Verdict:
+        frame, thresholds = outcome.frame, outcome.judge.bundle.info.thresholds
         assert thresholds is not None, "live bundles are calibrated"
         score = inspection.score
         result = Result(
             frame=frame.header,
             worker=self.worker,
-            # Written so that a score that compares with nothing (NaN) could never be GOOD.
-            verdict=Verdict.GOOD if score <= thresholds.image else Verdict.DEFECT,
+            verdict=verdict_of(score, thresholds.image),
             stamps=stamps,
             clock=local_clock(),
             score=score,
             threshold=thresholds.image,
             pixel_threshold=thresholds.pixel,
+            brightness=seen.brightness,
+            focus=seen.focus,
             grid=(inspection.distances.shape[0], inspection.distances.shape[1]),
         )
         self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.view])
+        return result.verdict
 
     def _refuse(self, frame: Queued, cause: Cause, detail: str) -> None:
         now = now_ns()
@@ -201,9 +221,11 @@ class Infer:
                 free=0 if self.role.stop.is_set() else max(0, self.room - waiting),
                 hungry=camera in self.says_hungry
                 and not (self.role.stop.is_set() or self.desk.begun_ns or len(self.inbox)),
+                accepts=self.holding.accepts(self.stations[camera]),
+                refused=self.holding.refused(self.stations[camera]),
             )
             # A frame that has come and waits leaves the camera's credit as it was.
-            said = (epoch, count + ready.free, ready.hungry)
+            said = (epoch, count + ready.free, ready.hungry, self.holding.version)
             if self.granted.get(camera) != said:
                 self.granted[camera] = said
                 self.frames.grant(camera, ready)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import logging
 import os
-import queue
 import signal
 import socket
 import sys
 import threading
-from pathlib import Path
 from typing import IO
 
 from stream import metrics
 from stream.config import LineConfig
-from stream.errors import ConfigError, TransportError
+from stream.errors import ConfigError
+from stream.locks import lock_role
 
 #: Set by the supervisor for its children: its own process id.
 PARENT_VARIABLE = "PATCHLINE_SUPERVISOR_PID"
@@ -34,12 +32,14 @@ log = logging.getLogger(__name__)
 
 
 class Role:
-    """The running process: its name, its stop signal, its lock."""
+    """The running process: its name, its signals, its lock."""
 
-    def __init__(self, name: str, stop: threading.Event, lock: IO[str]) -> None:
+    def __init__(self, name: str, stop: threading.Event, lock: IO[str], reload: threading.Event | None = None) -> None:
         """Hold the lock for as long as the process lives."""
         self.name = name
         self.stop = stop
+        #: Set when the bundles are to be read anew; whoever does it clears it.
+        self.reload = reload or threading.Event()
         self._lock = lock
 
     def ready(self) -> None:
@@ -71,10 +71,11 @@ def start_role(name: str, config: LineConfig) -> Role:
     die_with_parent()
     # A thread that decodes pictures must not hold up the one that announces parts for 5 ms at a time.
     sys.setswitchinterval(0.0005)
-    stop = stop_on_signals()
+    reload = threading.Event()
+    stop = stop_on_signals(reload)
     lock = lock_role(name, config.state)
     metrics.serve(config.metrics_address(name))
-    return Role(name, stop, lock)
+    return Role(name, stop, lock, reload)
 
 
 def configure_logging(name: str) -> None:
@@ -91,20 +92,24 @@ def configure_logging(name: str) -> None:
     )
 
 
-def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set."""
+def stop_on_signals(reload: threading.Event | None = None) -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set; SIGHUP sets `reload`, if given."""
     stop = threading.Event()
+    events: dict[int, threading.Event] = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if reload is not None:
+        events[signal.SIGHUP] = reload
     # A handler interrupts the main thread anywhere, also while that holds the event's own lock: setting it
-    # there could wait for itself. A SimpleQueue may be filled from a handler.
-    heard: queue.SimpleQueue[None] = queue.SimpleQueue()
+    # there could wait for itself. A pipe has no lock, and a thread that waits for it does not mind the end.
+    heard, tell = os.pipe()
 
     def pass_on() -> None:
-        heard.get()
-        stop.set()
+        while True:
+            for number in os.read(heard, 64):
+                events[number].set()
 
     threading.Thread(target=pass_on, name="signals", daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: heard.put(None))
+    for number in events:
+        signal.signal(number, lambda number, _frame: os.write(tell, bytes((number,))))
     return stop
 
 
@@ -116,28 +121,6 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != int(parent):  # it ended before the request was made
         sys.exit(0)
-
-
-def lock_role(name: str, state: Path) -> IO[str]:
-    """Hold an exclusive lock on a role of this line; raises TransportError when another process has it."""
-    state.mkdir(parents=True, exist_ok=True)
-    path = state / f"{name}.lock"
-    file = path.open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        owner = file.read().strip() or "unknown"
-        file.close()
-        raise TransportError(
-            f"{name} of this line runs already (process {owner}, lock {path}); "
-            "stop it, or give this line another store.path"
-        ) from None
-    file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
 
 
 def notify(state: str) -> None:

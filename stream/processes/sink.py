@@ -14,24 +14,26 @@ from stream.actuators.command import RejectCommand
 from stream.bundle import live_bundle
 from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
+from stream.drifts import Drifts
 from stream.feed import Feed
-from stream.firing import ActuatorThread, Fired
 from stream.line.alarms import Alarm, AlarmBoard
-from stream.line.decision import Action, decide, plan_reject
+from stream.line.decision import Action, decide, pulse_ns_for
 from stream.line.latency import stages_ms
 from stream.line.ledger import MAX_EVENTS, Counts, Ledger, Part, SeqError, Settled
-from stream.line.watch import Watch
+from stream.line.watch import Watch, blind
 from stream.messages import (
     Announcement,
     CameraStatus,
     Cause,
     Clock,
     EndOfStream,
+    ReloadStatus,
     Result,
     ToSink,
     Verdict,
     WorkerStatus,
 )
+from stream.outputs import Outcome, Outputs, Standing
 from stream.processes.lifecycle import Role, start_role
 from stream.recorder import PartRecord, Recorder, Snapshot
 from stream.records import AlarmRecord, Answer, event_of
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _TICK_NS = 50_000_000
 _SNAPSHOT_NS = 50_000_000
+#: A line whose verdicts come so much after their deadlines has no heartbeat.
+_OVERDUE_NS = 100_000_000
 #: An exposure this far in the future is a wrong clock, not its synchronisation.
 _CLOCK_TOLERANCE_NS = 50_000_000
 
@@ -53,14 +57,13 @@ class Sink:
         """Open store, actuators and sockets; continue the ledger. Raises PatchLineError."""
         self.config = config
         self.role = role
-        for station in config.stations.values():
-            live_bundle(station.bundle)
+        self.drifts = Drifts(config, {name: live_bundle(station.bundle) for name, station in config.stations.items()})
         self.ledger = Ledger()
         self.board = AlarmBoard(config.alarms)
         self.store = EventStore.open(config.store.path / FILE_NAME)
         self.restored = {name: counts for name, counts in self.store.ledger().items() if name in config.stations}
         self.first_seq: dict[str, int] = {}
-        self.actuators = {name: ActuatorThread(name, options.open()) for name, options in config.actuators.items()}
+        self.outputs = Outputs(config)
         self.sockets = Sockets(config.transport.keys)
         self.inbox = SinkInbox(self.sockets, config.announcements_address(), config.results_address())
         self.recorder = Recorder(self.store, config.store)
@@ -77,6 +80,7 @@ class Sink:
         self._next_snapshot_ns = 0
         self._next_look_ns = 0
         self._silent = False
+        self._blind = True
         self._planned_before: dict[str, list[RejectCommand]] = {}
         self._announced_before = {
             name: self.restored[name].announced if name in self.restored else 0 for name in config.stations
@@ -87,14 +91,14 @@ class Sink:
     def run(self) -> None:
         """Judge until told to stop; then until nothing is pending, planned or unwritten."""
         self.recorder.start()
-        for actuator in self.actuators.values():
-            actuator.start()
+        self.outputs.start()
         for station, counts in self.restored.items():
             lost = self.ledger.restore(station, counts, now_ns())
             self.first_seq[station] = self.ledger.counts(station).next_seq
             for settled in lost:
                 self._settle(settled, None)
-        self._plan_again()
+        for command in self.outputs.plan_again(self.store.planned()):
+            self._late(command.station, f"part {command.seq} was to be rejected while no sink ran")
         self.role.ready()
         stop_by_ns: int | None = None
         while stop_by_ns is None or (now_ns() < stop_by_ns and not self._finished()):
@@ -112,11 +116,15 @@ class Sink:
         self._silent = not heard
         for received in heard:
             self._hear(received)
-        for settled in self.ledger.expire(now_ns()):
+        now = now_ns()
+        expired = self.ledger.expire(now)
+        for settled in expired:
             self._settle(settled, None)
-        for name, actuator in self.actuators.items():
-            for fired in actuator.outcomes():
-                self._book_firing(name, fired)
+        in_time = all(now - settled.part.deadline_ns < _OVERDUE_NS for settled in expired)
+        if in_time and not self._blind:
+            self.outputs.alive(now)
+        for outcome in self.outputs.outcomes():
+            self._book_pulse(outcome)
         self._look_around()
         self._take_snapshot()
 
@@ -141,6 +149,11 @@ class Sink:
                     self._worker_reports(message)
                 case EndOfStream():
                     self._camera_ended(message)
+                case ReloadStatus(why=str(why)):
+                    self._call(self.board.observe("reload_failed", message.station, True, now_ns(), why))
+                case ReloadStatus() if message.station in self.config.stations:
+                    station = self.config.stations[message.station]
+                    self.drifts.renew(message.station, station.bundle, station.drift.window)
         except SeqError as error:
             log.error("%s", error)  # noqa: TRY400 - a peer's fault, not ours
         except Exception:
@@ -186,6 +199,7 @@ class Sink:
             metrics.STRAY_RESULTS.labels(frame.station).inc()
             return
         self._settle(settled, answer)
+        self.drifts.add(result)
 
     def _part(self, station: str, seq: int, captured_ns: int, clock: Clock, part_id: str | None, now: int) -> Part:
         """Return the part on this host's clock; a sender whose clock is wrong cannot postpone a deadline."""
@@ -198,24 +212,23 @@ class Sink:
 
     def _settle(self, settled: Settled, answer: Answer | None) -> None:
         """Everything that follows a verdict, in the order of its urgency."""
-        action = self._act(settled)
+        action = self._act(settled, answer.result.score if answer else None)
         decided_ns = now_ns()
         stages, total_ms = self._observe(settled, answer, action, decided_ns)
         self._alarm(settled)
         self._record(settled, answer, action, stages, total_ms)
 
-    def _act(self, settled: Settled) -> Action:
-        """Decide, and hand a reject to its actuator."""
+    def _act(self, settled: Settled, score: float | None = None) -> Action:
+        """Decide, and hand a pulse to its actuator."""
         station = self.config.stations[settled.part.station]
         action = decide(settled.verdict, station.uninspected_policy)
-        if action is not Action.REJECT or station.reject is None:
+        pulse_ns = None if station.reject is None else pulse_ns_for(action, settled.verdict, station.reject)
+        if station.reject is None or pulse_ns is None:
             return action
-        command = plan_reject(settled, station.reject)
-        if command is None:
-            self._late(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) was past the reject")
-        else:
-            self.actuators[station.reject.actuator].plan(command)
+        if self.outputs.plan(settled, station.reject, pulse_ns, score):
             self.board.observe("late_reject", settled.part.station, bad=False, now_ns=settled.settled_ns, text="")
+        else:
+            self._late(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) was past the reject")
         return action
 
     def _observe(
@@ -309,7 +322,9 @@ class Sink:
         if now < self._next_look_ns:
             return
         self._next_look_ns = now + _TICK_NS
-        for health in (everyone := self.watch.health(now)):
+        peers = self.watch.health(now)
+        self._blind = blind(peers, self._blind)
+        for health in peers:
             if health.kind == "camera":
                 metrics.CAMERA_UP.labels(health.name).set(int(health.up))
                 if health.last_frame_age_ns is not None:
@@ -318,25 +333,35 @@ class Sink:
             else:
                 metrics.WORKER_UP.labels(health.name).set(int(health.up))
                 self._call(self.board.observe("worker_down", health.name, health.down, now, health.text))
-        for name, actuator in self.actuators.items():
-            if not actuator.is_alive():
-                text = f"actuator {name}: its thread has ended, nothing is rejected any more"
-                self._call(self.board.observe("actuator_fault", name, True, now, text))
+        standings = self.outputs.standing(now)
+        for standing in standings:
+            self._judge_output(standing, now)
+        if drift := self.drifts.compare():
+            self._call(alarm := self.board.observe("drift", drift.station, drift.drifting, now, drift.text))
+            if alarm is not None and self.config.stations[drift.station].on_drift == "stop_line":
+                self.role.stop_line(drift.text)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
-        acting = {name: actuator.is_alive() for name, actuator in self.actuators.items()}
-        self.feed.state(self.ledger, everyone, acting, self.board.active(now), now)
+        self.feed.state(self.ledger, peers, standings, self.board.active(now), now)
 
-    def _book_firing(self, actuator: str, fired: Fired) -> None:
-        command, now = fired.command, now_ns()
-        if fired.fired_ns is None:
-            self._late(command.station, f"part {command.seq} would have been rejected too late")
-            return
-        if fired.acknowledged_ns is not None and fired.error is None:
-            ack_s = (fired.acknowledged_ns - command.planned_ns) / 1e9
+    def _judge_output(self, standing: Standing, now: int) -> None:
+        """Alarm, and by policy the end of the line, for an output or encoder with trouble."""
+        text = standing.trouble or ""
+        alarm = self.board.observe(standing.alarm, standing.name, standing.trouble is not None, now, text)
+        self._call(alarm)
+        if alarm is not None and self.config.on_actuator_fault == "stop_line" and not self.role.stop.is_set():
+            self.role.stop_line(text)
+
+    def _book_pulse(self, outcome: Outcome) -> None:
+        command = outcome.command
+        if outcome.late is not None:
+            self._late(command.station, outcome.late)
+        elif outcome.error is not None:
+            log.error("failed reject: actuator %s: %s", outcome.actuator, outcome.error)
+            self._judge_output(Standing.of("actuator", outcome.actuator, outcome.error), now_ns())
+        elif outcome.acknowledged_ns is not None:
+            ack_s = (outcome.acknowledged_ns - command.planned_ns) / 1e9
             metrics.STAGE_SECONDS.labels(command.station, "actuate").observe(max(0.0, ack_s))
-        text = f"actuator {actuator}: part {command.seq} of {command.station} not acknowledged: {fired.error}"
-        self._call(self.board.observe("actuator_fault", actuator, fired.error is not None, now, text))
 
     def _late(self, station: str, text: str) -> None:
         metrics.LATE_REJECTS.labels(station).inc()
@@ -360,7 +385,7 @@ class Sink:
             return
         self._next_snapshot_ns = now + _SNAPSHOT_NS
         counts = {station: self.ledger.counts(station) for station in self.ledger.stations}
-        planned = {name: actuator.planned() for name, actuator in self.actuators.items()}
+        planned = self.outputs.planned()
         for station, account in counts.items():
             metrics.PENDING.labels(station).set(len(account.pending))
             news = account.announced - self._announced_before.get(station, account.announced)
@@ -371,26 +396,16 @@ class Sink:
         if changed and self.recorder.record(Snapshot(counts, planned)):
             self.snapshot, self._planned_before = counts, planned
 
-    def _plan_again(self) -> None:
-        """Take over the rejects that the sink before this one had planned and not fired."""
-        for name, commands in self.store.planned().items():
-            for command in commands:
-                if name in self.actuators and now_ns() <= command.expires_ns:
-                    self.actuators[name].plan(command)
-                else:
-                    self._late(command.station, f"part {command.seq} was to be rejected while no sink ran")
-
     def _finished(self) -> bool:
         """Whether nothing is pending and no reject is planned."""
-        nothing_pending = all(not self.ledger.counts(name).pending for name in self.ledger.stations)
-        return self._silent and nothing_pending and all(actuator.idle for actuator in self.actuators.values())
+        pending = any(self.ledger.counts(name).pending for name in self.ledger.stations)
+        return self._silent and not pending and self.outputs.idle
 
     def _close(self) -> None:
-        for name, actuator in self.actuators.items():
-            for command in actuator.end():
-                self._late(command.station, f"part {command.seq} was to be rejected after the line was stopped")
-            for fired in actuator.outcomes():
-                self._book_firing(name, fired)
+        for command in self.outputs.end():
+            self._late(command.station, f"part {command.seq} was to be rejected after the line was stopped")
+        for outcome in self.outputs.outcomes():
+            self._book_pulse(outcome)
         self._take_snapshot(force=True)
         self.recorder.end(timeout_s=5.0)
         self.sockets.close()

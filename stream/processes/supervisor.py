@@ -20,7 +20,7 @@ from collections import deque
 from pathlib import Path
 
 from stream import metrics
-from stream.bundle import live_bundle
+from stream.bundle import live_bundle, shadow_bundle
 from stream.config import LineConfig
 from stream.errors import EXIT_USAGE, LineFailed
 from stream.processes.lifecycle import FINISHED, PARENT_VARIABLE, RUN_VARIABLE, STOP_LINE, start_role
@@ -39,6 +39,8 @@ class Child:
         self.was_ready = False
         self.finished = False
         self.ended = False
+        #: Whether it is still to be told to read the bundles anew: not before it listens to signals.
+        self.reload = False
         self.stop_reason: str | None = None
         self.optional = role == "dashboard"
         self.deaths: deque[float] = deque()
@@ -58,7 +60,7 @@ class Child:
             PARENT_VARIABLE: str(os.getpid()),
             RUN_VARIABLE: self._run,
         }
-        self.ready = False
+        self.ready = self.reload = False
         self.started_s = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "stream", *self._arguments],
@@ -125,7 +127,9 @@ class Supervisor:
     def __init__(self, config: LineConfig, path: Path) -> None:
         """Check what can be checked before anything is started; raises PatchLineError."""
         for station in config.stations.values():
-            live_bundle(station.bundle)
+            live = live_bundle(station.bundle)
+            if station.shadow is not None:
+                shadow_bundle(station.shadow, live, station.roi)
         self.config = config
         self.role = start_role("supervisor", config)
         self._folder = tempfile.TemporaryDirectory(prefix="patchline-")
@@ -180,8 +184,16 @@ class Supervisor:
     def _look_after(self) -> None:
         """Hear READY, notice deaths, start again what is due."""
         limits = self.config.restarts
+        if self.role.reload.is_set():
+            self.role.reload.clear()
+            log.info("the bundles are read anew")
+            for child in self.children:
+                child.reload = child.pid is not None
         for child in self.children:
             child.listen()
+            if child.reload and child.ready:
+                child.reload = False
+                child.signal(signal.SIGHUP)
             code = child.exit_code()
             if child.stop_reason is not None:
                 raise LineFailed(f"{child.role} stops the line: {child.stop_reason}")

@@ -8,10 +8,12 @@ from pydantic import Field
 
 from stream.sources.conveyor import ConveyorOptions
 from stream.sources.folder import FolderOptions
-from stream.sources.opencv import OpenCvOptions
+from stream.sources.genicam import GenicamOptions
+from stream.sources.rtsp import RtspOptions
+from stream.sources.v4l2 import V4l2Options
 from stream.sources.video import VideoOptions
 
 SourceOptions = Annotated[
-    FolderOptions | VideoOptions | ConveyorOptions | OpenCvOptions,
+    FolderOptions | VideoOptions | ConveyorOptions | RtspOptions | V4l2Options | GenicamOptions,
     Field(discriminator="kind"),
 ]

@@ -8,23 +8,25 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stream.errors import DatasetError, FrameFault, SourceError
 from stream.images import image_size
 from stream.messages import Cause
-from stream.options import ConfigPath, Options, PositiveHz
+from stream.options import ConfigPath, PositiveHz
 from stream.sources.belt import Belt, Part
+from stream.sources.camera import CameraOptions
 from stream.sources.folder import ordered_images, picture_or_fault
 from stream.sources.frame import Frame, Source, Start
 from stream.sources.pace import tick_ns, wait_until
+from stream.triggers import TriggerOptions
 
 Side = Annotated[int, Field(ge=16, le=8192)]
 
 
-class ConveyorOptions(Options):
+class ConveyorOptions(CameraOptions):
     """A synthetic belt. Parts come whether the camera looks or not, as on a real one."""
 
     kind: Literal["conveyor"]
@@ -34,6 +36,13 @@ class ConveyorOptions(Options):
     fps: PositiveHz | None = None  # None: a sensor triggers when the part is centred; else free-running
     parts: Annotated[int, Field(ge=1)] | None = None  # how many pass; None: each picture once
     shuffle_seed: int | None = None  # mix the order, always in the same way; None: by file name
+    trigger: TriggerOptions | None = None  # for a free-running camera (fps): says when a part is there
+
+    @model_validator(mode="after")
+    def _one_trigger(self) -> Self:
+        if self.trigger is not None and self.fps is None:
+            raise ValueError("trigger: the belt's own sensor triggers already; set fps for a free-running camera")
+        return self
 
     def open(self) -> Source:
         """Return the source; raises DatasetError without pictures, SourceError when one exceeds the belt."""
@@ -56,6 +65,7 @@ class _ConveyorSource:
 
     stall_ns = None
     reconnects = 0
+    frozen_frames = None
 
     def __init__(self, pictures: list[Path], options: ConveyorOptions) -> None:
         self._pictures = pictures

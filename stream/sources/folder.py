@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from stream.errors import DatasetError, FrameFault
 from stream.images import list_images, read_image
 from stream.messages import Cause
-from stream.options import ConfigPath, Options, PositiveHz
+from stream.options import ConfigPath, PositiveHz
+from stream.sources.camera import CameraOptions
 from stream.sources.frame import Frame, Source, Start
 from stream.sources.pace import tick_ns, wait_until
 
 
-class FolderOptions(Options):
+class FolderOptions(CameraOptions):
     """A folder of pictures, each of which is a part."""
 
     kind: Literal["folder"]
@@ -38,6 +39,7 @@ class FolderOptions(Options):
 class _FolderSource:
     stall_ns = None
     reconnects = 0
+    frozen_frames = None
 
     def __init__(self, pictures: list[Path], rate_hz: float, *, loop: bool) -> None:
         self._pictures = pictures

@@ -61,3 +61,8 @@ class Source(Protocol):
     def reconnects(self) -> int:
         """How often it was opened again."""
         ...
+
+    @property
+    def frozen_frames(self) -> int | None:
+        """So many identical pictures in a row mean that the camera is frozen; None: none do."""
+        ...

@@ -11,9 +11,15 @@ from pydantic import Field
 
 from stream.errors import SourceError
 from stream.options import Options, PositiveMs, PositiveS
+from stream.sources.camera import CameraOptions
 from stream.sources.frame import Frame, Start
+from stream.triggers import TriggerOptions
 
 log = logging.getLogger(__name__)
+
+
+#: So many identical pictures in a row mean that the camera is frozen; None: none do.
+FrozenFrames = Annotated[int, Field(ge=2)] | None
 
 
 class Reconnect(Options):
@@ -24,11 +30,14 @@ class Reconnect(Options):
     limit: Annotated[int, Field(ge=1)] | None = None  # failed attempts in a row that end the process; None: none do
 
 
-class LiveOptions(Options):
+class LiveOptions(CameraOptions):
     """Options of every camera that can go away."""
 
     stall_ms: PositiveMs = 1000.0  # no frame for so long is a fault of the camera
+    # The noise of a sensor never repeats.
+    frozen_frames: FrozenFrames = 2
     reconnect: Reconnect = Reconnect()
+    trigger: TriggerOptions | None = None  # says when a part is there; None: every frame is one
 
 
 class CameraLost(Exception):  # noqa: N818 - said of the camera, not of the program
@@ -72,6 +81,7 @@ class LiveSource:
         self._reconnect = options.reconnect
         self._connect = connect
         self.stall_ns: int | None = int(options.stall_ms * 1e6)
+        self.frozen_frames = options.frozen_frames
         #: How often it was opened again.
         self.reconnects = 0
         #: Why no frames come at present, or None.

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from stream.errors import SourceError
-from stream.options import ConfigPath, Options, PositiveHz
+from stream.errors import FrameFault, SourceError
+from stream.options import ConfigPath, PositiveHz
+from stream.sources.camera import CameraOptions
+from stream.sources.decoding import Decoder, bgr, video_stream
 from stream.sources.frame import Frame, Source, Start
 from stream.sources.pace import tick_ns, wait_until
 
 if TYPE_CHECKING:
-    import cv2
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+log = logging.getLogger(__name__)
 
 #: For files that do not say their frame rate.
 FALLBACK_HZ = 25.0
 
 
-class VideoOptions(Options):
+class VideoOptions(CameraOptions):
     """A video file, each of whose frames is a frame of the camera."""
 
     kind: Literal["video"]
@@ -33,23 +38,19 @@ class VideoOptions(Options):
 
     def open(self) -> Source:
         """Return the source; raises SourceError when the file is missing or cannot be decoded."""
-        import cv2
-
-        capture = _opened(self.path)
-        try:
-            decoded, _ = capture.read()
-            file_hz = capture.get(cv2.CAP_PROP_FPS)
-        finally:
-            capture.release()
-        if not decoded:
-            raise SourceError(f"{self.path}: no frame in it can be decoded; is it a complete video file?")
-        plausible = math.isfinite(file_hz) and 0 < file_hz <= 10_000
-        return _VideoSource(self.path, self.rate_hz or (file_hz if plausible else FALLBACK_HZ), loop=self.loop)
+        with _opened(self.path) as (container, stream):
+            if all(isinstance(picture, FrameFault) for picture in _pictures(self.path, container, stream)):
+                raise SourceError(f"{self.path}: no frame in it can be decoded; is it a complete video file?")
+            file_hz = float(stream.average_rate or 0)
+        return _VideoSource(
+            self.path, self.rate_hz or (file_hz if 0 < file_hz <= 10_000 else FALLBACK_HZ), loop=self.loop
+        )
 
 
 class _VideoSource:
     stall_ns = None
     reconnects = 0
+    frozen_frames = None
 
     def __init__(self, path: Path, rate_hz: float, *, loop: bool) -> None:
         self._path = path
@@ -67,37 +68,57 @@ class _VideoSource:
         skip = start.frames_done
         tick = 0
         while True:
-            capture = _opened(self._path)
-            try:
-                skipped = 0
-                while skipped < skip and not stop.is_set() and capture.grab():
-                    skipped += 1
-                # A run that went round: once the file's length is known, whole passes need no decoding.
-                skip = skip % skipped if 0 < skipped < skip else skip - skipped
-                played = 0
-                while True:
+            skipped = played = 0
+            with _opened(self._path) as (container, stream):
+                for picture in _pictures(self._path, container, stream):
+                    if skipped < skip:
+                        skipped += 1
+                        if stop.is_set():
+                            return
+                        continue
                     # Decoded before its moment: the frame's deadline does not pay for the codec.
-                    decoded, image = capture.read()
-                    if not decoded:
-                        break
+                    image, fault = (None, picture) if isinstance(picture, FrameFault) else (bgr(picture), None)
                     if not wait_until(tick_ns(begin_ns, tick, self._rate_hz), stop):
                         return
-                    yield Frame(np.asarray(image, dtype=np.uint8), time.monotonic_ns())
+                    yield Frame(image, time.monotonic_ns(), fault=fault)
                     tick += 1
                     played += 1
-            finally:
-                capture.release()
+            # A run that went round: once the file's length is known, whole passes need no decoding.
+            skip = skip % skipped if 0 < skipped < skip else skip - skipped
             if not self._loop or stop.is_set() or skipped + played == 0:
                 return
 
 
-def _opened(path: Path) -> cv2.VideoCapture:
-    import cv2
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open the file for one pass; raises SourceError."""
+    import av
 
     if not path.is_file():
         raise SourceError(f"{path}: no such video file")
-    # One decoding thread: FFmpeg's default holds back as many frames as there are cores.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    if not capture.isOpened():
-        raise SourceError(f"{path}: not a video that FFmpeg can decode")
-    return capture
+    try:
+        container = av.open(str(path))
+    except av.FFmpegError as error:
+        raise SourceError(f"{path}: not a video that FFmpeg can decode: {error.strerror}") from None
+    with container:
+        stream = video_stream(container)
+        if stream is None:
+            raise SourceError(f"{path}: no pictures in it, only other streams")
+        yield container, stream
+
+
+def _pictures(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | FrameFault]:
+    """Yield what can be decoded until the file ends, properly or not."""
+    import av
+
+    decoder = Decoder(stream)
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            log.warning("%s: it ends in the middle: %s", path, error.strerror)
+            return
+        if packet is None:
+            return
+        yield from decoder.decode(packet)

@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from outputs import Broker, Plc, wait_for
 from pictures import defective_picture, good_picture, write_picture
 from running import Line
 
-from stream.bundle import load_bundle, save_bundle
+from stream.bundle import SelfTest, load_bundle, save_bundle
+from stream.extractor import load_extractor
+from stream.firing import ActuatorThread
 from stream.fit import FitOptions, fit
+from stream.patchcore.inspector import inspect
+from stream.patchcore.search import MemoryBank
 
 
 @pytest.fixture
@@ -54,11 +59,55 @@ def slow_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     copies = np.repeat(bundle.bank, 160_000 // len(bundle.bank), axis=0)
     noise = np.random.default_rng(0).normal(scale=1e-3, size=copies.shape)
     path = tmp_path_factory.mktemp("slow") / "slow.safetensors"
+    bank, picture = (copies + noise).astype(np.float32), bundle.selftest.picture
+    (tested,) = inspect(
+        load_extractor(bundle.info.spec),
+        MemoryBank(bank),
+        picture[None],
+        reweight_neighbours=bundle.info.reweight_neighbours,
+    )
     save_bundle(
         path,
         bundle.info,
-        (copies + noise).astype(np.float32),
+        bank,
         bundle.calibration_scores,
         bundle.calibration_peaks,
+        SelfTest(picture, tested.score),
     )
     return path
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., ActuatorThread]]:
+    """Start actuator threads that end with the test."""
+    threads: list[ActuatorThread] = []
+
+    def begin(options: Any, *, connected: bool = True) -> ActuatorThread:
+        thread = ActuatorThread("gate", options.open())
+        thread.start()
+        threads.append(thread)
+        if connected:
+            wait_for(lambda: thread.fault is None, f"connection: {thread.fault}")
+        return thread
+
+    yield begin
+    for thread in threads:
+        thread.end()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def modbus(tmp_path: Path) -> Iterator[Plc]:
+    server = Plc(tmp_path, "modbus")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    server = Broker(tmp_path, tls=True)
+    server.start()
+    yield server
+    server.kill()

@@ -63,6 +63,13 @@ class Line:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the line did not end within {timeout_s} s:\n{self.said()}") from None
 
+    def reload(self) -> subprocess.CompletedProcess[str]:
+        """Run `patchline reload` on this line and return its exit code and what it said."""
+        command = [sys.executable, "-m", "stream", "reload", str(self.path), "--timeout", "60"]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"COLUMNS": "300"}
+        )
+
     def kill_everything(self) -> None:
         """Leave nothing behind, whatever the test did."""
         if self.process is None or self.process.poll() is not None:
@@ -179,7 +186,8 @@ def station(bundle: Path, **options: Any) -> dict[str, Any]:
 GATE = {"gate": {"kind": "log", "path": "rejects.jsonl"}}
 
 
-_next_port = itertools.count(21_000, 20)
+# Test files run side by side, each process of pytest in a range of its own.
+_next_port = itertools.count(21_000 + 2_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), 20)
 
 
 def free_ports(count: int) -> int:

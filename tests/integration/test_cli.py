@@ -47,6 +47,7 @@ def test_fit_show_calibrate_and_evaluate_work_one_after_the_other(good_folder: P
     shown = patchline("show", bundle)
     assert "efficientnet_lite0" in shown.stdout
     assert "seed 3" in shown.stdout
+    assert "refused below" in shown.stdout
 
     fresh = tmp_path / "fresh"
     fresh.mkdir()
@@ -168,7 +169,7 @@ def test_the_same_line_cannot_run_twice(make_line: MakeLine, parts_folder: Path,
 def test_a_camera_that_is_not_there_is_named(make_line: MakeLine, small_bundle: Path):
     line = make_line(
         {
-            "cameras": {"top": {"kind": "opencv", "device": 97}},
+            "cameras": {"top": {"kind": "v4l2", "device": 97}},
             "stations": {"cap": station(small_bundle)},
             "actuators": GATE,
         }
@@ -179,7 +180,10 @@ def test_a_camera_that_is_not_there_is_named(make_line: MakeLine, small_bundle: 
     assert "capture-top cannot run with this configuration" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["fit", "calibrate", "evaluate", "show", "run", "demo", "capture", "infer", "sink"])
+@pytest.mark.parametrize(
+    "command",
+    ["fit", "calibrate", "evaluate", "show", "run", "demo", "capture", "infer", "sink", "cameras", "snapshot"],
+)
 def test_every_command_explains_itself(command: str):
     done = patchline(command, "--help")
     assert done.returncode == 0

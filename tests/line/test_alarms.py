@@ -76,7 +76,7 @@ def test_stations_do_not_share_a_window():
     assert board.observe("defect", "cap", True, 2, "bad") == Alarm("defect", "cap", "bad", 2)
 
 
-@pytest.mark.parametrize("kind", ["camera_down", "worker_down", "actuator_fault", "store_fault"])
+@pytest.mark.parametrize("kind", ["camera_down", "worker_down", "actuator_fault", "encoder_fault", "store_fault"])
 def test_a_level_is_raised_once_when_it_goes_down_and_once_more_after_it_recovered(kind):
     board = AlarmBoard(Alarms())
     levels = [False, True, True, True, False, False, True, True]

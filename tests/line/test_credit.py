@@ -194,3 +194,18 @@ def test_an_idle_worker_comes_before_a_busy_one_with_more_room():
     assert known.best() == BOB, "alice has room for eight more, bob has nothing to do"
     known.sent(BOB)
     assert known.best() == ALICE
+
+
+def test_a_frame_goes_only_to_a_worker_that_holds_its_bundle_or_if_nobody_does_to_whoever_says_so():
+    old, new = (
+        Ready("worker0", EPOCH, 0, 3, True, {"cap": ("old",)}),
+        Ready("worker1", EPOCH, 0, 3, True, {"cap": ("new",)}),
+    )
+    known = credit(alice=old, bob=new)
+    assert (known.best(("cap", "old")), known.hungry(("cap", "old"))) == (ALICE, ALICE)
+    assert (known.best(("cap", "new")), known.hungry(("cap", "new"))) == (BOB, BOB)
+    for _ in range(3):
+        known.sent(BOB)
+    assert known.best(("cap", "new")) is None, "alice has room, but not for this bundle"
+    assert known.best(("cap", "newest")) == ALICE
+    assert known.hungry(("cap", "old"), ("cap", "new")) == ALICE

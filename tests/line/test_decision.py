@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from stream.actuators.command import RejectCommand
 from stream.config import Reject, Station
-from stream.line.decision import Action, decide, plan_reject
+from stream.line.decision import Action, decide, plan_pulse, pulse_ns_for, track_pulse
 from stream.line.ledger import Part, Settled
 from stream.messages import Cause, Verdict
 
@@ -41,8 +41,32 @@ def test_without_a_policy_only_a_triggered_station_rejects_what_nobody_inspected
     assert decide(Verdict.UNINSPECTED, station.uninspected_policy) is action
 
 
+@pytest.mark.parametrize("verdict", list(Verdict))
+@pytest.mark.parametrize("policy", ["reject", "pass", "ignore"])
+def test_a_gate_that_opens_on_good_opens_for_good_parts_alone_and_is_shut_for_all_others(verdict: Verdict, policy: str):
+    gate = Reject(actuator="gate", transport_delay_ms=420, pulse_ms=60, gate="open_on_good")
+    pulse_ns = pulse_ns_for(decide(verdict, policy), verdict, gate)
+    assert pulse_ns == (60 * MS if verdict is Verdict.GOOD else 0)
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+@pytest.mark.parametrize("policy", ["reject", "pass", "ignore"])
+def test_a_reject_that_pulses_on_bad_pulses_for_what_is_rejected(verdict: Verdict, policy: str):
+    action = decide(verdict, policy)
+    assert pulse_ns_for(action, verdict, REJECT) == (60 * MS if action is Action.REJECT else None)
+
+
+def test_a_part_that_is_followed_by_an_encoder_has_counts_and_no_moment_yet():
+    counted = Reject(actuator="gate", encoder="belt", transport_counts=900, tolerance_counts=20)
+    tracked = track_pulse(settled(CAPTURED_NS + 100 * MS), counted, 60 * MS, 3.5)
+    assert tracked is not None
+    assert (tracked.captured_ns, tracked.transport_counts, tracked.tolerance_counts) == (CAPTURED_NS, 900, 20)
+    assert (tracked.command.seq, tracked.command.planned_ns, tracked.command.pulse_ns) == (17, 0, 60 * MS)
+    assert track_pulse(settled(CAPTURED_NS, captured_ns=None), counted, 60 * MS, None) is None
+
+
 def test_the_pulse_is_planned_for_the_moment_the_part_reaches_the_reject():
-    assert plan_reject(settled(CAPTURED_NS + 100 * MS), REJECT) == RejectCommand(
+    assert plan_pulse(settled(CAPTURED_NS + 100 * MS), REJECT, 60 * MS, 3.5) == RejectCommand(
         station="cap",
         seq=17,
         part_id="A-17",
@@ -51,22 +75,23 @@ def test_the_pulse_is_planned_for_the_moment_the_part_reaches_the_reject():
         planned_ns=PLANNED_NS,
         tolerance_ns=15 * MS,
         pulse_ns=60 * MS,
+        score=3.5,
     )
 
 
 @pytest.mark.parametrize("decided_ns", [PLANNED_NS, PLANNED_NS + 1, LATEST_NS])
 def test_a_decision_within_the_tolerance_is_still_planned(decided_ns: int):
-    command = plan_reject(settled(decided_ns), REJECT)
+    command = plan_pulse(settled(decided_ns), REJECT, 60 * MS, None)
     assert command is not None
     assert (command.planned_ns, command.expires_ns) == (PLANNED_NS, LATEST_NS)
 
 
 def test_a_decision_past_the_tolerance_would_hit_another_part_and_is_not_planned():
-    assert plan_reject(settled(LATEST_NS + 1), REJECT) is None
+    assert plan_pulse(settled(LATEST_NS + 1), REJECT, 60 * MS, None) is None
 
 
 def test_a_part_whose_exposure_is_unknown_cannot_be_aimed_at():
-    assert plan_reject(settled(CAPTURED_NS, captured_ns=None), REJECT) is None
+    assert plan_pulse(settled(CAPTURED_NS, captured_ns=None), REJECT, 60 * MS, None) is None
 
 
 @given(
@@ -79,7 +104,7 @@ def test_a_command_that_is_planned_can_still_be_fired_and_any_other_could_not(
 ):
     reject = Reject(actuator="gate", transport_delay_ms=delay_ms, tolerance_ms=tolerance_ms)
     decided_ns = CAPTURED_NS + decided_ms * MS
-    command = plan_reject(settled(decided_ns), reject)
+    command = plan_pulse(settled(decided_ns), reject, 60 * MS, None)
     margin_ns = CAPTURED_NS + (delay_ms + tolerance_ms) * MS - decided_ns
     if command is None:
         assert margin_ns < 2, "the moment may be cut to whole nanoseconds"

@@ -32,10 +32,10 @@ def lost(cause: Cause, *seqs: int) -> list[tuple[int, Verdict, Cause | None]]:
 
 def test_an_announced_part_is_pending_until_its_result_closes_it():
     ledger = announced(0)
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(1, 0, 0, {}, (0,), 1)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 0, 0, {}, (0,), 1)
     settled = ledger.result(part(0), Verdict.GOOD, None, "", 40 * MS)
     assert settled == Settled(part(0), Verdict.GOOD, None, "", 40 * MS)
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(1, 1, 0, {}, (), 1)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 1, 0, {}, (), 1)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_an_announced_part_is_pending_until_its_result_closes_it():
 def test_every_verdict_has_its_own_column(verdict: Verdict, cause: Cause | None, expected: Counts):
     ledger = announced(0)
     assert ledger.result(part(0), verdict, cause, "", 1).verdict is verdict
-    assert ledger.counts("cap")._replace(captured_ns=()) == expected
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == expected
 
 
 def test_the_part_is_the_announced_one_whatever_the_result_says_of_it():
@@ -62,19 +62,19 @@ def test_a_result_proves_its_part_before_the_announcement_comes():
     ledger = announced(0)
     settled = ledger.result(part(1), Verdict.DEFECT, None, "", 1)
     assert settled.verdict is Verdict.DEFECT
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(2, 0, 1, {}, (0,), 1, (1,))
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 1, {}, (0,), 1, (1,))
 
     assert ledger.announce(part(1), None, "", 2) == [], "it has its verdict already"
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(2, 0, 1, {}, (0,), 2)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 1, {}, (0,), 2)
 
 
 def test_results_far_ahead_of_the_announcements_leave_no_gap_behind():
     ledger = Ledger()
     for seq in (3, 1, 2):
         ledger.result(part(seq), Verdict.GOOD, None, "", 1)
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(3, 3, 0, {}, (), 0, (1, 2, 3))
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(3, 3, 0, {}, (), 0, (1, 2, 3))
     assert outcome(ledger.announce(part(3), None, "", 2)) == lost(Cause.CAMERA_FAULT, 0)
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(4, 3, 0, {Cause.CAMERA_FAULT: 1}, (), 4)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(4, 3, 0, {Cause.CAMERA_FAULT: 1}, (), 4)
 
 
 def test_a_missing_number_is_a_part_the_camera_lost():
@@ -82,7 +82,9 @@ def test_a_missing_number_is_a_part_the_camera_lost():
     settled = ledger.announce(part(4), None, "", 9)
     assert outcome(settled) == lost(Cause.CAMERA_FAULT, 1, 2, 3)
     assert settled[0].part == Part("cap", 1, None, 9), "nobody knows when it was exposed"
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(5, 0, 0, {Cause.CAMERA_FAULT: 3}, (0, 4), 5)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(
+        5, 0, 0, {Cause.CAMERA_FAULT: 3}, (0, 4), 5
+    )
 
 
 def test_the_run_begins_at_its_own_first_number():
@@ -101,14 +103,14 @@ def test_the_first_announcements_may_be_lost_too():
 def test_an_account_that_exists_is_not_opened_again():
     ledger = announced(0, 1)
     ledger.begin("cap", 17)
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(2, 0, 0, {}, (0, 1), 2)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 0, {}, (0, 1), 2)
 
 
 def test_a_part_announced_with_a_cause_is_settled_at_once():
     ledger = announced(0)
     settled = ledger.announce(part(1), Cause.OVERRUN, "16 parts were waiting already", 5)
     assert settled == [Settled(part(1), Verdict.UNINSPECTED, Cause.OVERRUN, "16 parts were waiting already", 5)]
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(2, 0, 0, {Cause.OVERRUN: 1}, (0,), 2)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 0, {Cause.OVERRUN: 1}, (0,), 2)
 
 
 def test_the_missing_parts_come_before_the_announced_one():
@@ -120,17 +122,17 @@ def test_the_missing_parts_come_before_the_announced_one():
 def test_a_second_result_is_stray_and_changes_nothing():
     ledger = announced(0)
     ledger.result(part(0), Verdict.DEFECT, None, "", 1)
-    before = ledger.counts("cap")._replace(captured_ns=())
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
     assert ledger.result(part(0), Verdict.GOOD, None, "", 2) is None
-    assert ledger.counts("cap")._replace(captured_ns=()) == before
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
 
 
 def test_a_second_result_ahead_of_the_announcement_is_stray_too():
     ledger = Ledger()
     ledger.result(part(0), Verdict.DEFECT, None, "", 1)
-    before = ledger.counts("cap")._replace(captured_ns=())
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
     assert ledger.result(part(0), Verdict.GOOD, None, "", 2) is None
-    assert ledger.counts("cap")._replace(captured_ns=()) == before
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
 
 
 @pytest.mark.parametrize("known_from", ["announcement", "result"])
@@ -150,7 +152,7 @@ def test_a_result_for_an_expired_part_is_stray():
     ledger = announced(0)
     ledger.expire(DEADLINE_NS + 1)
     assert ledger.result(part(0), Verdict.GOOD, None, "", DEADLINE_NS + 2) is None
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(1, 0, 0, {Cause.TIMEOUT: 1}, (), 1)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 0, 0, {Cause.TIMEOUT: 1}, (), 1)
 
 
 def test_a_part_expires_after_its_deadline_and_not_before():
@@ -198,32 +200,32 @@ def test_a_number_used_before_is_refused_and_counts_nothing(state: str):
     ledger = announced(0, 1)
     if state == "judged":
         ledger.result(part(0), Verdict.GOOD, None, "", 1)
-    before = ledger.counts("cap")._replace(captured_ns=())
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
     with pytest.raises(SeqError, match="cap: number 0 came again, 2 was next"):
         ledger.announce(part(0), None, "", 5)
-    assert ledger.counts("cap")._replace(captured_ns=()) == before
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
 
 
 def test_a_number_that_was_booked_as_missing_is_refused_afterwards():
     ledger = announced(0)
     ledger.announce(part(2), None, "", 5)
-    before = ledger.counts("cap")._replace(captured_ns=())
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
     with pytest.raises(SeqError):
         ledger.announce(part(1), None, "", 6)
     assert ledger.result(part(1), Verdict.GOOD, None, "", 7) is None
-    assert ledger.counts("cap")._replace(captured_ns=()) == before
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
 
 
 def test_an_absurd_gap_is_refused_and_counts_nothing():
     ledger = announced(0)
-    before = ledger.counts("cap")._replace(captured_ns=())
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
     with pytest.raises(SeqError, match="absurd"):
         ledger.announce(part(2 + MAX_GAP), None, "", 5)
     with pytest.raises(SeqError, match="absurd"):
         ledger.result(part(2 + MAX_GAP), Verdict.GOOD, None, "", 5)
     with pytest.raises(SeqError, match="absurd"):
         ledger.end("cap", 2 + MAX_GAP, 5)
-    assert ledger.counts("cap")._replace(captured_ns=()) == before
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
     assert ledger.announce(part(1), None, "", 6) == [], "the line goes on"
 
 
@@ -246,34 +248,36 @@ def test_a_long_gap_is_one_event_and_parts_known_from_results_are_not_in_it():
     assert (counts.good, counts.next_seq, counts.closed) == (2, MAX_EVENTS + 3, True)
 
 
-def test_a_part_pending_when_the_sink_died_keeps_its_moment_so_that_it_can_be_rejected():
+def test_a_part_pending_when_the_sink_died_keeps_moment_and_name_so_that_it_can_be_rejected():
     before = announced()
     before.announce(part(0, captured_ns=70), None, "", 71)
     after = Ledger()
     (settled,) = after.restore("cap", before.counts("cap"), 90)
-    assert (settled.cause, settled.part.captured_ns) == (Cause.SINK_DOWN, 70)
+    assert (settled.cause, settled.part.captured_ns, settled.part.part_id) == (Cause.SINK_DOWN, 70, "P-0")
 
 
 def test_the_end_of_a_camera_books_the_tail_that_never_came():
     ledger = announced(0)
     ledger.result(part(2), Verdict.GOOD, None, "", 1)
     assert outcome(ledger.end("cap", 4, 5)) == lost(Cause.CAMERA_FAULT, 1, 3)
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(4, 1, 0, {Cause.CAMERA_FAULT: 2}, (0,), 4)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(
+        4, 1, 0, {Cause.CAMERA_FAULT: 2}, (0,), 4
+    )
 
 
 def test_an_end_with_nothing_missing_books_nothing_and_may_come_twice():
     ledger = announced(0, 1)
-    before = ledger.counts("cap")._replace(captured_ns=())
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
     assert ledger.end("cap", 2, 5) == []
     assert ledger.end("cap", 2, 6) == []
     assert ledger.end("cap", 1, 7) == []
-    assert ledger.counts("cap")._replace(captured_ns=()) == before
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
 
 
 def test_the_end_of_a_station_nobody_heard_of_books_nothing():
     ledger = Ledger()
     assert ledger.end("cap", 500, 5) == []
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(0, 0, 0, {}, (), 500)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(0, 0, 0, {}, (), 500)
 
 
 def test_shutting_down_settles_everything_that_is_pending():
@@ -286,7 +290,7 @@ def test_shutting_down_settles_everything_that_is_pending():
         ("cap", 2, Cause.SHUTDOWN),
         ("label", 0, Cause.SHUTDOWN),
     ]
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(3, 1, 0, {Cause.SHUTDOWN: 2}, (), 3)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(3, 1, 0, {Cause.SHUTDOWN: 2}, (), 3)
     assert ledger.shut_down(8) == []
 
 
@@ -295,15 +299,17 @@ def test_stations_keep_separate_accounts():
     ledger.announce(part(0, "cap"), None, "", 0)
     ledger.announce(part(1, "label"), None, "", 0)
     assert set(ledger.stations) == {"cap", "label"}
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(1, 0, 0, {}, (0,), 1)
-    assert ledger.counts("label")._replace(captured_ns=()) == Counts(2, 0, 0, {Cause.CAMERA_FAULT: 1}, (1,), 2)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 0, 0, {}, (0,), 1)
+    assert ledger.counts("label")._replace(captured_ns=(), part_ids=()) == Counts(
+        2, 0, 0, {Cause.CAMERA_FAULT: 1}, (1,), 2
+    )
 
 
 def test_after_a_restart_the_pending_parts_had_no_sink():
     ledger = Ledger()
     settled = ledger.restore("cap", Counts(9, 5, 1, {Cause.TIMEOUT: 1}, (6, 8), 9), 3)
     assert outcome(settled) == lost(Cause.SINK_DOWN, 6, 8)
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(
         9, 5, 1, {Cause.TIMEOUT: 1, Cause.SINK_DOWN: 2}, (), 9
     )
 
@@ -326,18 +332,18 @@ def test_after_a_restart_an_old_result_is_stray():
     ledger = Ledger()
     ledger.restore("cap", Counts(2, 1, 0, {}, (1,), 2), 3)
     assert ledger.result(part(1), Verdict.GOOD, None, "", 4) is None
-    assert ledger.counts("cap")._replace(captured_ns=()) == Counts(2, 1, 0, {Cause.SINK_DOWN: 1}, (), 2)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 1, 0, {Cause.SINK_DOWN: 1}, (), 2)
 
 
 def test_after_a_restart_parts_known_from_results_only_stay_judged_and_their_announcements_are_heard_once():
     ledger = Ledger()
     settled = ledger.restore("cap", Counts(4, 3, 0, {}, (1,), 2, (3, 5)), 3)
     assert outcome(settled) == lost(Cause.SINK_DOWN, 1, 2, 4), "numbers below a known one were given out"
-    before = ledger.counts("cap")._replace(captured_ns=())
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
     assert before == Counts(6, 3, 0, {Cause.SINK_DOWN: 3}, (), 6)
     for seq in (2, 3, 4, 5):
         assert ledger.announce(part(seq), None, "", 4) == []
-    assert ledger.counts("cap")._replace(captured_ns=()) == before
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
     with pytest.raises(SeqError):
         ledger.announce(part(3), None, "", 5)
     assert ledger.announce(part(6), None, "", 5) == []

@@ -137,8 +137,8 @@ def test_waiting_reports_whether_the_moment_came_or_the_line_stops() -> None:
         {"kind": "folder", "path": "a"},
         {"kind": "video", "path": "a.mp4"},
         {"kind": "conveyor", "path": "a", "belt_px": [320, 240]},
-        {"kind": "opencv", "device": 0},
-        {"kind": "opencv", "device": "rtsp://camera/stream"},
+        {"kind": "v4l2", "device": 0},
+        {"kind": "rtsp", "url": "rtsp://camera/stream"},
     ],
 )
 def test_the_kind_of_a_section_chooses_the_source(section: dict[str, Any]) -> None:

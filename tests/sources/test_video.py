@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import threading
 from pathlib import Path
 
@@ -99,3 +100,25 @@ def test_a_video_whose_end_was_never_written_is_refused_by_name(tmp_path: Path) 
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(SourceError, match=r"a\.mp4"):
         VideoOptions(kind="video", path=path).open()
+
+
+def test_a_video_held_upright_is_played_upright(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 20.0, (64, 48))
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = 255  # the corner at the top left
+    for _ in range(3):
+        writer.write(picture)
+    writer.release()
+    # The matrix of the track's header, as a telephone that was turned clockwise writes it.
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 48 << 16, 0, 0x40000000)
+    path.write_bytes(content)
+    source = VideoOptions(kind="video", path=path, rate_hz=1000).open()
+    frame = next(source.frames(Start(0, 0), threading.Event()))
+    assert frame.image is not None
+    assert frame.image.shape == (64, 48, 3)
+    bright = frame.image[:, :, 0] > 128
+    assert bright[:30, 26:].all(), "the corner has moved to the top right"
+    assert not bright[34:].any()

@@ -1,0 +1,65 @@
+"""Asking a running line of this host for a reload, and waiting for what becomes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+import uuid
+
+import msgspec
+
+from stream.config import LineConfig
+from stream.errors import ReloadError
+from stream.locks import holder
+from stream.switching import Report, report_path, request_path
+
+_POLL_S = 0.05
+
+
+def ask_for_reload(line: LineConfig, *, timeout_s: float) -> dict[str, Report]:
+    """Have the roles of this host read their bundles anew; returns what each camera's process here says.
+
+    Raises:
+        ReloadError: no camera and no worker of the line runs on this host, or a camera did not answer in time.
+    """
+    running = {role: process for role in line.roles if (process := holder(role, line.state)) is not None}
+    told = [role for role in running if role not in ("sink", "supervisor")]
+    cameras = [name for name in line.cameras if f"capture-{name}" in running]
+    if not told:
+        raise ReloadError(
+            f"line {line.line} does not run on this host (locks in {line.state}); "
+            "start it with `patchline run`, it reads its bundles then"
+        )
+    request = uuid.uuid4().hex
+    try:
+        partial = request_path(line.state).with_suffix(".partial")
+        partial.write_text(request, encoding="utf-8")
+        partial.replace(request_path(line.state))
+        for role in ["supervisor"] if "supervisor" in running else told:  # it tells its children
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running[role], signal.SIGHUP)
+    except OSError as error:
+        raise ReloadError(
+            f"line {line.line} cannot be told: {error.strerror}; run `patchline reload` as the user of the line"
+        ) from None
+    until_s = time.monotonic() + timeout_s
+    reports: dict[str, Report] = {}
+    while len(reports) < len(cameras):
+        for camera in cameras:
+            report = _read(line, camera)
+            if report is not None and report.request == request:
+                reports[camera] = report
+        if time.monotonic() > until_s:
+            silent = ", ".join(f"capture-{camera}" for camera in cameras if camera not in reports)
+            raise ReloadError(f"{silent} did not answer within {timeout_s:.0f} s; see the line's log")
+        time.sleep(_POLL_S)
+    return {camera: reports[camera] for camera in cameras}
+
+
+def _read(line: LineConfig, camera: str) -> Report | None:
+    try:
+        return msgspec.json.decode(report_path(line.state, camera).read_bytes(), type=Report)
+    except (OSError, msgspec.MsgspecError):
+        return None

@@ -1,0 +1,85 @@
+"""An encoder whose count a Modbus TCP device shows in its registers."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stream.encoders.encoder import Polled
+
+if TYPE_CHECKING:
+    from pymodbus.client import ModbusTcpClient
+
+Address = Annotated[int, Field(ge=0, le=65_535)]
+
+_ANSWER_S = 0.5
+
+
+class ModbusEncoderOptions(Polled):
+    """Read an input or holding register, or two that follow each other (high word first)."""
+
+    kind: Literal["modbus"]
+    host: str
+    port: Annotated[int, Field(ge=1, le=65_535)] = 502
+    device_id: Annotated[int, Field(ge=0, le=255)] = 1
+    input_register: Address | None = None
+    holding_register: Address | None = None
+    words: Literal[1, 2] = 1
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.input_register is None) == (self.holding_register is None):
+            raise ValueError("input_register, holding_register: give exactly one of them")
+        if self.wrap > 65_536**self.words:
+            raise ValueError(f"wrap: {self.wrap} is more than {self.words} register(s) of 16 bits can count")
+        return self
+
+    def open(self) -> ModbusEncoder:
+        """Make the client."""
+        from pymodbus.client import ModbusTcpClient
+
+        logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
+        return ModbusEncoder(ModbusTcpClient(self.host, port=self.port, timeout=_ANSWER_S, retries=0), self)
+
+
+class ModbusEncoder:
+    """One request for each reading; after a failure a new connection."""
+
+    def __init__(self, client: ModbusTcpClient, options: ModbusEncoderOptions) -> None:
+        """Take over a client that need not be connected."""
+        self._client = client
+        self._options = options
+
+    def read(self) -> int:
+        """Return the count."""
+        options, client = self._options, self._client
+        where = f"modbus {options.host}:{options.port}"
+        try:
+            if not client.connected and not client.connect():  # type: ignore[no-untyped-call]
+                raise ConnectionError(f"{where}: no connection")
+            if options.input_register is not None:
+                answer = client.read_input_registers(
+                    options.input_register, count=options.words, device_id=options.device_id
+                )
+            else:
+                assert options.holding_register is not None
+                answer = client.read_holding_registers(
+                    options.holding_register, count=options.words, device_id=options.device_id
+                )
+        except Exception as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise
+            raise ConnectionError(f"{where}: {error}") from error
+        if answer.isError():
+            raise OSError(f"{where}: the device refuses the register")
+        count = 0
+        for word in answer.registers:
+            count = (count << 16) | word
+        return count % options.wrap
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()  # type: ignore[no-untyped-call]
