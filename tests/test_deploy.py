@@ -32,6 +32,7 @@ SCRAPED = yaml(DEPLOY / "prometheus.yml")["scrape_configs"]
 TARGET_LABELS = {"job", "instance"} | {
     label for job in SCRAPED for targets in job["static_configs"] for label in targets["labels"]
 }
+RULES = [rule for group in yaml(DEPLOY / "prometheus" / "rules.yaml")["groups"] for rule in group["rules"]]
 #: Names under which a metric of each type is stored.
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
@@ -39,6 +40,10 @@ SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_s
 def stored_samples() -> dict[str, set[str]]:
     """Every name that a query may use, with its labels."""
     samples: dict[str, set[str]] = {"up": TARGET_LABELS}
+    for rule in RULES:
+        if "record" in rule:
+            grouped = [set(labels.split(", ")) for labels in re.findall(r"by \(([^)]*)\)", rule["expr"])]
+            samples[rule["record"]] = set.intersection(*grouped) - {"le"}
     for metric in own_metrics():
         (family,) = metric.describe()
         for suffix in SUFFIXES[family.type]:
@@ -52,29 +57,39 @@ def own_metrics() -> list[MetricWrapperBase]:
 
 
 SAMPLES = stored_samples()
-DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text(encoding="utf-8"))
-PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+DASHBOARDS = {
+    path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((DEPLOY / "grafana").glob("*.json"))
+}
 
 
 class Query(NamedTuple):
-    """One expression of the dashboard; `legend` names the labels that its result must have."""
+    """One expression of a dashboard or rule; `legend` names the labels that its result must have."""
 
     where: str
     text: str
     legend: str = ""
 
 
-QUERIES = [
-    Query(panel["title"], target["expr"], target["legendFormat"]) for panel in PANELS for target in panel["targets"]
-] + [
-    Query(f"${variable['name']}", variable["query"]["query"])
-    for variable in DASHBOARD["templating"]["list"]
+def panels(dashboard: Any) -> list[Any]:
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+SHOWN = [
+    Query(f"{name}, {panel['title']}", target["expr"], target["legendFormat"])
+    for name, dashboard in DASHBOARDS.items()
+    for panel in panels(dashboard)
+    for target in panel["targets"]
+]
+QUERIES = SHOWN + [
+    Query(f"{name}, ${variable['name']}", variable["query"]["query"])
+    for name, dashboard in DASHBOARDS.items()
+    for variable in dashboard["templating"]["list"]
     if variable["type"] == "query"
 ]
 
 
 def names_in(expression: str) -> set[str]:
-    return set(re.findall(r"\bpatchline_\w+|\bup\b", re.sub(r'"[^"]*"', '""', expression)))
+    return set(re.findall(r"\bpatchline[_:][\w:]+|\bup\b", re.sub(r'"[^"]*"', '""', expression)))
 
 
 def argument(expression: str, opening: int) -> str:
@@ -89,7 +104,7 @@ def argument(expression: str, opening: int) -> str:
 
 def labels_asked_for(query: Query) -> Iterator[tuple[str, set[str]]]:
     """(label, the samples that must carry it): from selectors, groupings, `label_values` and the legend."""
-    for name, selector in re.findall(r"(\bpatchline_\w+|\bup)\{([^}]*)\}", query.text):
+    for name, selector in re.findall(r"(\bpatchline[_:][\w:]+|\bup)\{([^}]*)\}", query.text):
         for label in re.findall(r"(\w+)\s*[=!]~?", re.sub(r'"[^"]*"', "", selector)):
             yield label, {name}
     for grouping in re.finditer(r"\bby \(([^)]*)\) ", query.text):
@@ -104,7 +119,7 @@ def labels_asked_for(query: Query) -> Iterator[tuple[str, set[str]]]:
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.where}: {query.legend}")
-def test_every_query_of_the_dashboard_asks_for_metrics_and_labels_that_exist(query: Query):
+def test_every_query_of_a_dashboard_asks_for_metrics_and_labels_that_exist(query: Query):
     assert names_in(query.text), query.text
     assert names_in(query.text) - SAMPLES.keys() == set()
     for label, names in labels_asked_for(query):
@@ -112,9 +127,9 @@ def test_every_query_of_the_dashboard_asks_for_metrics_and_labels_that_exist(que
             assert label in SAMPLES[name], f"{query.where}: {name} has no label {label}"
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.where}: {query.legend}")
+@pytest.mark.parametrize("query", SHOWN, ids=lambda query: f"{query.where}: {query.legend}")
 def test_every_query_that_can_is_limited_to_the_chosen_line_and_stations(query: Query):
-    for name in names_in(query.text) if not query.where.startswith("$") else ():
+    for name in names_in(query.text):
         selectors = re.findall(name + r"\{([^}]*)\}", query.text)
         assert len(selectors) == query.text.count(name)
         for selector in selectors:
@@ -132,7 +147,7 @@ def test_the_checks_above_find_labels_in_all_places():
     ]
 
 
-def test_every_metric_is_on_the_dashboard_or_has_a_reason_not_to_be():
+def test_every_metric_is_on_a_dashboard_or_has_a_reason_not_to_be():
     shown = {name for query in QUERIES for name in names_in(query.text)}
     for metric in own_metrics():
         (family,) = metric.describe()
@@ -141,11 +156,13 @@ def test_every_metric_is_on_the_dashboard_or_has_a_reason_not_to_be():
         assert on_dashboard != (family.name in NOT_SHOWN), f"{family.name}: shown {on_dashboard}"
 
 
-def test_the_dashboard_is_laid_out_without_overlaps_and_names_no_data_source_of_its_own():
-    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_dashboard_is_laid_out_without_overlaps_and_names_no_data_source_of_its_own(name: str):
+    dashboard = DASHBOARDS[name]
+    ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(ids)) == len(ids)
     cells: set[tuple[int, int]] = set()
-    for panel in DASHBOARD["panels"]:
+    for panel in dashboard["panels"]:
         place = panel["gridPos"]
         covered = {
             (x, y)
@@ -155,9 +172,14 @@ def test_the_dashboard_is_laid_out_without_overlaps_and_names_no_data_source_of_
         assert not covered & cells, panel["title"]
         assert place["x"] + place["w"] <= 24
         cells |= covered
-    for panel in PANELS:
+    for panel in panels(dashboard):
         assert {source["datasource"]["uid"] for source in (panel, *panel["targets"])} == {"${datasource}"}
-    assert {variable["name"] for variable in DASHBOARD["templating"]["list"]} == {"datasource", "line", "station"}
+    assert {variable["name"] for variable in dashboard["templating"]["list"]} == {"datasource", "line", "station"}
+
+
+def test_there_is_a_dashboard_of_the_line_of_a_station_and_of_latency_each_by_its_own_address():
+    assert DASHBOARDS.keys() == {"line", "station", "latency"}
+    assert len({dashboard["uid"] for dashboard in DASHBOARDS.values()}) == len(DASHBOARDS)
 
 
 def test_prometheus_scrapes_the_processes_of_the_demo():
