@@ -16,6 +16,7 @@ from stream.line.alarms import Alarm
 from stream.line.ledger import Ledger, Part
 from stream.line.watch import Health
 from stream.messages import Cause, LineState, SettledPart, Verdict
+from stream.outputs import Standing
 from stream.records import AlarmRecord, Event
 from stream.transport import FEED_WAITING, FeedClient, Received, Sockets
 
@@ -65,7 +66,7 @@ def listening(feed: Feed, client: FeedClient) -> int:
     """Wait until the feed knows of its listener; returns the moment that was then."""
     now_ns, until_s = 0, time.monotonic() + 10
     while True:
-        feed.state(Ledger(), [], {}, [], now_ns := now_ns + S)
+        feed.state(Ledger(), [], [], [], now_ns := now_ns + S)
         if states(client):
             return now_ns
         assert time.monotonic() < until_s, "the listener was not noticed"
@@ -120,8 +121,12 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, sock
         Health("camera", "top", False, True, "camera top is down: stalled", None),
         Health("worker", "worker0", True, False, "", None),
     ]
-    acting = {"gate": True, "lamp": True, "horn": False}
-    feed.state(ledger, health, acting, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S)
+    outputs = [
+        Standing.of("actuator", "gate", "no answer"),
+        Standing.of("actuator", "lamp", None),
+        Standing.of("encoder", "belt", "no count"),
+    ]
+    feed.state(ledger, health, outputs, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S)
     state = receive(client, 3)[-1].message
     assert isinstance(state, LineState)
     station = state.stations["cap"]
@@ -133,7 +138,7 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, sock
     assert {name: each.up for name, each in state.actuators.items()} == {
         "gate": False,
         "lamp": True,
-        "horn": False,
+        "belt": False,
     }
     assert [(each.kind, each.subject, each.raised_realtime_ns) for each in state.alarms] == [
         ("actuator_fault", "gate", 1_795_555_350_097_892_208)
@@ -149,7 +154,7 @@ def test_without_a_listener_nothing_is_sent(config: LineConfig, sockets: Sockets
     while feed._server.wanted():
         assert time.monotonic() < until_s, "the end of the last listener was not noticed"
         time.sleep(0.01)
-    feed.state(Ledger(), [], {}, [], now_ns + S)
+    feed.state(Ledger(), [], [], [], now_ns + S)
     feed.part(event(1), now_ns + S)
     client = FeedClient(sockets, config.feed_address())
     listening(feed, client)

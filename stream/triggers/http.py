@@ -119,6 +119,8 @@ def _handler(asked: queue.SimpleQueue[Trigger], token: str | None) -> type[BaseH
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
+            if self.close_connection:
+                self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(data)
 

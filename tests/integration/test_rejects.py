@@ -95,8 +95,8 @@ def test_while_the_plc_is_frozen_rejects_are_missed_counted_and_alarmed_and_the_
     line.wait_for(lambda: line.metric("sink", "patchline_actuator_up", actuator="gate") == 0, "the gauge")
     line.wait_for(lambda: time.monotonic_ns() > frozen_ns + 3_000 * MS, "three seconds")
     failed = line.metric("sink", "patchline_failed_rejects_total", actuator="gate")
-    modbus.thaw()
     thawed_ns = time.monotonic_ns()
+    modbus.thaw()
     line.wait_for(lambda: modbus.pulses("coil3") and modbus.pulses("coil3")[-1][0] > thawed_ns, "rejects after")
     assert line.finish(120) == 0, line.said()
     counts = line.ledger()["cap"]
