@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from pictures import good_picture, write_picture
+from programs import needs_program
 from running import Line, belt, station
 
 MakeLine = Callable[..., Line]
@@ -173,3 +175,15 @@ def test_a_camera_that_the_running_line_holds_is_not_touched(
     # The bundle knows its region only if the fit was given one; this one sees the whole picture.
     done = patchline("snapshot", line.path, "top", "-o", tmp_path / "x.png")
     assert done.returncode == 0, done.stderr
+
+
+@needs_program("arv-fake-gv-camera-0.8", "arv-tool-0.8")
+def test_a_gige_camera_on_the_network_is_listed():
+    camera = subprocess.Popen(["arv-fake-gv-camera-0.8", "-i", "127.0.0.1"], stdout=subprocess.DEVNULL)
+    try:
+        until_s = time.monotonic() + 60
+        while "Aravis-Fake-GV01" not in (listed := patchline("cameras").stdout):
+            assert time.monotonic() < until_s, listed
+    finally:
+        camera.kill()
+        camera.wait()
