@@ -43,6 +43,7 @@ class Line:
         }
         self.path.write_text(json.dumps(defaults | configuration))
         self.process: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
 
     @property
     def config(self) -> LineConfig:
@@ -53,6 +54,7 @@ class Line:
         command = [sys.executable, "-m", "stream", *(arguments or ("run", str(self.path)))]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        self._started.append(self.process)
         return self.process
 
     def finish(self, timeout_s: float = 90.0) -> int:
@@ -72,12 +74,13 @@ class Line:
 
     def kill_everything(self) -> None:
         """Leave nothing behind, whatever the test did."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
-        for member in family:
-            member.kill()
-        psutil.wait_procs(family, timeout=10)
+        for process in self._started:
+            if process.poll() is not None:
+                continue
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            for member in family:
+                member.kill()
+            psutil.wait_procs(family, timeout=10)
 
     def child(self, role: str) -> int:
         """Return the process id of a running role."""

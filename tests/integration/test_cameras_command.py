@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,26 +16,9 @@ import pytest
 from pictures import good_picture, write_picture
 from programs import needs_program
 from running import Line, belt, station
+from test_cli import complaint, patchline
 
 MakeLine = Callable[..., Line]
-
-
-def patchline(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stream", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"COLUMNS": "250", "TERM": "dumb"} | environment,
-    )
-
-
-def complaint(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 2, done.stdout + done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "Traceback" not in done.stderr
-    return line
 
 
 def simulator() -> Path:
