@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from stream import metrics
 from stream.actuators.command import RejectCommand
@@ -24,7 +23,8 @@ from stream.line.overlay import draw
 from stream.line.pace import Pace
 from stream.line.reorder import Reorder
 from stream.messages import Verdict
-from stream.records import AlarmRecord, Event
+from stream.overlays import overlay
+from stream.records import AlarmRecord, Event, Picture
 from stream.store import EventStore
 
 log = logging.getLogger(__name__)
@@ -223,30 +223,16 @@ class _Overlays:
             self._pace.spend(whose, time.thread_time_ns() - begun_ns)
 
     def _draw(self, event: Event) -> None:
-        view = cv2.imdecode(np.frombuffer(event.view, np.uint8), cv2.IMREAD_COLOR)
-        if view is None:
+        data = overlay(event, Picture(event.view, event.anomaly_map))
+        if data is None:
             raise ValueError("the view is no JPEG")
-        picture = draw(
-            np.asarray(view, dtype=np.uint8),
-            event.anomaly_map,
-            verdict=event.verdict,
-            score=event.score,
-            threshold=event.threshold,
-            pixel_threshold=event.pixel_threshold,
-            title=f"{event.station} {event.seq}",
-            cause=event.cause,
-        )
         path = self._folder / event.station / f"{event.seq:09d}_{event.verdict}.jpg"
-        self._write(path, picture)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
         files = self._files[event.station]
         files.append(path)
         while len(files) > self._keep:
             files.popleft().unlink(missing_ok=True)
-
-    def _write(self, path: Path, picture: NDArray[np.uint8]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
-        path.write_bytes(data.tobytes())
 
 
 def _present(events: list[Event | None]) -> list[Event]:

@@ -16,10 +16,10 @@ from starlette.responses import Response, StreamingResponse
 
 from stream.dashboard.access import Who
 from stream.dashboard.answers import EventAnswer, EventPage, Mark, event_answer, place_of
-from stream.dashboard.pictures import overlay
 from stream.dashboard.review import MarkKind
 from stream.dashboard.services import Services, needs, services
 from stream.messages import Cause, Verdict
+from stream.overlays import overlay
 from stream.records import Event, Picture
 from stream.store import EventStore, Place
 

@@ -6,9 +6,6 @@ import functools
 
 import numpy as np
 
-from stream.line.overlay import draw
-from stream.records import Event, Picture
-
 _THUMBNAIL_PX = 240
 
 
@@ -25,25 +22,4 @@ def thumbnail(view: bytes) -> bytes:
         return view
     size_px = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
     _, data = cv2.imencode(".jpg", cv2.resize(picture, size_px, interpolation=cv2.INTER_AREA))
-    return data.tobytes()
-
-
-def overlay(event: Event, picture: Picture) -> bytes | None:
-    """Return the part with heat map, contour and header as JPEG; None when its view cannot be read."""
-    import cv2
-
-    view = cv2.imdecode(np.frombuffer(picture.view, np.uint8), cv2.IMREAD_COLOR)
-    if view is None:
-        return None
-    drawn = draw(
-        np.asarray(view, dtype=np.uint8),
-        picture.anomaly_map,
-        verdict=event.verdict,
-        score=event.score,
-        threshold=event.threshold,
-        pixel_threshold=event.pixel_threshold,
-        title=f"{event.station} {event.seq}",
-        cause=event.cause,
-    )
-    _, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 90])
     return data.tobytes()
