@@ -178,7 +178,9 @@ def test_pictures_and_masks_are_cut_to_the_region_of_the_bundle(
     assert not any("masks" in warning for warning in inside.warnings)
     outside = write_defect(dataset, "left", 200, (15, 10))
     warned = evaluate(bundle, dataset)
-    assert (warned.pixel_auroc, warned.counts.masked) == (inside.pixel_auroc, 5)
+    # Summed in another order on another pass: the last bit may differ.
+    assert warned.pixel_auroc == pytest.approx(inside.pixel_auroc, rel=1e-12)
+    assert warned.counts.masked == 5
     assert any("1 masks mark nothing" in warning and str(outside) in warning for warning in warned.warnings)
     write_picture(dataset / "test" / "good" / "small.png", good_picture(1, width_px=100, height_px=80))
     with pytest.raises(DatasetError, match=r"test/good/small\.png: the picture is 100×80 px"):
