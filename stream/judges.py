@@ -17,7 +17,6 @@ from stream.bundle import Bundle, live_bundle
 from stream.config import LineConfig, Station, Worker
 from stream.errors import BundleError
 from stream.extractor import load_extractor
-from stream.messages import Verdict
 from stream.patchcore.health import Measures, check
 from stream.patchcore.inspector import Extractor, Inspection, judge, nearest_patches
 from stream.patchcore.lanes import Lanes
@@ -63,11 +62,6 @@ class Judged(NamedTuple):
     search_ns: int
     score_ns: int
     patches: NDArray[np.float32] | None = None
-
-
-def verdict_of(score: float, threshold: float) -> Verdict:
-    """Return GOOD or DEFECT; written so that a score that compares with nothing (NaN) could never be GOOD."""
-    return Verdict.GOOD if score <= threshold else Verdict.DEFECT
 
 
 def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:

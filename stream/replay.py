@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import ConfigError, FrameFault
-from stream.judges import Judge, judge_batch, verdict_of
+from stream.judges import Judge, judge_batch
+from stream.line.decision import verdict_of
 from stream.messages import Cause, Verdict
 from stream.patchcore.health import measure
 from stream.patchcore.preprocess import network_input

@@ -16,7 +16,8 @@ from stream import metrics
 from stream.bundle import Bundle, shadow_bundle
 from stream.config import LineConfig, Worker
 from stream.extractor import choose_device, load_extractor
-from stream.judges import Judge, Judged, judge_batch, memory_of, prepare, self_test, verdict_of
+from stream.judges import Judge, Judged, judge_batch, memory_of, prepare, self_test
+from stream.line.decision import verdict_of
 from stream.line.inbox import Queued
 from stream.messages import Verdict
 from stream.patchcore.inspector import Extractor, judge, nearest_patches

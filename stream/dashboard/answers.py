@@ -9,7 +9,7 @@ import json
 import struct
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -76,12 +76,15 @@ class Recent(BaseModel):
     stages: list[dict[str, float]]
 
 
+MarkKind = Literal["false_alarm", "true_defect"]
+
+
 class Mark(BaseModel):
-    """What a person found: `false_alarm` or `true_defect`, and why."""
+    """What a person found at an event, and why."""
 
     station: str
     seq: int
-    mark: str
+    mark: MarkKind
     note: str
     who: str
     at_s: float

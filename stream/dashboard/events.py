@@ -15,8 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from stream.dashboard.access import Who
-from stream.dashboard.answers import EventAnswer, EventPage, Mark, event_answer, place_of
-from stream.dashboard.review import MarkKind
+from stream.dashboard.answers import EventAnswer, EventPage, Mark, MarkKind, event_answer, place_of
 from stream.dashboard.services import Services, needs, services
 from stream.messages import Cause, Verdict
 from stream.overlays import overlay

@@ -1,4 +1,4 @@
-"""What people say about the line's work: alarms seen to, marks on events, and who changed what.
+"""What people say about the line's work: alarms seen to, marks on events, changes of bundles, and who did what.
 
 A SQLite file of its own beside the event store, which belongs to the sink alone.
 """
@@ -9,15 +9,13 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from stream.dashboard.answers import AlarmName, AuditEntry, Mark
 from stream.errors import StoreError
 
 #: Name of the file below `store.path`.
 FILE_NAME = "review.sqlite"
-
-MarkKind = Literal["false_alarm", "true_defect"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS acknowledged (
@@ -32,6 +30,13 @@ CREATE TABLE IF NOT EXISTS audit (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at_s REAL NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
     detail TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, station TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS scores (
+    station TEXT NOT NULL, seq INTEGER NOT NULL, scale TEXT NOT NULL, score REAL NOT NULL,
+    PRIMARY KEY (station, seq, scale)
+) WITHOUT ROWID;
 """
 
 
@@ -81,9 +86,42 @@ class Review:
         rows = [row for part in parts for row in self._rows(query, part)]
         return {(row[0], row[1]): Mark(**dict(zip(Mark.model_fields, row, strict=True))) for row in rows}
 
+    def marks_of(self, station: str, limit: int) -> list[Mark]:
+        """Return the newest marks on a station's events, the newest first. Raises StoreError."""
+        query = "SELECT station, seq, mark, note, who, at_s FROM marks WHERE station = ? ORDER BY at_s DESC LIMIT ?"
+        return [Mark(**dict(zip(Mark.model_fields, row, strict=True))) for row in self._rows(query, (station, limit))]
+
+    def add_change(self, station: str, body: str, entry: AuditEntry) -> int:
+        """Keep a change of a station's bundle; returns its number. Raises StoreError."""
+        return self._change("INSERT INTO changes (station, body) VALUES (?, ?)", (station, body), entry)
+
+    def save_change(self, number: int, body: str, entry: AuditEntry) -> None:
+        """Write down what has become of a change. Raises StoreError."""
+        self._change("UPDATE changes SET body = ? WHERE id = ?", (body, number), entry)
+
+    def changes(self, station: str, limit: int) -> list[tuple[int, str]]:
+        """Return numbers and bodies of a station's last changes, the newest first. Raises StoreError."""
+        query = "SELECT id, body FROM changes WHERE station = ? ORDER BY id DESC LIMIT ?"
+        return [(row[0], row[1]) for row in self._rows(query, (station, limit))]
+
+    def change(self, number: int) -> str | None:
+        """Return the body of a change. Raises StoreError."""
+        rows = self._rows("SELECT body FROM changes WHERE id = ?", (number,))
+        return rows[0][0] if rows else None
+
+    def add_scores(self, station: str, scale: str, scores: Iterable[tuple[int, float]]) -> None:
+        """Keep the image scores of parts (seq, score) by bundles of this scale. Raises StoreError."""
+        statement = "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)"
+        if rows := [(statement, (station, seq, scale, score)) for seq, score in scores]:
+            self._write(rows)
+
+    def scores(self, station: str, scale: str) -> dict[int, float]:
+        """Return the image scores that are kept of a station's parts, by seq. Raises StoreError."""
+        return dict(self._rows("SELECT seq, score FROM scores WHERE station = ? AND scale = ?", (station, scale)))
+
     def note(self, entry: AuditEntry) -> None:
         """Add to the audit log. Raises StoreError."""
-        self._change(None, (), entry)
+        self._write([_audited(entry)])
 
     def audit(self, limit: int) -> list[AuditEntry]:
         """Return the newest entries, the newest first. Raises StoreError."""
@@ -95,18 +133,17 @@ class Review:
         with self._turn:
             self._connection.close()
 
-    def _change(self, statement: str | None, values: Sequence[object], entry: AuditEntry) -> None:
-        """Change something and say so in the audit log: both or neither."""
+    def _change(self, statement: str, values: Sequence[object], entry: AuditEntry) -> int:
+        """Change something and say so in the audit log: both or neither. Returns the number of a new row."""
+        return self._write([(statement, values), _audited(entry)])
+
+    def _write(self, statements: Sequence[tuple[str, Sequence[object]]]) -> int:
+        """Execute all or none; returns the number of the row that the first one made."""
         with self._turn:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
-                    if statement is not None:
-                        self._connection.execute(statement, values)
-                    self._connection.execute(
-                        "INSERT INTO audit (at_s, who, what, detail) VALUES (?, ?, ?, ?)",
-                        (entry.at_s, entry.who, entry.what, entry.detail),
-                    )
+                    made = [self._connection.execute(*statement).lastrowid for statement in statements]
                     self._connection.execute("COMMIT")
                 except BaseException:
                     if self._connection.in_transaction:
@@ -116,6 +153,7 @@ class Review:
                 raise StoreError(
                     f"{self._path}: not written ({error}); check the space and rights of its folder"
                 ) from None
+        return made[0] or 0
 
     def _rows(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         with self._turn:
@@ -123,3 +161,8 @@ class Review:
                 return self._connection.execute(query, values).fetchall()
             except (sqlite3.Error, OverflowError) as error:
                 raise StoreError(f"{self._path}: cannot be read ({error})") from None
+
+
+def _audited(entry: AuditEntry) -> tuple[str, Sequence[object]]:
+    insert = "INSERT INTO audit (at_s, who, what, detail) VALUES (?, ?, ?, ?)"
+    return insert, (entry.at_s, entry.who, entry.what, entry.detail)

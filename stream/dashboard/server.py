@@ -20,13 +20,16 @@ from starlette.staticfiles import StaticFiles
 
 from stream import __version__
 from stream.config import LineConfig
-from stream.dashboard import alarms, events, live, sessions
+from stream.dashboard import alarms, events, live, sessions, threshold, tuning
 from stream.dashboard.access import Access, Guesses
+from stream.dashboard.changes import Changes
 from stream.dashboard.guard import Guard
 from stream.dashboard.hub import Hub
+from stream.dashboard.jobs import Jobs
 from stream.dashboard.review import FILE_NAME, Review
+from stream.dashboard.reviewed import MarkedParts
 from stream.dashboard.services import Services
-from stream.errors import ConfigError, PatchLineError, TransportError
+from stream.errors import ConfigError, PatchLineError, ReloadError, TransportError
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,18 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
     listening = _listen(*options.address)
     review = Review(config.store.path / FILE_NAME)
     hub = Hub(config, review)
-    found = Services(config, Access(options, _secret(config.state)), Guesses(), PasswordHasher(), hub, review)
+    jobs = Jobs()
+    found = Services(
+        config,
+        Access(options, _secret(config.state)),
+        Guesses(),
+        PasswordHasher(),
+        hub,
+        review,
+        MarkedParts(review),
+        Changes(config, review),
+        jobs,
+    )
     if not options.local and options.certificate is None:
         log.warning("dashboard.certificate: passwords and pictures travel unencrypted; give certificate and key")
 
@@ -54,6 +68,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
         ready()
         log.info("dashboard at %s", options.url)
         yield
+        jobs.close()
         hub.close()
         review.close()
 
@@ -91,7 +106,7 @@ def application(found: Services, lifespan: Callable[[FastAPI], object] | None = 
         middleware=[Middleware(Guard, services=found)],
     )
     app.state.services = found
-    for routes in (sessions, live, events, alarms):
+    for routes in (sessions, live, events, alarms, threshold, tuning):
         app.include_router(routes.router, prefix="/api/v1")
     app.add_exception_handler(PatchLineError, _unavailable)
     app.mount("/", StaticFiles(directory=_STATIC, html=True))
@@ -99,7 +114,8 @@ def application(found: Services, lifespan: Callable[[FastAPI], object] | None = 
 
 
 async def _unavailable(_request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, 503)
+    """Say what is wrong: 409 where something else was done meanwhile or the line refuses, else 503."""
+    return JSONResponse({"detail": str(error)}, 409 if isinstance(error, ReloadError) else 503)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -8,15 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 from argon2 import PasswordHasher
 from fastapi import HTTPException
+from numpy.typing import NDArray
 from starlette.requests import HTTPConnection, Request
 
 from stream.config import AccessRole, LineConfig
 from stream.dashboard.access import Access, Guesses, Who
 from stream.dashboard.answers import AuditEntry
+from stream.dashboard.changes import Changes
 from stream.dashboard.hub import Hub
+from stream.dashboard.jobs import Jobs
 from stream.dashboard.review import Review
+from stream.dashboard.reviewed import MarkedPart, MarkedParts
 from stream.errors import StoreError
 from stream.store import FILE_NAME, EventStore
 
@@ -34,6 +39,9 @@ class Services(NamedTuple):
     hasher: PasswordHasher
     hub: Hub
     review: Review
+    marked: MarkedParts
+    changes: Changes
+    jobs: Jobs
 
     @property
     def cookie(self) -> str:
@@ -50,6 +58,16 @@ class Services(NamedTuple):
             yield store
         finally:
             store.close()
+
+    def marked_parts(self, station: str) -> list[MarkedPart]:
+        """Return the parts of a station that people have marked; raises StoreError."""
+        with self.store() as store:
+            return self.marked.of(station, store)
+
+    def pictures_of(self, parts: list[MarkedPart]) -> list[NDArray[np.uint8] | None]:
+        """Return marked parts' network inputs, (S, S, 3) uint8 RGB, None where there is none; raises StoreError."""
+        with self.store() as store:
+            return [store.network_input(part.event_id) for part in parts]
 
     def who(self, connection: HTTPConnection) -> Who | None:
         """Return who sends a request, or None."""
@@ -68,6 +86,14 @@ class Services(NamedTuple):
 def services(connection: HTTPConnection) -> Services:
     """Return what the application holds."""
     found: Services = connection.app.state.services
+    return found
+
+
+def services_of(request: Request, station: str) -> Services:
+    """Return what the application holds, for a request about a station; 404 where there is none."""
+    found = services(request)
+    if station not in found.config.stations:
+        raise HTTPException(404, f"no station {station}")
     return found
 
 

@@ -19,6 +19,11 @@ class Action(StrEnum):
     IGNORE = "ignore"
 
 
+def verdict_of(score: float, threshold: float) -> Verdict:
+    """Return GOOD or DEFECT; written so that a score that compares with nothing (NaN) could never be GOOD."""
+    return Verdict.GOOD if score <= threshold else Verdict.DEFECT
+
+
 def decide(verdict: Verdict, on_uninspected: OnUninspected) -> Action:
     """Return the action for a verdict under a station's policy for what was not inspected."""
     if verdict is Verdict.GOOD:

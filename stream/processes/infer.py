@@ -14,7 +14,8 @@ from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
 from stream.desk import Desk, Outcome
 from stream.holding import Holding
-from stream.judges import load_judges, verdict_of
+from stream.judges import load_judges
+from stream.line.decision import verdict_of
 from stream.line.inbox import Inbox, Queued
 from stream.messages import (
     Cause,

@@ -1,0 +1,90 @@
+"""What a threshold would do to the line, from the calibration and from what people said of its events."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_POINTS = 200
+#: How far the thresholds on offer reach beyond the scores that are known.
+_MARGIN = 1.15
+
+Scores = NDArray[np.float64]
+
+
+class Known(NamedTuple):
+    """What is known of a station: (n,) scores each, under the bundle whose threshold is to be moved.
+
+    Attributes:
+        calibration: of held-out good pictures.
+        false_alarms: of parts that people marked so.
+        true_defects: of parts that people marked so.
+        parts_per_day: at the present rate; None while nothing comes.
+        defects_per_day: parts called DEFECT, at the present rate.
+    """
+
+    calibration: Scores
+    false_alarms: Scores
+    true_defects: Scores
+    parts_per_day: float | None
+    defects_per_day: float | None
+
+
+class Curve(NamedTuple):
+    """What would be at each of (p,) thresholds, ascending.
+
+    Attributes:
+        threshold: on offer.
+        false_reject_share: of good parts that would be rejected, at most so many in expectation.
+        false_rejects_per_day: the same in parts; None without a rate.
+        misses_per_day: defective parts that would pass; None without a rate or without a marked defect.
+        false_alarms_passing: marked false alarms that would be GOOD.
+        true_defects_passing: marked defects that would be GOOD.
+    """
+
+    threshold: Scores
+    false_reject_share: Scores
+    false_rejects_per_day: Scores | None
+    misses_per_day: Scores | None
+    false_alarms_passing: NDArray[np.int64]
+    true_defects_passing: NDArray[np.int64]
+
+
+def thresholds_around(known: Known, present: float) -> Scores:
+    """Return the thresholds on offer, ascending, the present one among them."""
+    scores = np.concatenate([known.calibration, known.false_alarms, known.true_defects, [present]])
+    # Beyond the false alarms and the highest good score nothing is gained; marked defects lie above as a rule.
+    upper = max(present, *known.calibration, *known.false_alarms, *np.sort(known.true_defects)[:1]) * _MARGIN
+    spread = np.linspace(float(scores.min()) / _MARGIN, float(upper), _POINTS - 1)
+    return np.unique(np.append(spread, present))
+
+
+def curve(thresholds: Scores, known: Known) -> Curve:
+    """Return what is to be expected at each threshold.
+
+    A good part exceeds a threshold with so many of the n calibration scores above it with probability
+    (above + 1) / (n + 1) at most, as in split conformal prediction (see `patchcore.calibrate`).
+    Misses are counted among the parts that are called DEFECT now and were marked: what passes already, nobody knows.
+    """
+    count = len(known.calibration)
+    share = (_above(known.calibration, thresholds) + 1) / (count + 1)
+    marked = len(known.false_alarms) + len(known.true_defects)
+    passing = len(known.true_defects) - _above(known.true_defects, thresholds)
+    misses = None
+    if known.defects_per_day is not None and len(known.true_defects):
+        misses = known.defects_per_day * passing / marked
+    return Curve(
+        threshold=thresholds,
+        false_reject_share=share,
+        false_rejects_per_day=None if known.parts_per_day is None else known.parts_per_day * share,
+        misses_per_day=misses,
+        false_alarms_passing=len(known.false_alarms) - _above(known.false_alarms, thresholds),
+        true_defects_passing=passing,
+    )
+
+
+def _above(scores: Scores, thresholds: Scores) -> NDArray[np.int64]:
+    """Return how many scores exceed each threshold."""
+    return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="right")

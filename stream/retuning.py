@@ -1,0 +1,119 @@
+"""The long work behind a station's change: a new bundle, and what it makes of the parts that people have marked.
+
+Whoever asks for the work imports this; what does it is loaded where it is done.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.bundle import Bundle, load_bundle
+from stream.config import LineConfig
+from stream.errors import DatasetError
+from stream.pictures import Track
+
+if TYPE_CHECKING:
+    from stream.fit import FitOptions
+
+Picture = NDArray[np.uint8]
+
+
+class Outcome(NamedTuple):
+    """A new bundle.
+
+    Attributes:
+        warnings: what a person should know before it goes live.
+        before: image scores of the marked parts by the old bundle; None where their pictures do not fit it.
+        after: by the new one.
+    """
+
+    warnings: list[str]
+    before: list[float | None]
+    after: list[float | None]
+
+
+def accepting(
+    track: Track, *, live: Path, output: Path, accepted: list[Picture], marked: list[Picture | None]
+) -> Outcome:
+    """Write to `output` the bundle `live` with the patches of `accepted` in its bank; raises PatchLineError."""
+    from stream.accept import accept
+
+    made = accept(live, output, np.stack(accepted), track)
+    return Outcome(made.warnings, *_compare(live, output, marked, track))
+
+
+def teaching(
+    track: Track,
+    *,
+    line: LineConfig,
+    station: str,
+    live: Path,
+    output: Path,
+    parts: int,
+    false_reject_rate: float,
+    marked: list[Picture | None],
+) -> Outcome:
+    """Write to `output` what a station's camera shows now, learned as `live` was; raises PatchLineError."""
+    from stream.fit import fit
+    from stream.teach import collect
+
+    options = options_like(load_bundle(live), line, station, false_reject_rate)
+    camera = line.stations[station].camera
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".teach-") as folder:
+        pictures = Path(folder) / "good"
+        collected = collect(line, camera, pictures, wanted=parts, track=track)
+        if collected.ended == "interrupted":
+            raise KeyboardInterrupt
+        if collected.parts < 2:
+            raise DatasetError(
+                f"camera {camera}: {collected.parts} of {parts} parts collected: too few to learn from; "
+                f"{collected.ended}"
+            )
+        made = fit(pictures, output, options, track)
+    told = [f"{collected.parts} of {parts} parts collected; {collected.ended}"] if collected.ended else []
+    if collected.skipped:
+        told.append(f"{collected.skipped} frames were skipped: damaged, or faster than they could be kept")
+    return Outcome(told + made.warnings, *_compare(live, output, marked, track))
+
+
+def options_like(bundle: Bundle, line: LineConfig, station: str, false_reject_rate: float) -> FitOptions:
+    """Return how to learn a station's parts in the way of the bundle that it has."""
+    from stream.fit import FitOptions
+    from stream.teach import region
+
+    info = bundle.info
+    return FitOptions(
+        backbone=info.spec.backbone,
+        size_px=info.spec.size_px,
+        roi=region(line.stations[station]),
+        coreset=info.coreset,
+        neighbourhood=info.spec.neighbourhood,
+        stride=info.spec.stride,
+        false_reject_rate=false_reject_rate,
+        precision="float32" if bundle.graph is None else "int8",
+    )
+
+
+def _compare(
+    live: Path, output: Path, marked: list[Picture | None], track: Track
+) -> tuple[list[float | None], list[float | None]]:
+    before, after = (_scores(bundle, marked, track) for bundle in (live, output))
+    return before, after
+
+
+def _scores(path: Path, marked: list[Picture | None], track: Track) -> list[float | None]:
+    from stream.accept import image_scores
+
+    size_px = load_bundle(path).info.spec.size_px
+    fitting = [row for row, picture in enumerate(marked) if picture is not None and picture.shape[0] == size_px]
+    scores: list[float | None] = [None] * len(marked)
+    if fitting:
+        pictures = np.stack([picture for picture in (marked[row] for row in fitting) if picture is not None])
+        for row, score in zip(fitting, image_scores(path, pictures, track), strict=True):
+            scores[row] = float(score)
+    return scores
