@@ -1,4 +1,4 @@
-"""Putting a bundle live: the station's file is replaced and the line reloads it; if the line refuses, all is as before."""
+"""Putting a bundle live: the file is replaced and the line reloads it; if the line refuses, all is as before."""
 
 from __future__ import annotations
 

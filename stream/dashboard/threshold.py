@@ -146,13 +146,14 @@ def _reviewed(part: MarkedPart, score: float | None, bundle: Bundle) -> Reviewed
 
 
 def _columns(found: Curve) -> ThresholdCurve:
-    nothing = [None] * len(found.threshold)
-    per_day = found.false_rejects_per_day
+    def optional(column: NDArray[np.float64] | None) -> list[float | None]:
+        return [None] * len(found.threshold) if column is None else [float(value) for value in column]
+
     return ThresholdCurve(
         threshold=found.threshold.tolist(),
         false_reject_share=found.false_reject_share.tolist(),
-        false_rejects_per_day=nothing if per_day is None else per_day.tolist(),
-        misses_per_day=nothing if found.misses_per_day is None else found.misses_per_day.tolist(),
+        false_rejects_per_day=optional(found.false_rejects_per_day),
+        misses_per_day=optional(found.misses_per_day),
         false_alarms_passing=found.false_alarms_passing.tolist(),
         true_defects_passing=found.true_defects_passing.tolist(),
     )

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from stream.accept import with_threshold
 from stream.bundle import live_bundle
 from stream.dashboard.access import Who
 from stream.dashboard.changes import Change, ChangeKind, Draft
@@ -58,15 +57,16 @@ def changes(request: Request, station: str) -> list[Change]:
 @router.post("/stations/{station}/threshold")
 def threshold(request: Request, station: str, wanted: NewThreshold, who: Engineer) -> Change:
     """Offer the station's bundle with another threshold."""
+    from stream.accept import with_threshold
+
     found = services_of(request, station)
     kept, before = found.changes.keep_live(station)
     made = found.changes.new_file(station)
     with_threshold(kept, made, wanted.threshold)
     parts = found.marked_parts(station)
     scores = found.marked.scores(parts, before, kept.parent)
-    number = _offer(
-        found, station, ("threshold", who.name, wanted.note), kept, made, parts, Outcome([], scores, scores)
-    )
+    whose: tuple[ChangeKind, str, str] = ("threshold", who.name, wanted.note)
+    number = _offer(found, station, whose, kept, made, parts, Outcome([], scores, scores))
     return _change(found, number)
 
 
