@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from stream.accept import with_threshold
+from stream.bundle import file_sha256, load_bundle
+from stream.config import LineConfig, parse
+from stream.dashboard.changes import Change, ChangeKind, Changes, Draft
+from stream.dashboard.review import Review
+from stream.errors import ReloadError, StoreError
+
+LINE = """
+line: bottling
+cameras: {top: {kind: folder, path: parts, rate_hz: 10}}
+stations:
+  cap: {camera: top, bundle: cap.safetensors}
+store: {path: events}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, small_bundle: Path) -> LineConfig:
+    """A line that does not run: what is put live lies there for its next start."""
+    shutil.copy(small_bundle, tmp_path / "cap.safetensors")
+    return parse(LINE, name="line.yaml", folder=tmp_path)
+
+
+@pytest.fixture
+def review(config: LineConfig) -> Review:
+    return Review(config.store.path / "review.sqlite")
+
+
+@pytest.fixture
+def changes(config: LineConfig, review: Review) -> Changes:
+    return Changes(config, review)
+
+
+def live(config: LineConfig) -> str:
+    return file_sha256(config.stations["cap"].bundle)
+
+
+def offer(changes: Changes, threshold: float, kind: ChangeKind = "threshold") -> Change:
+    """Offer the present bundle with another threshold, as whatever kind of change."""
+    kept, before = changes.keep_live("cap")
+    made = changes.new_file("cap")
+    after = with_threshold(kept, made, threshold)
+    assert before.info.thresholds is not None
+    draft = Draft(
+        station="cap",
+        kind=kind,
+        who="anna",
+        note="too strict",
+        base=before.sha256,
+        bundle=after.sha256,
+        threshold_before=before.info.thresholds.image,
+        threshold_after=threshold,
+        patches_before=len(before.bank),
+        patches_after=len(after.bank),
+        warnings=[],
+        table=[],
+    )
+    number = changes.offer(draft, made)
+    found = changes.get(number)
+    assert found is not None
+    return found
+
+
+def test_a_change_goes_live_by_one_step_and_back_by_another_and_each_is_in_the_audit_log(
+    config: LineConfig, changes: Changes, review: Review
+):
+    before = live(config)
+    offered = offer(changes, 3.5)
+    assert (offered.state, offered.may_go_live, offered.may_undo) == ("offered", True, False)
+    assert live(config) == before, "an offer changes nothing"
+
+    put = changes.put_live(offered.id, "otto")
+    assert live(config) == put.bundle
+    thresholds = load_bundle(config.stations["cap"].bundle).info.thresholds
+    assert thresholds is not None
+    assert thresholds.image == 3.5
+    assert (put.state, put.may_go_live, put.may_undo) == ("live", False, True)
+
+    undone = changes.undo(offered.id, "eva")
+    assert live(config) == before
+    assert (undone.state, undone.may_go_live, undone.may_undo) == ("undone", True, False)
+    assert [(step.who, step.what) for step in undone.log] == [
+        ("anna", "offered"),
+        ("otto", "put live"),
+        ("eva", "undone"),
+    ]
+    audit = [(entry.who, entry.what) for entry in review.audit(10)]
+    assert audit == [
+        ("eva", "undone: threshold"),
+        ("eva", "asks to undo: threshold"),
+        ("otto", "put live: threshold"),
+        ("otto", "asks to put live: threshold"),
+        ("anna", "offer threshold"),
+    ]
+
+
+def test_what_was_made_of_another_bundle_than_the_present_one_cannot_go_live(config: LineConfig, changes: Changes):
+    first, second = offer(changes, 3.5), offer(changes, 4.5)
+    changes.put_live(first.id, "otto")
+    found = changes.get(second.id)
+    assert found is not None
+    assert not found.may_go_live
+    with pytest.raises(ReloadError, match="make the change anew"):
+        changes.put_live(second.id, "otto")
+    assert live(config) == first.bundle
+    assert [change.state for change in changes.of("cap")] == ["offered", "live"]
+
+
+def test_a_bundle_that_somebody_put_there_by_hand_is_not_undone_away(
+    config: LineConfig, changes: Changes, small_bundle: Path
+):
+    put = changes.put_live(offer(changes, 3.5).id, "otto")
+    with_threshold(small_bundle, config.stations["cap"].bundle, 9.0)
+    by_hand = live(config)
+    found = changes.get(put.id)
+    assert found is not None
+    assert not found.may_undo
+    with pytest.raises(ReloadError, match="somebody has replaced it"):
+        changes.undo(put.id, "otto")
+    assert live(config) == by_hand
+
+
+def test_what_was_taught_may_follow_any_bundle_and_undo_leads_back_to_that(config: LineConfig, changes: Changes):
+    taught = offer(changes, 5.5, kind="teach")
+    between = changes.put_live(offer(changes, 3.5).id, "otto").bundle
+    changes.put_live(taught.id, "otto")
+    assert live(config) == taught.bundle
+    changes.undo(taught.id, "otto")
+    assert live(config) == between
+
+
+def test_a_discarded_change_is_gone_with_its_file_and_the_others_stay(config: LineConfig, changes: Changes):
+    kept, gone = offer(changes, 3.5), offer(changes, 4.5)
+    changes.discard(gone.id, "anna")
+    files = {file.stem for file in (config.store.path / "bundles" / "cap").glob("*.safetensors")}
+    assert files == {kept.base, kept.bundle}
+    with pytest.raises(ReloadError, match="discarded"):
+        changes.put_live(gone.id, "otto")
+    with pytest.raises(ReloadError, match="is offered, not live"):
+        changes.undo(kept.id, "otto")
+
+
+def test_a_kept_bundle_that_was_removed_is_named_and_the_line_keeps_its_own(config: LineConfig, changes: Changes):
+    before, offered = live(config), offer(changes, 3.5)
+    (config.store.path / "bundles" / "cap" / f"{offered.bundle}.safetensors").unlink()
+    assert not changes.of("cap")[0].may_go_live
+    with pytest.raises(ReloadError, match="not kept any more"):
+        changes.put_live(offered.id, "otto")
+    assert live(config) == before
+
+
+def test_changes_are_still_there_after_a_restart(config: LineConfig, changes: Changes, review: Review):
+    offered = offer(changes, 3.5)
+    review.close()
+    again = Changes(config, Review(config.store.path / "review.sqlite"))
+    assert again.get(offered.id) == offered
+    assert again.put_live(offered.id, "otto").may_undo
+
+
+def test_what_cannot_stand_in_the_audit_log_is_not_done(config: LineConfig, changes: Changes, tmp_path: Path):
+    before, offered = live(config), offer(changes, 3.5)
+    with sqlite3.connect(config.store.path / "review.sqlite") as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    with pytest.raises(StoreError, match="disk full"):
+        changes.put_live(offered.id, "otto")
+    assert live(config) == before
