@@ -1,0 +1,237 @@
+"""Tuning a running line through the dashboard's API: accept, threshold, teach, undo; and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from dashboards import USERS, client_of, log_in, watched_line
+from running import Line
+
+from stream.bundle import file_sha256, load_bundle
+from stream.messages import Verdict
+
+MakeLine = Callable[..., Line]
+
+
+@pytest.fixture
+def live(small_bundle: Path, tmp_path: Path) -> Path:
+    """The bundle of the line, to be replaced."""
+    return Path(shutil.copy(small_bundle, tmp_path / "live.safetensors"))
+
+
+@pytest.fixture
+def line(make_line: MakeLine, parts_folder: Path, live: Path) -> Line:
+    configuration = watched_line(parts_folder, live, users=USERS)
+    del configuration["stations"]["label"]
+    started = make_line(configuration)
+    started.start()
+    client_of(started).close()
+    started.wait_for(lambda: started.announced("cap") >= 20, "20 parts")
+    return started
+
+
+@pytest.fixture
+def engineer(line: Line) -> Iterator[httpx.Client]:
+    with closing(client_of(line)) as client:
+        client.timeout = httpx.Timeout(90)
+        assert log_in(client, "engineer").status_code == 200
+        yield client
+
+
+def ask(client: httpx.Client, path: str) -> Any:
+    answer = client.get(f"/api/v1/{path}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def change(client: httpx.Client, path: str, **body: Any) -> Any:
+    answer = client.post(f"/api/v1/{path}", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def mark(client: httpx.Client, part_id: str, as_what: str) -> int:
+    """Mark the newest DEFECT event of a part; returns its number."""
+    events = ask(client, "events?station=cap&verdict=DEFECT&limit=100")["events"]
+    number: int = next(event["event_id"] for event in events if event["part_id"] == part_id)
+    change(client, f"events/{number}/mark", mark=as_what, note="seen by eye")
+    return number
+
+
+def done(line: Line, client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
+    """Wait for a job's end; returns the change that came of it."""
+
+    def ended() -> dict[str, Any] | None:
+        found = ask(client, "jobs")[0]
+        assert found["id"] == job["id"]
+        return found if found["state"] != "running" else None
+
+    found = line.wait_for(ended, "end of the job", timeout_s=120)
+    assert found["state"] == "done", found
+    changes = ask(client, "stations/cap/changes")
+    made: dict[str, Any] = changes[0]
+    assert made["id"] == found["change"]
+    return made
+
+
+def judged(line: Line, bundle: str, part_id: str) -> Verdict:
+    """The verdict on a part by a bundle, once it has passed."""
+
+    def verdict() -> Verdict | None:
+        found = [event.verdict for event in line.events("cap") if (event.bundle, event.part_id) == (bundle, part_id)]
+        return found[-1] if found else None
+
+    return line.wait_for(verdict, f"{part_id} judged by {bundle[:12]}")
+
+
+def stop(line: Line) -> None:
+    assert line.process is not None
+    line.process.send_signal(signal.SIGTERM)
+    assert line.finish() == 0, line.said()
+    counts = line.ledger()["cap"]
+    assert counts.closed
+    assert (counts.pending, counts.uninspected) == ((), {}), line.said()
+
+
+def test_an_accepted_false_alarm_is_good_from_then_on_until_it_is_undone_and_no_part_goes_uninspected(
+    line: Line, engineer: httpx.Client, live: Path
+):
+    before = file_sha256(live)
+    alarm, defect = mark(engineer, "part3.png", "false_alarm"), mark(engineer, "part7.png", "true_defect")
+    made = done(line, engineer, change(engineer, "stations/cap/accept", event_ids=[alarm], note="shadow"))
+    assert (made["state"], made["base"], made["may_go_live"]) == ("offered", before, True)
+    assert made["patches_after"] > made["patches_before"]
+    table = {row["event_id"]: row for row in made["table"]}
+    assert (table[alarm]["verdict_before"], table[alarm]["verdict_after"]) == ("DEFECT", "GOOD")
+    assert (table[defect]["verdict_before"], table[defect]["verdict_after"]) == ("DEFECT", "DEFECT")
+    recorded = {event.event_id: event.score for event in line.events("cap")}
+    assert table[alarm]["score_before"] == pytest.approx(recorded[alarm], rel=1e-3)
+    assert file_sha256(live) == before, "an offer changes nothing"
+
+    put = change(engineer, f"changes/{made['id']}/live")
+    assert put["may_undo"]
+    assert judged(line, made["bundle"], "part3.png") is Verdict.GOOD
+    assert judged(line, made["bundle"], "part7.png") is Verdict.DEFECT
+    tuning = ask(engineer, "stations/cap/tuning")
+    assert (tuning["bundle"], tuning["threshold"]) == (made["bundle"], made["threshold_after"])
+    reviewed = {part["event_id"]: part for part in tuning["reviewed"]}
+    assert [reviewed[number]["accepted"] for number in (alarm, defect)] == [True, False]
+    assert reviewed[alarm]["score"] == table[alarm]["score_after"]
+
+    assert change(engineer, f"changes/{made['id']}/undo")["state"] == "undone"
+    line.wait_for(lambda: line.events("cap")[-1].bundle == before, "a part judged by the first bundle again")
+    assert file_sha256(live) == before
+    said = [(entry["who"], entry["what"]) for entry in ask(engineer, "audit")]
+    for what in ("offer accept", "put live: accept", "undone: accept"):
+        assert ("engineer", what) in said
+    stop(line)
+
+
+def test_a_moved_threshold_decides_from_then_on_and_the_curve_says_before_what_it_does(
+    line: Line, engineer: httpx.Client, live: Path
+):
+    alarm, defect = mark(engineer, "part3.png", "false_alarm"), mark(engineer, "part7.png", "true_defect")
+
+    def known() -> dict[str, Any] | None:
+        found: dict[str, Any] = ask(engineer, "stations/cap/tuning")
+        return found if found["parts_per_day"] else None
+
+    tuning = line.wait_for(known, "a rate")
+    curve, at = tuning["curve"], tuning["at"]
+    assert curve["threshold"][at] == tuning["threshold"]
+    assert tuning["counted"] == {"false_alarm": 1, "true_defect": 1}
+    assert (curve["false_alarms_passing"][at], curve["true_defects_passing"][at]) == (0, 0)
+    highest = max(part["score"] for part in tuning["reviewed"])
+    above = next(i for i, threshold in enumerate(curve["threshold"]) if threshold >= tuning["reviewed"][0]["score"])
+    assert curve["true_defects_passing"][above] + curve["false_alarms_passing"][above] >= 1
+    assert curve["false_rejects_per_day"][0] > curve["false_rejects_per_day"][-1] > 0
+
+    offered = change(engineer, "stations/cap/threshold", threshold=highest * 1.01, note="too strict")
+    assert offered["warnings"] == ["1 of the marked true defects would be GOOD"]
+    verdicts = {row["event_id"]: (row["verdict_before"], row["verdict_after"]) for row in offered["table"]}
+    assert verdicts == {alarm: ("DEFECT", "GOOD"), defect: ("DEFECT", "GOOD")}
+    change(engineer, f"changes/{offered['id']}/live")
+    assert judged(line, offered["bundle"], "part3.png") is Verdict.GOOD
+    assert judged(line, offered["bundle"], "part7.png") is Verdict.GOOD
+    thresholds = load_bundle(live).info.thresholds
+    assert thresholds is not None
+    assert (thresholds.image, thresholds.by_hand) == (highest * 1.01, True)
+    after = ask(engineer, "stations/cap/tuning")
+    assert {part["event_id"]: part["score"] for part in after["reviewed"]} == {
+        part["event_id"]: part["score"] for part in tuning["reviewed"]
+    }, "another threshold is no other score"
+    stop(line)
+
+
+def test_a_station_is_taught_while_it_runs_and_a_job_can_be_stopped(line: Line, engineer: httpx.Client, live: Path):
+    job = change(engineer, "stations/cap/teach", parts=20_000)
+    refused = engineer.post("/api/v1/stations/cap/teach", json={"parts": 20})
+    assert (refused.status_code, "job running" in refused.json()["detail"]) == (409, True)
+    line.wait_for(lambda: ask(engineer, "jobs")[0]["done"] > 2, "some parts")
+    assert change(engineer, f"jobs/{job['id']}/stop")["state"] == "stopped"
+    assert not list((line.config.store.path / "bundles" / "cap").glob(".*")), "nothing is left of it"
+
+    made = done(line, engineer, change(engineer, "stations/cap/teach", parts=30, false_reject_rate=0.2))
+    taught, before = load_bundle(line.config.store.path / "bundles" / "cap" / f"{made['bundle']}.safetensors"), live
+    assert len(taught.info.bank_pictures) + len(taught.calibration_scores) <= 30
+    assert taught.info.spec == load_bundle(before).info.spec
+    change(engineer, f"changes/{made['id']}/live")
+    line.wait_for(lambda: line.events("cap")[-1].bundle == made["bundle"], "a part judged by the taught bundle")
+    stop(line)
+
+
+def test_what_makes_no_sense_is_refused_in_words(line: Line, engineer: httpx.Client, live: Path):
+    before = file_sha256(live)
+    defect = mark(engineer, "part7.png", "true_defect")
+    cases: list[tuple[str, dict[str, Any], int, str]] = [
+        ("stations/cap/accept", {"event_ids": [defect]}, 409, "no marked false alarm"),
+        ("stations/cap/accept", {"event_ids": [10**9]}, 409, "no marked false alarm"),
+        ("stations/cap/accept", {"event_ids": []}, 422, "event_ids"),
+        ("stations/cap/threshold", {"threshold": 0}, 422, "threshold"),
+        ("stations/cap/threshold", {"threshold": "much"}, 422, "threshold"),
+        ("stations/cap/teach", {"parts": 1}, 422, "parts"),
+        ("stations/nowhere/teach", {"parts": 20}, 404, "no station nowhere"),
+        ("changes/77/live", {}, 404, "no change 77"),
+        ("changes/77/erase", {}, 422, "step"),
+        ("jobs/77/stop", {}, 404, "no job 77"),
+    ]
+    for path, body, status, says in cases:
+        answer = engineer.post(f"/api/v1/{path}", json=body)
+        assert answer.status_code == status, (path, answer.text)
+        assert says in answer.text, path
+    offered = change(engineer, "stations/cap/threshold", threshold=9.0)
+    live.write_bytes(b"no bundle at all")
+    answer = engineer.post(f"/api/v1/changes/{offered['id']}/live")
+    assert answer.status_code == 409
+    assert "somebody has replaced it" in answer.json()["detail"]
+    assert line.events("cap")[-1].bundle == before, "the line goes on"
+
+
+def test_only_engineers_change_a_bundle_also_by_direct_requests(line: Line, live: Path):
+    before = file_sha256(live)
+    paths = {
+        "stations/cap/accept": {"event_ids": [1]},
+        "stations/cap/threshold": {"threshold": 9.0},
+        "stations/cap/teach": {"parts": 20},
+        "jobs/1/stop": {},
+        "changes/1/live": {},
+        "changes/1/undo": {},
+        "changes/1/discard": {},
+    }
+    with closing(client_of(line)) as client:
+        for path, body in paths.items():
+            assert client.post(f"/api/v1/{path}", json=body).status_code == 401, path
+        for name in ("viewer", "operator"):
+            assert log_in(client, name).status_code == 200
+            for path, body in paths.items():
+                assert client.post(f"/api/v1/{path}", json=body).status_code == 403, (name, path)
+            assert client.get("/api/v1/stations/cap/tuning").status_code == 200
+            assert client.get("/api/v1/jobs").json() == []
+    assert file_sha256(live) == before
