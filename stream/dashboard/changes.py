@@ -99,7 +99,7 @@ class Changes:
 
     def new_file(self, station: str) -> Path:
         """Return where to write a bundle that is to be offered."""
-        return self._folder(station) / f".new-{uuid.uuid4().hex}.safetensors"
+        return self.folder(station) / f".new-{uuid.uuid4().hex}.safetensors"
 
     def offer(self, draft: Draft, made: Path) -> int:
         """Keep a change with the bundle file that was `made`; returns its number. Raises StoreError."""
@@ -204,14 +204,15 @@ class Changes:
         """Remove the bundles of discarded changes, and of those that are too old to be shown."""
         records = [Record.model_validate_json(body) for _, body in self._review.changes(station, KEPT)]
         kept = {record.base for record in records} | {each.bundle for each in records if each.state != "discarded"}
-        for file in self._folder(station).glob("*.safetensors"):
+        for file in self.folder(station).glob("*.safetensors"):
             if not file.name.startswith(".") and file.stem not in kept | {self._live(station)}:
                 file.unlink(missing_ok=True)
 
     def _file(self, station: str, bundle: str) -> Path:
-        return self._folder(station) / f"{bundle}.safetensors"
+        return self.folder(station) / f"{bundle}.safetensors"
 
-    def _folder(self, station: str) -> Path:
+    def folder(self, station: str) -> Path:
+        """Return where a station's bundles are kept, each under its hash."""
         return self._config.store.path / "bundles" / station
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from stream.bundle import Bundle
+from stream.bundle import Bundle, live_bundle
 from stream.dashboard.answers import MarkKind
 from stream.dashboard.newest import Newest
 from stream.dashboard.reviewed import MarkedPart
@@ -95,11 +95,11 @@ def _rates(newest: Newest, station: str) -> _Rates:
 
 
 def _tuning(found: Services, station: str, rates: _Rates) -> Tuning:
-    kept, bundle = found.changes.keep_live(station)
+    bundle = live_bundle(found.config.stations[station].bundle)
     thresholds = bundle.info.thresholds
     assert thresholds is not None, "live bundles are calibrated"
     parts = found.marked_parts(station)
-    scores = found.marked.scores(parts, bundle, kept.parent)
+    scores = found.marked.scores(parts, bundle, found.changes.folder(station))
     marked: dict[MarkKind, NDArray[np.float64]] = {
         kind: np.array(
             [score for part, score in zip(parts, scores, strict=True) if score is not None and part.mark.mark == kind],
