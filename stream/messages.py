@@ -15,7 +15,7 @@ import msgspec
 from stream.errors import WireError
 
 #: Raised whenever the meaning or layout of any struct below changes.
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 
 Mode = Literal["triggered", "freerun"]
 
@@ -188,8 +188,9 @@ class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Result(msgspec.Struct, tag="result", frozen=True):
-    """Infer → sink, followed by the anomaly map (float16 patch grid, may be empty) and the untouched view.
+    """Infer → sink, followed by the anomaly map (float16 patch grid, may be empty), the untouched view and the input.
 
+    The input is what the network saw, the frame's pixels (H·W·3 uint8 RGB); empty unless the verdict is DEFECT.
     `brightness` and `focus` are those of the picture (see `patchcore.health.Measures`), of a judged part.
     """
 

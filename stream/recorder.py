@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: Entries that may wait; beyond half of it pictures are left out, beyond all of it events are lost (and counted).
 WAITING = 4_096
+#: Beyond so many entries network inputs are left out: of 224 px each has 150 kB, of 512 px 786 kB.
+INPUTS_WAITING = 128
 _COMMIT_S = 0.05
 _RETAIN_S = 10.0
 #: Of one core, for the overlays of each station and verdict: large pictures take 50 ms, and verdicts need the core.
@@ -71,9 +73,8 @@ class Recorder(threading.Thread):
 
     def record(self, entry: PartRecord | AlarmRecord | Snapshot) -> bool:
         """Queue an entry; never blocks. A full queue loses it, counted, and returns False."""
-        if isinstance(entry, PartRecord) and self._queue.qsize() > WAITING // 2 and entry.event.view:
-            metrics.DROPPED.labels("picture").inc()
-            entry = entry._replace(event=_without_picture(entry.event))
+        if isinstance(entry, PartRecord):
+            entry = entry._replace(event=_lightened(entry.event, self._queue.qsize()))
         try:
             self._queue.put_nowait(entry)
         except queue.Full:
@@ -240,4 +241,15 @@ def _present(events: list[Event | None]) -> list[Event]:
 
 
 def _without_picture(event: Event) -> Event:
-    return dataclasses.replace(event, view=b"", anomaly_map=None)
+    return dataclasses.replace(event, view=b"", anomaly_map=None, network_input=None)
+
+
+def _lightened(event: Event, waiting: int) -> Event:
+    """Leave out, and count, what is too large while so many entries wait: the network input first."""
+    if waiting > INPUTS_WAITING and event.network_input is not None:
+        metrics.DROPPED.labels("input").inc()
+        event = dataclasses.replace(event, network_input=None)
+    if waiting > WAITING // 2 and event.view:
+        metrics.DROPPED.labels("picture").inc()
+        event = _without_picture(event)
+    return event

@@ -18,6 +18,7 @@ class Answer(NamedTuple):
     result: Result
     anomaly_map: bytes
     view: bytes
+    network_input: bytes
     arrived_ns: int
 
 
@@ -25,8 +26,9 @@ class Answer(NamedTuple):
 class Event:
     """One settled part. `stages` are milliseconds by stage; `event_id` is None until it is recorded.
 
-    `view` is a JPEG (empty: none), `anomaly_map` (h, w) float16 patch distances. Events read in
-    pages come without both; `EventStore.picture` has them. Neither takes part in comparisons.
+    `view` is a JPEG (empty: none), `anomaly_map` (h, w) float16 patch distances, `network_input` (S, S, 3)
+    uint8 RGB, of a DEFECT only. Events read in pages come without them; `EventStore.picture` and
+    `EventStore.network_input` have them. None takes part in comparisons.
     """
 
     station: str
@@ -46,6 +48,7 @@ class Event:
     total_ms: float | None = None
     view: bytes = field(default=b"", compare=False, repr=False)
     anomaly_map: NDArray[np.float16] | None = field(default=None, compare=False, repr=False)
+    network_input: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
     event_id: int | None = None
 
 
@@ -100,6 +103,7 @@ def event_of(
         total_ms=total_ms,
         view=answer.view if answer else b"",
         anomaly_map=_grid(answer) if answer else None,
+        network_input=_network_input(answer) if answer and settled.verdict is Verdict.DEFECT else None,
     )
 
 
@@ -109,3 +113,12 @@ def _grid(answer: Answer) -> NDArray[np.float16] | None:
     if not height or len(answer.anomaly_map) != height * width * 2:
         return None
     return np.frombuffer(answer.anomaly_map, np.float16).reshape(height, width)
+
+
+def _network_input(answer: Answer) -> NDArray[np.uint8] | None:
+    """Return the pixels that were judged, or None when there are none or they are not what the header says."""
+    frame = answer.result.frame
+    size_px = frame.width_px
+    if size_px <= 0 or frame.height_px != size_px or len(answer.network_input) != size_px * size_px * 3:
+        return None
+    return np.frombuffer(answer.network_input, np.uint8).reshape(size_px, size_px, 3)

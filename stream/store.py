@@ -15,11 +15,13 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from stream.actuators.command import RejectCommand
 from stream.clock import boot_id
 from stream.errors import StoreError
 from stream.line.ledger import Counts
+from stream.lossless import pixels_of, png_of
 from stream.messages import Cause, Verdict
 from stream.records import AlarmRecord, Event, Picture
 from stream.store_schema import (
@@ -28,6 +30,7 @@ from stream.store_schema import (
     INDICES,
     INSERT_ALARM,
     INSERT_EVENT,
+    INSERT_PICTURE,
     REPLACE_LEDGER,
     SCHEMA,
     SCHEMA_VERSION,
@@ -116,16 +119,15 @@ class EventStore:
     def _insert(self, event: Event) -> None:
         columns = {name: getattr(event, name) for name in COLUMNS} | {"stages": _json(event.stages)}
         cursor = self._connection.execute(INSERT_EVENT, columns)
-        if cursor.rowcount == 0 or (not event.view and event.anomaly_map is None):
+        shown = event.view or event.anomaly_map is not None or event.network_input is not None
+        if cursor.rowcount == 0 or not shown:
             return
+        png = None if event.network_input is None else png_of(event.network_input)
         grid, values = (0, 0), None
         if event.anomaly_map is not None:
             height, width = event.anomaly_map.shape
             grid, values = (height, width), event.anomaly_map.astype("<f2").tobytes()
-        self._connection.execute(
-            "INSERT INTO pictures (event_id, grid_height, grid_width, map, view) VALUES (?, ?, ?, ?, ?)",
-            (cursor.lastrowid, *grid, values, event.view),
-        )
+        self._connection.execute(INSERT_PICTURE, (cursor.lastrowid, *grid, values, event.view, png))
 
     def retain(
         self,
@@ -313,6 +315,22 @@ class EventStore:
                 return None
             view, values, *grid = row
             return Picture(view, None if values is None else np.frombuffer(values, "<f2").reshape(grid))
+
+    def network_input(self, event_id: int) -> NDArray[np.uint8] | None:
+        """Return the exact pixels that were judged, (S, S, 3) uint8 RGB, or None where there are none (any more).
+
+        Only a DEFECT has them, and not where the recorder could not keep up. Raises StoreError.
+        """
+        png = self.network_input_png(event_id)
+        with _one_line(self._path, f"the network input of event {event_id} is damaged"):
+            return None if png is None else pixels_of(png)
+
+    def network_input_png(self, event_id: int) -> bytes | None:
+        """Return what `network_input` returns as a PNG file. Raises StoreError."""
+        query = "SELECT input FROM pictures WHERE event_id = ?"
+        with _one_line(self._path, f"the network input of event {event_id} cannot be read"):
+            row = self._connection.execute(query, (event_id,)).fetchone()
+            return None if row is None else row[0]
 
     def close(self) -> None:
         """Close the file; the last one to close a writable store folds the log into it."""

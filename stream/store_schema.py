@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x50_4C_4E_45  # "PLNE": tells our file from any other SQLite file
 
 COLUMNS = (
@@ -15,8 +15,10 @@ INSERT_EVENT = (
 INSERT_ALARM = (
     "INSERT INTO alarms (raised_realtime_ns, kind, subject, text) VALUES (:raised_realtime_ns, :kind, :subject, :text)"
 )
+INSERT_PICTURE = "INSERT INTO pictures (event_id, grid_height, grid_width, map, view, input) VALUES (?, ?, ?, ?, ?, ?)"
 REPLACE_LEDGER = "INSERT OR REPLACE INTO ledger (station, counts) VALUES (?, ?)"
 
+# `input` is a PNG. It stands last: SQLite reads a row from its beginning, and who wants the picture reads no more.
 # AUTOINCREMENT: a number is never used twice, so a reader that follows `after_id` misses nothing
 # even after retention has emptied the table.
 SCHEMA = f"""
@@ -34,7 +36,7 @@ CREATE INDEX IF NOT EXISTS events_by_station ON events (station, id);
 CREATE INDEX IF NOT EXISTS events_by_time ON events (captured_realtime_ns);
 CREATE TABLE IF NOT EXISTS pictures (
     event_id INTEGER PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
-    grid_height INTEGER NOT NULL, grid_width INTEGER NOT NULL, map BLOB, view BLOB NOT NULL
+    grid_height INTEGER NOT NULL, grid_width INTEGER NOT NULL, map BLOB, view BLOB NOT NULL, input BLOB
 );
 CREATE TABLE IF NOT EXISTS alarms (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

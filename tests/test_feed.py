@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -89,6 +90,17 @@ def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, sockets: So
     assert (message.station, message.seq, message.verdict, message.score) == ("cap", 7, Verdict.DEFECT, 12.5)
     assert (message.grid, view) == ((2, 3), b"jpeg")
     assert np.frombuffer(values, "<f2").tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, sockets: Sockets):
+    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, client)
+    seen = np.full((4, 4, 3), 77, np.uint8)
+    feed.part(dataclasses.replace(event(7, Verdict.DEFECT), network_input=seen), S)
+    ((message, attachments),) = receive(client, 1)
+    assert isinstance(message, SettledPart)
+    assert len(attachments) == 2
+    assert not any(seen.tobytes() in attachment for attachment in attachments)
 
 
 def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, sockets: Sockets):

@@ -6,13 +6,15 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
 from stream.actuators.command import RejectCommand
@@ -20,13 +22,13 @@ from stream.bundle import FORMAT, BundleInfo, SelfTest, Thresholds, save_bundle
 from stream.clock import local_clock, now_ns
 from stream.config import LineConfig, Store
 from stream.line.ledger import Counts
-from stream.messages import Announcement, Cause, Verdict
+from stream.messages import Announcement, Cause, FrameHeader, FrameStamps, Result, ResultStamps, Verdict
 from stream.patchcore.health import Measures, reference_of
 from stream.patchcore.preprocess import PREPROCESSING
 from stream.patchcore.spec import FeatureSpec
 from stream.processes.lifecycle import Role
 from stream.processes.sink import Sink
-from stream.recorder import WAITING, PartRecord, Recorder, Snapshot
+from stream.recorder import INPUTS_WAITING, WAITING, PartRecord, Recorder, Snapshot
 from stream.records import AlarmRecord, Event, Picture
 from stream.store import FILE_NAME, EventStore
 from stream.transport import SinkOutbox, Sockets
@@ -34,9 +36,16 @@ from stream.transport import SinkOutbox, Sockets
 GENEROUS_S = 20.0
 JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), 120, np.uint8))[1].tobytes()
 GRID = np.linspace(0, 20, 12, dtype=np.float16).reshape(3, 4)
+INPUT = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 
 
-def event(seq: int, verdict: Verdict = Verdict.DEFECT, station: str = "cap", view: bytes = JPEG) -> Event:
+def event(
+    seq: int,
+    verdict: Verdict = Verdict.DEFECT,
+    station: str = "cap",
+    view: bytes = JPEG,
+    network_input: NDArray[np.uint8] | None = None,
+) -> Event:
     return Event(
         station=station,
         seq=seq,
@@ -49,11 +58,12 @@ def event(seq: int, verdict: Verdict = Verdict.DEFECT, station: str = "cap", vie
         pixel_threshold=8.0,
         view=view,
         anomaly_map=GRID,
+        network_input=network_input,
     )
 
 
-def part(seq: int, verdict: Verdict = Verdict.DEFECT, station: str = "cap", view: bytes = JPEG) -> PartRecord:
-    return PartRecord(event(seq, verdict, station, view), first_seq=0)
+def part(seq: int, verdict: Verdict = Verdict.DEFECT, station: str = "cap", **changes: Any) -> PartRecord:
+    return PartRecord(event(seq, verdict, station, **changes), first_seq=0)
 
 
 #: What the sink says after parts have settled: only then are they written.
@@ -344,6 +354,22 @@ def test_a_queue_that_is_half_full_drops_pictures_and_no_events(tmp_path: Path):
     assert dropped("event") == lost
 
 
+def test_network_inputs_are_the_first_that_a_queue_which_fills_drops(tmp_path: Path):
+    recorder = opened(tmp_path)
+    before = {what: dropped(what) for what in ("input", "picture", "event")}
+    fits = INPUTS_WAITING + 1
+    for seq in range(fits + 5):
+        recorder.record(part(seq, network_input=INPUT))
+    assert dropped("input") == before["input"] + 5
+    finish(recorder)
+    with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
+        kept = {item.seq: store.network_input(item.event_id) for item in store.events()}
+    assert list(kept) == list(range(fits + 5))
+    assert [seq for seq, found in kept.items() if found is None] == list(range(fits, fits + 5))
+    assert all(picture.view == JPEG for picture in pictures(tmp_path).values())
+    assert (dropped("picture"), dropped("event")) == (before["picture"], before["event"])
+
+
 def test_a_full_queue_loses_events_counts_them_and_never_blocks(tmp_path: Path):
     recorder = opened(tmp_path)
     lost = dropped("event")
@@ -393,29 +419,63 @@ def test_after_a_restart_what_follows_is_recorded_although_some_parts_had_been_j
 ):
     with closing(EventStore.open(tmp_path / "store" / FILE_NAME)) as store:
         store.record([], [], {"cap": counts})
-    sockets = Path(tempfile.mkdtemp(prefix="pl"))  # socket paths are limited to 107 bytes
-    config = line(tmp_path, sockets)
-    stop = threading.Event()
-    camera = Sockets(None)
-    with (tmp_path / "lock").open("w") as lock:
-        sink = Sink(config, Role("sink", stop, lock))
+    with running_sink(tmp_path) as (sink, camera):
+        outbox = SinkOutbox(camera, sink.config.announcements_address(), 10)
+        for seq in (17, 18):
+            assert outbox.send(Announcement("cap", seq, now_ns(), now_ns(), local_clock(), None, Cause.BAD_FRAME))
+        wait_for(lambda: [*sink.ledger.stations] and sink.ledger.counts("cap").next_seq == 19)
+        wait_for(lambda: ("cap", 18) in found(tmp_path / "store"))
+        before_the_end = found(tmp_path / "store")
+    missed = [seq for seq in range(counts.next_seq, 17) if seq not in {*lost, *counts.ahead}]
+    assert before_the_end == [("cap", seq) for seq in [*lost, *missed, 17, 18]]
+
+
+@pytest.mark.parametrize(
+    ("attachments", "view", "network_input"),
+    [
+        ([GRID.tobytes(), JPEG, INPUT.tobytes()], JPEG, INPUT),
+        ([GRID.tobytes(), JPEG, b""], JPEG, None),
+        ([GRID.tobytes(), JPEG, INPUT.tobytes()[1:]], JPEG, None),
+        ([GRID.tobytes(), JPEG], None, None),
+        ([GRID.tobytes(), JPEG, INPUT.tobytes(), b"more"], None, None),
+        ([], None, None),
+    ],
+    ids=["whole", "no input", "cut short", "two parts", "four parts", "nothing"],
+)
+def test_a_defect_keeps_its_verdict_and_its_event_whatever_came_behind_the_result(
+    tmp_path: Path, attachments: list[bytes], view: bytes | None, network_input: NDArray[np.uint8] | None
+):
+    stamps, clock = FrameStamps(1, 2, 3), local_clock()
+    frame = FrameHeader("cap", 0, now_ns(), now_ns() + 10**9, "triggered", "ab", 32, 32, 1, "epoch", stamps, clock)
+    result = Result(frame, "worker0", Verdict.DEFECT, ResultStamps(1, 2, 3, 4, 5, 6, 7), clock, score=9.5, grid=(3, 4))
+    with running_sink(tmp_path) as (sink, worker):
+        assert SinkOutbox(worker, sink.config.results_address(), 10).send(result, attachments)
+        wait_for(lambda: found(tmp_path / "store") == [("cap", 0)])
+    with closing(EventStore.read(tmp_path / "store" / FILE_NAME)) as store:
+        (kept,) = store.events()
+        picture, found_input = store.picture(kept.event_id), store.network_input(kept.event_id)
+    assert (kept.verdict, kept.score) == (Verdict.DEFECT, 9.5)
+    assert (picture and picture.view) == view
+    np.testing.assert_array_equal(found_input, network_input)
+
+
+@contextmanager
+def running_sink(folder: Path) -> Iterator[tuple[Sink, Sockets]]:
+    """A sink in a thread, and the sockets of whoever talks to it; both are gone after the block."""
+    addresses = Path(tempfile.mkdtemp(prefix="pl"))  # socket paths are limited to 107 bytes
+    stop, peer = threading.Event(), Sockets(None)
+    with (folder / "lock").open("w") as lock:
+        sink = Sink(line(folder, addresses), Role("sink", stop, lock))
         running = threading.Thread(target=sink.run, daemon=True)
         running.start()
         try:
-            outbox = SinkOutbox(camera, config.announcements_address(), 10)
-            for seq in (17, 18):
-                assert outbox.send(Announcement("cap", seq, now_ns(), now_ns(), local_clock(), None, Cause.BAD_FRAME))
-            wait_for(lambda: [*sink.ledger.stations] and sink.ledger.counts("cap").next_seq == 19)
-            wait_for(lambda: ("cap", 18) in found(tmp_path / "store"))
-            before_the_end = found(tmp_path / "store")
+            yield sink, peer
         finally:
             stop.set()
             running.join(GENEROUS_S)
-            camera.close()
-            shutil.rmtree(sockets)
+            peer.close()
+            shutil.rmtree(addresses)
     assert not running.is_alive()
-    missed = [seq for seq in range(counts.next_seq, 17) if seq not in {*lost, *counts.ahead}]
-    assert before_the_end == [("cap", seq) for seq in [*lost, *missed, 17, 18]]
 
 
 def line(folder: Path, sockets: Path) -> LineConfig:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ DAY_NS = 86_400 * 10**9
 NOW_NS = 20_000 * DAY_NS
 NO_LIMIT = {"keep_events": 10**9, "keep_days": 10_000.0, "keep_bytes": 2**60, "now_realtime_ns": NOW_NS}
 PICTURE = bytes(range(256)) * 64
+INPUT = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
 
 
 def event(seq: int, station: str = "cap", **changes: object) -> Event:
@@ -90,6 +92,30 @@ def test_a_part_nobody_saw_has_no_picture_and_a_view_may_lack_its_map(store):
     assert store.picture(2).view == PICTURE
     assert store.picture(2).anomaly_map is None
     assert store.picture(99) is None
+
+
+def test_a_network_input_comes_back_pixel_by_pixel_and_is_kept_as_a_png(store):
+    store.record([event(1, view=PICTURE, network_input=INPUT), event(2, network_input=INPUT[::-1])], [], {})
+    found = store.network_input(1)
+    assert (found.dtype, found.shape) == (np.uint8, (96, 96, 3))
+    np.testing.assert_array_equal(found, INPUT)
+    np.testing.assert_array_equal(store.network_input(2), INPUT[::-1])
+    kept = cv2.imdecode(np.frombuffer(store.network_input_png(1), np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(kept[:, :, ::-1], INPUT)
+    assert store.picture(1).view == PICTURE
+
+
+def test_an_event_without_a_network_input_says_so(store):
+    store.record([event(1), event(2, view=PICTURE)], [], {})
+    assert [store.network_input(number) for number in (1, 2, 99)] == [None, None, None]
+    assert store.network_input_png(2) is None
+
+
+def test_a_damaged_network_input_is_a_store_error(store):
+    store.record([event(1, network_input=INPUT)], [], {})
+    store._connection.execute("UPDATE pictures SET input = x'00ff'")
+    with pytest.raises(StoreError, match="the network input of event 1 is damaged"):
+        store.network_input(1)
 
 
 def test_a_map_cut_out_of_a_larger_one_is_recorded_in_its_own_order(store):
@@ -178,6 +204,15 @@ def test_retention_by_count_keeps_the_newest(store):
     assert store.picture(170) is None
     assert store.picture(171).view == PICTURE
     assert store.retain(**NO_LIMIT | {"keep_events": 30}) == 0
+
+
+def test_network_inputs_count_for_the_space_and_go_with_their_events(store):
+    store.record([event(seq) for seq in range(20)] + [event(20, network_input=INPUT)], [], {})
+    with_input_bytes = store._used_bytes()
+    assert with_input_bytes > INPUT.nbytes
+    assert store.retain(**NO_LIMIT | {"keep_bytes": with_input_bytes - 1}) == 21
+    assert store.network_input(21) is None
+    assert store._used_bytes() < with_input_bytes - INPUT.nbytes // 2
 
 
 def test_retention_by_age_goes_by_the_time_of_exposure(store):
@@ -410,7 +445,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(path):
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize(("version", "age"), [(0, "an older"), (99, "a newer")])
+@pytest.mark.parametrize(("version", "age"), [(0, "an older"), (1, "an older"), (99, "a newer")])
 def test_the_file_of_another_release_is_refused(path, store, version, age):
     store._connection.execute(f"PRAGMA user_version = {version}")
     store.close()

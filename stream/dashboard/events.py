@@ -31,6 +31,7 @@ _COLUMNS = (
     *("pixel_threshold", "captured_realtime_ns", "worker", "bundle", "total_ms"),
 )
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
+_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 Moment = Annotated[float | None, Query(ge=0, le=_LATEST_S, description="of exposure, s since 1970")]
 
 
@@ -125,6 +126,16 @@ def anomaly_map(request: Request, event_id: int) -> Response:
     answer = _kept(grid.astype("<f2").tobytes(), "application/octet-stream")
     answer.headers["x-grid"] = f"{grid.shape[0]}x{grid.shape[1]}"
     return answer
+
+
+@router.get("/events/{event_id}/input.png", response_class=Response, responses=_PNG)
+def network_input(request: Request, event_id: int) -> Response:
+    """Return what the network saw of a DEFECT, pixel by pixel."""
+    with services(request).store() as store:
+        data = store.network_input_png(event_id) if 0 < event_id < 2**62 else None
+    if data is None:
+        raise HTTPException(404, f"event {event_id} has no network input (any more)")
+    return _kept(data, "image/png")
 
 
 class Finding(BaseModel):

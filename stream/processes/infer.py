@@ -189,7 +189,9 @@ class Infer:
             focus=seen.focus,
             grid=(inspection.distances.shape[0], inspection.distances.shape[1]),
         )
-        self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.view])
+        # People may accept a false alarm into the memory bank later: from the very pixels that were judged.
+        network_input = frame.pixels if result.verdict is Verdict.DEFECT else b""
+        self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.view, network_input])
         return result.verdict
 
     def _refuse(self, frame: Queued, cause: Cause, detail: str) -> None:
@@ -204,7 +206,7 @@ class Infer:
             cause=cause,
             detail=detail,
         )
-        self._send(result, [b"", frame.view])
+        self._send(result, [b"", frame.view, b""])
 
     def _send(self, result: Result, attachments: list[bytes]) -> None:
         if not self.sink.send(result, attachments):

@@ -141,8 +141,8 @@ class Sink:
                     self._announced(message)
                 case Result():
                     attachments = received.attachments
-                    anomaly_map, view = attachments if len(attachments) == 2 else (b"", b"")
-                    self._answered(Answer(message, anomaly_map, view, now_ns()))
+                    anomaly_map, view, network_input = attachments if len(attachments) == 3 else (b"", b"", b"")
+                    self._answered(Answer(message, anomaly_map, view, network_input, now_ns()))
                 case CameraStatus():
                     self._camera_reports(message)
                 case WorkerStatus():

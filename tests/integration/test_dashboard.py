@@ -22,6 +22,8 @@ from running import Line
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from stream.store import FILE_NAME, EventStore
+
 TOKEN = "a long random token"
 MARK = {"mark": "false_alarm", "note": "a hair"}
 
@@ -88,7 +90,8 @@ def live(line: Line, client: httpx.Client, **headers: str) -> ClientConnection:
 @pytest.mark.parametrize(
     "path",
     [
-        *("line", "events", "events/1", "events/1/view.jpg", "events/1/overlay.jpg", "events/1/map", "events.zip"),
+        *("line", "events", "events/1", "events/1/view.jpg", "events/1/overlay.jpg", "events/1/map"),
+        *("events/1/input.png", "events.zip"),
         *("alarms", "alarms/active", "audit", "stations/cap/recent", "stations/cap/calibration", "rejects/cap/3.jpg"),
     ],
 )
@@ -229,6 +232,19 @@ def test_an_event_has_its_picture_plain_and_with_heat_map_and_the_map(viewer: ht
     values = np.frombuffer(answer.content, "<f2").reshape(height, width)
     assert values.max() > event["pixel_threshold"]
     assert viewer.get("/api/v1/events/999999999/view.jpg").status_code == 404
+
+
+def test_a_defect_has_what_the_network_saw_as_a_png_without_loss(viewer: httpx.Client, module_line: Line):
+    event = defects(viewer)["events"][0]
+    answer = viewer.get(f"/api/v1/events/{event['event_id']}/input.png")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    assert "immutable" in answer.headers["cache-control"]
+    picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+    with closing(EventStore.read(module_line.config.store.path / FILE_NAME)) as store:
+        np.testing.assert_array_equal(picture[:, :, ::-1], store.network_input(event["event_id"]))
+    good = viewer.get("/api/v1/events", params={"verdict": "GOOD", "limit": 1}).json()["events"][0]
+    for without in (good["event_id"], 999_999_999, 2**70):
+        assert viewer.get(f"/api/v1/events/{without}/input.png").status_code == 404
 
 
 def test_the_export_is_a_zip_of_a_table_and_the_pictures(viewer: httpx.Client):

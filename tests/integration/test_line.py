@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from stream.messages import Verdict
 from stream.patchcore.inspector import inspect
 from stream.patchcore.preprocess import network_input
 from stream.patchcore.search import MemoryBank
+from stream.store import FILE_NAME, EventStore
 from stream.transport import make_keys
 
 MakeLine = Callable[..., Line]
@@ -79,6 +81,37 @@ def test_overlays_and_pictures_of_bad_parts_are_kept_for_people(
     assert cv2.imread(str(overlays[0])).shape[1] >= 160
     assert {event.part_id for event in line.events()} >= {"part3.png", "part7.png"}
     assert all(event.verdict is not Verdict.GOOD for event in line.events()), "good parts are not stored by default"
+
+
+def test_of_a_defect_and_of_nothing_else_the_very_pixels_that_were_judged_are_kept(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, tmp_path: Path
+):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for file in parts_folder.glob("*.png"):
+        data = file.read_bytes()
+        (folder / file.name).write_bytes(data[: len(data) // 2] if file.stem == "part5" else data)
+    line = make_line(
+        {
+            "cameras": {"top": {"kind": "folder", "path": str(folder), "rate_hz": 10}},
+            "stations": {"cap": station(small_bundle, roi=None)},
+            "actuators": GATE,
+        }
+    )
+    line.start()
+    assert line.finish() == 0, line.said()
+    events = line.events()
+    assert {event.verdict for event in events} == set(Verdict)
+    size_px = load_bundle(small_bundle).info.spec.size_px
+    with closing(EventStore.read(line.config.store.path / FILE_NAME)) as store:
+        for event in events:
+            assert event.event_id is not None
+            kept = store.network_input(event.event_id)
+            if event.verdict is Verdict.DEFECT:
+                cut = network_input(read_image(folder / str(event.part_id)), size_px)
+                np.testing.assert_array_equal(kept, cut)
+            else:
+                assert kept is None
 
 
 def test_two_stations_on_one_camera_and_two_workers_share_the_work_and_keep_the_order(
