@@ -1,36 +1,36 @@
-"""The bundle: one safetensors file with all that a station needs to judge its parts.
+"""The bundle: one safetensors file with all that a station needs to judge its parts, and to learn more.
 
 Tensors: `bank` (M, D) float32, `calibration_scores` (n,) float64 and `calibration_peaks` (n,)
 float32 (the largest map pixel) of the held-out good pictures, `selftest_input` (S, S, 3) uint8 and
 `selftest_score` (1,) float64: one of them and its score, by which a worker proves that it computes what
-the fit computed; in an int8 bundle also the OpenVINO graph as bytes. Everything else is one JSON text in
-the file's metadata, so that the same fit writes the same bytes.
+the fit computed; `calibration_picture_000000` and on, (bytes,) uint8: the network inputs of the held-out
+pictures as PNG, which stay in the file until a bank that has learned more is calibrated; in an int8 bundle
+also the OpenVINO graph as bytes. Everything else is one JSON text in the file's metadata, so that the same
+fit writes the same bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
+from stream.bundle_file import read_file, read_left, write_file
 from stream.errors import BundleError
 from stream.patchcore.health import Reference
 from stream.patchcore.preprocess import PREPROCESSING, Roi
 from stream.patchcore.spec import FeatureSpec, StoredGraph
 
 #: Raised whenever an older reader would misunderstand the file.
-FORMAT = 2
-_KEY = "patchline"
+FORMAT = 3
 _TENSORS = {"bank", "calibration_scores", "calibration_peaks", "selftest_input", "selftest_score"}
 _GRAPH = ("graph_model", "graph_weights")
+_PICTURE = "calibration_picture_"
 
 
 class Thresholds(msgspec.Struct, frozen=True):
@@ -41,12 +41,14 @@ class Thresholds(msgspec.Struct, frozen=True):
         pixel: map pixels above it belong to the mask.
         false_reject_rate: the wanted share of good parts called defective.
         guaranteed_rate: the share that the number of calibration pictures guarantees.
+        by_hand: a person chose the image threshold; both rates are then those that go with it.
     """
 
     image: float
     pixel: float
     false_reject_rate: float
     guaranteed_rate: float
+    by_hand: bool = False
 
 
 class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +65,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         reweight_neighbours: b of the image score.
         seed: of the split, the projection and the first pick.
         bank_patches: how many the coreset was chosen from.
+        covering_radius: largest distance, Euclidean, of one of these to its nearest patch in the bank, at the fit.
         thresholds: None until calibrated.
         reference: light, focus and colour of the pictures of bank and calibration.
         bank_pictures: hash of each bank picture's network input, so that none of them calibrates.
@@ -79,6 +82,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reweight_neighbours: int
     seed: int
     bank_patches: int
+    covering_radius: float
     thresholds: Thresholds | None
     reference: Reference
     bank_pictures: tuple[str, ...]
@@ -93,7 +97,7 @@ class SelfTest(NamedTuple):
 
 
 class Bundle(NamedTuple):
-    """A bundle in memory; `sha256` is that of its file, `graph` that of an int8 bundle."""
+    """A bundle in memory, but for the calibration pictures; `sha256` is of its file, `graph` of an int8 bundle."""
 
     info: BundleInfo
     bank: NDArray[np.float32]
@@ -110,10 +114,46 @@ def save_bundle(
     bank: NDArray[np.float32],
     calibration_scores: NDArray[np.float64],
     calibration_peaks: NDArray[np.float32],
+    pictures: Iterable[NDArray[np.uint8]],
     selftest: SelfTest,
     graph: StoredGraph | None = None,
 ) -> Bundle:
-    """Write a bundle, whole or not at all, and return it as read back."""
+    """Write a bundle, whole or not at all, and return it as read back.
+
+    Args:
+        path: the file.
+        info: its metadata.
+        bank: (M, D).
+        calibration_scores: (n,).
+        calibration_peaks: (n,).
+        pictures: the n network inputs that have these, (S, S, 3) uint8 RGB, each asked for once.
+        selftest: for the workers.
+        graph: of an int8 bundle.
+
+    Raises:
+        BundleError: the file cannot be written.
+    """
+    pngs = [_encoded(picture) for picture in pictures]
+    return _save(path, info, bank, calibration_scores, calibration_peaks, pngs, selftest, graph)
+
+
+def change_bundle(source: Path, target: Path, **changes: Any) -> Bundle:
+    """Write a bundle that differs from `source` in some fields of its info. Raises BundleError."""
+    info, bank, scores, peaks, selftest, sha256, graph = load_bundle(source)
+    pngs = read_left(source, sha256, left=_PICTURE)
+    return _save(target, msgspec.structs.replace(info, **changes), bank, scores, peaks, pngs, selftest, graph)
+
+
+def _save(
+    path: Path,
+    info: BundleInfo,
+    bank: NDArray[np.float32],
+    calibration_scores: NDArray[np.float64],
+    calibration_peaks: NDArray[np.float32],
+    pngs: list[NDArray[np.uint8]],
+    selftest: SelfTest,
+    graph: StoredGraph | None,
+) -> Bundle:
     tensors: dict[str, NDArray[Any]] = {
         "bank": np.ascontiguousarray(bank, dtype=np.float32),
         "calibration_scores": np.ascontiguousarray(calibration_scores, dtype=np.float64),
@@ -121,64 +161,37 @@ def save_bundle(
         "selftest_input": np.ascontiguousarray(selftest.picture, dtype=np.uint8),
         "selftest_score": np.array([selftest.score], dtype=np.float64),
     }
+    tensors |= {f"{_PICTURE}{number:06d}": png for number, png in enumerate(pngs)}
     if graph is not None:
         tensors |= {name: np.frombuffer(part, np.uint8) for name, part in zip(_GRAPH, graph, strict=True)}
-    text = msgspec.json.encode(info).decode()
-    data = save(tensors, metadata={_KEY: f"{_checksum(text, tensors)} {text}"})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as partial:
-            try:
-                partial.write(data)
-                partial.flush()
-                os.fsync(partial.fileno())
-                Path(partial.name).chmod(0o644)
-                Path(partial.name).replace(path)
-            except BaseException:
-                Path(partial.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written: {error.strerror}") from None
+    write_file(path, msgspec.json.encode(info).decode(), tensors)
     return load_bundle(path)
 
 
 def load_bundle(path: Path) -> Bundle:
-    """Read and verify a bundle.
+    """Read and verify a bundle; the calibration pictures are verified, but stay in the file.
 
     Raises:
         BundleError: missing, truncated, damaged, not a bundle, of a version this release cannot use, or
             replaced while it was being read.
     """
-    try:
-        before = identity(path)
-        with safe_open(path, framework="numpy") as file:
-            stored = (file.metadata() or {}).get(_KEY)
-            if stored is None:
-                raise BundleError(
-                    f"{path}: a safetensors file, but not a PatchLine bundle; make one with `patchline fit`"
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except FileNotFoundError:
-        raise BundleError(f"{path}: no such bundle; make it with `patchline fit GOOD_DIR -o {path}`") from None
-    except (SafetensorError, OSError) as error:
-        raise BundleError(f"{path}: truncated, damaged or not a bundle ({error}); copy or fit it anew") from None
-    checksum, _, text = stored.partition(" ")
-    info = _read_info(path, text)
+    stored = read_file(path, leave=_PICTURE)
+    info = _read_info(path, stored.text)
+    tensors = stored.tensors
     absent = (_TENSORS | set(_GRAPH if info.spec.graph_sha256 else ())) - set(tensors)
     if absent:
         raise BundleError(f"{path}: damaged: {', '.join(sorted(absent))} missing; copy or fit it anew")
-    if checksum != _checksum(text, tensors):
+    if len(stored.left) != len(tensors["calibration_scores"]):
+        raise BundleError(
+            f"{path}: damaged: {len(stored.left)} calibration pictures, "
+            f"{len(tensors['calibration_scores'])} scores of them; copy or fit it anew"
+        )
+    if not stored.intact:
         raise BundleError(f"{path}: damaged: its content does not match its checksum; copy or fit it anew")
     size_px = info.spec.size_px
     picture, score = tensors["selftest_input"], tensors["selftest_score"]
-    if (picture.shape, picture.dtype, score.shape) != ((size_px, size_px, 3), np.uint8, (1,)):
+    if (picture.shape, picture.dtype.name, score.shape) != ((size_px, size_px, 3), "uint8", (1,)):
         raise BundleError(f"{path}: damaged: its self-test is no {size_px}×{size_px} picture with a score; fit it anew")
-    try:
-        sha256 = file_sha256(path)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
-    if identity(path) != before:  # the hash must name the content that was read
-        raise BundleError(f"{path}: was replaced while it was being read; try again")
     graph = StoredGraph(*(tensors[name].tobytes() for name in _GRAPH)) if info.spec.graph_sha256 else None
     return Bundle(
         info,
@@ -186,9 +199,35 @@ def load_bundle(path: Path) -> Bundle:
         tensors["calibration_scores"],
         tensors["calibration_peaks"],
         SelfTest(picture, float(score[0])),
-        sha256,
+        stored.sha256,
         graph,
     )
+
+
+def calibration_pictures(path: Path) -> NDArray[np.uint8]:
+    """Return the network inputs of a bundle's calibration pictures, in the order of their scores.
+
+    Returns:
+        (n, S, S, 3) uint8 RGB.
+
+    Raises:
+        BundleError: as `load_bundle`, or one of them is no picture of the network's size.
+    """
+    bundle = load_bundle(path)
+    size_px = bundle.info.spec.size_px
+    stored = read_left(path, bundle.sha256, left=_PICTURE)
+    pictures = np.empty((len(stored), size_px, size_px, 3), np.uint8)
+    for picture, png in zip(pictures, stored, strict=True):
+        decoded = cv2.imdecode(png, cv2.IMREAD_COLOR)
+        if decoded is None or decoded.shape != picture.shape:
+            raise BundleError(f"{path}: damaged: a calibration picture is not {size_px}×{size_px} px; fit it anew")
+        cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=picture)
+    return pictures
+
+
+def _encoded(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the bytes of a PNG; the network's input is RGB, the encoder's BGR."""
+    return np.asarray(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1], dtype=np.uint8).ravel()
 
 
 def live_bundle(path: Path) -> Bundle:
@@ -217,29 +256,6 @@ def shadow_bundle(path: Path, live: Bundle, roi: Roi | None) -> Bundle:
                 "fit both alike, or remove `shadow`"
             )
     return bundle
-
-
-def file_sha256(path: Path) -> str:
-    """Hash a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def identity(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file is replaced or written to (inode, ns, bytes); None while it is not there."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _checksum(text: str, tensors: dict[str, NDArray[Any]]) -> str:
-    """Hash all that the bundle says: metadata text, names, shapes and values of the tensors."""
-    digest = hashlib.sha256(text.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}{tensor.shape}{tensor.dtype}".encode() + tensor.tobytes())
-    return digest.hexdigest()
 
 
 def _read_info(path: Path, text: str) -> BundleInfo:

@@ -9,28 +9,21 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from stream.bundle import FORMAT, Bundle, BundleInfo, SelfTest, Thresholds, load_bundle, save_bundle
+from stream.bundle import FORMAT, Bundle, BundleInfo, load_bundle, save_bundle
+from stream.calibration import Rows, calibrated, calibration_scores, self_test
 from stream.errors import DatasetError
 from stream.extractor import Device, load_extractor, spec_for
 from stream.images import list_images
 from stream.memory import MemoryBudget
-from stream.patchcore.calibrate import conformal_threshold, guaranteed_rate, images_needed
+from stream.patchcore.calibrate import images_needed
 from stream.patchcore.health import Reference, measure, reference_of, refreshed
-from stream.patchcore.inspector import Extractor, inspect, judge, nearest_patches
 from stream.patchcore.preprocess import Roi
-from stream.patchcore.score import anomaly_map, sigma_px
 from stream.patchcore.search import MemoryBank, flat_index
-from stream.pictures import Pictures, Track, Unreadable, read_pictures, silent
+from stream.pictures import Pictures, Track, Unreadable, batches, each, read_pictures, silent
 
 #: b of the paper's image score; the paper gives no value, implementations use 9.
 REWEIGHT_NEIGHBOURS = 9
-#: Held-out pictures among which the self-test is chosen, and how often each one's features are disturbed.
-_CANDIDATES, _DISTURBANCES = 8, 3
-#: Relative; more than half precision does to them.
-_DISTURBANCE = 2e-3
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         DatasetError: the folder or its pictures cannot be used.
         WeightsError, ConfigError, BundleError: see `load_extractor` and `save_bundle`.
     """
-    from stream.patchcore.coreset import PROJECTION_DIMS
+    from stream.patchcore.coreset import PROJECTION_DIMS, covering_radius
     from stream.patches import Patches
 
     memory = MemoryBudget.of(options.max_memory_bytes)
@@ -104,7 +97,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         with Patches(
             dims, capacity=capacity, wanted=wanted, seed=options.seed, memory=memory, spool=output.parent
         ) as patches:
-            for done, batch in pictures.batches(bank_rows):
+            for done, batch in batches(pictures.inputs, bank_rows):
                 patches.append(extractor(batch))
                 track("extract features", done, len(bank_rows))
             picked = patches.coreset(
@@ -114,13 +107,28 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             )
             track("choose coreset", wanted, wanted)
             bank = patches.features[picked]
+            radius = covering_radius(patches.features, bank)
 
         search = MemoryBank(bank, flat_index(bank, gpu=extractor.device == "cuda"))
-        scores, peaks = calibration_scores(extractor, search, pictures, calibration_rows, track=track)
+        scores, peaks = calibration_scores(
+            extractor,
+            search,
+            pictures.inputs,
+            calibration_rows,
+            reweight_neighbours=REWEIGHT_NEIGHBOURS,
+            track=track,
+        )
         thresholds, warnings = calibrated(scores, peaks, options.false_reject_rate)
         if extractor.device == "cuda":  # the self-test's score is that of full precision
             extractor = load_extractor(spec, device="torch-cpu", weights=options.weights)
-        selftest = self_test(extractor, search, pictures, calibration_rows[:_CANDIDATES], seed=options.seed)
+        selftest = self_test(
+            extractor,
+            search,
+            pictures.inputs,
+            calibration_rows,
+            reweight_neighbours=REWEIGHT_NEIGHBOURS,
+            seed=options.seed,
+        )
         if copies:
             warnings.append(
                 f"{copies} held-out pictures are copies of remembered ones and were left out of the calibration"
@@ -136,12 +144,15 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             reweight_neighbours=REWEIGHT_NEIGHBOURS,
             seed=options.seed,
             bank_patches=capacity,
+            covering_radius=radius,
             thresholds=thresholds,
             reference=reference_of_rows(pictures, np.concatenate([bank_rows, calibration_rows])),
             bank_pictures=tuple(pictures.hashes[row] for row in bank_rows),
             versions=library_versions(),
         )
-        bundle = save_bundle(output, info, bank, scores, peaks, selftest, graph)
+        bundle = save_bundle(
+            output, info, bank, scores, peaks, each(pictures.inputs, calibration_rows), selftest, graph
+        )
         return FitSummary(
             bundle, extractor.device, len(bank_rows), len(calibration_rows), pictures.unreadable, warnings
         )
@@ -194,7 +205,7 @@ def calibrate(
         extractor = load_extractor(info.spec, device=device, graph=bundle.graph)
         search = MemoryBank(bundle.bank, flat_index(bundle.bank, gpu=extractor.device == "cuda"))
         scores, peaks = calibration_scores(
-            extractor, search, pictures, fresh, reweight_neighbours=info.reweight_neighbours, track=track
+            extractor, search, pictures.inputs, fresh, reweight_neighbours=info.reweight_neighbours, track=track
         )
         warnings = []
         if len(fresh) < len(pictures):
@@ -203,77 +214,17 @@ def calibrate(
         thresholds, more = calibrated(scores, peaks, false_reject_rate)
         reference = refreshed(info.reference, reference_of_rows(pictures, fresh))
         changed = msgspec.structs.replace(info, thresholds=thresholds, reference=reference)
-        saved = save_bundle(path, changed, bundle.bank, scores, peaks, bundle.selftest, bundle.graph)
+        saved = save_bundle(
+            path, changed, bundle.bank, scores, peaks, each(pictures.inputs, fresh), bundle.selftest, bundle.graph
+        )
         return FitSummary(
             saved, extractor.device, len(info.bank_pictures), len(fresh), pictures.unreadable, warnings + more
         )
 
 
-def calibration_scores(
-    extractor: Extractor,
-    search: MemoryBank,
-    pictures: Pictures,
-    rows: Rows,
-    *,
-    reweight_neighbours: int = REWEIGHT_NEIGHBOURS,
-    track: Track = silent,
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return image scores (n,) and largest map pixels (n,) of the held-out good pictures at `rows`."""
-    scores, peaks = [], []
-    size_px = pictures.inputs.shape[1]
-    for done, batch in pictures.batches(rows):
-        for score, distances in inspect(extractor, search, batch, reweight_neighbours=reweight_neighbours):
-            scores.append(score)
-            peaks.append(anomaly_map(distances, (size_px, size_px), sigma_px(size_px)).max())
-        track("calibrate", done, len(rows))
-    return np.array(scores, dtype=np.float64), np.array(peaks, dtype=np.float32)
-
-
 def reference_of_rows(pictures: Pictures, rows: Rows) -> Reference:
     """Return light, focus and colour of the good pictures at `rows`."""
-    return reference_of([measure(image) for _, batch in pictures.batches(rows) for image in batch])
-
-
-def self_test(extractor: Extractor, search: MemoryBank, pictures: Pictures, rows: Rows, *, seed: int) -> SelfTest:
-    """Choose the picture whose score depends least on rounding, so that a worker that differs computes wrongly.
-
-    The score jumps where two patches are almost equally far from the bank and rounding decides which one counts.
-    """
-    random = np.random.default_rng(seed)
-    found: list[tuple[float, int, float]] = []
-    for row in rows:
-        (features,) = extractor(pictures.inputs[np.array([row])])
-        disturbed = [
-            (features * random.normal(1, _DISTURBANCE, features.shape)).astype(np.float32) for _ in range(_DISTURBANCES)
-        ]
-        score, *others = (
-            judge(search, one, nearest_patches(search, one), reweight_neighbours=REWEIGHT_NEIGHBOURS).score
-            for one in (features, *disturbed)
-        )
-        found.append((max(abs(other - score) for other in others) / max(score, 1e-12), int(row), score))
-    _, row, score = min(found)
-    return SelfTest(pictures.inputs[np.array([row])][0], score)
-
-
-def calibrated(
-    scores: NDArray[np.float64], peaks: NDArray[np.float32], false_reject_rate: float
-) -> tuple[Thresholds, list[str]]:
-    """Return conformal thresholds, and a warning when there are too few pictures for the wanted rate."""
-    needed = images_needed(false_reject_rate)
-    guaranteed = guaranteed_rate(len(scores), false_reject_rate)
-    warnings = []
-    if len(scores) < needed:
-        warnings.append(
-            f"{len(scores)} held-out pictures guarantee a false-reject rate of {guaranteed:.2%}; "
-            f"{false_reject_rate:.2%} needs {needed}: give more pictures or a larger --holdout"
-        )
-    thresholds = Thresholds(
-        image=conformal_threshold(scores, false_reject_rate),
-        pixel=conformal_threshold(peaks, false_reject_rate),
-        false_reject_rate=false_reject_rate,
-        guaranteed_rate=guaranteed,
-    )
-    return thresholds, warnings
+    return reference_of([measure(image) for image in each(pictures.inputs, rows)])
 
 
 def library_versions() -> dict[str, str]:

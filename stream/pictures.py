@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,32 @@ Track = Callable[[str, int, int], None]
 
 def silent(_stage: str, _done: int, _total: int) -> None:
     """Report nothing."""
+
+
+class Inputs(Protocol):
+    """(N, S, S, 3) uint8 RGB network inputs: an array, or rows that are kept in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, S, S, 3)."""
+        ...
+
+    def __getitem__(self, rows: Any, /) -> NDArray[np.uint8]:
+        """Return the pictures of an array of indices."""
+        ...
+
+
+def batches(inputs: Inputs, rows: NDArray[np.int64], size: int = 8) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (pictures done after this batch, batch) of the network inputs at `rows`."""
+    for begin in range(0, len(rows), size):
+        some = rows[begin : begin + size]
+        yield begin + len(some), inputs[some]
+
+
+def each(inputs: Inputs, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the network inputs at `rows`, (S, S, 3) uint8 RGB, one by one."""
+    for _, batch in batches(inputs, rows):
+        yield from batch
 
 
 @dataclass(frozen=True)
@@ -55,12 +81,6 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.inputs)
-
-    def batches(self, rows: NDArray[np.int64], size: int = 8) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield (pictures done after this batch, batch) of the pictures at `rows`."""
-        for begin in range(0, len(rows), size):
-            some = rows[begin : begin + size]
-            yield begin + len(some), self.inputs[some]
 
     def __enter__(self) -> Self:
         return self

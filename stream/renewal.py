@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-from stream.bundle import file_sha256, identity
+from stream.bundle_file import file_sha256, identity
 from stream.config import Station
 from stream.errors import PatchLineError
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import msgspec
@@ -11,18 +12,20 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-import stream.bundle
+import stream.bundle_file
 from stream.bundle import (
     FORMAT,
     BundleInfo,
     SelfTest,
     Thresholds,
-    file_sha256,
+    calibration_pictures,
+    change_bundle,
     live_bundle,
     load_bundle,
     save_bundle,
     shadow_bundle,
 )
+from stream.bundle_file import file_sha256
 from stream.errors import BundleError, WeightsError
 from stream.extractor import load_extractor
 from stream.fit import FitOptions, fit
@@ -34,6 +37,8 @@ BANK = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
 SCORES = np.random.default_rng(1).gamma(3, size=20)
 SELFTEST = SelfTest(np.random.default_rng(3).integers(0, 256, (224, 224, 3), dtype=np.uint8), 2.5)
 PEAKS = np.random.default_rng(2).gamma(2, size=20).astype(np.float32)
+#: Of one colour each, hence small files.
+PICTURES = np.tile(np.arange(60, dtype=np.uint8).reshape(20, 1, 1, 3), (1, 224, 224, 1))
 
 INFO = BundleInfo(
     format=FORMAT,
@@ -46,6 +51,7 @@ INFO = BundleInfo(
     reweight_neighbours=9,
     seed=7,
     bank_patches=5000,
+    covering_radius=1.5,
     thresholds=Thresholds(3.25, 2.125, 0.01, 1 / 21),
     reference=reference_of([Measures(120.0, 0.0, 0.01, -0.5, 3.0, 4.0), Measures(130.0, 0.1, 0.0, -0.6, 3.6, 4.5)]),
     bank_pictures=("0123456789abcdef", "fedcba9876543210"),
@@ -56,7 +62,7 @@ INFO = BundleInfo(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A sound bundle, to be damaged."""
-    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, SELFTEST)
+    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     return tmp_path / "cap.safetensors"
 
 
@@ -83,7 +89,7 @@ def changed(**changes: object) -> str:
 
 
 def test_a_bundle_is_read_as_it_was_saved(tmp_path: Path):
-    saved = save_bundle(tmp_path / "deep" / "folder" / "cap.safetensors", INFO, BANK, SCORES, PEAKS, SELFTEST)
+    saved = save_bundle(tmp_path / "deep" / "folder" / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     loaded = load_bundle(tmp_path / "deep" / "folder" / "cap.safetensors")
     for bundle in (saved, loaded):
         assert bundle.info == INFO
@@ -102,11 +108,55 @@ def test_a_bundle_carries_the_hash_of_its_file(path: Path):
 
 def test_a_bundle_of_whole_pictures_of_several_sizes_is_read_as_it_was_saved(tmp_path: Path):
     info = msgspec.structs.replace(INFO, roi=None, picture_px=None, thresholds=None)
-    assert save_bundle(tmp_path / "b.safetensors", info, BANK, SCORES[:0], PEAKS[:0], SELFTEST).info == info
+    assert (
+        save_bundle(tmp_path / "b.safetensors", info, BANK, SCORES[:0], PEAKS[:0], PICTURES[:0], SELFTEST).info == info
+    )
+
+
+def test_the_calibration_pictures_come_back_without_loss_and_in_order(tmp_path: Path):
+    noisy = PICTURES.copy()
+    noisy[7] = SELFTEST.picture
+    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, iter(noisy), SELFTEST)
+    np.testing.assert_array_equal(calibration_pictures(tmp_path / "cap.safetensors"), noisy)
+
+
+def test_a_bundle_without_calibration_pictures_has_none(tmp_path: Path):
+    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES[:0], PEAKS[:0], PICTURES[:0], SELFTEST)
+    assert calibration_pictures(tmp_path / "cap.safetensors").shape == (0, 224, 224, 3)
+
+
+def test_calibration_pictures_that_are_not_the_network_input_are_refused(tmp_path: Path):
+    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES[:, :100], SELFTEST)
+    with pytest.raises(BundleError, match="a calibration picture is not 224×224 px"):
+        calibration_pictures(tmp_path / "cap.safetensors")
+
+
+def test_a_bundle_in_memory_is_as_large_with_many_calibration_pictures_as_with_few(tmp_path: Path):
+    random = np.random.default_rng(4)
+    noise = random.integers(0, 256, (200, 224, 224, 3), dtype=np.uint8)
+    path = tmp_path / "cap.safetensors"
+    save_bundle(path, INFO, BANK, np.resize(SCORES, 200), np.resize(PEAKS, 200), noise, SELFTEST)
+    assert path.stat().st_size > noise.nbytes
+    tracemalloc.start()
+    try:
+        load_bundle(path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8 * noise[0].nbytes
+
+
+def test_a_changed_bundle_differs_in_nothing_else(path: Path):
+    other = path.with_name("other.safetensors")
+    save_bundle(path, INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+    bundle = change_bundle(path, other, seed=8)
+    assert bundle.info == msgspec.structs.replace(INFO, seed=8)
+    assert change_bundle(other, other, seed=7).sha256 == load_bundle(path).sha256
+    assert other.read_bytes() == path.read_bytes()
 
 
 def test_the_same_bundle_is_the_same_bytes(tmp_path: Path, path: Path):
-    save_bundle(tmp_path / "again.safetensors", INFO, BANK, SCORES, PEAKS, SELFTEST)
+    save_bundle(tmp_path / "again.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
@@ -120,7 +170,7 @@ def test_the_same_fit_twice_writes_the_same_bytes_and_another_seed_others(
 
 
 def test_saving_replaces_an_older_bundle_and_leaves_nothing_else(path: Path):
-    save_bundle(path, msgspec.structs.replace(INFO, seed=8), BANK, SCORES, PEAKS, SELFTEST)
+    save_bundle(path, msgspec.structs.replace(INFO, seed=8), BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     assert load_bundle(path).info.seed == 8
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -155,7 +205,7 @@ def test_the_safetensors_file_of_another_program_is_refused(path: Path):
     assert "not a PatchLine bundle" in refusal(path)
 
 
-@pytest.mark.parametrize("version", [0, FORMAT + 1, "1", None])
+@pytest.mark.parametrize("version", [0, FORMAT - 1, FORMAT + 1, "1", None])
 def test_another_version_of_the_format_is_refused_with_both_named(path: Path, version: object):
     rewrite(path, changed(format=version))
     assert f"bundle format {version}, this release reads format {FORMAT}" in refusal(path)
@@ -199,6 +249,12 @@ def test_a_missing_tensor_is_named(path: Path, tensor: str):
     assert f"{tensor} missing" in refusal(path)
 
 
+@pytest.mark.parametrize("number", [0, 19])
+def test_a_missing_calibration_picture_is_noticed(path: Path, number: int):
+    rewrite(path, changed(), leave_out=f"calibration_picture_{number:06d}")
+    assert "19 calibration pictures, 20 scores of them" in refusal(path)
+
+
 @pytest.mark.parametrize(
     "selftest",
     [SelfTest(SELFTEST.picture[:100], 2.5), SelfTest(SELFTEST.picture[:, :, :1], 2.5)],
@@ -206,20 +262,20 @@ def test_a_missing_tensor_is_named(path: Path, tensor: str):
 )
 def test_a_self_test_that_no_worker_could_judge_is_refused(tmp_path: Path, selftest: SelfTest):
     with pytest.raises(BundleError, match="its self-test is no 224×224 picture"):
-        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, selftest)
+        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, selftest)
 
 
 def test_a_bundle_that_is_replaced_while_it_is_read_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch):
     other = path.with_name("other.safetensors")
-    save_bundle(other, msgspec.structs.replace(INFO, seed=8), BANK, SCORES, PEAKS, SELFTEST)
-    opened = stream.bundle.safe_open
+    save_bundle(other, msgspec.structs.replace(INFO, seed=8), BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+    opened = stream.bundle_file.safe_open
 
     def replaced_at_once(*arguments: object, **options: object) -> object:
         file = opened(*arguments, **options)
         other.replace(path)
         return file
 
-    monkeypatch.setattr(stream.bundle, "safe_open", replaced_at_once)
+    monkeypatch.setattr(stream.bundle_file, "safe_open", replaced_at_once)
     assert "was replaced while it was being read" in refusal(path)
 
 
@@ -238,7 +294,7 @@ def test_a_shadow_must_see_what_the_live_bundle_sees(
     path: Path, tmp_path: Path, changes: dict[str, object], roi: Roi | None, said: str | None
 ):
     shadow = tmp_path / "shadow.safetensors"
-    save_bundle(shadow, msgspec.structs.replace(INFO, **changes), BANK, SCORES, PEAKS, SELFTEST)
+    save_bundle(shadow, msgspec.structs.replace(INFO, **changes), BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     if said is None:
         assert shadow_bundle(shadow, load_bundle(path), roi).info.roi == (changes.get("roi") or INFO.roi)
         return
@@ -247,11 +303,12 @@ def test_a_shadow_must_see_what_the_live_bundle_sees(
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize("place", [0, 777, -1])
-def test_a_flipped_byte_of_the_bank_is_noticed(path: Path, place: int):
+@pytest.mark.parametrize("tensor", ["bank", "calibration_picture_000019"])
+@pytest.mark.parametrize("place", [0, 77, -1])
+def test_a_flipped_byte_of_bank_or_pictures_is_noticed(path: Path, tensor: str, place: int):
     data = bytearray(path.read_bytes())
     start = 8 + int.from_bytes(data[:8], "little")
-    first, last = json.loads(data[8:start])["bank"]["data_offsets"]
+    first, last = json.loads(data[8:start])[tensor]["data_offsets"]
     data[start + (first + place if place >= 0 else last + place)] ^= 0x01
     path.write_bytes(data)
     assert "its content does not match its checksum" in refusal(path)
@@ -271,7 +328,7 @@ def test_a_flipped_byte_anywhere_before_the_tensors_raises_nothing_but_a_bundle_
 
 
 def test_the_line_refuses_a_bundle_that_is_not_calibrated(path: Path):
-    save_bundle(path, msgspec.structs.replace(INFO, thresholds=None), BANK, SCORES, PEAKS, SELFTEST)
+    save_bundle(path, msgspec.structs.replace(INFO, thresholds=None), BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     assert load_bundle(path).info.thresholds is None
     with pytest.raises(BundleError, match="not calibrated; run `patchline calibrate") as error:
         live_bundle(path)
@@ -292,7 +349,7 @@ def test_a_bundle_of_other_weights_finds_no_extractor(small_bundle: Path, device
 def test_a_bundle_below_a_file_cannot_be_written_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BundleError, match="cannot be written") as error:
-        save_bundle(tmp_path / "file" / "cap.safetensors", INFO, BANK, SCORES, PEAKS, SELFTEST)
+        save_bundle(tmp_path / "file" / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     assert str(tmp_path / "file" / "cap.safetensors") in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "in the way"
@@ -301,7 +358,7 @@ def test_a_bundle_below_a_file_cannot_be_written_and_leaves_nothing(tmp_path: Pa
 def test_a_bundle_in_the_place_of_a_folder_cannot_be_written_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "cap.safetensors").mkdir()
     with pytest.raises(BundleError, match="cannot be written"):
-        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, SELFTEST)
+        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     assert [path.name for path in tmp_path.rglob("*")] == ["cap.safetensors"]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pictures import HEIGHT_PX, WIDTH_PX, good_picture, write_picture
 from rich.console import Console
 
-from stream.bundle import load_bundle, save_bundle
+from stream.bundle import change_bundle, load_bundle
 from stream.errors import BundleError, DatasetError
 from stream.evaluate import evaluate, false_reject_interval
 from stream.extractor import load_extractor
@@ -42,10 +42,8 @@ def write_defect(dataset: Path, kind: str, seed: int, at: tuple[int, int], *, ma
     return write_picture(dataset / "test" / kind / f"{seed}.png", picture)
 
 
-def change_bundle(path: Path, target: Path, **changes: object) -> Path:
-    bundle = load_bundle(path)
-    info = msgspec.structs.replace(bundle.info, **changes)
-    save_bundle(target, info, bundle.bank, bundle.calibration_scores, bundle.calibration_peaks, bundle.selftest)
+def changed_bundle(path: Path, target: Path, **changes: object) -> Path:
+    change_bundle(path, target, **changes)
     return target
 
 
@@ -145,7 +143,7 @@ def test_a_useless_threshold_shows_in_the_rates_but_not_in_the_best_f1(
     thresholds = load_bundle(small_bundle).info.thresholds
     assert thresholds is not None
     useless = msgspec.structs.replace(thresholds, image=threshold)
-    bundle = change_bundle(small_bundle, tmp_path / "useless.safetensors", thresholds=useless)
+    bundle = changed_bundle(small_bundle, tmp_path / "useless.safetensors", thresholds=useless)
     found = evaluate(bundle, untouched)
     assert (found.false_reject_rate, found.miss_rate) == (false_rejects, misses)
     assert found.image_f1_at_threshold == pytest.approx(2 * 10 / (2 * 10 + 12) if misses == 0 else 0)
@@ -157,7 +155,7 @@ def test_a_useless_threshold_shows_in_the_rates_but_not_in_the_best_f1(
 def test_an_uncalibrated_bundle_has_no_rates_and_no_overlays(
     small_bundle: Path, untouched: Path, report: Report, tmp_path: Path
 ) -> None:
-    bundle = change_bundle(small_bundle, tmp_path / "raw.safetensors", thresholds=None)
+    bundle = changed_bundle(small_bundle, tmp_path / "raw.safetensors", thresholds=None)
     found = evaluate(bundle, untouched)
     assert found.image_auroc == report.image_auroc
     assert found.types["left"].miss_rate is None
@@ -171,7 +169,7 @@ def test_pictures_and_masks_are_cut_to_the_region_of_the_bundle(
     small_bundle: Path, dataset: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(dataset / "test" / "left")
-    bundle = change_bundle(small_bundle, tmp_path / "roi.safetensors", roi=(70, 20, 90, 90))
+    bundle = changed_bundle(small_bundle, tmp_path / "roi.safetensors", roi=(70, 20, 90, 90))
     inside = evaluate(bundle, dataset)
     assert inside.pixel_auroc is not None
     assert inside.pixel_auroc > 0.9
@@ -323,7 +321,7 @@ def test_overlays_show_the_region_and_the_verdict_of_the_threshold(
         return view
 
     monkeypatch.setattr("stream.evaluate.draw", draw)
-    changed = change_bundle(small_bundle, tmp_path / "roi.safetensors", roi=(10, 0, 150, 110))
+    changed = changed_bundle(small_bundle, tmp_path / "roi.safetensors", roi=(10, 0, 150, 110))
     found = evaluate(changed, untouched, overlays=tmp_path / "overlays")
     assert {shape for shape, *_ in asked.values()} == {(110, 150, 3)}
     rejected = {title for title, (_, verdict, *_) in asked.items() if verdict == Verdict.DEFECT}

@@ -491,6 +491,7 @@ def line(folder: Path, sockets: Path) -> LineConfig:
         reweight_neighbours=9,
         seed=7,
         bank_patches=5_000,
+        covering_radius=1.5,
         thresholds=Thresholds(3.25, 2.125, 0.01, 1 / 21),
         reference=reference_of([Measures(120.0, 0.0, 0.0, -0.5, 3.0, 4.0)]),
         bank_pictures=(),
@@ -498,7 +499,8 @@ def line(folder: Path, sockets: Path) -> LineConfig:
     )
     bundle = folder / "cap.safetensors"
     selftest = SelfTest(np.zeros((96, 96, 3), np.uint8), 1.0)
-    save_bundle(bundle, info, np.ones((4, 8), np.float32), np.ones(4), np.ones(4, np.float32), selftest)
+    pictures = np.zeros((4, 96, 96, 3), np.uint8)
+    save_bundle(bundle, info, np.ones((4, 8), np.float32), np.ones(4), np.ones(4, np.float32), pictures, selftest)
     return LineConfig.model_validate(
         {
             "line": "test",

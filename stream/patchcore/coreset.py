@@ -25,6 +25,8 @@ PROJECTION_DIMS = 128
 _FRONT = (1024, 8192)
 #: Features of one block, and elements of the distances of one block (4 MiB).
 _BLOCK_FEATURES, _BLOCK_DISTANCES = 16_384, 1_000_000
+#: Features, and centers, that are measured against each other at once for the covering radius.
+_RADIUS_FEATURES, _RADIUS_CENTERS = 2_048, 256
 
 
 class Features(Protocol):
@@ -226,18 +228,43 @@ def _squared_norms(features: Tensor) -> Tensor:
 def covering_radius(features: Features, centers: NDArray[np.float32]) -> float:
     """Return the largest distance of a feature to its nearest center: what the greedy choice keeps small.
 
+    Only a feature that no center has come near yet is measured against further ones: few, when the centers
+    come in the order of picking, since the first of them are spread the widest.
+
     Args:
         features: (N, D) float32.
         centers: (M, D) float32.
     """
-    # In float64 the matrix product loses nothing that matters, and is a hundred times as fast as differences.
-    to = torch.from_numpy(centers).double()
-    center = to.mean(dim=0)
-    to -= center
-    norms = _squared_norms(to)
+    center = torch.from_numpy(centers).mean(dim=0)
+    to = torch.from_numpy(centers) - center
+    to_norms = _squared_norms(to)
     largest = 0.0
-    for block in _blocks(features.shape[0], len(centers)):
-        rows = torch.from_numpy(features[block]).double() - center
-        nearest = torch.addmm(norms, rows, to.T, alpha=-2.0).amin(dim=1) + _squared_norms(rows)
-        largest = max(largest, float(nearest.max()))
-    return math.sqrt(max(largest, 0.0))
+    for begin in range(0, features.shape[0], _RADIUS_FEATURES):
+        block = torch.from_numpy(features[begin : begin + _RADIUS_FEATURES])
+        rows = block - center
+        norms = _squared_norms(rows)
+        # As in `_Distances`.
+        slack = 4 * float(max(norms.max(), to_norms.max())) * (len(center) + 4) * float(torch.finfo(torch.float32).eps)
+        nearest = torch.full_like(norms, float("inf"))
+        for first in range(0, len(centers), _RADIUS_CENTERS):
+            some = slice(first, first + _RADIUS_CENTERS)
+            found = torch.addmm(to_norms[some], rows, to[some].T, alpha=-2.0).amin(dim=1) + norms
+            nearest = torch.minimum(nearest, found)
+            far = nearest > largest - slack
+            block, rows, norms, nearest = block[far], rows[far], norms[far], nearest[far]
+            if not len(rows):
+                break
+        else:
+            largest = max(largest, _largest_squared(block[nearest >= nearest.max() - 2 * slack], centers))
+    return math.sqrt(largest)
+
+
+def _largest_squared(features: Tensor, centers: NDArray[np.float32]) -> float:
+    """In float64 the matrix product loses nothing that matters, and is a hundred times as fast as differences."""
+    center = features[0].double()
+    rows = features.double() - center
+    nearest = torch.full((len(rows),), float("inf"), dtype=torch.float64)
+    for first in range(0, len(centers), _RADIUS_CENTERS):
+        to = torch.from_numpy(centers[first : first + _RADIUS_CENTERS]).double() - center
+        nearest = torch.minimum(nearest, torch.addmm(_squared_norms(to), rows, to.T, alpha=-2.0).amin(dim=1))
+    return max(0.0, float((nearest + _squared_norms(rows)).max()))

@@ -12,7 +12,7 @@ from outputs import Broker, Plc, wait_for
 from pictures import defective_picture, good_picture, write_picture
 from running import Line
 
-from stream.bundle import SelfTest, load_bundle, save_bundle
+from stream.bundle import SelfTest, calibration_pictures, load_bundle, save_bundle
 from stream.extractor import load_extractor
 from stream.firing import ActuatorThread
 from stream.fit import FitOptions, fit
@@ -72,6 +72,7 @@ def slow_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
         bank,
         bundle.calibration_scores,
         bundle.calibration_peaks,
+        calibration_pictures(small_bundle),
         SelfTest(picture, tested.score),
     )
     return path

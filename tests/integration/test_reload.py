@@ -15,7 +15,8 @@ import pytest
 from pictures import write_good_folder
 from running import GATE, Line, belt, station
 
-from stream.bundle import SelfTest, file_sha256, load_bundle, save_bundle
+from stream.bundle import SelfTest, calibration_pictures, change_bundle, load_bundle, save_bundle
+from stream.bundle_file import file_sha256
 from stream.fit import FitOptions, calibrate, fit
 from stream.messages import Verdict
 
@@ -147,33 +148,24 @@ def damaged(live: Path, _folder: Path) -> str:
 
 
 def uncalibrated(live: Path, _folder: Path) -> str:
-    bundle = load_bundle(live)
-
-    info = msgspec.structs.replace(bundle.info, thresholds=None)
-    save_bundle(live, info, bundle.bank, bundle.calibration_scores, bundle.calibration_peaks, bundle.selftest)
+    change_bundle(live, live, thresholds=None)
     return "not calibrated"
 
 
 def computing_differently(live: Path, _folder: Path) -> str:
-    bundle = load_bundle(live)
-    off = SelfTest(bundle.selftest.picture, bundle.selftest.score * 1.01)
-    save_bundle(live, bundle.info, bundle.bank, bundle.calibration_scores, bundle.calibration_peaks, off)
+    info, bank, scores, peaks, selftest, *_ = load_bundle(live)
+    off = SelfTest(selftest.picture, selftest.score * 1.01)
+    save_bundle(live, info, bank, scores, peaks, calibration_pictures(live), off)
     return "worker0: .* its self-test fails"
 
 
 def of_unknown_weights(live: Path, _folder: Path) -> str:
-    bundle = load_bundle(live)
-
-    spec = msgspec.structs.replace(bundle.info.spec, weights_sha256="ab" * 32)
-    info = msgspec.structs.replace(bundle.info, spec=spec)
-    save_bundle(live, info, bundle.bank, bundle.calibration_scores, bundle.calibration_peaks, bundle.selftest)
+    change_bundle(live, live, spec=msgspec.structs.replace(load_bundle(live).info.spec, weights_sha256="ab" * 32))
     return "worker0: .*weights"
 
 
 def of_another_camera(live: Path, _folder: Path) -> str:
-    bundle = load_bundle(live)
-    info = msgspec.structs.replace(bundle.info, roi=(1000, 0, 160, 120))
-    save_bundle(live, info, bundle.bank, bundle.calibration_scores, bundle.calibration_peaks, bundle.selftest)
+    change_bundle(live, live, roi=(1000, 0, 160, 120))
     return "too small for region 1000,0,160,120"
 
 
@@ -265,11 +257,9 @@ def test_a_line_that_does_not_run_is_not_reloaded(make_line: MakeLine, parts_fol
 
 def suspicious(path: Path, bundle: Path) -> Path:
     """The same bundle with a threshold that every part exceeds."""
-    found = load_bundle(bundle)
-    assert found.info.thresholds is not None
-    thresholds = msgspec.structs.replace(found.info.thresholds, image=found.info.thresholds.image / 100)
-    info = msgspec.structs.replace(found.info, thresholds=thresholds)
-    save_bundle(path, info, found.bank, found.calibration_scores, found.calibration_peaks, found.selftest)
+    found = load_bundle(bundle).info.thresholds
+    assert found is not None
+    change_bundle(bundle, path, thresholds=msgspec.structs.replace(found, image=found.image / 100))
     return path
 
 
