@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from stream.asking import ask_for_reload
-from stream.bundle import file_sha256
+from stream.bundle_file import file_sha256
 from stream.config import LineConfig
 from stream.errors import BundleError, ReloadError
 from stream.locks import holder

@@ -11,7 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from stream.bundle import Bundle, file_sha256, identity, live_bundle
+from stream.bundle import Bundle, live_bundle
+from stream.bundle_file import file_sha256, identity
 from stream.config import LineConfig
 from stream.dashboard.answers import AuditEntry, MarkKind
 from stream.dashboard.review import Review

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from stream.accept import with_threshold
-from stream.bundle import file_sha256, load_bundle
+from stream.bundle import load_bundle
+from stream.bundle_file import file_sha256
 from stream.config import LineConfig, parse
 from stream.dashboard.changes import Change, ChangeKind, Changes, Draft
 from stream.dashboard.review import Review

@@ -14,7 +14,8 @@ import pytest
 from dashboards import USERS, client_of, log_in, watched_line
 from running import Line
 
-from stream.bundle import file_sha256, load_bundle
+from stream.bundle import load_bundle
+from stream.bundle_file import file_sha256
 from stream.messages import Verdict
 
 MakeLine = Callable[..., Line]
