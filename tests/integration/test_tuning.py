@@ -179,9 +179,10 @@ def test_a_station_is_taught_while_it_runs_and_a_job_can_be_stopped(line: Line, 
     assert change(engineer, f"jobs/{job['id']}/stop")["state"] == "stopped"
     assert not list((line.config.store.path / "bundles" / "cap").glob(".*")), "nothing is left of it"
 
-    made = done(line, engineer, change(engineer, "stations/cap/teach", parts=30, false_reject_rate=0.2))
+    # Ten parts pass in turn: more would be copies of each other.
+    made = done(line, engineer, change(engineer, "stations/cap/teach", parts=10, false_reject_rate=0.2))
     taught, before = load_bundle(line.config.store.path / "bundles" / "cap" / f"{made['bundle']}.safetensors"), live
-    assert len(taught.info.bank_pictures) + len(taught.calibration_scores) <= 30
+    assert len(taught.info.bank_pictures) + len(taught.calibration_scores) == 10
     assert taught.info.spec == load_bundle(before).info.spec
     change(engineer, f"changes/{made['id']}/live")
     line.wait_for(lambda: line.events("cap")[-1].bundle == made["bundle"], "a part judged by the taught bundle")
