@@ -85,9 +85,8 @@ class TuneView {
       this._teach.show(tuning);
     }
     this._changes.show(changes, this._judges);
-    const own = jobs.filter((job) => job.station === this._station);
-    this._reviewed.jobs(own);
-    this._teach.jobs(own);
-    return own.some((job) => job.state === "running");
+    this._reviewed.jobs(jobs);
+    this._teach.jobs(jobs);
+    return jobs.some((job) => job.state === "running");
   }
 }

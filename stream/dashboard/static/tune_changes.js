@@ -62,7 +62,7 @@ class ChangeCard {
     const state = change.state === "live" && change.bundle !== bundle ? "replaced" : change.state;
     say(this._state, state);
     this._state.className = `state is-${state}`;
-    const shown = { live: change.may_go_live, undo: change.may_undo, discard: change.state === "offered" };
+    const shown = { live: change.may_go_live, undo: change.may_undo, discard: ["offered", "undone"].includes(change.state) };
     for (const [name, button] of Object.entries(this._buttons)) {
       mark(button, "gone", !shown[name]);
       button.disabled = this._busy;

@@ -13,17 +13,25 @@ export class JobProgress {
     this._bar = h("progress", { "aria-label": `${kind}, progress` });
     this._stop = h("button", { type: "button", onclick: () => this._end() }, "Stop");
     this._problem = h("p", { class: "problem", role: "alert" });
-    this.element = h("div", { class: "job gone" }, h("div", { class: "row" }, this._stage, this._count, may("engineer") ? this._stop : null), this._bar, this._problem);
+    this._own = h("div", { class: "job gone" }, h("div", { class: "row" }, this._stage, this._count, may("engineer") ? this._stop : null), this._bar, this._problem);
+    this._other = h("p", { class: "said quiet" });
+    this.element = h("div", {}, this._own, this._other);
   }
 
-  // `jobs`: those of the station, newest first. Returns whether one of this kind runs.
-  show(jobs) {
-    const job = jobs.find((each) => each.kind === this._kind) ?? null;
+  // `jobs`: newest first. Returns whether any runs: there is one at a time.
+  show(jobs, station) {
+    const other = jobs.find((each) => each.state === "running" && each.station !== station);
+    say(this._other, other ? `${other.who} has a job running at ${other.station}: one at a time.` : "");
+    this._show(jobs.find((each) => each.kind === this._kind && each.station === station) ?? null);
+    return jobs.some((each) => each.state === "running");
+  }
+
+  _show(job) {
     const running = job?.state === "running";
     if (job?.id !== this._job?.id) say(this._problem, "");
     this._job = job;
-    mark(this.element, "gone", job === null);
-    if (job === null) return false;
+    mark(this._own, "gone", job === null);
+    if (job === null) return;
     say(this._stage, running ? job.stage || "starting" : said(job));
     say(this._count, running && job.total ? `${job.done} of ${job.total}` : `${job.who}, ${clock(job.begun_s)}`);
     mark(this._stage, "problem", job.state === "failed");
@@ -32,7 +40,6 @@ export class JobProgress {
     this._stop.disabled = false;
     if (job.total) [this._bar.max, this._bar.value] = [job.total, Math.min(job.done, job.total)];
     else this._bar.removeAttribute("value");
-    return running;
   }
 
   async _end() {

@@ -3,27 +3,29 @@
 import { COLOURS } from "./charts.js";
 
 const ROWS = { false_alarm: { y_px: 14, colour: COLOURS.alarm }, true_defect: { y_px: 38, colour: COLOURS.defect } };
-const RADIUS_PX = 6;
+const RADIUS_PX = 8;
 
-// `reviewed`: [{mark, score}]; those that would cover each other are drawn once, with their number.
+// `reviewed`: [{mark, score}]; those that would cover each other are drawn once, with their number in it.
 export function drawMarks(chart, reviewed) {
   const { ctx, bbox } = chart;
   const ratio = devicePixelRatio;
   ctx.save();
-  ctx.font = `${12 * ratio}px system-ui, sans-serif`;
+  ctx.font = `bold ${11 * ratio}px system-ui, sans-serif`;
   ctx.textBaseline = "middle";
-  ctx.textAlign = "left";
+  ctx.textAlign = "center";
+  ctx.strokeStyle = "#000";
   for (const [mark, { y_px, colour }] of Object.entries(ROWS)) {
-    ctx.fillStyle = colour;
-    ctx.strokeStyle = "#000";
     const y = bbox.top + y_px * ratio;
     for (const [x, many] of places(chart, reviewed.filter((part) => part.mark === mark && part.score !== null))) {
+      ctx.fillStyle = colour;
       ctx.beginPath();
       if (mark === "false_alarm") ctx.arc(x, y, RADIUS_PX * ratio, 0, 2 * Math.PI);
-      else diamond(ctx, x, y, (RADIUS_PX + 1) * ratio);
+      else diamond(ctx, x, y, (RADIUS_PX + 2) * ratio);
       ctx.fill();
       ctx.stroke();
-      if (many > 1) ctx.fillText(`×${many}`, x + (RADIUS_PX + 3) * ratio, y);
+      if (many === 1) continue;
+      ctx.fillStyle = "#000";
+      ctx.fillText(String(many), x, y + ratio);
     }
   }
   ctx.restore();

@@ -54,7 +54,7 @@ export class Reviewed {
   }
 
   jobs(jobs) {
-    this._running = this._job.show(jobs) || jobs.some((job) => job.state === "running");
+    this._running = this._job.show(jobs, this._station);
     this._count();
   }
 

@@ -11,8 +11,8 @@ export class Teach {
     this._look = look;
     this._busy = this._occupied = false;
     this._runs = false;
-    this._parts = h("input", { id: "teach-parts", type: "number", min: "2", step: "1", value: "200", required: true });
-    this._rate = h("input", { id: "teach-rate", type: "number", min: "0.01", max: "50", step: "0.01", value: "1", required: true });
+    this._parts = h("input", { id: "teach-parts", type: "number", min: "2", max: "20000", step: "1", value: "200", required: true });
+    this._rate = h("input", { id: "teach-rate", type: "number", min: "0.01", max: "50", step: "any", value: "1", required: true });
     this._note = h("input", { id: "teach-note", maxlength: "1000" });
     this._teach = h("button", { type: "submit", class: "strong", disabled: true }, "Teach…");
     this._why = h("p", { class: "quiet gone" }, "The line does not run on this host: start it to teach from its camera.");
@@ -48,7 +48,7 @@ export class Teach {
   }
 
   jobs(jobs) {
-    this._occupied = this._job.show(jobs) || jobs.some((job) => job.state === "running");
+    this._occupied = this._job.show(jobs, this._station);
     this._enable();
   }
 
