@@ -166,7 +166,7 @@ def test_a_station_taught_from_the_browser_judges_with_what_it_has_learned(
     section = page.get_by_role("region", name="Teach anew")
     teach, ask = section.get_by_role("button", name="Teach…"), page.get_by_role("dialog")
 
-    section.get_by_label("Parts").fill("2000")
+    section.get_by_label("Parts", exact=True).fill("2000")
     teach.click()
     expect(ask).to_contain_text("only good parts")
     ask.get_by_role("button", name="Teach").click()
@@ -176,7 +176,7 @@ def test_a_station_taught_from_the_browser_judges_with_what_it_has_learned(
     expect(section.get_by_role("status")).to_have_text("stopped")
     expect(page.locator(".change")).to_have_count(0)
 
-    section.get_by_label("Parts").fill("20")
+    section.get_by_label("Parts", exact=True).fill("20")
     section.get_by_label("Good parts rejected").fill("20")
     teach.click()
     ask.get_by_role("button", name="Teach").click()
