@@ -2,7 +2,7 @@
 
 import { may, post } from "./api.js";
 import { ask, facts } from "./dialog.js";
-import { count, h, mark, moment, say, score, verdictClass } from "./dom.js";
+import { count, fill, h, mark, moment, say, score, verdictClass } from "./dom.js";
 
 const KINDS = { accept: "Parts accepted into good", threshold: "Threshold moved", teach: "Taught anew" };
 const MARKS = { false_alarm: "false alarm", true_defect: "true defect" };
@@ -25,7 +25,7 @@ export class Changes {
       this._cards.get(change.id).show(change, bundle);
     }
     const cards = changes.map((change) => this._cards.get(change.id).element);
-    if (cards.length !== this._list.children.length || cards.some((card, i) => card !== this._list.children[i])) this._list.replaceChildren(...cards);
+    fill(this._list, cards);
     mark(this._none, "gone", cards.length);
   }
 }
@@ -46,7 +46,14 @@ class ChangeCard {
     this.element = h(
       "article",
       { class: "panel change", "data-change": change.id, tabindex: "-1" },
-      h("div", { class: "panel-head" }, h("b", {}, KINDS[change.kind]), this._state, h("span", { class: "quiet" }, `${change.who} · ${moment(change.at_s).slice(0, 19)}`), change.note ? h("span", {}, `“${change.note}”`) : null),
+      h(
+        "div",
+        { class: "panel-head" },
+        h("b", {}, KINDS[change.kind]),
+        this._state,
+        h("span", { class: "quiet" }, `${change.who} · ${moment(change.at_s).slice(0, 19)}`),
+        change.note ? h("span", {}, `“${change.note}”`) : null,
+      ),
       h("div", { class: "before-after" }, ...numbers(change)),
       ...change.warnings.map((text) => h("p", { class: "warning" }, text)),
       ...summary(change.table),
@@ -125,12 +132,16 @@ function effect(row) {
 
 // What the change does to the reviewed parts, in two sentences at most.
 function summary(rows) {
-  const share = (name) => [rows.filter((row) => row.mark === name && passes(row)).length, rows.filter((row) => row.mark === name).length];
-  const [alarms, of_alarms] = share("false_alarm");
-  const [defects, of_defects] = share("true_defect");
+  const share = (name) => {
+    const marked = rows.filter((row) => row.mark === name);
+    return [marked.filter(passes).length, marked.length];
+  };
+  const [alarms, ofAlarms] = share("false_alarm");
+  const [defects, ofDefects] = share("true_defect");
+  const missed = defects ? ": they would be missed" : "";
   return [
-    of_alarms ? h("p", { class: alarms ? "better" : "quiet" }, `${alarms} of ${of_alarms} false alarms would be GOOD.`) : null,
-    of_defects ? h("p", { class: defects ? "worse" : "quiet" }, `${defects} of ${of_defects} true defects would be GOOD${defects ? ": they would be missed" : ""}.`) : null,
+    ofAlarms ? h("p", { class: alarms ? "better" : "quiet" }, `${alarms} of ${ofAlarms} false alarms would be GOOD.`) : null,
+    ofDefects ? h("p", { class: defects ? "worse" : "quiet" }, `${defects} of ${ofDefects} true defects would be GOOD${missed}.`) : null,
   ].filter(Boolean);
 }
 

@@ -13,7 +13,8 @@ export class JobProgress {
     this._bar = h("progress", { "aria-label": `${kind}, progress` });
     this._stop = h("button", { type: "button", onclick: () => this._end() }, "Stop");
     this._problem = h("p", { class: "problem", role: "alert" });
-    this._own = h("div", { class: "job gone" }, h("div", { class: "row" }, this._stage, this._count, may("engineer") ? this._stop : null), this._bar, this._problem);
+    const line = h("div", { class: "row" }, this._stage, this._count, may("engineer") ? this._stop : null);
+    this._own = h("div", { class: "job gone" }, line, this._bar, this._problem);
     this._other = h("p", { class: "said quiet" });
     this.element = h("div", {}, this._own, this._other);
   }

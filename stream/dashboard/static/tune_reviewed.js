@@ -1,7 +1,7 @@
 // The station's reviewed parts; false alarms among them can be accepted into the good.
 
 import { may, post } from "./api.js";
-import { h, mark, moment, say, score } from "./dom.js";
+import { fill, h, mark, moment, say, score } from "./dom.js";
 import { JobProgress } from "./tune_jobs.js";
 
 const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
@@ -46,7 +46,7 @@ export class Reviewed {
       if (known?.text !== text) this._rows.set(part.event_id, this._row(part, text, known));
     }
     const rows = reviewed.map((part) => this._rows.get(part.event_id).element);
-    if (rows.length !== this._list.children.length || rows.some((row, i) => row !== this._list.children[i])) this._list.replaceChildren(...rows);
+    fill(this._list, rows);
     mark(this._none, "gone", rows.length);
     mark(this._list, "gone", !rows.length);
     if (this._wanted !== null) this._goTo(this._wanted);
@@ -59,14 +59,16 @@ export class Reviewed {
   }
 
   _row(part, text, known) {
-    const may_accept = part.mark === "false_alarm" && part.picture && !part.accepted;
+    const acceptable = part.mark === "false_alarm" && part.picture && !part.accepted;
     const ticked = known?.box?.checked ?? (this._only === null || this._only === part.event_id);
     const id = `tune-event-${part.event_id}`;
-    const box = may_accept && may("engineer") ? h("input", { type: "checkbox", id, checked: ticked, value: String(part.event_id), onchange: () => this._count() }) : null;
-    const picture = h("img", { alt: "", loading: "lazy", width: 96, height: 72, onerror: () => picture.replaceWith(h("span", { class: "no-picture quiet" }, "no picture")) });
+    const tick = { type: "checkbox", id, checked: ticked, value: String(part.event_id), onchange: () => this._count() };
+    const box = acceptable && may("engineer") ? h("input", tick) : null;
+    const missing = h("span", { class: "no-picture quiet" }, "no picture");
+    const picture = h("img", { alt: "", loading: "lazy", width: 96, height: 72, onerror: () => picture.replaceWith(missing) });
     picture.src = `/api/v1/events/${part.event_id}/view.jpg`;
     const state = part.accepted ? "accepted" : part.mark === "false_alarm" && !part.picture ? "no picture kept to learn from" : "";
-    const about = [`#${part.seq}`, part.part_id, `score ${score(part.score)}`].filter(Boolean).join(" · ");
+    const joined = (...texts) => texts.filter(Boolean).join(" · ");
     const element = h(
       "li",
       { "data-event": part.event_id },
@@ -75,7 +77,14 @@ export class Reviewed {
         { class: "reviewed-part", for: box ? id : null },
         h("span", { class: "tick" }, box),
         picture,
-        h("span", { class: "about" }, h("b", { class: `mark-${part.mark}` }, MARKS[part.mark]), state ? h("i", { class: part.accepted ? "better" : "quiet" }, state) : null, h("span", {}, about), h("span", { class: "quiet" }, [part.note, part.who, moment(part.captured_s).slice(0, 19)].filter(Boolean).join(" · "))),
+        h(
+          "span",
+          { class: "about" },
+          h("b", { class: `mark-${part.mark}` }, MARKS[part.mark]),
+          state ? h("i", { class: part.accepted ? "better" : "quiet" }, state) : null,
+          h("span", {}, joined(`#${part.seq}`, part.part_id, `score ${score(part.score)}`)),
+          h("span", { class: "quiet" }, joined(part.note, part.who, moment(part.captured_s).slice(0, 19))),
+        ),
       ),
       h("a", { href: `#/event/${this._station}/${part.seq}`, "aria-label": `event ${part.seq}` }, "Event"),
     );
@@ -88,7 +97,8 @@ export class Reviewed {
     this._wanted = null;
     row?.element.scrollIntoView({ block: "nearest" });
     row?.box?.focus();
-    if (!row?.box && may("engineer")) say(this._problem, `The event cannot be accepted: ${row ? "it is accepted, or has no picture to learn from" : "it is not marked, or no longer kept"}.`);
+    const why = row ? "it is accepted, or has no picture to learn from" : "it is not marked, or no longer kept";
+    if (!row?.box && may("engineer")) say(this._problem, `The event cannot be accepted: ${why}.`);
   }
 
   get _boxes() {

@@ -8,7 +8,9 @@ import { count, h, mark, number, say, score } from "./dom.js";
 import { drawMarks } from "./tune_marks.js";
 
 const BINS = 50;
-const daily = (value) => (value === null ? "–" : value >= 1000 ? count(Math.round(value)) : number(value, value >= 100 ? 0 : value >= 10 ? 1 : 2));
+// Steps of an axis that counts.
+const WHOLE = [1, 2, 5].flatMap((step) => [0, 1, 2, 3, 4].map((power) => step * 10 ** power)).sort((a, b) => a - b);
+const daily = (value) => (value >= 1000 ? count(Math.round(value)) : number(value, value >= 100 ? 0 : value >= 10 ? 1 : 2));
 const percent = (value) => `${number(100 * value, 2)} %`;
 // Name, field of the curve, how it reads, and what is better: less (-1) or more (1).
 const MEASURES = [
@@ -44,7 +46,12 @@ export class Threshold {
       legend(),
       this._box,
       h("label", { class: "slider", for: "tune-slider" }, h("span", {}, "Threshold to look at"), this._value, this._slider),
-      h("table", { class: "measures" }, h("thead", {}, h("tr", {}, h("td"), this._present, this._there, h("th", { scope: "col" }, "Change"))), h("tbody", {}, ...this._rows.map(([, ...cells]) => h("tr", {}, ...cells)))),
+      h(
+        "table",
+        { class: "measures" },
+        h("thead", {}, h("tr", {}, h("td"), this._present, this._there, h("th", { scope: "col" }, "Change"))),
+        h("tbody", {}, ...this._rows.map(([, ...cells]) => h("tr", {}, ...cells))),
+      ),
       h("div", { class: "row" }, this._back, may("engineer") ? this._apply : null),
       this._said,
       this._assumes,
@@ -60,13 +67,11 @@ export class Threshold {
     const before = this._tuning;
     this._tuning = tuning;
     const last = tuning.curve.threshold.length - 1;
-    const same = before?.bundle === tuning.bundle && before.threshold === tuning.threshold && Number(this._slider.max) === last;
+    const same = before?.bundle === tuning.bundle;
     this._slider.max = last;
     this._slider.disabled = this._back.disabled = this._busy || last < 0;
-    if (!same) {
-      this._slider.value = tuning.at;
-      if (!this._busy) say(this._said, "");
-    }
+    this._slider.value = same ? nearest(tuning.curve.threshold, this._chosen) : tuning.at;
+    if (!same && !this._busy) say(this._said, "");
     say(this._by, tuning.by_hand ? "set by hand" : `for ${number(100 * tuning.false_reject_rate, 1)} % of good parts rejected`);
     say(this._present, `Present ${score(tuning.threshold)}`);
     say(this._assumes, tuning.assumes);
@@ -85,7 +90,8 @@ export class Threshold {
   }
 
   _makeChart() {
-    const series = [{}, { label: "calibration", stroke: COLOURS.good, fill: `${COLOURS.good}88`, paths: uPlot.paths.bars(BARS), points: { show: false } }];
+    const bars = { paths: uPlot.paths.bars(BARS), points: { show: false } };
+    const series = [{}, { label: "calibration", stroke: COLOURS.good, fill: `${COLOURS.good}88`, ...bars }];
     // The upper third belongs to the marks of the reviewed parts.
     const scales = { x: { time: false, range: () => this._range }, y: { range: (_, low, high) => [0, (high || 1) * 1.5] } };
     const draw = (chart) => {
@@ -93,8 +99,9 @@ export class Threshold {
       drawLine(chart, this._tuning.threshold, COLOURS.defect, [8, 6]);
       drawMarks(chart, this._tuning.reviewed);
     };
-    const options = { ...sizeOf(this._box), series, scales, axes: [AXIS, { ...AXIS, size: 56 }], hooks: { draw: [draw] }, cursor: { show: false }, legend: { show: false } };
-    const chart = new uPlot(options, [[], []], this._box);
+    const axes = [AXIS, { ...AXIS, size: 56, incrs: WHOLE }];
+    const plain = { cursor: { show: false }, legend: { show: false } };
+    const chart = new uPlot({ ...sizeOf(this._box), series, scales, axes, hooks: { draw: [draw] }, ...plain }, [[], []], this._box);
     this._observer = new ResizeObserver(() => chart.setSize(sizeOf(this._box)));
     this._observer.observe(this._box);
     return chart;
@@ -160,6 +167,10 @@ export class Threshold {
     this._move();
     if (document.activeElement === document.body) this._slider.focus();
   }
+}
+
+function nearest(values, wanted) {
+  return values.reduce((best, value, i) => (Math.abs(value - wanted) < Math.abs(values[best] - wanted) ? i : best), 0);
 }
 
 function legend() {
