@@ -58,6 +58,7 @@ def main() -> None:
             page.wait_for_selector(".line-view .station[data-seq]")
             first = page.locator(".station").first.get_attribute("data-station")
             views = {"line": "#/line", "station": f"#/station/{first}", "events": "#/events", "alarms": "#/alarms"}
+            views["tune"] = f"#/tune/{first}"
             for view, anchor in views.items():
                 page.evaluate(f"location.hash = {json.dumps(anchor)}")
                 page.wait_for_selector(f".{view}-view")

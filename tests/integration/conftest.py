@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from dashboards import ARGUMENTS, PATIENCE_MS
 from outputs import Broker, Plc, wait_for
 from pictures import defective_picture, good_picture, write_picture
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from running import Line
 
 from stream.bundle import SelfTest, calibration_pictures, load_bundle, save_bundle
@@ -112,3 +115,25 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(ARGUMENTS))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tablet; a script's error, or a resource the policy forbids, fails the test."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 800})
+    opened.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", lambda said: problems.append(said.text) if "Content Security Policy" in said.text else None)
+    yield opened
+    opened.close()
+    assert problems == []

@@ -11,6 +11,13 @@ import httpx
 from argon2 import PasswordHasher
 from running import GATE, Line, belt, free_ports, station
 
+#: Of the program chromium: nothing that asks the network.
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+PATIENCE_MS = 30_000
+
 #: One hash for all tests: quick to check, and none that anybody should use.
 PASSWORD = "correct horse"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)

@@ -8,6 +8,7 @@ import * as events from "./events.js";
 import { Feed } from "./feed.js";
 import * as line from "./line.js";
 import * as station from "./station.js";
+import * as tune from "./tune.js";
 
 const main = document.getElementById("main");
 const link = document.getElementById("link");
@@ -56,8 +57,15 @@ async function route() {
   } else if (view === "events") leave = events.show(main, { ...context, part: null });
   else if (view === "event") leave = events.show(main, { ...context, part: { station: name, seq: Number(seq) } });
   else if (view === "alarms") leave = alarms.show(main, context);
+  else if (view === "tune") leave = tune.show(main, { ...context, ...tuned(name, seq) });
   else if (view === "audit") leave = audit.show(main);
   else leave = line.show(main, context);
+}
+
+// The station that an address names, or the first; and the event that is to be accepted there, if any.
+function tuned(name, event) {
+  const names = configuration.stations.map((each) => each.name);
+  return { station: names.includes(name) ? name : names[0], event: event ? Number(event) : null };
 }
 
 function showLogin() {

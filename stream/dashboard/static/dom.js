@@ -16,6 +16,12 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// Puts elements into a list, unless they are there already.
+export function fill(list, elements) {
+  const there = list.children;
+  if (elements.length !== there.length || elements.some((each, i) => each !== there[i])) list.replaceChildren(...elements);
+}
+
 export function mark(element, name, on) {
   element.classList.toggle(name, Boolean(on));
 }

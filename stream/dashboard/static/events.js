@@ -288,6 +288,8 @@ class Detail {
     const buttons = Object.entries(MARKS).map(([mark, text]) =>
       h("button", { type: "button", "aria-pressed": String(event.mark?.mark === mark), onclick: () => this._mark(event, mark, note.value) }, text),
     );
+    if (may("engineer") && event.verdict === "DEFECT" && event.mark?.mark === "false_alarm")
+      buttons.push(h("a", { class: "button", href: `#/tune/${event.station}/${event.event_id}` }, "Accept into good…"));
     const elements = may("operator") ? [...buttons, note] : event.mark?.note ? [h("span", {}, event.mark.note)] : [];
     this._marks.replaceChildren(...elements, h("span", { class: "quiet" }, said));
   }

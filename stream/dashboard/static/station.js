@@ -2,12 +2,12 @@
 
 import uPlot from "./vendor/uPlot.js";
 import { get } from "./api.js";
+import { AXIS, BARS, COLOURS, chartBox, drawLine, histogram, sizeOf } from "./charts.js";
 import { clock, h, number, say, verdictClass } from "./dom.js";
 import { Numbers, ScoreBar, overlayToggle } from "./line.js";
 import { Picture } from "./picture.js";
 
 const BINS = 40;
-const AXIS = { stroke: "#a9b4c0", grid: { stroke: "#2a323c" }, ticks: { stroke: "#2a323c" }, font: "14px system-ui" };
 const STAGES = ["capture", "encode", "wire_in", "queue", "preprocess", "backbone", "search", "score", "wire_out", "decide"];
 
 export function show(main, { feed, station }) {
@@ -25,7 +25,7 @@ export function show(main, { feed, station }) {
     picture.element,
     bar.element,
     numbers.element,
-    overlayToggle(() => picture.draw()),
+    h("div", { class: "detail-row" }, overlayToggle(() => picture.draw()), h("a", { class: "button", href: `#/tune/${station}` }, "Tune")),
   );
   main.className = "station-view";
   main.replaceChildren(
@@ -92,46 +92,28 @@ export function show(main, { feed, station }) {
   };
 }
 
-const chartBox = () => h("div", { class: "chart" });
-const sizeOf = (box) => ({ width: Math.max(100, box.clientWidth), height: Math.max(80, box.clientHeight) });
-
 function scoreStrip(box) {
   const series = [
     {},
-    { label: "score", stroke: "#6cb6ff", width: 2, points: { show: false } },
-    { label: "threshold", stroke: "#ff5454", width: 2, dash: [8, 6], points: { show: false } },
+    { label: "score", stroke: COLOURS.action, width: 2, points: { show: false } },
+    { label: "threshold", stroke: COLOURS.defect, width: 2, dash: [8, 6], points: { show: false } },
   ];
   const options = { ...sizeOf(box), series, axes: [{ ...AXIS, values: (_, splits) => splits.map(clock), space: 90 }, { ...AXIS, size: 56 }], cursor: { show: false }, legend: { show: false } };
   return new uPlot({ ...options, scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.1] } } }, [[], [], []], box);
 }
 
 function scoreHistogram(box) {
-  const bars = uPlot.paths.bars({ size: [1, 100] });
+  const bars = uPlot.paths.bars(BARS);
   const series = [
     {},
-    { label: "now", stroke: "#6cb6ff", fill: "#6cb6ff88", paths: bars, points: { show: false } },
-    { label: "calibration", stroke: "#50d060", width: 2, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } },
+    { label: "now", stroke: COLOURS.action, fill: `${COLOURS.action}88`, paths: bars, points: { show: false } },
+    { label: "calibration", stroke: COLOURS.good, width: 2, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } },
   ];
   const axes = [AXIS, { ...AXIS, size: 56, values: (_, splits) => splits.map((v) => `${v} %`) }];
   const scales = { x: { time: false }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } };
-  const hooks = { draw: [drawThreshold] };
+  const hooks = { draw: [(chart) => drawLine(chart, chart.threshold, COLOURS.defect, [8, 6])] };
   const options = { ...sizeOf(box), series, axes, scales, hooks, cursor: { show: false }, legend: { show: false } };
   return new uPlot(options, [[], [], []], box);
-}
-
-function drawThreshold(chart) {
-  if (!chart.threshold) return;
-  const { ctx, bbox } = chart;
-  const x = chart.valToPos(chart.threshold, "x", true);
-  ctx.save();
-  ctx.strokeStyle = "#ff5454";
-  ctx.lineWidth = 2 * devicePixelRatio;
-  ctx.setLineDash([8, 6]);
-  ctx.beginPath();
-  ctx.moveTo(x, bbox.top);
-  ctx.lineTo(x, bbox.top + bbox.height);
-  ctx.stroke();
-  ctx.restore();
 }
 
 // Shares in per cent of each bin.
@@ -139,12 +121,8 @@ function bins(scores, calibration) {
   const now = scores.filter((value) => value !== null);
   const good = calibration?.scores ?? [];
   const top = Math.max(1e-9, (calibration?.threshold ?? 0) * 2, ...good);
-  const middles = Array.from({ length: BINS }, (_, i) => ((i + 0.5) * top) / BINS);
-  const share = (values) => {
-    const counts = new Array(BINS).fill(0);
-    for (const value of values) counts[Math.min(BINS - 1, Math.floor((value / top) * BINS))] += 100 / values.length;
-    return counts;
-  };
+  const [middles] = histogram([], 0, top, BINS);
+  const share = (values) => histogram(values, 0, top, BINS)[1].map((many) => (100 * many) / values.length || 0);
   return [middles, share(now), share(good)];
 }
 
