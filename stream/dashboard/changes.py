@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 import uuid
@@ -86,6 +87,9 @@ class Changes:
         self._config = config
         self._review = review
         self._turn = threading.Lock()
+        # Whatever a job has left that was killed: their files have names with a dot.
+        for left in (config.store.path / "bundles").glob("*/.*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
     def keep_live(self, station: str) -> tuple[Path, Bundle]:
         """Keep the bundle that a station has now; returns the kept file. Raises BundleError."""

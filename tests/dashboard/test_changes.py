@@ -166,6 +166,16 @@ def test_changes_are_still_there_after_a_restart(config: LineConfig, changes: Ch
     assert again.put_live(offered.id, "otto").may_undo
 
 
+def test_what_a_killed_job_has_left_is_removed_at_the_next_start(config: LineConfig, changes: Changes, review: Review):
+    kept = offer(changes, 3.5)
+    changes.new_file("cap").write_bytes(b"half a bundle")
+    (config.store.path / "bundles" / "cap" / ".teach-1").mkdir()
+    again = Changes(config, review)
+    names = {file.name for file in (config.store.path / "bundles" / "cap").iterdir()}
+    assert names == {f"{kept.base}.safetensors", f"{kept.bundle}.safetensors"}
+    assert again.of("cap")[0].may_go_live
+
+
 def test_what_cannot_stand_in_the_audit_log_is_not_done(config: LineConfig, changes: Changes, tmp_path: Path):
     before, offered = live(config), offer(changes, 3.5)
     with sqlite3.connect(config.store.path / "review.sqlite") as other:
