@@ -59,7 +59,8 @@ def accept(live: Path, output: Path, pictures: Pictures, track: Track = silent) 
     The bank gains their patches that lie beyond the covering radius of the fit, farthest first. Then it is
     calibrated on the same held-out pictures as before, at the same false-reject rate; an image threshold chosen
     by hand stays. A picture that is DEFECT even so adds its patches beyond half the radius, a quarter and so on,
-    in the end all of them, which makes its score 0. No calibration picture is ever in the bank.
+    in the end all of them, which makes its score 0. No calibration picture is ever in the bank, so the guarantee of
+    the calibration holds; only approximately where such pictures were, since their patches depend on the threshold.
 
     Args:
         live: the bundle in use.
