@@ -20,6 +20,7 @@ from stream.bundle import (
     load_bundle,
     save_bundle,
 )
+from stream.bundle_file import file_sha256
 from stream.calibration import Rows, by_hand, calibrated, calibration_scores, implied_rate, self_test
 from stream.errors import BundleError, ConfigError, DatasetError
 from stream.extractor import load_extractor
@@ -58,7 +59,8 @@ def accept(live: Path, output: Path, pictures: Pictures, track: Track = silent) 
     The bank gains their patches that lie beyond the covering radius of the fit, farthest first. Then it is
     calibrated on the same held-out pictures as before, at the same false-reject rate; an image threshold chosen
     by hand stays. A picture that is DEFECT even so adds its patches beyond half the radius, a quarter and so on,
-    in the end all of them, which makes its score 0. No calibration picture is ever in the bank.
+    in the end all of them, which makes its score 0. No calibration picture is ever in the bank, so the guarantee of
+    the calibration holds; only approximately where such pictures were, since their patches depend on the threshold.
 
     Args:
         live: the bundle in use.
@@ -71,6 +73,8 @@ def accept(live: Path, output: Path, pictures: Pictures, track: Track = silent) 
         BundleError, WeightsError, ConfigError: the bundle cannot be used here, or not be written.
     """
     bundle, calibration = live_bundle(live), calibration_pictures(live)
+    if file_sha256(live) != bundle.sha256:
+        raise BundleError(f"{live}: was replaced while it was being read; try again")
     info, graph = bundle.info, bundle.graph
     pictures = _distinct(_checked(live, pictures, info))
     names = [picture_hash(picture) for picture in pictures]
@@ -83,9 +87,10 @@ def accept(live: Path, output: Path, pictures: Pictures, track: Track = silent) 
     extractor = load_extractor(info.spec, graph=graph)
     track("load backbone", 1, 1)
     margin = _LOW_PRECISION_MARGIN if extractor.device == "cuda" or graph is not None else _MARGIN
-    search, radii = _search(bundle.bank, extractor), _radii(info.covering_radius)
+    search = _search(bundle.bank, extractor)
     everyone = rows = np.arange(len(pictures))
-    for number, radius in enumerate(radii):
+    stubborn = 0
+    for radius in _radii(info.covering_radius):
         added = _beyond(extractor, search, pictures, rows, radius, track)
         search = _search(np.concatenate([search.features, added]), extractor)
         scores, peaks = _scored(extractor, search, calibration, held_out, info, "calibrate", track)
@@ -95,14 +100,16 @@ def accept(live: Path, output: Path, pictures: Pictures, track: Track = silent) 
         rows = np.flatnonzero(~(found <= thresholds.image * (1 - margin)))
         if not len(rows):
             break
-        if number == 0:
-            warnings.append(
-                f"{len(rows)} of {len(names)} pictures are DEFECT even with all that lies beyond the covering radius: "
-                "the bank remembers them in more detail, and defects that look like them may pass"
-            )
+        stubborn = stubborn or len(rows)
     else:
         raise BundleError(f"{live}: no threshold lies above the score of a remembered picture; fit it anew")
 
+    if stubborn:
+        warnings.append(
+            f"{stubborn} of {len(names)} pictures were DEFECT even with all that lies beyond the covering radius, "
+            f"{info.covering_radius:.3g}; the bank remembers what lies beyond {radius:.3g}, so that defects that look "
+            "like them may pass"
+        )
     if extractor.device == "cuda":  # the self-test's score is that of full precision
         extractor = load_extractor(info.spec, device="torch-cpu")
     neighbours = info.reweight_neighbours
@@ -179,7 +186,7 @@ def _held_out(path: Path, calibration: Pictures, accepted: set[str]) -> tuple[Ro
             f"{path}: all calibration pictures are among those to accept; "
             "accept fewer, or give it others with `patchline calibrate`"
         )
-    warning = f"{left_out} pictures are calibration pictures of the bundle, which they can no longer be"
+    warning = f"{left_out} of the bundle's calibration pictures are among them and no longer calibrate"
     return rows, [warning] if left_out else []
 
 

@@ -95,7 +95,7 @@ def evaluate(
     pixel_auroc, pro = _pixel_metrics(pictures, inspections, track)
     counts = _counts(bundle, pictures)
     interval = None
-    if thresholds is not None and counts.good:
+    if thresholds is not None and not thresholds.by_hand and counts.good:
         interval = false_reject_interval(counts.calibration, counts.good, thresholds.false_reject_rate)
     false_rejects = _share(rejected[~defective])
     report = Report(

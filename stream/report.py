@@ -44,7 +44,8 @@ class Report(msgspec.Struct, frozen=True):
         image_f1: the best of all thresholds.
         image_f1_at_threshold: at the bundle's threshold.
         false_reject_rate: share of good pictures above the bundle's threshold.
-        false_reject_interval: where calibration predicts that rate, see `false_reject_interval`.
+        false_reject_interval: where calibration predicts that rate, see `false_reject_interval`; None
+            for a threshold set by hand.
         miss_rate: share of defective pictures not above the bundle's threshold.
         ms_per_image: median time to preprocess and judge one picture, one at a time, without reading it.
         counts, types: how many pictures, and the same figures by folder of `test/`.

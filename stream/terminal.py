@@ -82,14 +82,17 @@ def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
         f"from {len(info.bank_pictures)} pictures ({info.coreset:.2%} wanted)",
         "selection": f"greedy k-center in {info.projection_dims} projected dimensions, seed {info.seed}",
         "re-weighting": f"{info.reweight_neighbours} neighbours",
-        "calibration": f"{len(bundle.calibration_scores)} held-out pictures",
+        "covering radius": f"{info.covering_radius:.6f}, the farthest of the patches at the fit",
+        "calibration": f"{len(bundle.calibration_scores)} held-out pictures, in the bundle",
     }
     if info.thresholds is not None:
         thresholds = info.thresholds
-        rows["image threshold"] = f"{thresholds.image:.6f}"
+        rows["image threshold"] = f"{thresholds.image:.6f}{', set by hand' if thresholds.by_hand else ''}"
         rows["pixel threshold"] = f"{thresholds.pixel:.6f}"
         rows["false rejects"] = (
-            f"wanted {thresholds.false_reject_rate:.2%}, guaranteed {thresholds.guaranteed_rate:.2%}"
+            f"{thresholds.guaranteed_rate:.2%} go with the threshold set by hand"
+            if thresholds.by_hand
+            else f"wanted {thresholds.false_reject_rate:.2%}, guaranteed {thresholds.guaranteed_rate:.2%}"
         )
     rows |= _reference_rows(info.reference)
     rows["made with"] = ", ".join(f"{name} {version}" for name, version in info.versions.items())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pictures import HEIGHT_PX, WIDTH_PX, good_picture, write_picture
 from rich.console import Console
 
+from stream.accept import with_threshold
 from stream.bundle import change_bundle, load_bundle
 from stream.errors import BundleError, DatasetError
 from stream.evaluate import evaluate, false_reject_interval
@@ -150,6 +151,16 @@ def test_a_useless_threshold_shows_in_the_rates_but_not_in_the_best_f1(
     assert found.image_f1 == report.image_f1
     outside = [warning for warning in found.warnings if "not like those" in warning]
     assert bool(outside) == (false_rejects == 1.0)
+
+
+def test_for_a_threshold_set_by_hand_calibration_predicts_nothing(
+    small_bundle: Path, untouched: Path, report: Report, tmp_path: Path
+) -> None:
+    with_threshold(small_bundle, tmp_path / "moved.safetensors", 1e6)
+    found = evaluate(tmp_path / "moved.safetensors", untouched)
+    assert report.false_reject_interval is not None
+    assert (found.false_reject_interval, found.false_reject_rate, found.miss_rate) == (None, 0.0, 1.0)
+    assert not any("as calibration predicts" in warning for warning in found.warnings)
 
 
 def test_an_uncalibrated_bundle_has_no_rates_and_no_overlays(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pictures import good_picture, write_good_folder, write_picture
 
-from stream.bundle import load_bundle
+from stream.bundle import calibration_pictures, load_bundle
 from stream.errors import BundleError, ConfigError, DatasetError
 from stream.extractor import load_extractor
 from stream.fit import FitOptions, FitSummary, calibrate, fit
@@ -81,6 +81,27 @@ def test_the_thresholds_are_the_conformal_ones_of_the_held_out_pictures(good_fol
     assert bundle.info.thresholds.image == conformal_threshold(bundle.calibration_scores, 0.01)
     assert bundle.info.thresholds.pixel == conformal_threshold(bundle.calibration_peaks, 0.01)
     assert bundle.info.thresholds.pixel > 0
+
+
+def test_the_bundle_keeps_the_held_out_pictures_in_the_order_of_their_scores(good_folder: Path, small_bundle: Path):
+    bundle, pictures = load_bundle(small_bundle), calibration_pictures(small_bundle)
+    held_out = [path for path in list_images(good_folder) if not in_bank(path, small_bundle)]
+    assert {picture_hash(picture) for picture in pictures} == {
+        picture_hash(network_input(read_image(path), 96)) for path in held_out
+    }
+    found = inspect(load_extractor(bundle.info.spec), MemoryBank(bundle.bank), pictures, reweight_neighbours=9)
+    np.testing.assert_allclose([one.score for one in found], bundle.calibration_scores, rtol=1e-6)
+
+
+def test_no_remembered_patch_lies_farther_from_the_bank_than_the_covering_radius(good_folder: Path, small_bundle: Path):
+    bundle = load_bundle(small_bundle)
+    remembered = [path for path in list_images(good_folder) if in_bank(path, small_bundle)]
+    features = load_extractor(bundle.info.spec)(np.stack([network_input(read_image(path), 96) for path in remembered]))
+    nearest = [
+        np.linalg.norm(bundle.bank.astype(np.float64) - patch, axis=1).min()
+        for patch in features.reshape(-1, bundle.bank.shape[1])
+    ]
+    assert bundle.info.covering_radius == pytest.approx(max(nearest), rel=1e-6)
 
 
 def test_a_missing_folder_is_named_and_nothing_is_written(tmp_path: Path):
@@ -240,9 +261,11 @@ def test_calibrating_with_new_pictures_changes_the_thresholds_and_what_good_look
     assert after.info.thresholds is not None
     assert after.info.thresholds.image == conformal_threshold(after.calibration_scores, 0.2)
     assert after.info.thresholds.false_reject_rate == 0.2
+    inputs = [network_input(read_image(path), 96) for path in list_images(some_good)]
+    np.testing.assert_array_equal(calibration_pictures(bundle), inputs)
     assert after.info.reference == refreshed(
         before.info.reference,
-        reference_of([measure(network_input(read_image(path), 96)) for path in list_images(some_good)]),
+        reference_of([measure(image) for image in inputs]),
     )
     fields = {
         name: getattr(before.info, name)

@@ -15,6 +15,8 @@ import pytest
 from pictures import good_picture, write_picture
 from running import GATE, Line, belt, station
 
+from stream.accept import with_threshold
+
 MakeLine = Callable[..., Line]
 
 
@@ -48,6 +50,10 @@ def test_fit_show_calibrate_and_evaluate_work_one_after_the_other(good_folder: P
     assert "efficientnet_lite0" in shown.stdout
     assert "seed 3" in shown.stdout
     assert "refused below" in shown.stdout
+    with_threshold(bundle, tmp_path / "moved.safetensors", 31.25)
+    shown = patchline("show", tmp_path / "moved.safetensors")
+    assert "31.250000, set by hand" in shown.stdout
+    assert "go with the threshold set by hand" in shown.stdout
 
     fresh = tmp_path / "fresh"
     fresh.mkdir()
