@@ -59,11 +59,12 @@ def enter(page: Page, line: Line, name: str, view: str) -> None:
 
 
 def judged(line: Line, name: str, part: str, bundle: str, after: int = -1) -> Event:
-    """The first part of this name that a bundle has judged, later than number `after`."""
+    """The first part of this name that a bundle has judged, in time, later than number `after`."""
 
     def found() -> Event | None:
         events = (event for event in line.events(name) if event.seq > after and event.bundle == bundle)
-        return next((event for event in events if event.part_id == f"{part}.png"), None)
+        judged = (event for event in events if event.verdict is not Verdict.UNINSPECTED)
+        return next((event for event in judged if event.part_id == f"{part}.png"), None)
 
     return line.wait_for(found, f"{part} at {name}, judged by {bundle[:12]}")
 

@@ -42,7 +42,7 @@ onIdentity(() => {
 addEventListener("hashchange", () => route());
 
 async function route() {
-  if (me.name === null) return;
+  if (me.name === null || configuration === null) return;
   leave?.();
   leave = null;
   const [view, name, seq] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
