@@ -20,7 +20,8 @@ from stream.locks import holder, lock_role
 from stream.patchcore.preprocess import Roi
 from stream.pictures import Track
 from stream.sources.frame import Start
-from stream.transport import Sockets, TapListener
+from stream.transport.listeners import TapListener
+from stream.transport.sockets import Sockets
 
 _LOOK_MS = 500
 STAGE = "collect parts"

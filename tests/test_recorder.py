@@ -31,7 +31,8 @@ from stream.processes.sink import Sink
 from stream.recorder import INPUTS_WAITING, WAITING, PartRecord, Recorder, Snapshot
 from stream.records import AlarmRecord, Event, Picture
 from stream.store import FILE_NAME, EventStore
-from stream.transport import SinkOutbox, Sockets
+from stream.transport.line import SinkOutbox
+from stream.transport.sockets import Sockets
 
 GENEROUS_S = 20.0
 JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), 120, np.uint8))[1].tobytes()

@@ -38,7 +38,8 @@ from stream.processes.lifecycle import Role, start_role
 from stream.recorder import PartRecord, Recorder, Snapshot
 from stream.records import AlarmRecord, Answer, event_of
 from stream.store import FILE_NAME, EventStore
-from stream.transport import Received, SinkInbox, Sockets
+from stream.transport.line import SinkInbox
+from stream.transport.sockets import Received, Sockets
 
 log = logging.getLogger(__name__)
 
