@@ -20,7 +20,8 @@ from prometheus_client import REGISTRY
 from stream.actuators.command import RejectCommand
 from stream.bundle import FORMAT, BundleInfo, SelfTest, Thresholds, save_bundle
 from stream.clock import local_clock, now_ns
-from stream.config import LineConfig, Store
+from stream.config import LineConfig
+from stream.config_sections import Store
 from stream.line.ledger import Counts
 from stream.messages import Announcement, Cause, FrameHeader, FrameStamps, Result, ResultStamps, Verdict
 from stream.patchcore.health import Measures, reference_of

@@ -12,7 +12,8 @@ from argon2 import PasswordHasher
 from fastapi import HTTPException
 from starlette.requests import HTTPConnection, Request
 
-from stream.config import AccessRole, LineConfig
+from stream.config import LineConfig
+from stream.config_sections import AccessRole
 from stream.dashboard.access import Access, Guesses, Who
 from stream.dashboard.answers import AuditEntry
 from stream.dashboard.hub import Hub
