@@ -268,7 +268,7 @@ def keys(
     folder: Annotated[Path, typer.Argument(help="Folder to write; copy it to every host.", show_default=False)],
 ) -> None:
     """Make the encryption keys of a line that spans several hosts (transport.keys)."""
-    from stream.transport import make_keys
+    from stream.transport.sockets import make_keys
 
     out.print(f"written {make_keys(folder)}; keep it secret and copy the folder to every host of the line")
 

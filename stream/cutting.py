@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.bundle import BundleInfo, live_bundle
-from stream.config import Station
+from stream.config_sections import Station
 from stream.errors import FrameFault
 from stream.messages import Cause
 from stream.patchcore.preprocess import Roi, crop

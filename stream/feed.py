@@ -12,7 +12,8 @@ from stream.line.watch import Health
 from stream.messages import ActiveAlarm, LineState, PeerState, SettledPart, StationState, Verdict
 from stream.outputs import Standing
 from stream.records import AlarmRecord, Event
-from stream.transport import FeedServer, Sockets
+from stream.transport.listeners import FeedServer
+from stream.transport.sockets import Sockets
 
 _STATE_NS = 250_000_000
 _WINDOW_NS = 10_000_000_000

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.bundle import Bundle, live_bundle
-from stream.config import LineConfig, Station, Worker
+from stream.config import LineConfig
+from stream.config_sections import Station, Worker
 from stream.errors import BundleError
 from stream.extractor import load_extractor
 from stream.patchcore.health import Measures, check

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 from stream import metrics
 from stream.actuators.command import RejectCommand
 from stream.clock import now_ns
-from stream.config import LineConfig, Reject
+from stream.config import LineConfig
+from stream.config_sections import Reject
 from stream.firing import ActuatorThread
 from stream.following import EncoderThread
 from stream.line.decision import plan_pulse, track_pulse

@@ -16,7 +16,7 @@ import numpy as np
 
 from stream import metrics
 from stream.actuators.command import RejectCommand
-from stream.config import Store
+from stream.config_sections import Store
 from stream.errors import StoreError
 from stream.line.ledger import Counts
 from stream.line.overlay import draw

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from stream.bundle_file import file_sha256, identity
-from stream.config import Station
+from stream.config_sections import Station
 from stream.errors import PatchLineError
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from stream import metrics
 from stream.bundle import Bundle, shadow_bundle
-from stream.config import LineConfig, Worker
+from stream.config import LineConfig
+from stream.config_sections import Worker
 from stream.extractor import choose_device, load_extractor
 from stream.judges import Judge, Judged, judge_batch, memory_of, prepare, self_test
 from stream.line.decision import verdict_of

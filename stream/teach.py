@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from stream.bundle import load_bundle
 from stream.clock import now_ns
-from stream.config import LineConfig, Station
+from stream.config import LineConfig
+from stream.config_sections import Station
 from stream.errors import BundleError, ConfigError, DatasetError, TransportError
 from stream.locks import holder, lock_role
 from stream.patchcore.preprocess import Roi
 from stream.pictures import Track
 from stream.sources.frame import Start
-from stream.transport import Sockets, TapListener
+from stream.transport.listeners import TapListener
+from stream.transport.sockets import Sockets
 
 _LOOK_MS = 500
 STAGE = "collect parts"

@@ -19,7 +19,8 @@ from stream.line.watch import Health
 from stream.messages import Cause, LineState, SettledPart, Verdict
 from stream.outputs import Standing
 from stream.records import AlarmRecord, Event
-from stream.transport import FEED_WAITING, FeedClient, Received, Sockets
+from stream.transport.listeners import FEED_WAITING, FeedClient
+from stream.transport.sockets import Received, Sockets
 
 S = 1_000_000_000
 

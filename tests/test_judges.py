@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stream.bundle import SelfTest, calibration_pictures, load_bundle, save_bundle
-from stream.config import Station, Worker
+from stream.config_sections import Station, Worker
 from stream.errors import BundleError
 from stream.fit import calibrate
 from stream.judges import Judge, load_judge, self_test

@@ -75,7 +75,7 @@ def forbidden(name: str, prefixes: tuple[str, ...]) -> set[str]:
 
 @pytest.mark.parametrize("name", below("stream.patchcore"))
 def test_the_algorithm_knows_nothing_of_sockets_stores_and_processes(name: str):
-    others = ("stream.line", "stream.sources", "stream.actuators", "stream.config")
+    others = ("stream.line", "stream.sources", "stream.actuators", "stream.config", "stream.config_sections")
     assert forbidden(name, SOCKETS_FILES_AND_PROCESSES + others) == set()
 
 
@@ -100,7 +100,8 @@ def test_cameras_outputs_and_triggers_know_nothing_of_the_line(name: str):
 
 
 @pytest.mark.parametrize(
-    "name", ["stream.errors", "stream.messages", "stream.options", "stream.clock", "stream.config"]
+    "name",
+    [f"stream.{name}" for name in ("errors", "messages", "options", "clock", "config", "config_sections")],
 )
 def test_the_foundation_rests_on_nothing_above_it(name: str):
     above = ("stream.line", "stream.patchcore", "stream.bundle", "stream.fit", "stream.extractor")
@@ -119,7 +120,8 @@ def test_only_the_commands_import_processes():
 
 
 def test_only_transport_imports_zmq():
-    assert [name for name in MODULES if forbidden(name, ("zmq",))] == ["stream.transport"]
+    sockets = [f"stream.transport.{name}" for name in ("line", "listeners", "sockets")]
+    assert [name for name in MODULES if forbidden(name, ("zmq",))] == sockets
 
 
 def test_only_the_store_and_the_reviews_import_sqlite():

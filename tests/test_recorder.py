@@ -20,7 +20,8 @@ from prometheus_client import REGISTRY
 from stream.actuators.command import RejectCommand
 from stream.bundle import FORMAT, BundleInfo, SelfTest, Thresholds, save_bundle
 from stream.clock import local_clock, now_ns
-from stream.config import LineConfig, Store
+from stream.config import LineConfig
+from stream.config_sections import Store
 from stream.line.ledger import Counts
 from stream.messages import Announcement, Cause, FrameHeader, FrameStamps, Result, ResultStamps, Verdict
 from stream.patchcore.health import Measures, reference_of
@@ -31,7 +32,8 @@ from stream.processes.sink import Sink
 from stream.recorder import INPUTS_WAITING, WAITING, PartRecord, Recorder, Snapshot
 from stream.records import AlarmRecord, Event, Picture
 from stream.store import FILE_NAME, EventStore
-from stream.transport import SinkOutbox, Sockets
+from stream.transport.line import SinkOutbox
+from stream.transport.sockets import Sockets
 
 GENEROUS_S = 20.0
 JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), 120, np.uint8))[1].tobytes()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stream.bundle_file import file_sha256
-from stream.config import Station
+from stream.config_sections import Station
 from stream.errors import BundleError
 from stream.renewal import News, Renewal
 

@@ -31,17 +31,9 @@ from stream.messages import (
     Verdict,
     encode,
 )
-from stream.transport import (
-    FrameClients,
-    FrameServer,
-    Received,
-    SinkInbox,
-    SinkOutbox,
-    Sockets,
-    Tap,
-    TapListener,
-    make_keys,
-)
+from stream.transport.line import FrameClients, FrameServer, SinkInbox, SinkOutbox
+from stream.transport.listeners import Tap, TapListener
+from stream.transport.sockets import Received, Sockets, make_keys
 
 GENEROUS_S = 10.0
 TURN_NS = 20_000_000

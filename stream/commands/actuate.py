@@ -85,7 +85,7 @@ def _command(line: LineConfig, name: str) -> RejectCommand:
     """Return a pulse as the station would give it that uses this output, else one of 50 ms."""
     from stream.actuators.command import RejectCommand
     from stream.clock import now_ns
-    from stream.config import Reject
+    from stream.config_sections import Reject
     from stream.messages import Verdict
 
     used = {key: station.reject for key, station in line.stations.items() if station.reject is not None}

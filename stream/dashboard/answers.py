@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from stream.config import AccessRole
+from stream.config_sections import AccessRole
 from stream.dashboard.newest import STATE, Newest
 from stream.messages import Cause, SettledPart, Verdict
 from stream.records import AlarmRecord, Event

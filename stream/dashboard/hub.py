@@ -12,7 +12,8 @@ from stream.dashboard.newest import STATE, Newest, Shown
 from stream.dashboard.review import Review
 from stream.errors import StoreError
 from stream.messages import LineState, ToDashboard
-from stream.transport import FeedClient, Received, Sockets
+from stream.transport.listeners import FeedClient
+from stream.transport.sockets import Received, Sockets
 
 log = logging.getLogger(__name__)
 

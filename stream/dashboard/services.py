@@ -14,7 +14,8 @@ from fastapi import HTTPException
 from numpy.typing import NDArray
 from starlette.requests import HTTPConnection, Request
 
-from stream.config import AccessRole, LineConfig
+from stream.config import LineConfig
+from stream.config_sections import AccessRole
 from stream.dashboard.access import Access, Guesses, Who
 from stream.dashboard.answers import AuditEntry
 from stream.dashboard.changes import Changes

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from stream.config import AlarmRule, Alarms
+from stream.config_sections import AlarmRule, Alarms
 
 #: Single observations may be chance, so these follow an AlarmRule.
 RuledKind = Literal["defect", "uninspected", "late_reject", "reload_failed"]

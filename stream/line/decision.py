@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from stream.actuators.command import RejectCommand
-from stream.config import OnUninspected, Reject
+from stream.config_sections import OnUninspected, Reject
 from stream.line.ledger import Settled
 from stream.line.shift_register import Tracked
 from stream.messages import Verdict

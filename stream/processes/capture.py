@@ -40,7 +40,9 @@ from stream.reading import Reader
 from stream.recording import RecordingThread
 from stream.sources.frame import Frame, Source, Start
 from stream.switching import Switching
-from stream.transport import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox, Sockets, Tap
+from stream.transport.line import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox
+from stream.transport.listeners import Tap
+from stream.transport.sockets import Sockets
 from stream.triggered import open_camera
 
 log = logging.getLogger(__name__)

@@ -31,7 +31,8 @@ from stream.patchcore.health import Measures
 from stream.patchcore.inspector import Inspection
 from stream.processes.lifecycle import Role, start_role
 from stream.shadow import Shadow
-from stream.transport import RESULTS_WAITING, FrameClients, SinkOutbox, Sockets
+from stream.transport.line import RESULTS_WAITING, FrameClients, SinkOutbox
+from stream.transport.sockets import Sockets
 
 log = logging.getLogger(__name__)
 

@@ -1,13 +1,11 @@
-"""Announcements and results → verdicts, rejects, alarms, events. In this order for every part:
+"""Announcements and results → verdicts, rejects, alarms, events.
 
-match with the ledger → decide → actuate → count → alarm → record → publish. Drawing and disk are for
-people and have a thread of their own; the first five never wait for them.
+Every part is matched with the ledger here; `Settlement` does what follows from its verdict.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 
 from stream import metrics
 from stream.actuators.command import RejectCommand
@@ -16,9 +14,7 @@ from stream.clock import local_clock, now_ns, to_local_ns
 from stream.config import LineConfig
 from stream.drifts import Drifts
 from stream.feed import Feed
-from stream.line.alarms import Alarm, AlarmBoard
-from stream.line.decision import Action, decide, pulse_ns_for
-from stream.line.latency import stages_ms
+from stream.line.decision import Action
 from stream.line.ledger import MAX_EVENTS, Counts, Ledger, Part, SeqError, Settled
 from stream.line.watch import Watch, blind
 from stream.messages import (
@@ -33,12 +29,14 @@ from stream.messages import (
     Verdict,
     WorkerStatus,
 )
-from stream.outputs import Outcome, Outputs, Standing
+from stream.outputs import Outputs
 from stream.processes.lifecycle import Role, start_role
-from stream.recorder import PartRecord, Recorder, Snapshot
-from stream.records import AlarmRecord, Answer, event_of
+from stream.recorder import Recorder, Snapshot
+from stream.records import Answer
+from stream.settlement import Settlement
 from stream.store import FILE_NAME, EventStore
-from stream.transport import Received, SinkInbox, Sockets
+from stream.transport.line import SinkInbox
+from stream.transport.sockets import Received, Sockets
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +57,14 @@ class Sink:
         self.role = role
         self.drifts = Drifts(config, {name: live_bundle(station.bundle) for name, station in config.stations.items()})
         self.ledger = Ledger()
-        self.board = AlarmBoard(config.alarms)
         self.store = EventStore.open(config.store.path / FILE_NAME)
         self.restored = {name: counts for name, counts in self.store.ledger().items() if name in config.stations}
-        self.first_seq: dict[str, int] = {}
         self.outputs = Outputs(config)
         self.sockets = Sockets(config.transport.keys)
         self.inbox = SinkInbox(self.sockets, config.announcements_address(), config.results_address())
         self.recorder = Recorder(self.store, config.store)
         self.feed = Feed(self.sockets, config)
+        self.settlement = Settlement(config, self.outputs, self.recorder, self.feed, self._stop_line)
         limits = config.alarms
         self.watch = Watch(
             config.cameras,
@@ -94,11 +91,11 @@ class Sink:
         self.outputs.start()
         for station, counts in self.restored.items():
             lost = self.ledger.restore(station, counts, now_ns())
-            self.first_seq[station] = self.ledger.counts(station).next_seq
+            self.settlement.first_seq[station] = self.ledger.counts(station).next_seq
             for settled in lost:
-                self._settle(settled, None)
+                self.settlement.settle(settled, None)
         for command in self.outputs.plan_again(self.store.planned()):
-            self._late(command.station, f"part {command.seq} was to be rejected while no sink ran")
+            self.settlement.late(command.station, f"part {command.seq} was to be rejected while no sink ran")
         self.role.ready()
         stop_by_ns: int | None = None
         while stop_by_ns is None or (now_ns() < stop_by_ns and not self._finished()):
@@ -107,7 +104,7 @@ class Sink:
                 self.role.stopping()
                 stop_by_ns = now_ns() + int((self.config.drain_s - 1.5) * 1e9)
         for settled in self.ledger.shut_down(now_ns()):
-            self._settle(settled, None)
+            self.settlement.settle(settled, None)
         self._close()
 
     def _step(self) -> None:
@@ -119,12 +116,12 @@ class Sink:
         now = now_ns()
         expired = self.ledger.expire(now)
         for settled in expired:
-            self._settle(settled, None)
+            self.settlement.settle(settled, None)
         in_time = all(now - settled.part.deadline_ns < _OVERDUE_NS for settled in expired)
         if in_time and not self._blind:
             self.outputs.alive(now)
         for outcome in self.outputs.outcomes():
-            self._book_pulse(outcome)
+            self.settlement.book_pulse(outcome)
         self._look_around()
         self._take_snapshot()
 
@@ -150,7 +147,7 @@ class Sink:
                 case EndOfStream():
                     self._camera_ended(message)
                 case ReloadStatus(why=str(why)):
-                    self._call(self.board.observe("reload_failed", message.station, True, now_ns(), why))
+                    self.settlement.observe("reload_failed", message.station, True, now_ns(), why)
                 case ReloadStatus() if message.station in self.config.stations:
                     station = self.config.stations[message.station]
                     self.drifts.renew(message.station, station.bundle, station.drift.window)
@@ -174,14 +171,14 @@ class Sink:
         except SeqError as error:
             # A part is there, but its number has had a verdict: it leaves the belt by policy, uncounted.
             metrics.SEQ_REUSED.labels(part.station).inc()
-            self._call(self.board.observe("uninspected", part.station, bad=True, now_ns=now, text=str(error)))
-            self._act(Settled(part, Verdict.UNINSPECTED, Cause.CAMERA_FAULT, str(error), now))
+            self.settlement.observe("uninspected", part.station, bad=True, now_ns=now, text=str(error))
+            self.settlement.act(Settled(part, Verdict.UNINSPECTED, Cause.CAMERA_FAULT, str(error), now))
             raise
         far = message.seq - before > MAX_EVENTS
         for item in settled:
-            self._settle(item, None)
+            self.settlement.settle(item, None)
             if far:  # the numbers between have no events of their own
-                self.first_seq[part.station], far = message.seq, False
+                self.settlement.first_seq[part.station], far = message.seq, False
 
     def _answered(self, answer: Answer) -> None:
         frame = answer.result.frame
@@ -198,7 +195,7 @@ class Sink:
         if settled is None:
             metrics.STRAY_RESULTS.labels(frame.station).inc()
             return
-        self._settle(settled, answer)
+        self.settlement.settle(settled, answer)
         self.drifts.add(result)
 
     def _part(self, station: str, seq: int, captured_ns: int, clock: Clock, part_id: str | None, now: int) -> Part:
@@ -210,88 +207,12 @@ class Sink:
         allowed_ns = int(self.config.stations[station].deadline_ms * 1e6)
         return Part(station, seq, captured, (now if captured is None else min(captured, now)) + allowed_ns, part_id)
 
-    def _settle(self, settled: Settled, answer: Answer | None) -> None:
-        """Everything that follows a verdict, in the order of its urgency."""
-        action = self._act(settled, answer.result.score if answer else None)
-        decided_ns = now_ns()
-        stages, total_ms = self._observe(settled, answer, action, decided_ns)
-        self._alarm(settled)
-        self._record(settled, answer, action, stages, total_ms)
-
-    def _act(self, settled: Settled, score: float | None = None) -> Action:
-        """Decide, and hand a pulse to its actuator."""
-        station = self.config.stations[settled.part.station]
-        action = decide(settled.verdict, station.uninspected_policy)
-        pulse_ns = None if station.reject is None else pulse_ns_for(action, settled.verdict, station.reject)
-        if station.reject is None or pulse_ns is None:
-            return action
-        if self.outputs.plan(settled, station.reject, pulse_ns, score):
-            self.board.observe("late_reject", settled.part.station, bad=False, now_ns=settled.settled_ns, text="")
-        else:
-            self._late(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) was past the reject")
-        return action
-
-    def _observe(
-        self, settled: Settled, answer: Answer | None, action: Action, decided_ns: int
-    ) -> tuple[dict[str, float], float | None]:
-        """Count a part; returns its milliseconds by stage and in total."""
-        part = settled.part
-        metrics.VERDICTS.labels(part.station, settled.verdict).inc()
-        metrics.DECISIONS.labels(part.station, action).inc()
-        if settled.cause is not None:
-            metrics.UNINSPECTED.labels(part.station, settled.cause).inc()
-        stages: dict[str, float] = {}
-        if answer is not None:
-            here = local_clock()
-            stages = stages_ms(
-                answer.result,
-                answer.arrived_ns,
-                decided_ns,
-                lambda time_ns, clock: to_local_ns(time_ns, clock, here),
-            )
-            if answer.result.score is not None and answer.result.threshold:
-                ratio = answer.result.score / answer.result.threshold
-                metrics.SCORE_RATIO.labels(part.station).observe(ratio)
-        for stage, milliseconds in stages.items():
-            metrics.STAGE_SECONDS.labels(part.station, stage).observe(milliseconds / 1e3)
-        if part.captured_ns is None:
-            return stages, None
-        total_ms = (decided_ns - part.captured_ns) / 1e6
-        metrics.STAGE_SECONDS.labels(part.station, "total").observe(total_ms / 1e3)
-        return stages, total_ms
-
-    def _alarm(self, settled: Settled) -> None:
-        part, now = settled.part, settled.settled_ns
-        defect = settled.verdict is Verdict.DEFECT
-        # A free-running camera skips frames by design.
-        uninspected = settled.verdict is Verdict.UNINSPECTED and settled.cause is not Cause.SKIPPED
-        self._call(self.board.observe("defect", part.station, defect, now, f"part {part.seq} is defective"))
-        text = f"part {part.seq} was not inspected: {settled.cause} {settled.detail}"
-        self._call(self.board.observe("uninspected", part.station, uninspected, now, text))
-
-    def _record(
-        self,
-        settled: Settled,
-        answer: Answer | None,
-        action: Action,
-        stages: dict[str, float],
-        total_ms: float | None,
-    ) -> None:
-        """Remember a part, then publish it: nothing of the line waits for either."""
-        part = settled.part
-        age_ns = now_ns() - part.captured_ns if part.captured_ns is not None else 0
-        event = event_of(
-            settled, answer, str(action), stages=stages, total_ms=total_ms, captured_realtime_ns=time.time_ns() - age_ns
-        )
-        self.recorder.record(PartRecord(event, self.first_seq.setdefault(part.station, 0)))
-        self.feed.part(event, settled.settled_ns)
-
     def _camera_reports(self, status: CameraStatus) -> None:
         if not self.watch.knows("camera", status.camera):
             return
         for station in self.config.stations_of(status.camera):
             if station not in self.ledger.stations:
-                self.first_seq[station] = status.first_seq
+                self.settlement.first_seq[station] = status.first_seq
                 self.ledger.begin(station, status.first_seq)
         here, frame_ns = local_clock(), status.last_frame_ns
         self.watch.camera_heard(
@@ -314,7 +235,7 @@ class Sink:
         self.watch.camera_ended(message.camera)
         for station in self.config.stations_of(message.camera):
             for settled in self.ledger.end(station, message.next_seq, now_ns()):
-                self._settle(settled, None)
+                self.settlement.settle(settled, None)
 
     def _look_around(self) -> None:
         """Alarm and metric for every camera and worker that is silent or faulty, and for the store."""
@@ -329,54 +250,20 @@ class Sink:
                 metrics.CAMERA_UP.labels(health.name).set(int(health.up))
                 if health.last_frame_age_ns is not None:
                     metrics.LAST_FRAME_AGE_SECONDS.labels(health.name).set(health.last_frame_age_ns / 1e9)
-                self._call(self.board.observe("camera_down", health.name, health.down, now, health.text))
+                self.settlement.observe("camera_down", health.name, health.down, now, health.text)
             else:
                 metrics.WORKER_UP.labels(health.name).set(int(health.up))
-                self._call(self.board.observe("worker_down", health.name, health.down, now, health.text))
+                self.settlement.observe("worker_down", health.name, health.down, now, health.text)
         standings = self.outputs.standing(now)
         for standing in standings:
-            self._judge_output(standing, now)
+            self.settlement.judge_output(standing, now)
         if drift := self.drifts.compare():
-            self._call(alarm := self.board.observe("drift", drift.station, drift.drifting, now, drift.text))
+            alarm = self.settlement.observe("drift", drift.station, drift.drifting, now, drift.text)
             if alarm is not None and self.config.stations[drift.station].on_drift == "stop_line":
                 self.role.stop_line(drift.text)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
-        self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
-        self.feed.state(self.ledger, peers, standings, self.board.active(now), now)
-
-    def _judge_output(self, standing: Standing, now: int) -> None:
-        """Alarm, and by policy the end of the line, for an output or encoder with trouble."""
-        text = standing.trouble or ""
-        alarm = self.board.observe(standing.alarm, standing.name, standing.trouble is not None, now, text)
-        self._call(alarm)
-        if alarm is not None and self.config.on_actuator_fault == "stop_line" and not self.role.stop.is_set():
-            self.role.stop_line(text)
-
-    def _book_pulse(self, outcome: Outcome) -> None:
-        command = outcome.command
-        if outcome.late is not None:
-            self._late(command.station, outcome.late)
-        elif outcome.error is not None:
-            log.error("failed reject: actuator %s: %s", outcome.actuator, outcome.error)
-            self._judge_output(Standing.of("actuator", outcome.actuator, outcome.error), now_ns())
-        elif outcome.acknowledged_ns is not None:
-            ack_s = (outcome.acknowledged_ns - command.planned_ns) / 1e9
-            metrics.STAGE_SECONDS.labels(command.station, "actuate").observe(max(0.0, ack_s))
-
-    def _late(self, station: str, text: str) -> None:
-        metrics.LATE_REJECTS.labels(station).inc()
-        log.warning("late reject: %s: %s", station, text)
-        self._call(self.board.observe("late_reject", station, bad=True, now_ns=now_ns(), text=text))
-
-    def _call(self, alarm: Alarm | None) -> None:
-        """Raise an alarm: log, metric, event store."""
-        if alarm is None:
-            return
-        log.error("ALARM %s %s: %s", alarm.kind, alarm.subject, alarm.text)
-        metrics.ALARMS.labels(alarm.kind, alarm.subject).inc()
-        record = AlarmRecord(time.time_ns(), alarm.kind, alarm.subject, alarm.text)
-        self.recorder.record(record)
-        self.feed.alarm(record)
+        self.settlement.observe("store_fault", "store", fault is not None, now, fault or "")
+        self.feed.state(self.ledger, peers, standings, self.settlement.board.active(now), now)
 
     def _take_snapshot(self, *, force: bool = False) -> None:
         """Hand the ledger to the recorder when it has changed."""
@@ -396,6 +283,10 @@ class Sink:
         if changed and self.recorder.record(Snapshot(counts, planned)):
             self.snapshot, self._planned_before = counts, planned
 
+    def _stop_line(self, reason: str) -> None:
+        if not self.role.stop.is_set():
+            self.role.stop_line(reason)
+
     def _finished(self) -> bool:
         """Whether nothing is pending and no reject is planned."""
         pending = any(self.ledger.counts(name).pending for name in self.ledger.stations)
@@ -403,9 +294,9 @@ class Sink:
 
     def _close(self) -> None:
         for command in self.outputs.end():
-            self._late(command.station, f"part {command.seq} was to be rejected after the line was stopped")
+            self.settlement.late(command.station, f"part {command.seq} was to be rejected after the line was stopped")
         for outcome in self.outputs.outcomes():
-            self._book_pulse(outcome)
+            self.settlement.book_pulse(outcome)
         self._take_snapshot(force=True)
         self.recorder.end(timeout_s=5.0)
         self.sockets.close()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stream.config import Dashboard
+from stream.config_sections import Dashboard
 from stream.dashboard.access import SESSION_S, Access, Guesses, Who, genuine, is_local_host, same_origin
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaA"

@@ -7,7 +7,7 @@ from argon2 import PasswordHasher
 from typer.testing import CliRunner
 
 from stream.cli import app
-from stream.config import Dashboard
+from stream.config_sections import Dashboard
 
 
 def test_the_hash_of_a_password_can_stand_in_the_configuration_and_fits_the_password():

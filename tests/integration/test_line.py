@@ -23,7 +23,7 @@ from stream.patchcore.inspector import inspect
 from stream.patchcore.preprocess import network_input
 from stream.patchcore.search import MemoryBank
 from stream.store import FILE_NAME, EventStore
-from stream.transport import make_keys
+from stream.transport.sockets import make_keys
 
 MakeLine = Callable[..., Line]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.config import AlarmRule, Alarms
+from stream.config_sections import AlarmRule, Alarms
 from stream.line.alarms import Alarm, AlarmBoard, Debounce
 
 SECOND_NS = 1_000_000_000

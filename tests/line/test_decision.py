@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.actuators.command import RejectCommand
-from stream.config import Reject, Station
+from stream.config_sections import Reject, Station
 from stream.line.decision import Action, decide, plan_pulse, pulse_ns_for, track_pulse
 from stream.line.ledger import Part, Settled
 from stream.messages import Cause, Verdict

@@ -1,0 +1,167 @@
+"""What all sockets share: the process's ZeroMQ context, keys, and reading what has come."""
+
+from __future__ import annotations
+
+import logging
+import socket as socket_module
+from pathlib import Path
+from typing import Final, Generic, NamedTuple, TypeVar
+
+import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
+
+from stream.errors import TransportError
+from stream.metrics import WIRE_ERRORS
+
+log = logging.getLogger(__name__)
+
+_LINGER_MS: Final = 2_000
+#: Until a process that has just started is connected, its first part waits.
+_RECONNECT_MS: Final = 20
+_BURST: Final = 256
+
+M = TypeVar("M")
+
+
+class Received(NamedTuple, Generic[M]):
+    """One message: its header and the raw parts behind it."""
+
+    message: M
+    attachments: list[bytes]
+
+
+class Sockets:
+    """One process's ZeroMQ context, with the line's keys if it has any."""
+
+    def __init__(self, keys: Path | None) -> None:
+        """Load the keys; raises TransportError when they are not there."""
+        self._context = zmq.Context()
+        self._authenticator: ThreadAuthenticator | None = None
+        self._keys: tuple[bytes, bytes] | None = None
+        if keys is not None:
+            secret = keys / "line.key_secret"
+            try:
+                public_key, secret_key = zmq.auth.load_certificate(secret)
+            except (OSError, ValueError) as error:
+                raise TransportError(
+                    f"transport.keys: {secret}: {error}; make the keys with `patchline keys {keys}` on one host "
+                    "and copy the folder to the others"
+                ) from None
+            if secret_key is None or (len(public_key), len(secret_key)) != (40, 40):
+                raise TransportError(
+                    f"transport.keys: {secret} holds no secret key, or a damaged one; remove it and make new keys "
+                    f"with `patchline keys {keys}`"
+                )
+            self._keys = public_key, secret_key
+
+    def bind(self, kind: int, address: str, high_water_mark: int) -> zmq.Socket[bytes]:
+        """Open a listening socket; raises TransportError when the address is taken."""
+        socket = self._socket(kind, address, high_water_mark, server=True)
+        try:
+            if address.startswith("ipc://"):
+                Path(address[6:]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if _somebody_listens(Path(address[6:])):  # ZeroMQ would take the path over without a word
+                    raise zmq.ZMQError(zmq.EADDRINUSE)
+            socket.bind(address)
+        except (zmq.ZMQError, OSError) as error:
+            socket.close(0)
+            raise TransportError(
+                f"{address}: cannot listen: {error.strerror}; is another line running? "
+                "Stop it or choose another address under transport"
+            ) from None
+        return socket
+
+    def connect(self, kind: int, address: str, high_water_mark: int) -> zmq.Socket[bytes]:
+        """Open a socket that connects now or whenever the other side appears."""
+        socket = self._socket(kind, address, high_water_mark, server=False)
+        try:
+            socket.connect(address)
+        except zmq.ZMQError as error:
+            socket.close(0)
+            raise TransportError(
+                f"{address}: cannot connect: {error.strerror}; give tcp://HOST:PORT or ipc://PATH under transport"
+            ) from None
+        return socket
+
+    def close(self) -> None:
+        """Close all sockets, giving what is on its way two seconds to leave."""
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        self._context.destroy()
+
+    def _socket(self, kind: int, address: str, high_water_mark: int, *, server: bool) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.set_hwm(high_water_mark)
+        socket.linger = _LINGER_MS
+        socket.reconnect_ivl = _RECONNECT_MS
+        if address.startswith("tcp://"):
+            # A peer whose host vanished is noticed, and its socket closed, within seconds.
+            socket.heartbeat_ivl = 1_000
+            socket.heartbeat_timeout = 3_000
+            if self._keys is not None:
+                self._encrypt(socket, server=server)
+        return socket
+
+    def _encrypt(self, socket: zmq.Socket[bytes], *, server: bool) -> None:
+        assert self._keys is not None
+        socket.curve_publickey, socket.curve_secretkey = self._keys
+        if not server:
+            socket.curve_serverkey = self._keys[0]  # the hosts of a line share one pair
+            return
+        if self._authenticator is None:
+            self._authenticator = ThreadAuthenticator(self._context)
+            self._authenticator.start()
+            # Only holders of the line's own key may connect.
+            self._authenticator.configure_curve_callback("*", _OnlyTheLine(self._keys[0]))
+        socket.curve_server = True
+
+
+class _OnlyTheLine:
+    """Lets in exactly the line's own public key."""
+
+    def __init__(self, public_key: bytes) -> None:
+        self._public_key = public_key
+
+    def callback(self, _domain: str, key: bytes) -> bool:
+        return key == self._public_key
+
+
+def make_keys(folder: Path) -> Path:
+    """Write a new key pair for a line into a folder and return the secret's path; existing keys stay."""
+    secret = folder / "line.key_secret"
+    if secret.exists():
+        raise TransportError(f"{secret} exists already; remove it first if the line is to have new keys")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    zmq.auth.create_certificates(folder, "line")
+    secret.chmod(0o600)
+    return secret
+
+
+def _somebody_listens(path: Path) -> bool:
+    with socket_module.socket(socket_module.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except TimeoutError:
+            return True  # alive, with its hands full
+        except OSError:
+            return False
+    return True
+
+
+def burst(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
+    """Return the messages that wait on a socket, at most so many that no other socket starves."""
+    messages: list[list[bytes]] = []
+    while len(messages) < _BURST:
+        try:
+            messages.append(socket.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            break
+    return messages
+
+
+def unreadable(socket: str, error: Exception) -> None:
+    """Count and log a message that cannot be read."""
+    WIRE_ERRORS.labels(socket).inc()
+    log.error("%s: unreadable message: %s", socket, error)
