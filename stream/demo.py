@@ -71,7 +71,7 @@ def run_demo(folder: Path, *, parts: int | None, rate_hz: float, report: Path | 
         if not numbers["ledger_closed"]:
             raise LineFailed("the ledger did not close")
         if stays:
-            console.print("The belt goes on with the same parts; the numbers above are those of the first pass.")
+            console.print("The belt goes on with the same parts; these numbers are of the first pass.")
             console.print(f"dashboard: {config.dashboard.url}  (Ctrl-C ends the demo)", soft_wrap=True)
 
     run_line(path, config, total, first_pass)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from dashboards import PATIENCE_MS
 from outputs import Broker, Plc, wait_for
 from pictures import defective_picture, good_picture, write_picture
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from running import Line
 
 from stream.bundle import SelfTest, load_bundle, save_bundle
@@ -18,6 +21,11 @@ from stream.firing import ActuatorThread
 from stream.fit import FitOptions, fit
 from stream.patchcore.inspector import inspect
 from stream.patchcore.search import MemoryBank
+
+CHROMIUM = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
 
 
 @pytest.fixture
@@ -111,3 +119,25 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tablet; a script's error, or a resource the policy forbids, fails the test."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 800})
+    opened.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", lambda said: problems.append(said.text) if "Content Security Policy" in said.text else None)
+    yield opened
+    opened.close()
+    assert problems == []

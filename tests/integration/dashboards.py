@@ -14,6 +14,8 @@ from running import GATE, Line, belt, free_ports, station
 #: One hash for all tests: quick to check, and none that anybody should use.
 PASSWORD = "correct horse"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+#: How long a page may take, on a machine that has other work.
+PATIENCE_MS = 30_000
 USERS = {role: {"password": HASH, "role": role} for role in ("viewer", "operator", "engineer")}
 
 

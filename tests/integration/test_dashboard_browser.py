@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
-from dashboards import PASSWORD, USERS, client_of, watched_line
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from dashboards import PASSWORD, PATIENCE_MS, USERS, client_of, watched_line
+from playwright.sync_api import Page, expect
 from programs import needs_program
 from running import Line
 
@@ -22,33 +20,6 @@ from stream.messages import Verdict
 pytestmark = needs_program("chromium")
 
 MakeLine = Callable[..., Line]
-ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
-PATIENCE_MS = 30_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(ARGUMENTS))
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A tablet; a script's error, or a resource the policy forbids, fails the test."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 800})
-    opened.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
-    problems: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda said: problems.append(said.text) if "Content Security Policy" in said.text else None)
-    yield opened
-    opened.close()
-    assert problems == []
 
 
 def started(make_line: MakeLine, configuration: dict[str, Any]) -> Line:
