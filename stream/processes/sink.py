@@ -342,7 +342,7 @@ class Sink:
                 self.role.stop_line(drift.text)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self._call(self.board.observe("store_fault", "store", fault is not None, now, fault or ""))
-        self.feed.state(self.ledger, peers, standings, self.board.active(now), now)
+        self.feed.state(self.ledger, self.drifts, peers, standings, self.board.active(now), now)
 
     def _judge_output(self, standing: Standing, now: int) -> None:
         """Alarm, and by policy the end of the line, for an output or encoder with trouble."""

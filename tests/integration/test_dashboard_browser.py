@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -64,6 +65,23 @@ def test_pictures_move_on_the_line_and_on_a_tablet_held_upright_nothing_is_cut(
             page.wait_for_selector("main h2, main .filters")
             inside = "document.documentElement.scrollWidth <= innerWidth && document.body.scrollHeight <= innerHeight"
             assert page.evaluate(inside), f"{view} fits {width_px}×{height_px}"
+
+
+def test_a_station_says_whether_its_good_parts_drift_once_enough_of_them_have_come(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, page: Page
+):
+    configuration = watched_line(parts_folder, small_bundle)
+    configuration["cameras"]["top"] |= {"rate_hz": 20}
+    configuration["stations"]["cap"] |= {"drift": {"window": 50}}
+    configuration["stations"]["label"] |= {"drift": {"window": 5000}}
+    line = started(make_line, configuration)
+    page.goto(line.config.dashboard.url)
+    drift = page.locator(".station[data-station=label] .drift")
+    expect(drift).to_have_text(re.compile(r"^Drift \d+ of 5000 good parts $"))
+    line.wait_for(lambda: line.metric("sink", "patchline_drift_psi", station="cap", what="brightness"), "comparison")
+    page.locator(".station[data-station=cap] .station-name").click()
+    figures = r"^Drift (steady|drifting) .*brightness \d+\.\d\d"
+    expect(page.locator(".station-view .drift")).to_have_text(re.compile(figures))
 
 
 def test_a_defect_is_among_the_events_within_a_second_of_its_verdict_and_shows_where_it_is(

@@ -49,6 +49,7 @@ class StationCard {
     this.numbers = new Numbers(["parts/s", "p50 ms", "p99 ms"]);
     this.ledger = new Numbers(["parts", "good", "defect", "uninspected", "pending"]);
     this.causes = h("div", { class: "causes" });
+    this.drift = new Drift();
     this.element = h(
       "article",
       { class: "station", "data-station": name },
@@ -57,6 +58,7 @@ class StationCard {
       this.bar.element,
       this.numbers.element,
       this.ledger.element,
+      this.drift.element,
       this.causes,
     );
   }
@@ -75,6 +77,26 @@ class StationCard {
     const uninspected = Object.values(state.uninspected).reduce((a, b) => a + b, 0);
     this.ledger.show([state.announced, state.good, state.defect, uninspected, state.pending].map(count));
     say(this.causes, Object.entries(state.uninspected).map(([cause, many]) => `${cause} ${count(many)}`).join(" · "));
+    this.drift.show(state.drift);
+  }
+}
+
+// Whether good parts are still like those of the calibration, with the population stability index of each quantity.
+export class Drift {
+  constructor() {
+    this._word = h("b", {}, "–");
+    this._numbers = h("span", { class: "quiet" });
+    this.element = h("div", { class: "drift" }, "Drift ", this._word, " ", this._numbers);
+    this.element.title = "population stability index of good parts against the calibration; from 0.25 on it is large";
+  }
+
+  show({ parts, window, psi, drifting }) {
+    const compared = Object.entries(psi);
+    const known = compared.length > 0;
+    const word = !window ? "cannot tell" : !known ? `${parts} of ${window} good parts` : drifting.length ? "drifting" : "steady";
+    this.element.dataset.drift = known ? word : "unknown";
+    say(this._word, word);
+    say(this._numbers, window ? compared.map(([what, value]) => `${what} ${value.toFixed(2)}`).join(" · ") : "too few calibrated");
   }
 }
 

@@ -3,7 +3,7 @@
 import uPlot from "./vendor/uPlot.js";
 import { get } from "./api.js";
 import { clock, h, number, say, verdictClass } from "./dom.js";
-import { Numbers, ScoreBar, overlayToggle } from "./line.js";
+import { Drift, Numbers, ScoreBar, overlayToggle } from "./line.js";
 import { Picture } from "./picture.js";
 
 const BINS = 40;
@@ -16,6 +16,7 @@ export function show(main, { feed, station }) {
   const seq = h("span", { class: "seq" });
   const bar = new ScoreBar();
   const numbers = new Numbers(["parts/s", "p50 ms", "p99 ms", "good", "defect", "pending"]);
+  const drift = new Drift();
   const [strip, histogram] = [chartBox(), chartBox()];
   const stages = new Stages();
   const article = h(
@@ -25,6 +26,7 @@ export function show(main, { feed, station }) {
     picture.element,
     bar.element,
     numbers.element,
+    drift.element,
     overlayToggle(() => picture.draw()),
   );
   main.className = "station-view";
@@ -57,6 +59,7 @@ export function show(main, { feed, station }) {
         ...[number(state.rate_hz), number(state.p50_ms, 0), number(state.p99_ms, 0)],
         ...[state.good, state.defect, state.pending].map(String),
       ]);
+      drift.show(state.drift);
     } else if (channel === station) {
       article.className = `station large ${verdictClass(frame.verdict)}`;
       article.dataset.seq = frame.seq;
