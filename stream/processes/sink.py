@@ -85,8 +85,8 @@ class Sink:
         self._announced_before = {
             name: self.restored[name].announced if name in self.restored else 0 for name in config.stations
         }
-        for name in config.stations:
-            metrics.begin_station(name, [str(action) for action in Action])
+        for name, station in config.stations.items():
+            metrics.begin_station(name, station.deadline_ms / 1e3, [str(action) for action in Action])
 
     def run(self) -> None:
         """Judge until told to stop; then until nothing is pending, planned or unwritten."""
