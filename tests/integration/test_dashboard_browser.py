@@ -14,7 +14,7 @@ from typing import Any
 from dashboards import PASSWORD, PATIENCE_MS, USERS, client_of, watched_line
 from playwright.sync_api import Page, expect
 from programs import needs_program
-from running import Line
+from running import Line, free_ports
 
 from stream.messages import Verdict
 
@@ -82,6 +82,22 @@ def test_a_station_says_whether_its_good_parts_drift_once_enough_of_them_have_co
     page.locator(".station[data-station=cap] .station-name").click()
     figures = r"^Drift (steady|drifting) .*brightness \d+\.\d\d"
     expect(page.locator(".station-view .drift")).to_have_text(re.compile(figures))
+
+
+def test_an_output_that_is_away_says_why_without_being_touched_and_a_station_shows_its_whole_ledger(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, page: Page
+):
+    configuration = watched_line(parts_folder, small_bundle)
+    nobody = {"kind": "modbus", "host": "127.0.0.1", "port": free_ports(1), "coil": 1}
+    configuration["actuators"] = configuration["actuators"] | {"arm": nobody}
+    line = started(make_line, configuration)
+    page.goto(line.config.dashboard.url)
+    expect(page.locator("[data-peer='actuators/gate']")).to_have_text("●gate")
+    expect(page.locator("[data-peer='actuators/arm']")).to_contain_text("coil 1: no connection")
+    page.goto(f"{line.config.dashboard.url}/#/station/cap")
+    shown = page.locator(".station-view .numbers dt")
+    expect(shown).to_have_text(["parts/s", "p50 ms", "p99 ms", "parts", "good", "defect", "uninspected", "pending"])
+    expect(page.locator(".station-view [data-name=defect] dd")).not_to_have_text("–")
 
 
 def test_a_defect_is_among_the_events_within_a_second_of_its_verdict_and_shows_where_it_is(
