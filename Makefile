@@ -1,4 +1,4 @@
-# make demo   set up, fit on good solar cells, run the line, show what it found
+# make demo   set up, fit on good solar cells, run the line, show what it found; the dashboard stays until Ctrl-C
 # make test   set up, run all tests (as root on Debian: with the packages of tests/debian-packages.txt)
 # make check  lint and types
 # make setup  .venv with the command .venv/bin/patchline

@@ -26,6 +26,7 @@ from stream.records import Event
 from stream.store import EventStore, Place
 
 STATIONS = ("cap", "label", "level", "seal")
+FREE_RUNNING = "seal"
 CHUNK = 500
 PAGE = 60
 LIMIT_MS = 100.0
@@ -33,21 +34,26 @@ WHOLE = 1_000_000
 
 
 def drawn_events(count: int) -> Iterator[Event]:
-    """A long night: one defect in fifty, one timeout in five hundred, one rare cause in a hundred thousand."""
+    """A long night: one defect in fifty, one timeout in five hundred, one rare cause in a hundred thousand.
+
+    The free-running station passes over every other part.
+    """
     dice = random.Random(0)
     begin_ns = 1_760_000_000 * 10**9
     for number in range(count):
-        kind = dice.random()
+        kind, station = dice.random(), STATIONS[number % len(STATIONS)]
         cause = Cause.BAD_FRAME if kind < 1e-5 else Cause.TIMEOUT if kind < 0.002 else None
+        if cause is None and station == FREE_RUNNING and kind > 0.5:
+            cause = Cause.SKIPPED
         verdict = Verdict.UNINSPECTED if cause else Verdict.DEFECT if kind < 0.022 else Verdict.GOOD
         yield Event(
-            station=STATIONS[number % len(STATIONS)],
+            station=station,
             seq=number // len(STATIONS),
             verdict=verdict,
             cause=cause,
             action="pass" if verdict is Verdict.GOOD else "reject",
             captured_realtime_ns=begin_ns + number * 25_000_000 + dice.randrange(10**9),
-            part_id=f"part-{number}",
+            part_id="pallet-7" if number % 1000 == 7 else f"part-{number}",
             score=None if cause else 10 * kind,
             threshold=None if cause else 12.5,
             worker="worker0",
@@ -80,14 +86,24 @@ def questions(count: int) -> Iterator[tuple[str, dict[str, Any]]]:
         "DEFECT": {"verdicts": [Verdict.DEFECT]},
         "UNINSPECTED": {"verdicts": [Verdict.UNINSPECTED]},
         "all but GOOD": {"verdicts": [Verdict.DEFECT, Verdict.UNINSPECTED]},
+        "all but GOOD and skipped": {"verdicts": [Verdict.DEFECT, Verdict.UNINSPECTED], "skipped": False},
         "timeout": {"cause": Cause.TIMEOUT},
         "bad_frame (rare)": {"cause": Cause.BAD_FRAME},
         "overrun (never)": {"cause": Cause.OVERRUN},
     }
-    for what, station, window in itertools.product(whats, ("", "label"), windows):
+    for what, station, window in itertools.product(whats, ("", FREE_RUNNING), windows):
         chosen = whats[what] | ({"station": station} if station else {}) | windows[window]
         yield f"{what}{f' of {station}' if station else ''}{window}", chosen
-    yield "one part", {"station": "cap", "seq": count // 8}
+    for window, within in windows.items():
+        yield f"one number of a station{window}", {"station": "cap", "seq": count // 8} | within
+        yield f"one number{window}", {"seq": count // 8} | within
+        yield f"one part id{window}", {"part_id": f"part-{count // 2}"} | within
+        yield (
+            f"one part id among all but GOOD and skipped{window}",
+            ({"part_id": f"part-{count // 2}"} | whats["all but GOOD and skipped"] | within),
+        )
+    yield "a part id that comes a thousand times", {"part_id": "pallet-7"}
+    yield "unknown part id", {"part_id": "none"}
     yield "unknown station", {"station": "none"}
 
 

@@ -14,7 +14,7 @@ from stream.bundle import Bundle, live_bundle
 from stream.config import LineConfig
 from stream.errors import BundleError
 from stream.line.drift import Drift, Finding, smallest_shift
-from stream.messages import Result, Verdict
+from stream.messages import DriftState, Result, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,9 @@ class _Watched:
         }
         self.counts = {what: len(values) for what, values in references.items()}
         self.quantities = {what: Drift(values, window) for what, values in references.items()}
+        #: In standard deviations, what is noticed as often as not; None: nothing is.
+        self.smallest = {what: smallest_shift(count, window) for what, count in self.counts.items()}
+        self.window = 0 if set(self.smallest.values()) == {None} else window
         self.found: dict[str, Finding] = {}
 
 
@@ -60,7 +63,7 @@ class Drifts:
         """Compare a station's parts with another bundle from now on."""
         watched = self._stations[station] = _Watched(bundle, window)
         for what, count in watched.counts.items():
-            shift = smallest_shift(count, window)
+            shift = watched.smallest[what]
             seen = "never (too few)" if shift is None else f"from {shift:.1f} standard deviations on"
             log.info("station %s: drift of %s is noticed %s: %d reference values", station, what, seen, count)
 
@@ -95,6 +98,16 @@ class Drifts:
             if new:
                 return self._told(station, watched, new)
         return None
+
+    def state(self, station: str) -> DriftState:
+        """Return how a station stands, for people who look; every good part has a score, so scores are counted."""
+        watched = self._stations[station]
+        return DriftState(
+            parts=watched.quantities["score"].parts,
+            window=watched.window,
+            psi={what: it.psi for what, it in watched.found.items() if watched.smallest[what] is not None},
+            drifting=tuple(what for what, it in watched.found.items() if it.drifting),
+        )
 
     def _told(self, station: str, watched: _Watched, new: dict[str, Finding]) -> StationDrift:
         for what, found in new.items():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 from stream.config import LineConfig
+from stream.drifts import Drifts
 from stream.line.alarms import Alarm
 from stream.line.ledger import Counts, Ledger
 from stream.line.recent import Recent, Spacing
 from stream.line.watch import Health
-from stream.messages import ActiveAlarm, LineState, PeerState, SettledPart, StationState, Verdict
+from stream.messages import ActiveAlarm, DriftState, LineState, PeerState, SettledPart, StationState, Verdict
 from stream.outputs import Standing
 from stream.records import AlarmRecord, Event
 from stream.transport.listeners import FeedServer
@@ -64,12 +65,18 @@ class Feed:
         self._raised_ns[record.kind, record.subject] = record.raised_realtime_ns
 
     def state(
-        self, ledger: Ledger, health: list[Health], outputs: list[Standing], alarms: list[Alarm], now_ns: int
+        self,
+        ledger: Ledger,
+        drifts: Drifts,
+        health: list[Health],
+        outputs: list[Standing],
+        alarms: list[Alarm],
+        now_ns: int,
     ) -> None:
         """Publish how the line is, when it is time for it and somebody listens.
 
         Args:
-            ledger: of all stations.
+            ledger, drifts: of all stations.
             health: of cameras and workers.
             outputs: actuators and encoders.
             alarms: those that stand.
@@ -84,7 +91,9 @@ class Feed:
         message = LineState(
             line=self._config.line,
             at_realtime_ns=now_realtime_ns,
-            stations={name: self._station(name, ledger.counts(name), now_ns) for name in ledger.stations},
+            stations={
+                name: self._station(name, ledger.counts(name), drifts.state(name), now_ns) for name in ledger.stations
+            },
             cameras={each.name: _peer(each) for each in health if each.kind == "camera"},
             workers={each.name: _peer(each) for each in health if each.kind == "worker"},
             actuators={each.name: PeerState(each.trouble is None, each.trouble or "") for each in outputs},
@@ -100,7 +109,7 @@ class Feed:
         )
         self._server.send(message)
 
-    def _station(self, name: str, counts: Counts, now_ns: int) -> StationState:
+    def _station(self, name: str, counts: Counts, drift: DriftState, now_ns: int) -> StationState:
         recent = self._recent[name]
         latency = recent.latency_ms(now_ns)
         return StationState(
@@ -112,6 +121,7 @@ class Feed:
             rate_hz=recent.rate_hz(now_ns),
             p50_ms=latency[0] if latency else None,
             p99_ms=latency[1] if latency else None,
+            drift=drift,
         )
 
 

@@ -230,8 +230,21 @@ class SettledPart(msgspec.Struct, tag="settled", frozen=True):
     grid: tuple[GridSize, GridSize] = (0, 0)
 
 
+class DriftState(msgspec.Struct, frozen=True):
+    """How a station's good parts stand against its calibration; `parts` of the newest `window` are there so far.
+
+    `psi` is the population stability index of each quantity that has been compared; `drifting` are those that have
+    changed for good. A `window` of 0: the calibration is too small for any drift to be told from chance.
+    """
+
+    parts: int
+    window: int
+    psi: dict[str, float] = {}
+    drifting: tuple[str, ...] = ()
+
+
 class StationState(msgspec.Struct, frozen=True):
-    """One station's line of the ledger, its parts per second and its latency, both over the last seconds."""
+    """One station's line of the ledger, its parts per second and its latency, both over the last seconds; its drift."""
 
     announced: int
     good: int
@@ -241,6 +254,7 @@ class StationState(msgspec.Struct, frozen=True):
     rate_hz: float
     p50_ms: float | None
     p99_ms: float | None
+    drift: DriftState
 
 
 class PeerState(msgspec.Struct, frozen=True):

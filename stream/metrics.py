@@ -23,6 +23,7 @@ STAGE_SECONDS = Histogram(
     ["station", "stage"],
     buckets=_SECONDS,
 )
+DEADLINE_SECONDS = Gauge("patchline_deadline_seconds", "What a part may take until its decision", ["station"])
 VERDICTS = Counter("patchline_verdicts_total", "Parts by verdict", ["station", "verdict"])
 UNINSPECTED = Counter("patchline_uninspected_total", "Parts without inspection, by cause", ["station", "cause"])
 ANNOUNCED = Counter("patchline_announced_total", "Parts the line has heard of", ["station"])
@@ -90,8 +91,9 @@ CLOCK_OFFSET_SECONDS = Gauge(
 )
 
 
-def begin_station(station: str, actions: Iterable[str]) -> None:
-    """Let a station's counters exist from the start, so that the first increase is one."""
+def begin_station(station: str, deadline_s: float, actions: Iterable[str]) -> None:
+    """Say what a station's parts may take; let its counters exist from the start, so that the first increase is one."""
+    DEADLINE_SECONDS.labels(station).set(deadline_s)
     ANNOUNCED.labels(station)
     LATE_REJECTS.labels(station)
     for verdict in Verdict:

@@ -226,7 +226,9 @@ class EventStore:
         station: str | None = None,
         verdicts: Collection[Verdict] = (),
         cause: Cause | None = None,
+        skipped: bool = True,
         seq: int | None = None,
+        part_id: str | None = None,
         since_ns: int = 0,
         until_ns: int = _ALL,
         before: Place | None = None,
@@ -236,7 +238,8 @@ class EventStore:
         """Return one page of the events that match, without their pictures, the newest exposure first.
 
         Args:
-            station, verdicts, cause, seq: only these; empty or None: any. A cause implies UNINSPECTED.
+            station, verdicts, cause, seq, part_id: only these; empty or None: any. A cause implies UNINSPECTED.
+            skipped: False leaves out what a free-running camera passed over, unless it is the cause asked for.
             since_ns, until_ns: of exposure, real time, both included.
             before: only what is older than this place, the newest of it.
             after: only what is newer, the oldest of it: the page that precedes the one beginning here.
@@ -250,12 +253,11 @@ class EventStore:
             max(Place(since_ns, -1), after or Place(0, -1)),
             min(Place(until_ns, _ALL), before or Place(_ALL, _ALL)),
         )
-        wanted = {"station": station, "cause": cause, "seq": seq}
+        wanted = {"station": station, "seq": seq, "part_id": part_id}
         order = "ASC" if after is not None else "DESC"
-        # Each verdict has its own place in the index, so each is read there and the pages are merged.
-        alike = [wanted] if cause or not verdicts else [wanted | {"verdict": verdict} for verdict in verdicts]
+        kinds = _kinds(verdicts, cause, skipped=skipped)
         with _one_line(self._path, "cannot be searched"):
-            rows = [row for each in alike for row in self._matching(each, between, order, limit)]
+            rows = [row for kind in kinds for row in self._matching(wanted | kind, between, order, limit)]
             events = sorted((_event(row) for row in rows), key=_place, reverse=True)
         return events[-limit:] if after is not None else events[:limit]
 
@@ -263,7 +265,9 @@ class EventStore:
         self, wanted: dict[str, Any], between: tuple[Place, Place], order: str, limit: int
     ) -> list[tuple[Any, ...]]:
         columns = {column: value for column, value in wanted.items() if value is not None}
-        where = "".join(f" AND {column} = ?" for column in columns)
+        # Few events share a number or a part's id: the plus has the others compared there, not looked up elsewhere.
+        narrow = next((column for column in ("seq", "part_id") if column in columns), None)
+        where = "".join(f" AND {'' if narrow in (None, column) else '+'}{column} = ?" for column in columns)
         query = (
             f"SELECT id, {', '.join(COLUMNS)} FROM events "
             f"WHERE (captured_realtime_ns, id) > (?, ?) AND (captured_realtime_ns, id) < (?, ?){where} "
@@ -385,6 +389,18 @@ def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:
             "move the file away, or run that release"
         )
     return False
+
+
+def _kinds(verdicts: Collection[Verdict], cause: Cause | None, *, skipped: bool) -> list[dict[str, Any]]:
+    """Return conditions, each with a place of its own in an index; no event meets two, so their pages are merged."""
+    if cause is not None:
+        return [{"cause": cause}]
+    if skipped:
+        return [{"verdict": verdict} for verdict in verdicts] or [{}]
+    wanted = set(verdicts or Verdict)
+    judged = [{"verdict": verdict} for verdict in wanted - {Verdict.UNINSPECTED}]
+    causes = [{"cause": each} for each in Cause if each is not Cause.SKIPPED] if Verdict.UNINSPECTED in wanted else []
+    return [*judged, *causes]
 
 
 def _event(row: tuple[Any, ...]) -> Event:

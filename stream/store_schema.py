@@ -59,4 +59,6 @@ CREATE INDEX IF NOT EXISTS events_by_station_verdict_time ON events (station, ve
 CREATE INDEX IF NOT EXISTS events_by_cause_time ON events (cause, captured_realtime_ns) WHERE cause IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_by_station_cause_time ON events (station, cause, captured_realtime_ns)
     WHERE cause IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_by_seq_time ON events (seq, captured_realtime_ns);
+CREATE INDEX IF NOT EXISTS events_by_part_time ON events (part_id, captured_realtime_ns) WHERE part_id IS NOT NULL;
 """

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from stream.bundle import Bundle, load_bundle
 from stream.clock import local_clock
 from stream.config import LineConfig
 from stream.drifts import Drifts, StationDrift
-from stream.messages import FrameHeader, FrameStamps, Result, ResultStamps, Verdict
+from stream.messages import DriftState, FrameHeader, FrameStamps, Result, ResultStamps, Verdict
 
 WINDOW = 50
 
@@ -103,6 +104,26 @@ def test_brighter_parts_drift_and_the_text_names_what(bundle: Bundle):
         "good parts of lit are no longer like those of the calibration: brightness (PSI "
     )
     assert "focus" not in compared[-1].text
+
+
+def test_people_see_how_full_the_window_is_then_how_far_each_quantity_is_and_which_have_changed(bundle: Bundle):
+    found = drifts(bundle, "cap")
+    assert found.state("cap") == DriftState(0, WINDOW)
+    shown(found, stream(bundle, "cap", WINDOW - 1, brighter=5))
+    assert found.state("cap") == DriftState(WINDOW - 1, WINDOW)
+    shown(found, stream(bundle, "cap", 100, brighter=5))
+    state = found.state("cap")
+    assert (state.parts, state.drifting) == (WINDOW, ("brightness",))
+    assert set(state.psi) == {"score", "brightness", "focus"}
+    assert state.psi["brightness"] > 1 > state.psi["focus"]
+
+
+def test_people_see_that_a_small_calibration_cannot_tell(bundle: Bundle):
+    few = replace(bundle.info.reference, brightness_values=(), focus_values=())
+    scores = bundle.calibration_scores[:2]
+    found = drifts(bundle._replace(calibration_scores=scores, info=replace(bundle.info, reference=few)), "cap")
+    shown(found, stream(bundle, "cap", 2 * WINDOW))
+    assert found.state("cap") == DriftState(WINDOW, 0)
 
 
 def test_parts_that_are_not_good_or_of_another_bundle_say_nothing(bundle: Bundle):

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stream.bundle import load_bundle
 from stream.config import LineConfig
+from stream.drifts import Drifts
 from stream.feed import Feed
 from stream.line.alarms import Alarm
 from stream.line.ledger import Ledger, Part
 from stream.line.watch import Health
-from stream.messages import Cause, LineState, SettledPart, Verdict
+from stream.messages import Cause, DriftState, LineState, SettledPart, Verdict
 from stream.outputs import Standing
 from stream.records import AlarmRecord, Event
 from stream.transport.listeners import FEED_WAITING, FeedClient
@@ -35,6 +37,11 @@ def config(tmp_path: Path) -> LineConfig:
             "store": {"path": str(tmp_path / "store")},
         }
     )
+
+
+@pytest.fixture
+def drifts(config: LineConfig, small_bundle: Path) -> Drifts:
+    return Drifts(config, {"cap": load_bundle(small_bundle)})
 
 
 @pytest.fixture
@@ -64,11 +71,11 @@ def states(client: FeedClient) -> list[LineState]:
     return [each.message for each in client.receive(timeout_ms=20) if isinstance(each.message, LineState)]
 
 
-def listening(feed: Feed, client: FeedClient) -> int:
+def listening(feed: Feed, drifts: Drifts, client: FeedClient) -> int:
     """Wait until the feed knows of its listener; returns the moment that was then."""
     now_ns, until_s = 0, time.monotonic() + 10
     while True:
-        feed.state(Ledger(), [], [], [], now_ns := now_ns + S)
+        feed.state(Ledger(), drifts, [], [], [], now_ns := now_ns + S)
         if states(client):
             return now_ns
         assert time.monotonic() < until_s, "the listener was not noticed"
@@ -82,9 +89,9 @@ def receive(client: FeedClient, count: int) -> list[Received[SettledPart | LineS
     return received
 
 
-def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, sockets: Sockets):
+def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, drifts: Drifts, sockets: Sockets):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
-    listening(feed, client)
+    listening(feed, drifts, client)
     feed.part(event(7, Verdict.DEFECT), S)
     ((message, (view, values)),) = receive(client, 1)
     assert isinstance(message, SettledPart)
@@ -93,9 +100,9 @@ def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, sockets: So
     assert np.frombuffer(values, "<f2").tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, sockets: Sockets):
+def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, drifts: Drifts, sockets: Sockets):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
-    listening(feed, client)
+    listening(feed, drifts, client)
     seen = np.full((4, 4, 3), 77, np.uint8)
     feed.part(dataclasses.replace(event(7, Verdict.DEFECT), network_input=seen), S)
     ((message, attachments),) = receive(client, 1)
@@ -104,9 +111,9 @@ def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, sockets:
     assert not any(seen.tobytes() in attachment for attachment in attachments)
 
 
-def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, sockets: Sockets):
+def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, drifts: Drifts, sockets: Sockets):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
-    listening(feed, client)
+    listening(feed, drifts, client)
     for tick in range(20):  # 100 parts a second
         feed.part(event(tick), tick * S // 100)
     for tick in range(20, 30):
@@ -119,9 +126,9 @@ def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, sockets:
     assert [each.message.grid for each in parts if isinstance(each.message, SettledPart)][1] == (0, 0)
 
 
-def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, sockets: Sockets):
+def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drifts: Drifts, sockets: Sockets):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
-    listening(feed, client)
+    listening(feed, drifts, client)
     feed.part(event(1), 100 * S)
     feed.part(event(2), 101 * S)
     feed.alarm(AlarmRecord(1_795_555_350_097_892_208, "actuator_fault", "gate", "no answer"))
@@ -139,13 +146,14 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, sock
         Standing.of("actuator", "lamp", None),
         Standing.of("encoder", "belt", "no count"),
     ]
-    feed.state(ledger, health, outputs, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S)
+    feed.state(ledger, drifts, health, outputs, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S)
     state = receive(client, 3)[-1].message
     assert isinstance(state, LineState)
     station = state.stations["cap"]
     assert (station.announced, station.good, station.defect, station.pending) == (5, 2, 1, 1)
     assert station.uninspected == {"timeout": 1}
     assert (station.rate_hz, station.p50_ms, station.p99_ms) == (2.0, 20.0, 20.0)
+    assert station.drift == DriftState(parts=0, window=config.stations["cap"].drift.window)
     assert (state.cameras["top"].up, state.cameras["top"].text) == (False, "camera top is down: stalled")
     assert state.workers["worker0"].up
     assert {name: each.up for name, each in state.actuators.items()} == {
@@ -158,27 +166,29 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, sock
     ]
 
 
-def test_without_a_listener_nothing_is_sent(config: LineConfig, sockets: Sockets):
+def test_without_a_listener_nothing_is_sent(config: LineConfig, drifts: Drifts, sockets: Sockets):
     feed = Feed(sockets, config)
     other = Sockets(None)
-    now_ns = listening(feed, FeedClient(other, config.feed_address()))
+    now_ns = listening(feed, drifts, FeedClient(other, config.feed_address()))
     other.close()
     until_s = time.monotonic() + 10
     while feed._server.wanted():
         assert time.monotonic() < until_s, "the end of the last listener was not noticed"
         time.sleep(0.01)
-    feed.state(Ledger(), [], [], [], now_ns + S)
+    feed.state(Ledger(), drifts, [], [], [], now_ns + S)
     feed.part(event(1), now_ns + S)
     client = FeedClient(sockets, config.feed_address())
-    listening(feed, client)
+    listening(feed, drifts, client)
     feed.part(event(2), now_ns + 2 * S)
     parts = [each.message for each in receive(client, 1)]
     assert [part.seq for part in parts if isinstance(part, SettledPart)] == [2]
 
 
-def test_a_listener_that_does_not_read_costs_the_sink_nothing_and_gets_no_backlog(config: LineConfig, sockets: Sockets):
+def test_a_listener_that_does_not_read_costs_the_sink_nothing_and_gets_no_backlog(
+    config: LineConfig, drifts: Drifts, sockets: Sockets
+):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
-    listening(feed, client)
+    listening(feed, drifts, client)
     view = bytes(200_000)
     for seq in range(2_000):
         feed.part(_large(seq, view), seq * S)

@@ -16,7 +16,8 @@ import pytest
 
 from stream.errors import TransportError
 from stream.locks import holder, lock_role
-from stream.processes.lifecycle import PARENT_VARIABLE, Role, notify
+from stream.parent import PARENT_VARIABLE
+from stream.processes.lifecycle import Role, notify
 
 GENEROUS_S = 20.0
 
@@ -138,7 +139,7 @@ def test_a_listener_that_has_gone_is_a_warning_and_no_more(
 
 CHILD = """
 import sys, time
-from stream.processes.lifecycle import die_with_parent
+from stream.parent import die_with_parent
 
 die_with_parent()
 print("child", flush=True)
@@ -179,7 +180,7 @@ def test_a_child_whose_supervisor_was_gone_before_it_asked_ends_at_once():
 
 
 def test_a_process_started_by_hand_has_no_supervisor_to_die_with():
-    program = "from stream.processes.lifecycle import die_with_parent; die_with_parent(); print('alive')"
+    program = "from stream.parent import die_with_parent; die_with_parent(); print('alive')"
     environment = {name: value for name, value in os.environ.items() if name != PARENT_VARIABLE}
     answer = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60

@@ -18,6 +18,7 @@ from stream.messages import (
     Cause,
     Clock,
     CutFor,
+    DriftState,
     EndOfStream,
     FrameHeader,
     FrameStamps,
@@ -113,7 +114,9 @@ SETTLED = SettledPart(
 STATE = LineState(
     line="bottling-3",
     at_realtime_ns=1_700_000_000_123_456_789,
-    stations={"cap": StationState(9, 4, 2, {"timeout": 1}, 2, 9.5, 20.5, None)},
+    stations={
+        "cap": StationState(9, 4, 2, {"timeout": 1}, 2, 9.5, 20.5, None, DriftState(50, 50, {"score": 0.5}, ("score",)))
+    },
     cameras={"top": PeerState(False, "stalled")},
     workers={"worker0": PeerState(True)},
     actuators={},

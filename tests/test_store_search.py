@@ -20,16 +20,20 @@ def store(tmp_path: Path) -> Iterator[EventStore]:
 
 
 def night(count: int) -> list[Event]:
-    """Parts of two stations, one defect in five and one timeout in seven, exposed in another order than recorded."""
+    """Parts of two stations, exposed in another order than recorded; nine parts come again and again.
+
+    One is a defect in five, one late in seven, one passed over in three.
+    """
     events = []
     for number in range(count):
-        cause = Cause.TIMEOUT if number % 7 == 0 else None
+        cause = Cause.TIMEOUT if number % 7 == 0 else Cause.SKIPPED if number % 3 == 0 else None
         verdict = Verdict.UNINSPECTED if cause else Verdict.DEFECT if number % 5 == 0 else Verdict.GOOD
         moment = NOW_NS + 100 * (number // 3) - number % 3
         events.append(
             Event(
                 station=f"s{number % 2}",
                 seq=number,
+                part_id=None if number % 13 == 0 else f"part{number % 9}",
                 verdict=verdict,
                 cause=cause,
                 action="reject",
@@ -57,7 +61,21 @@ def newest_first(events: list[Event]) -> list[int]:
         ({"cause": Cause.TIMEOUT}, lambda e: e.cause is Cause.TIMEOUT),
         ({"cause": Cause.TIMEOUT, "verdicts": [Verdict.UNINSPECTED]}, lambda e: e.cause is Cause.TIMEOUT),
         ({"cause": Cause.OVERRUN}, lambda _: False),
+        ({"skipped": False}, lambda e: e.cause is not Cause.SKIPPED),
+        (
+            {"skipped": False, "verdicts": [Verdict.DEFECT, Verdict.UNINSPECTED], "station": "s1"},
+            lambda e: e.verdict is not Verdict.GOOD and e.cause is not Cause.SKIPPED and e.station == "s1",
+        ),
+        ({"skipped": False, "verdicts": [Verdict.DEFECT]}, lambda e: e.verdict is Verdict.DEFECT),
+        ({"skipped": False, "cause": Cause.SKIPPED}, lambda e: e.cause is Cause.SKIPPED),
         ({"seq": 17}, lambda e: e.seq == 17),
+        ({"seq": 17, "station": "s0"}, lambda _: False),
+        ({"part_id": "part4"}, lambda e: e.part_id == "part4"),
+        ({"part_id": "part"}, lambda _: False),
+        (
+            {"part_id": "part4", "station": "s1", "verdicts": [Verdict.GOOD, Verdict.DEFECT]},
+            lambda e: e.part_id == "part4" and e.station == "s1" and e.verdict is not Verdict.UNINSPECTED,
+        ),
         (
             {"since_ns": NOW_NS + 300, "until_ns": NOW_NS + 900},
             lambda e: NOW_NS + 300 <= e.captured_realtime_ns <= NOW_NS + 900,
@@ -79,23 +97,42 @@ def test_a_search_paged_to_its_end_and_back_finds_every_match_once(store, which,
     assert found == expected
 
 
-def test_no_search_reads_more_of_the_store_than_its_page(store):
-    store.record(night(3000), [], {})
+def plans(store: EventStore, searches: list[dict[str, object]]) -> list[tuple[str, str]]:
+    """(query, SQLite's plan) of everything that these searches ask the store."""
     queries: list[str] = []
     store._connection.set_trace_callback(queries.append)
-    middle = Place(NOW_NS + 50_000, 1500)
-    for station in (None, "s1"):
-        for which in ({}, {"verdicts": list(Verdict)}, {"cause": Cause.TIMEOUT}):
-            for where in ({}, {"before": middle}, {"after": middle}, {"since_ns": NOW_NS, "until_ns": NOW_NS + 70_000}):
-                store.search(station=station, **which, **where)
+    for search in searches:
+        store.search(**search)
     store._connection.set_trace_callback(None)
-    assert len(queries) == 2 * (1 + 3 + 1) * 4
-    for query in queries:
-        plan = " | ".join(row[3] for row in store._connection.execute(f"EXPLAIN QUERY PLAN {query}"))
+    return [(q, " | ".join(row[3] for row in store._connection.execute(f"EXPLAIN QUERY PLAN {q}"))) for q in queries]
+
+
+MIDDLE = Place(NOW_NS + 50_000, 1500)
+WHERES = ({}, {"before": MIDDLE}, {"after": MIDDLE}, {"since_ns": NOW_NS, "until_ns": NOW_NS + 70_000})
+
+
+def test_no_search_reads_more_of_the_store_than_its_page(store):
+    store.record(night(3000), [], {})
+    kinds = ({}, {"verdicts": list(Verdict)}, {"cause": Cause.TIMEOUT}, {"skipped": False})
+    found = plans(store, [{"station": s} | kind | where for s in (None, "s1") for kind in kinds for where in WHERES])
+    assert len(found) == 2 * (1 + 3 + 1 + 11) * 4
+    for query, plan in found:
         assert plan.startswith("SEARCH"), query
         assert "captured_realtime_ns>? AND captured_realtime_ns<?" in plan
         assert plan.count("=?") == query.count(" = "), "every condition is part of the index"
         assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize(("narrow", "index"), [("seq", "events_by_seq_time"), ("part_id", "events_by_part_time")])
+def test_a_search_by_number_or_id_reads_only_the_parts_that_have_it_whatever_else_is_asked(store, narrow, index):
+    store.record(night(3000), [], {})
+    which = {narrow: 17 if narrow == "seq" else "part4"}
+    kinds = ({}, {"verdicts": list(Verdict)}, {"cause": Cause.TIMEOUT}, {"skipped": False}, {"station": "s1"})
+    for query, plan in plans(store, [which | kind | where for kind in kinds for where in WHERES]):
+        assert (
+            plan
+            == f"SEARCH events USING INDEX {index} ({narrow}=? AND captured_realtime_ns>? AND captured_realtime_ns<?)"
+        ), query
 
 
 def test_one_event_is_found_by_its_number(store):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import BaseModel, Field
 
 from stream.config_sections import AccessRole
@@ -223,10 +224,7 @@ def state_header(newest: Newest, seen: Mapping[tuple[str, str, int], tuple[str, 
         "channel": STATE,
         "age_s": max(0.0, time.time() - state.at_realtime_ns / 1e9),
         "line": state.line,
-        "stations": {
-            name: {field: getattr(each, field) for field in each.__struct_fields__}
-            for name, each in state.stations.items()
-        },
+        "stations": msgspec.to_builtins(state.stations),
         **{
             kind: {name: {"up": each.up, "text": each.text} for name, each in getattr(state, kind).items()}
             for kind in ("cameras", "workers", "actuators")

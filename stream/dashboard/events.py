@@ -41,7 +41,9 @@ class Chosen(NamedTuple):
     station: str | None
     verdicts: list[Verdict]
     cause: Cause | None
+    skipped: bool
     seq: int | None
+    part_id: str | None
     since_ns: int
     until_ns: int
 
@@ -50,13 +52,16 @@ def chosen(
     station: str | None = None,
     verdict: Annotated[list[Verdict] | None, Query(description="any of these")] = None,
     cause: Cause | None = None,
+    skipped: Annotated[bool, Query(description="false: without what free-running cameras passed over")] = True,
     seq: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
+    part_id: Annotated[str | None, Query(max_length=1000, description="the whole name, not a piece of it")] = None,
     since_s: Moment = None,
     until_s: Moment = None,
 ) -> Chosen:
     """Read the filters of a request."""
     until_ns = round((_LATEST_S if until_s is None else until_s) * 1e9)
-    return Chosen(station, verdict or [], cause, seq, round((since_s or 0) * 1e9), until_ns)
+    since_ns = round((since_s or 0) * 1e9)
+    return Chosen(station, verdict or [], cause, skipped, seq, part_id, since_ns, until_ns)
 
 
 @router.get("/events")

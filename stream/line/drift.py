@@ -56,6 +56,11 @@ class Drift:
             self._recent.append(value)
             self._fresh += 1
 
+    @property
+    def parts(self) -> int:
+        """How much of the window is there."""
+        return len(self._recent)
+
     def compare(self) -> Finding | None:
         """Compare the newest window; None while it is not full, or too little of it is new."""
         full = len(self._recent) == self._recent.maxlen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -15,9 +14,8 @@ from stream import metrics
 from stream.config import LineConfig
 from stream.errors import ConfigError
 from stream.locks import lock_role
+from stream.parent import die_with_parent
 
-#: Set by the supervisor for its children: its own process id.
-PARENT_VARIABLE = "PATCHLINE_SUPERVISOR_PID"
 #: Set by the supervisor for its children: the same for all processes and restarts of one run.
 RUN_VARIABLE = "PATCHLINE_RUN"
 
@@ -25,8 +23,6 @@ RUN_VARIABLE = "PATCHLINE_RUN"
 FINISHED = "STATUS=the source has ended"
 #: Said by a process that wants the whole line stopped; the reason follows.
 STOP_LINE = "STATUS=stop the line: "
-
-_PR_SET_PDEATHSIG = 1
 
 log = logging.getLogger(__name__)
 
@@ -111,16 +107,6 @@ def stop_on_signals(reload: threading.Event | None = None) -> threading.Event:
     for number in events:
         signal.signal(number, lambda number, _frame: os.write(tell, bytes((number,))))
     return stop
-
-
-def die_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its supervisor ends, however that ends."""
-    parent = os.environ.get(PARENT_VARIABLE)
-    if parent is None:
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != int(parent):  # it ended before the request was made
-        sys.exit(0)
 
 
 def notify(state: str) -> None:

@@ -82,8 +82,8 @@ class Sink:
         self._announced_before = {
             name: self.restored[name].announced if name in self.restored else 0 for name in config.stations
         }
-        for name in config.stations:
-            metrics.begin_station(name, [str(action) for action in Action])
+        for name, station in config.stations.items():
+            metrics.begin_station(name, station.deadline_ms / 1e3, [str(action) for action in Action])
 
     def run(self) -> None:
         """Judge until told to stop; then until nothing is pending, planned or unwritten."""
@@ -263,7 +263,7 @@ class Sink:
                 self.role.stop_line(drift.text)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self.settlement.observe("store_fault", "store", fault is not None, now, fault or "")
-        self.feed.state(self.ledger, peers, standings, self.settlement.board.active(now), now)
+        self.feed.state(self.ledger, self.drifts, peers, standings, self.settlement.board.active(now), now)
 
     def _take_snapshot(self, *, force: bool = False) -> None:
         """Hand the ledger to the recorder when it has changed."""

@@ -23,7 +23,8 @@ from stream import metrics
 from stream.bundle import live_bundle, shadow_bundle
 from stream.config import LineConfig
 from stream.errors import EXIT_USAGE, LineFailed
-from stream.processes.lifecycle import FINISHED, PARENT_VARIABLE, RUN_VARIABLE, STOP_LINE, start_role
+from stream.parent import PARENT_VARIABLE
+from stream.processes.lifecycle import FINISHED, RUN_VARIABLE, STOP_LINE, start_role
 
 log = logging.getLogger(__name__)
 

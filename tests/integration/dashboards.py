@@ -16,6 +16,7 @@ ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
+#: How long a page may take, on a machine that has other work.
 PATIENCE_MS = 30_000
 
 #: One hash for all tests: quick to check, and none that anybody should use.

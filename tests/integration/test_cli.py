@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 from pictures import good_picture, write_picture
 from running import GATE, Line, belt, station
 
 from stream.accept import with_threshold
+from stream.config import load
+from stream.trial import ledger_of
 
 MakeLine = Callable[..., Line]
 
@@ -196,7 +203,7 @@ def test_every_command_explains_itself(command: str):
     assert f"{command} [OPTIONS]" in done.stdout
 
 
-def test_the_demo_runs_and_reports(tmp_path: Path):
+def test_the_demo_ends_after_its_parts_and_reports(tmp_path: Path):
     pytest.importorskip("elpv_dataset", reason="the demo's pictures come with the extra `demo`")
     done = patchline("demo", "--parts", 40, "--rate", 10, "--report", tmp_path / "r.json", "--dir", tmp_path / "demo")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -208,3 +215,63 @@ def test_the_demo_runs_and_reports(tmp_path: Path):
     assert report["image_auroc"] > 0.8
     assert report["latency_ms"]["total"]["p50"] <= report["latency_ms"]["total"]["p999"]
     assert (tmp_path / "demo" / "line" / "rejects.jsonl").exists()
+
+
+@pytest.fixture
+def endless_demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """`patchline demo` without a number of parts, where the dashboard's usual port is taken; and what it says."""
+    pytest.importorskip("elpv_dataset", reason="the demo's pictures come with the extra `demo`")
+    said = tmp_path / "said.txt"
+    arguments = ("demo", "--rate", "60", "--report", tmp_path / "r.json", "--dir", tmp_path / "demo")
+    with contextlib.ExitStack() as at_the_end, said.open("w") as output:
+        with contextlib.suppress(OSError):  # another program has it
+            at_the_end.enter_context(socket.create_server(("127.0.0.1", 8080)))
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "stream", *map(str, arguments)],
+            stdout=output,
+            stderr=output,
+            env=os.environ | {"COLUMNS": "200", "TERM": "dumb"},
+        )
+        yield demo, said
+        if demo.poll() is None:
+            family = [psutil.Process(demo.pid), *psutil.Process(demo.pid).children(recursive=True)]
+            for member in family:
+                member.kill()
+            psutil.wait_procs(family, timeout=10)
+
+
+def test_the_demo_goes_on_after_its_numbers_with_its_dashboard_until_it_is_told_to_end(
+    endless_demo: tuple[subprocess.Popen[bytes], Path], tmp_path: Path
+):
+    demo, said = endless_demo
+
+    def wait_for(condition: Callable[[], bool]) -> None:
+        until_s = time.monotonic() + 180
+        while not condition():
+            assert demo.poll() is None, said.read_text()
+            assert time.monotonic() < until_s, said.read_text()
+            time.sleep(0.05)
+
+    wait_for(lambda: "Ctrl-C ends the demo" in said.read_text())
+    numbers = json.loads((tmp_path / "r.json").read_text())
+    pictures = len(list((tmp_path / "demo" / "parts").iterdir()))
+    assert numbers["announced"] == numbers["good_parts"] + numbers["broken_parts"] == pictures
+    assert numbers["good"] + numbers["defect"] + sum(numbers["uninspected"].values()) == pictures
+    assert numbers["ledger_closed"] is True
+
+    config = load(tmp_path / "demo" / "line.yaml")
+    assert f"dashboard: {config.dashboard.url}  (Ctrl-C ends the demo)" in said.read_text().splitlines()
+    assert config.dashboard.address[1] != 8080
+    assert httpx.get(f"{config.dashboard.url}/api/v1/line").json()["line"] == "solar-cells"
+    before = ledger_of(config)["cell"].announced
+    wait_for(lambda: ledger_of(config)["cell"].announced >= before + 30)
+
+    line = psutil.Process(demo.pid).children(recursive=True)
+    assert len(line) >= 5
+    demo.send_signal(signal.SIGTERM)
+    assert demo.wait(60) == 0, said.read_text()
+    assert not any(process.is_running() for process in line)
+    counts = ledger_of(config)["cell"]
+    assert counts.closed
+    assert not counts.pending
+    assert said.read_text().splitlines()[-1] == f"the line has ended: {counts.summary()}"

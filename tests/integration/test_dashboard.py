@@ -349,6 +349,7 @@ def test_the_state_is_the_ledger_and_everybodys_health(viewer: httpx.Client, mod
             pass
     cap = header["stations"]["cap"]
     assert cap["announced"] == cap["good"] + cap["defect"] + sum(cap["uninspected"].values()) + cap["pending"]
+    assert cap["drift"].keys() == {"parts", "window", "psi", "drifting"}
     assert {name: each["up"] for name, each in header["cameras"].items()} == {"top": True}
     assert {name: each["up"] for name, each in header["workers"].items()} == {"worker0": True}
     assert {name: each["up"] for name, each in header["actuators"].items()} == {"gate": True}

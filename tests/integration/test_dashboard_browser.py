@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 from dashboards import PASSWORD, PATIENCE_MS, USERS, client_of, watched_line
 from playwright.sync_api import Page, expect
 from programs import needs_program
-from running import Line
+from running import Line, free_ports
 
 from stream.messages import Verdict
 
@@ -64,6 +65,39 @@ def test_pictures_move_on_the_line_and_on_a_tablet_held_upright_nothing_is_cut(
             page.wait_for_selector("main h2, main .filters")
             inside = "document.documentElement.scrollWidth <= innerWidth && document.body.scrollHeight <= innerHeight"
             assert page.evaluate(inside), f"{view} fits {width_px}×{height_px}"
+
+
+def test_a_station_says_whether_its_good_parts_drift_once_enough_of_them_have_come(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, page: Page
+):
+    configuration = watched_line(parts_folder, small_bundle)
+    configuration["cameras"]["top"] |= {"rate_hz": 20}
+    configuration["stations"]["cap"] |= {"drift": {"window": 50}}
+    configuration["stations"]["label"] |= {"drift": {"window": 5000}}
+    line = started(make_line, configuration)
+    page.goto(line.config.dashboard.url)
+    drift = page.locator(".station[data-station=label] .drift")
+    expect(drift).to_have_text(re.compile(r"^Drift \d+ of 5000 good parts $"))
+    line.wait_for(lambda: line.metric("sink", "patchline_drift_psi", station="cap", what="brightness"), "comparison")
+    page.locator(".station[data-station=cap] .station-name").click()
+    figures = r"^Drift (steady|drifting) .*brightness \d+\.\d\d"
+    expect(page.locator(".station-view .drift")).to_have_text(re.compile(figures))
+
+
+def test_an_output_that_is_away_says_why_without_being_touched_and_a_station_shows_its_whole_ledger(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, page: Page
+):
+    configuration = watched_line(parts_folder, small_bundle)
+    nobody = {"kind": "modbus", "host": "127.0.0.1", "port": free_ports(1), "coil": 1}
+    configuration["actuators"] = configuration["actuators"] | {"arm": nobody}
+    line = started(make_line, configuration)
+    page.goto(line.config.dashboard.url)
+    expect(page.locator("[data-peer='actuators/gate']")).to_have_text("●gate")
+    expect(page.locator("[data-peer='actuators/arm']")).to_contain_text("coil 1: no connection")
+    page.goto(f"{line.config.dashboard.url}/#/station/cap")
+    shown = page.locator(".station-view .numbers dt")
+    expect(shown).to_have_text(["parts/s", "p50 ms", "p99 ms", "parts", "good", "defect", "uninspected", "pending"])
+    expect(page.locator(".station-view [data-name=defect] dd")).not_to_have_text("–")
 
 
 def test_a_defect_is_among_the_events_within_a_second_of_its_verdict_and_shows_where_it_is(

@@ -234,6 +234,7 @@ def test_every_process_serves_its_metrics(make_line: MakeLine, parts_folder: Pat
     assert bad
     for stage in ("total", *STAGES):
         assert line.metric("sink", "patchline_stage_seconds_count", station="cap", stage=stage), stage
+    assert line.metric("sink", "patchline_deadline_seconds", station="cap") == 2.0
     assert line.metric("sink", "patchline_camera_up", camera="top") == 1
     assert line.metric("sink", "patchline_worker_up", worker="worker0") == 1
     assert (line.metric("capture-top", "patchline_frames_total", camera="top") or 0) >= 20

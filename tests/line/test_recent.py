@@ -37,3 +37,10 @@ def test_something_happens_once_in_its_interval():
         *(True, False, False),
         *(True, False, True),
     ]
+
+
+@pytest.mark.parametrize("parts_hz", [10, 14, 16, 17, 20, 24, 29, 31, 47, 200])
+def test_of_faster_parts_nearly_as_many_pass_as_the_interval_allows(parts_hz: int):
+    spacing = Spacing(S // 15)
+    passed = sum(spacing.allows(number * S // parts_hz) for number in range(60 * parts_hz))
+    assert min(13.5, 0.99 * parts_hz) <= passed / 60 <= 15.1

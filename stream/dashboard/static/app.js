@@ -7,6 +7,7 @@ import { h, mark, say } from "./dom.js";
 import * as events from "./events.js";
 import { Feed } from "./feed.js";
 import * as line from "./line.js";
+import { sound } from "./sound.js";
 import * as station from "./station.js";
 import * as tune from "./tune.js";
 
@@ -19,7 +20,10 @@ let configuration = null;
 let leave = null;
 
 feed.watch((channel, frame) => {
-  if (channel === "" && frame) strip.show(frame.alarms);
+  if (channel === "" && frame) {
+    strip.show(frame.alarms);
+    sound.hear(frame.alarms);
+  }
   if (channel === "unknown") whoAmI().catch(() => null);
   const stale = !feed.alive;
   mark(document.body, "stale", stale);
@@ -35,6 +39,7 @@ onIdentity(() => {
   document.getElementById("audit").hidden = !may("engineer");
   if (me.name === null) {
     feed.close();
+    sound.hear([]);
     showLogin();
   } else feed.open();
 });

@@ -8,7 +8,9 @@ import { Picture, decoded, overlay } from "./picture.js";
 
 const PAGE = 60;
 const LOOK_AGAIN_MS = 500;
-const REJECTS = "verdict:DEFECT,UNINSPECTED";
+const REJECTS = { verdict: ["DEFECT", "UNINSPECTED"] };
+// A free-running camera passes frames over by design, hundreds a minute: nobody looks for them.
+const USUAL = { ...REJECTS, skipped: false };
 const LONG = new Set(["Detail", "Stages ms", "Bundle"]);
 const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
 
@@ -38,7 +40,6 @@ export function show(main, { feed, line, part }) {
 class EventsView {
   constructor(line, part) {
     this.known = null;
-    this._part = part;
     this._events = [];
     this._rows = new Map();
     this._chosen = null;
@@ -69,7 +70,7 @@ class EventsView {
 
   // New parts may have come: only the first page changes then, and the choice stays.
   lookAgain() {
-    if (!this._where?.before && !this._where?.after && !this._part) this._go({});
+    if (!this._where?.before && !this._where?.after) this._go({});
   }
 
   press(event) {
@@ -166,35 +167,36 @@ class EventsView {
 
   _asked() {
     const seconds = (input) => (input.value ? new Date(input.value).getTime() / 1000 : "");
-    const { station, what, since, until } = this._filters;
-    const [kind, value] = what.value.split(":");
-    const asked = { station: station.value, since_s: seconds(since), until_s: seconds(until) };
-    if (kind) asked[kind] = value.split(",");
-    if (this._part) asked.seq = this._part.seq;
+    const { station, what, seq, id, since, until } = this._filters;
+    const asked = { station: station.value, seq: seq.value, part_id: id.value.trim(), since_s: seconds(since), until_s: seconds(until) };
+    const chosen = new URLSearchParams(what.value);
+    for (const name of chosen.keys()) asked[name] = chosen.getAll(name);
     return asked;
   }
 
   _makeFilters(line, part) {
     const change = () => {
-      this._part = null;
       this._chosen = null;
       this._go({});
     };
-    const option = (value, text, selected = false) => h("option", { value, selected }, text);
-    const stations = line.stations.map(({ name }) => option(name, name, part?.station === name));
-    const verdicts = line.verdicts.map((verdict) => option(`verdict:${verdict}`, verdict));
-    const causes = line.causes.map((cause) => option(`cause:${cause}`, `– ${cause}`));
+    const option = (parameters, text, selected = false) => h("option", { value: query(parameters), selected }, text);
+    const stations = line.stations.map(({ name }) => h("option", { value: name, selected: part?.station === name }, name));
+    const verdicts = line.verdicts.map((verdict) => option({ verdict }, verdict));
+    const causes = line.causes.map((cause) => option({ cause }, `– ${cause}`));
+    const usual = [option(USUAL, "all but GOOD, skipped", !part), option(REJECTS, "all but GOOD")];
     return {
-      station: h("select", { id: "f-station", onchange: change }, option("", "all"), ...stations),
-      what: h("select", { id: "f-what", onchange: change }, option("", "all"), option(REJECTS, "all but GOOD", !part), ...verdicts, ...causes),
+      station: h("select", { id: "f-station", onchange: change }, h("option", { value: "" }, "all"), ...stations),
+      what: h("select", { id: "f-what", onchange: change }, option({}, "all"), ...usual, ...verdicts, ...causes),
+      seq: h("input", { id: "f-seq", type: "number", min: "0", step: "1", value: part?.seq.toString(), onchange: change }),
+      id: h("input", { id: "f-id", type: "search", maxlength: "1000", placeholder: "whole id", onchange: change }),
       since: h("input", { id: "f-since", type: "datetime-local", onchange: change }),
       until: h("input", { id: "f-until", type: "datetime-local", onchange: change }),
     };
   }
 
   _filterElements() {
-    const { station, what, since, until } = this._filters;
-    const named = { Station: station, Verdict: what, From: since, To: until };
+    const { station, what, seq, id, since, until } = this._filters;
+    const named = { Station: station, Verdict: what, Part: seq, "Part id": id, From: since, To: until };
     return Object.entries(named).map(([text, input]) => h("label", { for: input.id }, text, input));
   }
 }

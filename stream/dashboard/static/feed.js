@@ -70,8 +70,8 @@ export class Feed {
       this.parts.get(frame.channel)?.image?.close();
       this.parts.set(frame.channel, frame);
     }
-    // Not before the browser draws: a page that nobody sees asks for nothing.
-    await new Promise(requestAnimationFrame);
+    // Not before the browser draws: a page that nobody sees asks for no pictures. Its alarms are heard all the same.
+    if (frame.channel !== "") await new Promise(requestAnimationFrame);
     this._tell(frame.channel, frame);
     if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ ack: frame.channel }));
   }

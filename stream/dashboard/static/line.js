@@ -47,8 +47,8 @@ class StationCard {
     this.bar = new ScoreBar();
     this.seq = h("span", { class: "seq" });
     this.numbers = new Numbers(["parts/s", "p50 ms", "p99 ms"]);
-    this.ledger = new Numbers(["parts", "good", "defect", "uninspected", "pending"]);
-    this.causes = h("div", { class: "causes" });
+    this.ledger = new Ledger();
+    this.drift = new Drift();
     this.element = h(
       "article",
       { class: "station", "data-station": name },
@@ -57,7 +57,8 @@ class StationCard {
       this.bar.element,
       this.numbers.element,
       this.ledger.element,
-      this.causes,
+      this.drift.element,
+      this.ledger.causes,
     );
   }
 
@@ -72,9 +73,42 @@ class StationCard {
 
   state(state) {
     this.numbers.show([number(state.rate_hz), number(state.p50_ms, 0), number(state.p99_ms, 0)]);
-    const uninspected = Object.values(state.uninspected).reduce((a, b) => a + b, 0);
-    this.ledger.show([state.announced, state.good, state.defect, uninspected, state.pending].map(count));
-    say(this.causes, Object.entries(state.uninspected).map(([cause, many]) => `${cause} ${count(many)}`).join(" · "));
+    this.ledger.show(state);
+    this.drift.show(state.drift);
+  }
+}
+
+// A station's line of the ledger, and why parts were not inspected.
+export class Ledger {
+  constructor() {
+    this._counts = new Numbers(["parts", "good", "defect", "uninspected", "pending"]);
+    this.element = this._counts.element;
+    this.causes = h("div", { class: "causes" });
+  }
+
+  show({ announced, good, defect, uninspected, pending }) {
+    const all = Object.values(uninspected).reduce((a, b) => a + b, 0);
+    this._counts.show([announced, good, defect, all, pending].map(count));
+    say(this.causes, Object.entries(uninspected).map(([cause, many]) => `${cause} ${count(many)}`).join(" · "));
+  }
+}
+
+// Whether good parts are still like those of the calibration, with the population stability index of each quantity.
+export class Drift {
+  constructor() {
+    this._word = h("b", {}, "–");
+    this._numbers = h("span", { class: "quiet" });
+    this.element = h("div", { class: "drift" }, "Drift ", this._word, " ", this._numbers);
+    this.element.title = "population stability index of good parts against the calibration; from 0.25 on it is large";
+  }
+
+  show({ parts, window, psi, drifting }) {
+    const compared = Object.entries(psi);
+    const known = compared.length > 0;
+    const word = !window ? "cannot tell" : !known ? `${parts} of ${window} good parts` : drifting.length ? "drifting" : "steady";
+    this.element.dataset.drift = known ? word : "unknown";
+    say(this._word, word);
+    say(this._numbers, window ? compared.map(([what, value]) => `${what} ${value.toFixed(2)}`).join(" · ") : "too few calibrated");
   }
 }
 
@@ -166,8 +200,7 @@ class Peers {
         const dot = this._dots.get(key);
         mark(dot, "up", peer.up);
         say(dot.firstChild, peer.up ? "●" : "▲");
-        say(dot.lastChild, peer.up ? name : `${name} down`);
-        dot.title = peer.text;
+        say(dot.lastChild, peer.up ? name : peer.text.includes(name) ? peer.text : `${name} down: ${peer.text}`);
       }
   }
 }

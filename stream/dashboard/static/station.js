@@ -4,7 +4,7 @@ import uPlot from "./vendor/uPlot.js";
 import { get } from "./api.js";
 import { AXIS, BARS, COLOURS, chartBox, drawLine, histogram, sizeOf } from "./charts.js";
 import { clock, h, number, say, verdictClass } from "./dom.js";
-import { Numbers, ScoreBar, overlayToggle } from "./line.js";
+import { Drift, Ledger, Numbers, ScoreBar, overlayToggle } from "./line.js";
 import { Picture } from "./picture.js";
 
 const BINS = 40;
@@ -15,7 +15,9 @@ export function show(main, { feed, station }) {
   const verdict = h("span", { class: "verdict" }, "–");
   const seq = h("span", { class: "seq" });
   const bar = new ScoreBar();
-  const numbers = new Numbers(["parts/s", "p50 ms", "p99 ms", "good", "defect", "pending"]);
+  const numbers = new Numbers(["parts/s", "p50 ms", "p99 ms"]);
+  const ledger = new Ledger();
+  const drift = new Drift();
   const [strip, histogram] = [chartBox(), chartBox()];
   const stages = new Stages();
   const article = h(
@@ -24,7 +26,9 @@ export function show(main, { feed, station }) {
     h("div", { class: "station-head" }, h("span", { class: "station-name" }, station), seq, verdict),
     picture.element,
     bar.element,
-    numbers.element,
+    h("div", { class: "number-row" }, numbers.element, ledger.element),
+    ledger.causes,
+    drift.element,
     h("div", { class: "detail-row" }, overlayToggle(() => picture.draw()), h("a", { class: "button", href: `#/tune/${station}` }, "Tune")),
   );
   main.className = "station-view";
@@ -53,10 +57,9 @@ export function show(main, { feed, station }) {
     if (channel === "") {
       const state = frame.stations[station];
       if (!state) return;
-      numbers.show([
-        ...[number(state.rate_hz), number(state.p50_ms, 0), number(state.p99_ms, 0)],
-        ...[state.good, state.defect, state.pending].map(String),
-      ]);
+      numbers.show([number(state.rate_hz), number(state.p50_ms, 0), number(state.p99_ms, 0)]);
+      ledger.show(state);
+      drift.show(state.drift);
     } else if (channel === station) {
       article.className = `station large ${verdictClass(frame.verdict)}`;
       article.dataset.seq = frame.seq;

@@ -1,0 +1,94 @@
+// An audible alarm: two short tones, again and again, while an alarm stands that nobody has seen to.
+
+import { say } from "./dom.js";
+
+const STORED = "patchline-sound";
+const EVERY_MS = 3000;
+const TONES_HZ = [880, 660];
+const TONE_S = 0.2;
+const LOUDNESS = 0.25;
+const TEXTS = { off: "Sound off", blocked: "Sound blocked by the browser: click", quiet: "Sound on", sounding: "Sound on" };
+const TITLES = {
+  off: "No tone when an alarm is raised",
+  blocked: "The browser lets this page make no sound before you click it or press a key",
+  quiet: "A tone while an alarm stands that nobody has seen to",
+  sounding: "An alarm stands that nobody has seen to",
+};
+
+class Sound {
+  // `element`: the button that turns it on and off.
+  constructor(element) {
+    this._element = element;
+    this._wanted = localStorage.getItem(STORED) === "on";
+    this._unseen = false;
+    this._timer = null;
+    this.context = null;
+    element.addEventListener("click", () => this._press());
+    for (const kind of ["click", "keydown"])
+      document.addEventListener(kind, (event) => this._wanted && !element.contains(event.target) && this._begin());
+    if (this._wanted) this._begin();
+    this._show();
+  }
+
+  // Takes the alarms that stand.
+  hear(alarms) {
+    this._unseen = alarms.some((alarm) => !alarm.acknowledged_by);
+    this._show();
+  }
+
+  get _state() {
+    if (!this._wanted) return "off";
+    if (this.context.state !== "running") return "blocked";
+    return this._unseen ? "sounding" : "quiet";
+  }
+
+  _press() {
+    const on = this._state === "off" || this._state === "blocked";
+    this._wanted = on;
+    localStorage.setItem(STORED, on ? "on" : "off");
+    if (on) this._begin();
+    this._show();
+  }
+
+  // Resuming counts only after somebody has clicked the page or pressed a key; before, the browser keeps it silent.
+  _begin() {
+    if (this.context === null) {
+      this.context = new AudioContext();
+      this.output = new GainNode(this.context, { gain: LOUDNESS });
+      this.output.connect(this.context.destination);
+      this.context.addEventListener("statechange", () => this._show());
+    }
+    this.context.resume().catch(() => null);
+  }
+
+  _show() {
+    const state = this._state;
+    this._element.dataset.state = state;
+    this._element.title = TITLES[state];
+    this._element.setAttribute("aria-pressed", String(this._wanted));
+    say(this._element, TEXTS[state]);
+    if (state === "sounding" && this._timer === null) {
+      this._play();
+      this._timer = setInterval(() => this._play(), EVERY_MS);
+    } else if (state !== "sounding") {
+      clearInterval(this._timer);
+      this._timer = null;
+    }
+  }
+
+  _play() {
+    TONES_HZ.forEach((frequency, i) => {
+      const begin = this.context.currentTime + i * TONE_S;
+      const tone = new OscillatorNode(this.context, { frequency });
+      const envelope = new GainNode(this.context, { gain: 0 });
+      // Without a slope at both ends it would click.
+      envelope.gain.setTargetAtTime(1, begin, 0.01);
+      envelope.gain.setTargetAtTime(0, begin + TONE_S - 0.05, 0.01);
+      tone.connect(envelope).connect(this.output);
+      tone.start(begin);
+      tone.stop(begin + TONE_S);
+    });
+  }
+}
+
+export const sound = new Sound(document.getElementById("sound"));
