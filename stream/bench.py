@@ -161,7 +161,7 @@ class _Watch:
         if self._first_s is None or time.monotonic() - self._first_s < WARM_UP_S or announced >= self._total:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
-            processes = _roles(supervisor)
+            processes = running_roles(supervisor)
             used = {role: sum(process.cpu_times()[:2]) for role, process in processes.items()}
             now_s = time.monotonic()
             if self._begin is None:
@@ -225,7 +225,7 @@ def machine() -> dict[str, str]:
     }
 
 
-def _roles(supervisor: int) -> dict[str, psutil.Process]:
+def running_roles(supervisor: int) -> dict[str, psutil.Process]:
     """Return the running processes of a line by role; those of several cameras or workers get a number."""
     found = {"supervisor": psutil.Process(supervisor)}
     for child in psutil.Process(supervisor).children():
@@ -233,9 +233,9 @@ def _roles(supervisor: int) -> dict[str, psutil.Process]:
             arguments = child.cmdline()
         except psutil.Error:
             continue
-        role = next((word for word in arguments if word in ("capture", "infer", "sink")), None)
+        role = next((word for word in arguments if word in ("capture", "infer", "sink", "dashboard")), None)
         if role:
-            found[role if role == "sink" else f"{role} {arguments[-1]}"] = child
+            found[role if role in ("sink", "dashboard") else f"{role} {arguments[-1]}"] = child
     return found
 
 
