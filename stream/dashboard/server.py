@@ -39,12 +39,14 @@ _GOODBYE_S = 1
 #: Of what a browser says over the live feed, in bytes: acknowledgements.
 _LARGEST_WORD = 4096
 _CONNECTIONS = 300
+#: Who takes nothing of what was sent to him for so long has gone, also if his computer still answers.
+_UNTAKEN_S = 40.0
 
 
 def serve(config: LineConfig, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; `ready` is called when browsers can connect. Raises PatchLineError."""
     options = config.dashboard
-    listening = _listen(*options.address)
+    listening = listen(*options.address)
     review = Review(config.store.path / FILE_NAME)
     hub = Hub(config, review)
     jobs = Jobs()
@@ -118,11 +120,14 @@ async def _unavailable(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 409 if isinstance(error, ReloadError) else 503)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, untaken_s: float = _UNTAKEN_S) -> socket.socket:
+    """Listen for browsers; connections whose data stay untaken for `untaken_s` are cut. Raises TransportError."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Closing waits for what is still to be sent, so the web server alone never gets rid of who does not read.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1e3 * untaken_s))
         listening.bind(address)
         listening.listen(64)
     except OSError as error:
