@@ -109,7 +109,8 @@ async def _show(
     recheck_s = time.monotonic() + _RECHECK_S
     while not listener.done():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(news.wait(), 1.0)
+            async with asyncio.timeout(1.0):
+                await news.wait()
         news.clear()
         for channel in watcher.due(found.hub.newest.versions):
             await socket.send_bytes(found.hub.frame(channel))
