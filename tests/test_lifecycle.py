@@ -223,3 +223,14 @@ def test_a_signal_asks_the_process_to_stop_or_to_reload_and_interrupts_nothing(n
     process = python(SIGNALLED, *(int(number) for number in numbers))
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (0, "done\n")
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")
+@pytest.mark.parametrize(("leader", "nice"), [(True, "nice 10"), (False, "nice 0")])
+def test_a_role_gives_way_to_other_sessions_and_slows_nobody_in_a_session_it_shares(leader: bool, nice: str):
+    way = "from stream.processes.lifecycle import give_way; give_way(10)"
+    said = "from pathlib import Path; print(Path('/proc/self/autogroup').read_text())"
+    shared = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {f'{way}; {said}'!r}])"
+    program = [sys.executable, "-c", f"{way}; {said}" if leader else shared]
+    done = subprocess.run(program, start_new_session=True, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip().endswith(nice)

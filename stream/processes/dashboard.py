@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 from stream.config import LineConfig
 from stream.errors import MissingExtra
-from stream.processes.lifecycle import start_role
+from stream.processes.lifecycle import give_way, start_role
 
 
 def main(config: LineConfig) -> None:
     """Serve the dashboard until a signal stops it."""
     role = start_role("dashboard", config)
-    os.nice(10)  # the line goes first
+    give_way(10)  # the line goes first
     try:
         from stream.dashboard.server import serve
     except ModuleNotFoundError as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import IO
 
 from stream import metrics
@@ -23,6 +25,8 @@ RUN_VARIABLE = "PATCHLINE_RUN"
 FINISHED = "STATUS=the source has ended"
 #: Said by a process that wants the whole line stopped; the reason follows.
 STOP_LINE = "STATUS=stop the line: "
+
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +111,16 @@ def stop_on_signals(reload: threading.Event | None = None) -> threading.Event:
     for number in events:
         signal.signal(number, lambda number, _frame: os.write(tell, bytes((number,))))
     return stop
+
+
+def give_way(nice: int) -> None:
+    """Let other processes go first: `nice` steps, 1 to 19, also where the kernel shares the cores among sessions."""
+    os.nice(nice)
+    # With autogroups niceness counts within a session only, and each role is a session of its own. Started by hand
+    # the process shares the shell's, which is not ours to slow down.
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # a kernel without them, or one that wants no change so soon
+            _AUTOGROUP.write_text(str(nice))
 
 
 def notify(state: str) -> None:
