@@ -22,6 +22,8 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from stream.processes.lifecycle import give_way
+
 #: Between two drawings of a screen.
 _DRAWING_S = 1 / 60
 #: Pictures of rejects that the line view shows.
@@ -141,5 +143,6 @@ async def main(url: str, reading: int, silent: int) -> None:
 
 
 if __name__ == "__main__":
-    os.nice(19)  # in a plant they run on computers of their own
+    os.setsid()
+    give_way(19)  # in a plant they run on computers of their own
     asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

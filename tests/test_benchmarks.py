@@ -32,3 +32,12 @@ def test_the_gpu_benchmark_says_that_it_needs_a_gpu():
     done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: no CUDA device is visible to torch; run this on a machine with one\n"
+
+
+def test_the_benchmark_of_browsers_runs_a_line_with_and_without_them():
+    options = ["--minutes", "0.3", "--block-s", "9", "--clients", "4", "--silent", "1"]
+    command = [sys.executable, SCRIPT.with_name("browsers.py"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "sink, p99, ms" in done.stdout
+    assert "Each browser that read drew" in done.stdout
