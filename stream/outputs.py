@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from stream import metrics
 from stream.actuators.command import RejectCommand
+from stream.actuators.verdicts import TellsVerdicts, VerdictReport
 from stream.clock import now_ns
 from stream.config import LineConfig
 from stream.config_sections import Reject
@@ -14,6 +15,8 @@ from stream.firing import ActuatorThread
 from stream.following import EncoderThread
 from stream.line.decision import plan_pulse, track_pulse
 from stream.line.ledger import Settled
+from stream.records import Event
+from stream.telling import VerdictThread
 
 #: So long an output may take to connect after the start before that is a fault.
 _CONNECT_NS = 3_000_000_000
@@ -58,6 +61,11 @@ class Outputs:
         """Open everything; raises ConfigError."""
         self._rejects = {name: station.reject for name, station in config.stations.items() if station.reject}
         self._actuators = {name: ActuatorThread(name, options.open()) for name, options in config.actuators.items()}
+        self._verdicts = {
+            name: VerdictThread(name, options.open_verdicts())
+            for name, options in config.actuators.items()
+            if isinstance(options, TellsVerdicts)
+        }
         self._encoders = {
             name: EncoderThread(
                 name,
@@ -79,7 +87,7 @@ class Outputs:
 
     def start(self) -> None:
         """Start the threads."""
-        for thread in (*self._actuators.values(), *self._encoders.values()):
+        for thread in (*self._actuators.values(), *self._verdicts.values(), *self._encoders.values()):
             thread.start()
 
     def plan(self, settled: Settled, reject: Reject, pulse_ns: int, score: float | None) -> bool:
@@ -93,6 +101,29 @@ class Outputs:
         if command is not None:
             self._actuators[reject.actuator].plan(command)
         return command is not None or pulse_ns == 0
+
+    def tell(self, settled: Settled, event: Event) -> None:
+        """Have the actuator of the part's station tell the verdict, if it is one that does."""
+        reject = self._rejects.get(event.station)
+        thread = None if reject is None else self._verdicts.get(reject.actuator)
+        if thread is None:
+            return
+        thread.tell(
+            VerdictReport(
+                sequence=0,
+                station=event.station,
+                seq=event.seq,
+                part_id=event.part_id,
+                verdict=event.verdict,
+                cause=event.cause,
+                detail=event.detail,
+                score=event.score,
+                threshold=event.threshold,
+                decision=event.action,
+                captured_realtime_ns=None if settled.part.captured_ns is None else event.captured_realtime_ns,
+                settled_ns=settled.settled_ns,
+            )
+        )
 
     def plan_again(self, planned: Mapping[str, Sequence[RejectCommand]]) -> list[RejectCommand]:
         """Take over what an earlier sink had planned; returns what cannot be given any more."""
@@ -170,7 +201,11 @@ class Outputs:
 
     def end(self) -> list[RejectCommand]:
         """Stop the threads, leave every output in its safe state and return the pulses not given."""
+        for thread in self._verdicts.values():
+            thread.finish()
         for encoder in self._encoders.values():
             encoder.end()
         left = [command for actuator in self._actuators.values() for command in actuator.end()]
+        for thread in self._verdicts.values():
+            thread.end()
         return [command for command in left if command.pulse_ns > 0]

@@ -1,7 +1,7 @@
 """What follows a verdict, and all that calls a person. In this order for every settled part:
 
-decide → actuate → count → alarm → record → publish. Drawing and disk are for people and have a thread of
-their own; the first four never wait for them.
+decide → actuate → count → alarm → record → tell → publish. Drawing, disk and who is told the verdict have threads
+of their own; the first four never wait for them.
 """
 
 from __future__ import annotations
@@ -111,13 +111,14 @@ class Settlement:
         stages: dict[str, float],
         total_ms: float | None,
     ) -> None:
-        """Remember a part, then publish it: nothing of the line waits for either."""
+        """Remember a part, tell and publish it: nothing of the line waits for any of them."""
         part = settled.part
         age_ns = now_ns() - part.captured_ns if part.captured_ns is not None else 0
         event = event_of(
             settled, answer, str(action), stages=stages, total_ms=total_ms, captured_realtime_ns=time.time_ns() - age_ns
         )
         self._recorder.record(PartRecord(event, self.first_seq.setdefault(part.station, 0)))
+        self._outputs.tell(settled, event)
         self._feed.part(event, settled.settled_ns)
 
     def judge_output(self, standing: Standing, now: int) -> None:

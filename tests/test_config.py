@@ -389,6 +389,8 @@ def test_a_gate_that_opens_on_good_shares_its_actuator_with_nobody():
         ("{kind: opcua, url: 'http://plc', node: 'ns=2;s=a'}", "actuators.gate.url"),
         ("{kind: opcua, url: 'opc.tcp://plc', node: a}", "actuators.gate.node"),
         ("{kind: mqtt, host: broker, topic: a/#}", "actuators.gate.topic"),
+        ("{kind: mqtt, host: broker, topic: a, verdict_topic: a}", "verdict_topic: 'a' is already the topic"),
+        ("{kind: mqtt, host: broker, topic: a, heartbeat: {topic: a/verdict}}", "already the verdict_topic"),
         ("{kind: webhook, url: mes.example}", "actuators.gate.url"),
         ("{kind: relay}", "actuators.gate"),
     ],

@@ -28,9 +28,14 @@ class Link:
     """A client of paho with its own network thread; its calls may come from several threads."""
 
     def __init__(
-        self, client_id: str, username: str | None, password: str | None, trusted: ssl.SSLContext | None, will: str
+        self,
+        client_id: str,
+        username: str | None,
+        password: str | None,
+        trusted: ssl.SSLContext | None,
+        will: str | None,
     ) -> None:
-        """Prepare a client whose last will is `offline` on the topic `will`."""
+        """Prepare a client whose last will is `offline` on the topic `will`; None: it has none."""
         from paho.mqtt.client import Client, MQTTv5
         from paho.mqtt.enums import CallbackAPIVersion
 
@@ -42,7 +47,8 @@ class Link:
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5, reconnect_on_failure=False
         )
         client.max_queued_messages_set(_MAX_MESSAGES)
-        client.will_set(will, "offline", qos=1, retain=True)
+        if will is not None:
+            client.will_set(will, "offline", qos=1, retain=True)
         if username is not None:
             client.username_pw_set(username, password)
         if trusted is not None:
@@ -81,19 +87,26 @@ class Link:
         return number or 0
 
     def ask(self, send: Callable[[], int], until_ns: int) -> None:
-        """Send something and wait for the broker's answer.
+        """Send something, if there is still a connection and time for it, and return when it is answered.
 
         Raises:
-            TimeoutError: none by `until_ns`.
-            NobodyListens: nobody subscribes to the topic.
-            OSError: the connection is lost, or the broker refuses.
+            OSError: as `answered` says.
         """
         with self._news:
             if self._lost is not None:
                 raise ConnectionError(self._lost)
         if now_ns() >= until_ns:
             raise TimeoutError("no time left")
-        number = send()
+        self.answered(send(), until_ns)
+
+    def answered(self, number: int, until_ns: int) -> None:
+        """Wait for the broker's answer to what was sent under `number`.
+
+        Raises:
+            TimeoutError: none by `until_ns`.
+            NobodyListens: nobody subscribes to the topic.
+            OSError: the connection is lost, or the broker refuses.
+        """
         with self._news:
             left_s = max(0.0, (until_ns - now_ns()) / 1e9)
             self._news.wait_for(lambda: number in self._answers or self._lost is not None, left_s)

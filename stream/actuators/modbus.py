@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from stream.actuators.level import CONNECT_S, LevelOutput, reset
 from stream.options import Options, PositiveMs
+from stream.plc.modbus import Address, ModbusDevice
 
 if TYPE_CHECKING:
     from pymodbus.client import AsyncModbusTcpClient
     from pymodbus.pdu import ModbusPDU
 
-Address = Annotated[int, Field(ge=0, le=65_535)]
 Value = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -31,13 +30,10 @@ class ModbusHeartbeat(Options):
         return self
 
 
-class ModbusOptions(Options):
+class ModbusOptions(ModbusDevice):
     """Switch a coil or holding register of a Modbus TCP device; addresses count from 0."""
 
     kind: Literal["modbus"]
-    host: str
-    port: Annotated[int, Field(ge=1, le=65_535)] = 502
-    device_id: Annotated[int, Field(ge=0, le=255)] = 1
     coil: Address | None = None
     holding_register: Address | None = None
     on_value: Value = 1
@@ -55,17 +51,12 @@ class ModbusOptions(Options):
 
     def open(self) -> LevelOutput:
         """Begin to connect."""
-        # Its own words about lost connections are frames in hexadecimal; ours tell the same in one line.
-        logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
         place = f"coil {self.coil}" if self.coil is not None else f"register {self.holding_register}"
         heartbeat_ns = None if self.heartbeat is None else int(self.heartbeat.period_ms * 1e6)
-        return LevelOutput(f"modbus {self.host}:{self.port} {place}", self._connect, heartbeat_ns)
+        return LevelOutput(f"{self.where} {place}", self._connect, heartbeat_ns)
 
     async def _connect(self) -> _ModbusSession:
-        from pymodbus.client import AsyncModbusTcpClient
-
-        # No retries and no reconnecting of its own: both would send later what has failed.
-        client = AsyncModbusTcpClient(self.host, port=self.port, timeout=CONNECT_S, retries=0, reconnect_delay=0)
+        client = self.async_client(CONNECT_S)
         if not await client.connect():
             client.close()
             raise ConnectionError("no connection")

@@ -1,4 +1,4 @@
-"""A JSON message by MQTT 5 for every pulse."""
+"""A JSON message by MQTT 5 for every pulse, and on another topic for every verdict."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import secrets
 import ssl
 import threading
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from stream.actuators.broker import Link, NobodyListens
 from stream.actuators.command import RejectCommand, payload
+from stream.actuators.mqtt_verdicts import MqttVerdicts
 from stream.clock import now_ns
 from stream.credentials import Tls, read_secret
 from stream.options import ConfigPath, Options, PositiveMs
@@ -38,13 +39,14 @@ class MqttHeartbeat(Options):
 
 
 class MqttOptions(Options):
-    """Publish every pulse as a JSON message, QoS 1; the receiver times its pulse itself."""
+    """Publish every pulse as a JSON message, QoS 1; the receiver times its pulse itself. Tell every verdict too."""
 
     kind: Literal["mqtt"]
     host: str
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     topic: Topic
     state_topic: Topic | None = None
+    verdict_topic: Topic | None = None
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
     username: str | None = None
     password: SecretStr | None = None
@@ -52,10 +54,49 @@ class MqttOptions(Options):
     tls: Tls | None = None
     heartbeat: MqttHeartbeat | None = None
 
+    @model_validator(mode="after")
+    def _every_topic_says_one_thing(self) -> Self:
+        taken = {self.topic: "topic"}
+        others = {"state_topic": self.said_on("state"), "verdict_topic": self.said_on("verdict")}
+        if self.heartbeat is not None:
+            others["heartbeat.topic"] = self.heartbeat.topic
+        for name, topic in others.items():
+            if topic in taken:
+                raise ValueError(f"{name}: '{topic}' is already the {taken[topic]}; give each a topic of its own")
+            taken[topic] = name
+        return self
+
+    def said_on(self, what: Literal["state", "verdict"]) -> str:
+        """Return the topic of the line's state or of the verdicts."""
+        return (self.state_topic if what == "state" else self.verdict_topic) or f"{self.topic}/{what}"
+
     def open(self) -> MqttOutput:
         """Begin to connect; raises ConfigError when a certificate or the password's file cannot be used."""
+        return MqttOutput(self, *self._credentials())
+
+    def open_verdicts(self) -> MqttVerdicts:
+        """Prepare the verdicts' own connection; raises ConfigError as `open` does."""
+        return MqttVerdicts(
+            (self.host, self.used_port),
+            self.said_on("verdict"),
+            f"{self.client_id or new_client_id()}-verdicts",
+            self.username,
+            *self._credentials(),
+        )
+
+    @property
+    def used_port(self) -> int:
+        """`port`, or the usual one."""
+        return self.port or (1883 if self.tls is None else 8883)
+
+    def _credentials(self) -> tuple[str | None, ssl.SSLContext | None]:
         trusted = None if self.tls is None else self.tls.context("actuators: tls")
-        return MqttOutput(self, read_secret("actuators: password", self.password, self.password_file), trusted)
+        return read_secret("actuators: password", self.password, self.password_file), trusted
+
+
+def new_client_id() -> str:
+    """Return a name for a client that was given none."""
+    return f"patchline-{secrets.token_hex(6)}"
 
 
 class MqttOutput:
@@ -71,11 +112,10 @@ class MqttOutput:
         self._options = options
         self._password = password
         self._trusted = trusted
-        self._port = options.port or (1883 if trusted is None else 8883)
-        self._where = f"mqtt {options.host}:{self._port} {options.topic}"
-        self._state_topic = options.state_topic or f"{options.topic}/state"
+        self._where = f"mqtt {options.host}:{options.used_port} {options.topic}"
+        self._state_topic = options.said_on("state")
         # The same for every connection: a new one takes over from one that the broker still holds for alive.
-        self._client_id = options.client_id or f"patchline-{secrets.token_hex(6)}"
+        self._client_id = options.client_id or new_client_id()
         self._sequence = 0
         self._fault: str | None = f"{self._where}: not connected yet"
         self._link: Link | None = None
@@ -161,7 +201,7 @@ class MqttOutput:
             options = self._options
             link = Link(self._client_id, options.username, self._password, self._trusted, self._state_topic)
             try:
-                link.connect(options.host, self._port, _CONNECT_S)
+                link.connect(options.host, options.used_port, _CONNECT_S)
                 self._say(link, "online")
                 self._lost.clear()
                 if not self._ending.is_set():

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import model_validator
 
 from stream.actuators.level import CONNECT_S, LevelOutput, reset
-from stream.credentials import read_secret
-from stream.options import ConfigPath, Options, PositiveMs
+from stream.options import Options, PositiveMs
+from stream.plc.opcua import NodeId, OpcUaServer
 
 if TYPE_CHECKING:
     from asyncua.client.client import Client
 
-NodeId = Annotated[str, Field(pattern=r"^(ns=\d+;)?[isgb]=.+$")]
 DataType = Literal["Boolean", "SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64"]
 
 
@@ -27,18 +25,14 @@ class OpcUaHeartbeat(Options):
     period_ms: PositiveMs = 500.0
 
 
-class OpcUaOptions(Options):
+class OpcUaOptions(OpcUaServer):
     """Switch a Boolean or integer variable of an OPC UA server."""
 
     kind: Literal["opcua"]
-    url: Annotated[str, Field(pattern=r"^opc\.tcp://[^\s/@]+(/\S*)?$")]
     node: NodeId
     data_type: DataType = "Boolean"
     on_value: int = 1
     off_value: int = 0
-    username: str | None = None
-    password: SecretStr | None = None
-    password_file: ConfigPath | None = None
     heartbeat: OpcUaHeartbeat | None = None
 
     @model_validator(mode="after")
@@ -51,19 +45,11 @@ class OpcUaOptions(Options):
 
     def open(self) -> LevelOutput:
         """Begin to connect; raises ConfigError when the file of the password is missing."""
-        # Its own words about lost connections come with stack traces; ours tell the same in one line.
-        logging.getLogger("asyncua").setLevel(logging.CRITICAL)
-        password = read_secret("actuators: password", self.password, self.password_file)
+        password = self.read_password("actuators: password")
         heartbeat_ns = None if self.heartbeat is None else int(self.heartbeat.period_ms * 1e6)
 
         async def connect() -> _OpcUaSession:
-            from asyncua.client.client import Client
-
-            client = Client(self.url, timeout=CONNECT_S)
-            if self.username is not None:
-                client.set_user(self.username)
-            if password is not None:
-                client.set_password(password)
+            client = self.async_client(password, CONNECT_S)
             try:
                 await client.connect()
             except BaseException:
@@ -71,7 +57,7 @@ class OpcUaOptions(Options):
                 raise
             return _OpcUaSession(client, self)
 
-        return LevelOutput(f"opcua {self.url} {self.node}", connect, heartbeat_ns)
+        return LevelOutput(f"{self.where} {self.node}", connect, heartbeat_ns)
 
 
 class _OpcUaSession:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from stream.encoders.encoder import Polled
+from stream.plc.modbus import Address, ModbusDevice
 
 if TYPE_CHECKING:
     from pymodbus.client import ModbusTcpClient
 
-Address = Annotated[int, Field(ge=0, le=65_535)]
-
 _ANSWER_S = 0.5
 
 
-class ModbusEncoderOptions(Polled):
+class ModbusEncoderOptions(ModbusDevice, Polled):
     """Read an input or holding register, or two that follow each other (high word first)."""
 
     kind: Literal["modbus"]
-    host: str
-    port: Annotated[int, Field(ge=1, le=65_535)] = 502
-    device_id: Annotated[int, Field(ge=0, le=255)] = 1
     input_register: Address | None = None
     holding_register: Address | None = None
     words: Literal[1, 2] = 1
@@ -38,10 +33,7 @@ class ModbusEncoderOptions(Polled):
 
     def open(self) -> ModbusEncoder:
         """Make the client."""
-        from pymodbus.client import ModbusTcpClient
-
-        logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
-        return ModbusEncoder(ModbusTcpClient(self.host, port=self.port, timeout=_ANSWER_S, retries=0), self)
+        return ModbusEncoder(self.client(_ANSWER_S), self)
 
 
 class ModbusEncoder:
@@ -55,10 +47,9 @@ class ModbusEncoder:
     def read(self) -> int:
         """Return the count."""
         options, client = self._options, self._client
-        where = f"modbus {options.host}:{options.port}"
         try:
             if not client.connected and not client.connect():  # type: ignore[no-untyped-call]
-                raise ConnectionError(f"{where}: no connection")
+                raise ConnectionError(f"{options.where}: no connection")
             if options.input_register is not None:
                 answer = client.read_input_registers(
                     options.input_register, count=options.words, device_id=options.device_id
@@ -72,9 +63,9 @@ class ModbusEncoder:
             self.close()
             if isinstance(error, OSError):
                 raise
-            raise ConnectionError(f"{where}: {error}") from error
+            raise ConnectionError(f"{options.where}: {error}") from error
         if answer.isError():
-            raise OSError(f"{where}: the device refuses the register")
+            raise OSError(f"{options.where}: the device refuses the register")
         count = 0
         for word in answer.registers:
             count = (count << 16) | word

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, SecretStr
-
-from stream.credentials import read_secret
 from stream.encoders.encoder import Polled
-from stream.options import ConfigPath
+from stream.plc.opcua import NodeId, OpcUaServer
 
 if TYPE_CHECKING:
     from asyncua.sync import Client
@@ -18,20 +14,15 @@ if TYPE_CHECKING:
 _ANSWER_S = 1.0
 
 
-class OpcUaEncoderOptions(Polled):
+class OpcUaEncoderOptions(OpcUaServer, Polled):
     """Read an integer variable."""
 
     kind: Literal["opcua"]
-    url: Annotated[str, Field(pattern=r"^opc\.tcp://[^\s/@]+(/\S*)?$")]
-    node: Annotated[str, Field(pattern=r"^(ns=\d+;)?[isgb]=.+$")]
-    username: str | None = None
-    password: SecretStr | None = None
-    password_file: ConfigPath | None = None
+    node: NodeId
 
     def open(self) -> OpcUaEncoder:
         """Prepare to connect; raises ConfigError when the password's file is missing."""
-        logging.getLogger("asyncua").setLevel(logging.CRITICAL)
-        return OpcUaEncoder(self, read_secret("encoders: password", self.password, self.password_file))
+        return OpcUaEncoder(self, self.read_password("encoders: password"))
 
 
 class OpcUaEncoder:
@@ -52,16 +43,10 @@ class OpcUaEncoder:
             return int(self._node.read_value()) % self._options.wrap
         except Exception as error:
             self.close()
-            raise ConnectionError(f"opcua {self._options.url}: {error or type(error).__name__}") from error
+            raise ConnectionError(f"{self._options.where}: {error or type(error).__name__}") from error
 
     def _connect(self) -> None:
-        from asyncua.sync import Client
-
-        self._client = Client(self._options.url, timeout=_ANSWER_S)
-        if self._options.username is not None:
-            self._client.set_user(self._options.username)
-        if self._password is not None:
-            self._client.set_password(self._password)
+        self._client = self._options.client(self._password, _ANSWER_S)
         self._client.connect()
         self._node = self._client.get_node(self._options.node)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from stream.options import PositiveMs, PositiveS
+from stream.plc.modbus import Address, ModbusDevice
 from stream.triggers.edge import RisingEdge
 from stream.triggers.trigger import CommonOptions, Signal, Trigger, clean_part_id
 
@@ -19,16 +20,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Address = Annotated[int, Field(ge=0, le=65535)]
 
-
-class ModbusTrigger(CommonOptions):
+class ModbusTrigger(ModbusDevice, CommonOptions):
     """The bit going from 0 to 1 is the event; it must stay at each for longer than `poll_ms` and an answer take."""
 
     kind: Literal["modbus"]
-    host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 502
-    device_id: Annotated[int, Field(ge=0, le=255)] = 1
     table: Literal["discrete_input", "coil"] = "discrete_input"  # where the bit is
     address: Address  # of the bit, counted from 0
     id_address: Address | None = None  # first holding register with the part's name; None: parts have no name
@@ -50,19 +46,14 @@ class _Lost(Exception):  # noqa: N818 - said of the connection
 class _Poll:
     def __init__(self, options: ModbusTrigger) -> None:
         self._options = options
-        self._name = f"Modbus {options.host}:{options.port}"
+        self._name = options.where
         self.fault: str | None = f"{self._name}: not connected yet"
 
     def events(self, stop: threading.Event) -> Iterator[Trigger]:
         """Yield a trigger for every rising edge, connecting again for as long as it takes."""
-        from pymodbus.client import ModbusTcpClient
-
         options, edge = self._options, RisingEdge()
-        timeout_s = options.timeout_ms / 1e3
-        # Its log repeats every failed attempt; ours says it once.
-        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
         while not stop.is_set():
-            client = ModbusTcpClient(options.host, port=options.port, timeout=timeout_s, retries=0)
+            client = options.client(options.timeout_ms / 1e3)
             try:
                 if not client.connect():
                     raise _Lost("cannot be reached")

@@ -7,12 +7,10 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, SecretStr
-
-from stream.credentials import read_secret
-from stream.options import ConfigPath, PositiveMs, PositiveS
+from stream.options import PositiveMs, PositiveS
+from stream.plc.opcua import NodeId, OpcUaServer
 from stream.triggers.edge import RisingEdge
 from stream.triggers.trigger import CommonOptions, Signal, Trigger, clean_part_id
 
@@ -26,23 +24,19 @@ _QUEUE = 100
 _LOOK_AFTER_S = 1.0
 
 
-class OpcUaTrigger(CommonOptions):
+class OpcUaTrigger(OpcUaServer, CommonOptions):
     """The node turning true is the event."""
 
     kind: Literal["opcua"]
-    url: Annotated[str, Field(pattern=r"^opc\.tcp://.+")]
-    node: Annotated[str, Field(min_length=1)]  # Boolean, as in ns=2;s=Line.PartPresent
-    id_node: Annotated[str, Field(min_length=1)] | None = None  # read at every event; None: parts have no name
-    username: str | None = None
-    password: SecretStr | None = None
-    password_file: ConfigPath | None = None
+    node: NodeId  # Boolean
+    id_node: NodeId | None = None  # read at every event; None: parts have no name
     interval_ms: PositiveMs = 10.0  # how often the server is asked to tell changes
     timeout_ms: PositiveMs = 1000.0  # silence after which the connection counts as lost
     reconnect_s: PositiveS = 1.0  # pause before each attempt to connect again
 
     def open(self) -> Signal:
         """Return the trigger, which connects when it is read; raises ConfigError without the password's file."""
-        return _Subscription(self, read_secret("trigger.password", self.password, self.password_file))
+        return _Subscription(self, self.read_password("trigger.password"))
 
 
 class _Changes:
@@ -59,18 +53,16 @@ class _Subscription:
     def __init__(self, options: OpcUaTrigger, password: str | None) -> None:
         self._options = options
         self._password = password
-        self._name = f"OPC UA {options.url}"
+        self._name = options.where
         self.fault: str | None = f"{self._name}: not connected yet"
 
     def events(self, stop: threading.Event) -> Iterator[Trigger]:
         """Yield a trigger whenever the node turns true, connecting again for as long as it takes."""
         edge = RisingEdge()
-        # Its log repeats every failed attempt with a traceback; ours says it once.
-        logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         while not stop.is_set():
             client: Client | None = None
             try:
-                client = self._client()
+                client = self._options.client(self._password, self._options.timeout_ms / 1e3)
                 client.connect()
                 yield from self._changes(client, edge, stop)
             except Exception as error:  # noqa: BLE001 - the library raises almost anything when a connection breaks
@@ -83,16 +75,6 @@ class _Subscription:
             finally:
                 if client is not None:
                     _close(client)
-
-    def _client(self) -> Client:
-        from asyncua.sync import Client
-
-        timeout_s = self._options.timeout_ms / 1e3
-        client = Client(self._options.url, timeout=timeout_s, sync_wrapper_timeout=4 * timeout_s)
-        if self._options.username is not None:
-            client.set_user(self._options.username)
-            client.set_password(self._password or "")
-        return client
 
     def _changes(self, client: Client, edge: RisingEdge, stop: threading.Event) -> Iterator[Trigger]:
         """Yield triggers over one connection; raises when it breaks."""

@@ -109,6 +109,7 @@ class Broker(Server):
             "allow_anonymous false",
             f"password_file {folder / 'passwords'}",
             "persistence false",
+            "max_queued_messages 100000",
             "user root",
         ]
         if tls:

@@ -1,0 +1,1 @@
+"""How a PLC is reached, for all that write to one or read it: actuators, encoders and triggers."""
