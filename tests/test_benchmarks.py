@@ -24,7 +24,7 @@ def test_the_benchmark_of_the_event_store_asks_for_every_filter_and_keeps_its_li
     command = [sys.executable, SCRIPT.with_name("events.py"), "--events", "20000"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "DEFECT of label, last night's hour" in done.stdout
+    assert "DEFECT of seal, last night's hour" in done.stdout
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

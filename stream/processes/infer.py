@@ -29,7 +29,7 @@ from stream.messages import (
 )
 from stream.patchcore.health import Measures
 from stream.patchcore.inspector import Inspection
-from stream.processes.lifecycle import Role, start_role
+from stream.processes.lifecycle import Role, give_way, start_role
 from stream.shadow import Shadow
 from stream.transport.line import RESULTS_WAITING, FrameClients, SinkOutbox
 from stream.transport.sockets import Sockets
@@ -249,7 +249,7 @@ class Infer:
 def main(config: LineConfig, index: int) -> None:
     """Run one worker until a signal stops it."""
     role = start_role(config.worker_names[index], config)
-    os.nice(5)  # capture and sink are light and must be on time; inference takes what is left
+    give_way(5)  # capture and sink are light and must be on time; inference takes what is left
     worker = Infer(config, index, role)
     try:
         worker.run()
