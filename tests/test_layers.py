@@ -93,7 +93,11 @@ def test_the_policy_of_the_line_is_told_the_time_and_never_asks(name: str):
 
 @pytest.mark.parametrize(
     "name",
-    [name for package in ("sources", "actuators", "encoders", "triggers", "plc") for name in below(f"stream.{package}")],
+    [
+        name
+        for package in ("sources", "actuators", "encoders", "triggers", "plc")
+        for name in below(f"stream.{package}")
+    ],
 )
 def test_cameras_outputs_and_triggers_know_nothing_of_the_line(name: str):
     assert forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.line", "stream.patchcore", "torch")) == set()
