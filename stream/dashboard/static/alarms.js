@@ -22,7 +22,7 @@ export class AlarmStrip {
       ...first.map((alarm) =>
         h(
           "a",
-          { class: `alarm${alarm.acknowledged_by ? " seen" : ""}`, href: "#/alarms", "data-kind": alarm.kind },
+          { class: `alarm${alarm.acknowledged_by ? " seen" : ""}`, href: "#/alarms", "data-kind": alarm.kind, title: alarm.text },
           h("b", {}, `${alarm.kind.replaceAll("_", " ")} · ${alarm.subject}`),
           ` ${alarm.text}`,
           alarm.acknowledged_by ? ` · seen to by ${alarm.acknowledged_by}` : "",
@@ -88,8 +88,7 @@ export function show(main, { feed }) {
     return h(
       "div",
       { class: `alarm-card${seen ? " seen" : ""}`, "data-kind": alarm.kind },
-      h("b", {}, `${alarm.kind.replaceAll("_", " ")} · ${alarm.subject}`),
-      h("span", { class: "alarm-text" }, alarm.text),
+      h("div", { class: "alarm-text" }, h("b", {}, `${alarm.kind.replaceAll("_", " ")} · ${alarm.subject}`), ` ${alarm.text}`),
       h("span", { class: "quiet" }, moment(alarm.raised_s).slice(0, 19)),
       seen ? h("span", {}, `seen to by ${seen}`) : may("operator") ? button : h("span", { class: "quiet" }, "not seen to"),
     );
@@ -102,7 +101,7 @@ export function show(main, { feed }) {
       h("td", {}, alarm.kind.replaceAll("_", " ")),
       h("td", {}, alarm.subject),
       h("td", {}, alarm.text),
-      h("td", {}, alarm.acknowledged_by ?? ""),
+      h("td", {}, alarm.acknowledged_by ?? "–"),
     );
 
   let known = null;

@@ -107,7 +107,9 @@ function showLogin() {
 
 async function begin() {
   configuration = await get("line");
-  say(document.getElementById("name"), configuration.line);
+  const name = document.getElementById("name");
+  say(name, configuration.line);
+  name.title = configuration.line;
   document.title = `${configuration.line} · PatchLine`;
   await route();
 }

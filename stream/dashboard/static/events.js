@@ -135,17 +135,26 @@ class EventsView {
     for (const id of this._rows.keys()) if (!kept.has(id)) this._rows.delete(id);
     const rows = events.map((event) => this._rows.get(event.event_id));
     if (rows.length !== this._list.children.length || rows.some((row, i) => row !== this._list.children[i])) {
-      this._list.replaceChildren(...(rows.length ? rows : [h("p", { class: "quiet" }, "No events match.")]));
+      this._keepPlace(() => this._list.replaceChildren(...(rows.length ? rows : [h("p", { class: "quiet" }, "No events match.")])));
     }
     this._newer.disabled = !this._page.newer;
     this._older.disabled = !this._page.older;
     this._export.href = `/api/v1/events.zip${query(this._asked())}`;
   }
 
+  // Whoever has scrolled down reads on: new events above do not push away what he looks at.
+  _keepPlace(change) {
+    const list = this._list;
+    const first = list.scrollTop > 0 ? [...list.children].find((row) => row.offsetTop + row.offsetHeight > list.scrollTop) : null;
+    const before = first ? first.offsetTop - list.scrollTop : 0;
+    change();
+    if (first?.isConnected) list.scrollTop = first.offsetTop - before;
+  }
+
   _row(event) {
     const row = h(
       "div",
-      { class: `event ${verdictClass(event.verdict)}`, role: "option", "data-event": event.event_id, "data-seq": event.seq, onclick: () => this._choose(event) },
+      { class: `event ${verdictClass(event.verdict)}`, role: "option", id: `event-${event.event_id}`, "data-event": event.event_id, "data-seq": event.seq, onclick: () => this._choose(event) },
       h("span", { class: "event-verdict" }, event.cause ?? event.verdict),
       h("span", {}, `${event.station} #${event.seq}`),
       h("span", { class: "event-score" }, event.score === null ? "" : score(event.score)),
@@ -171,6 +180,7 @@ class EventsView {
       row.setAttribute("aria-selected", String(id === this._chosen));
       if (id === this._chosen) row.scrollIntoView({ block: "nearest" });
     }
+    this._list.setAttribute("aria-activedescendant", `event-${this._chosen}`);
     this._detail.show(event);
   }
 
@@ -206,7 +216,8 @@ class EventsView {
   _filterElements() {
     const { station, what, seq, id, since, until } = this._filters;
     const named = { Station: station, Verdict: what, Part: seq, "Part id": id, From: since, To: until };
-    return Object.entries(named).map(([text, input]) => h("label", { for: input.id }, text, input));
+    const labels = Object.entries(named).map(([text, input]) => h("label", { for: input.id }, text, input));
+    return [...labels.slice(0, -2), h("div", { class: "period" }, ...labels.slice(-2))];
   }
 }
 
@@ -216,6 +227,7 @@ class Detail {
     this._picture = new Picture("picture of the event");
     this._verdict = h("span", { class: "verdict" }, "–");
     this._title = h("span", { class: "station-name" });
+    this._seq = h("span", { class: "seq" });
     this._facts = h("dl", { class: "facts" });
     this._links = h("div", { class: "links" });
     this._marks = h("div", { class: "marks" });
@@ -223,7 +235,7 @@ class Detail {
     this.element = h(
       "article",
       { class: "station large event-detail" },
-      h("div", { class: "station-head" }, this._title, this._verdict),
+      h("div", { class: "station-head" }, this._title, this._seq, this._verdict),
       this._picture.element,
       h("div", { class: "detail-row" }, this.toggle, this._links, h("span", { class: "quiet keys" }, "↑ ↓ part · PgUp PgDn page · O heat map")),
       this._marks,
@@ -246,7 +258,8 @@ class Detail {
     this.element.className = `station large event-detail ${verdictClass(event.verdict)}`;
     this.element.dataset.seq = event.seq;
     say(this._verdict, event.cause ?? event.verdict);
-    say(this._title, `${event.station} #${event.seq}`);
+    say(this._title, event.station);
+    say(this._seq, `#${event.seq}`);
     this._fillFacts(event);
     this._fillMarks(event);
     if (again) return;
@@ -255,7 +268,7 @@ class Detail {
       this._links.replaceChildren();
       return;
     }
-    const [image, map] = await Promise.all([this._image(event), this._map(event)]);
+    const [image, map] = await Promise.all([this._image(event), event.score === null ? null : this._map(event)]);
     if (this._event !== event) return;
     this._picture.show({ image, map, pixel_threshold: event.pixel_threshold });
     const links = image ? [["Picture", "view.jpg"], ["With heat map", "overlay.jpg"]] : [];
@@ -279,7 +292,7 @@ class Detail {
     const stages = Object.entries(event.stages).map(([stage, ms]) => `${stage} ${number(ms)}`).join(" · ");
     const facts = {
       Time: moment(event.captured_s),
-      Score: `${score(event.score)} / ${score(event.threshold)}`,
+      Score: event.score === null ? "" : `${score(event.score)} / ${score(event.threshold)}`,
       "Part id": event.part_id,
       Action: event.action,
       "Total ms": number(event.total_ms),

@@ -11,6 +11,8 @@ export function show(main, { feed, line }) {
   const peers = new Peers();
   const toggle = overlayToggle(() => cards.forEach((card) => card.picture.draw()));
   main.className = `line-view${cards.size > 2 ? " many" : ""}`;
+  const rows = Math.max(1, Math.round(Math.sqrt(0.7 * cards.size)));
+  main.style.setProperty("--columns", Math.ceil(cards.size / rows));
   main.replaceChildren(
     h("section", { class: "stations", "aria-label": "stations" }, ...[...cards.values()].map((card) => card.element)),
     h("aside", { class: "side" }, toggle, peers.element, rejects.element),
@@ -52,13 +54,11 @@ class StationCard {
     this.element = h(
       "article",
       { class: "station", "data-station": name },
-      h("div", { class: "station-head" }, h("a", { href: `#/station/${name}`, class: "station-name" }, name), this.seq, this.verdict),
+      h("div", { class: "station-head" }, h("a", { href: `#/station/${name}`, class: "station-name", title: name }, name), this.seq, this.verdict),
       this.picture.element,
       this.bar.element,
-      this.numbers.element,
-      this.ledger.element,
-      this.drift.element,
-      this.ledger.causes,
+      h("div", { class: "number-row" }, this.numbers.element, this.ledger.element),
+      h("div", { class: "station-foot" }, this.drift.element, this.ledger.causes),
     );
   }
 
@@ -89,7 +89,9 @@ export class Ledger {
   show({ announced, good, defect, uninspected, pending }) {
     const all = Object.values(uninspected).reduce((a, b) => a + b, 0);
     this._counts.show([announced, good, defect, all, pending].map(count));
-    say(this.causes, Object.entries(uninspected).map(([cause, many]) => `${cause} ${count(many)}`).join(" · "));
+    const causes = Object.entries(uninspected).map(([cause, many]) => `${cause} ${count(many)}`).join(" · ");
+    say(this.causes, causes);
+    this.causes.title = causes;
   }
 }
 
@@ -176,7 +178,7 @@ function thumb(part) {
     "a",
     { class: `thumb ${verdictClass(part.verdict)}`, href: `#/event/${part.channel}/${part.seq}` },
     image,
-    h("span", { class: "thumb-text" }, `${part.channel} #${part.seq}`),
+    h("span", { class: "thumb-text" }, `#${part.seq} ${part.channel}`),
     h("span", { class: "thumb-text" }, `${part.cause ?? score(part.score)} · ${clock(part.captured_s)}`),
   );
 }

@@ -23,12 +23,11 @@ export function show(main, { feed, station }) {
   const article = h(
     "article",
     { class: "station large", "data-station": station },
-    h("div", { class: "station-head" }, h("span", { class: "station-name" }, station), seq, verdict),
+    h("div", { class: "station-head" }, h("span", { class: "station-name", title: station }, station), seq, verdict),
     picture.element,
     bar.element,
     h("div", { class: "number-row" }, numbers.element, ledger.element),
-    ledger.causes,
-    drift.element,
+    h("div", { class: "station-foot" }, drift.element, ledger.causes),
     h("div", { class: "detail-row" }, overlayToggle(() => picture.draw()), h("a", { class: "button", href: `#/tune/${station}` }, "Tune")),
   );
   main.className = "station-view";
@@ -37,11 +36,11 @@ export function show(main, { feed, station }) {
     h(
       "div",
       { class: "charts" },
-      h("h2", {}, "Score and threshold"),
+      h("h2", {}, h("span", { class: "now" }, "Score"), " and ", h("span", { class: "limit" }, "threshold")),
       strip,
       h("h2", {}, h("span", { class: "now" }, "Scores now"), " and ", h("span", { class: "then" }, "in calibration")),
       histogram,
-      h("h2", {}, "Milliseconds by stage: median, 99th percentile"),
+      h("h2", {}, "Milliseconds by stage: ", h("span", { class: "now" }, "median"), ", ", h("span", { class: "p99-text" }, "99th percentile")),
       stages.element,
     ),
   );

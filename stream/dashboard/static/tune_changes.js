@@ -157,5 +157,8 @@ function table(change) {
       h("td", {}, `${score(each.score_before)} → ${score(each.score_after)}`),
       h("td", {}, verdict(each.verdict_before), " → ", verdict(each.verdict_after), effect(each) ? ` · ${effect(each)[1]}` : ""),
     );
-  return h("table", { class: "history" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...change.table.map(row)));
+  // What would be missed first, then what else changes.
+  const rank = (each) => ["worse", "better"].indexOf(effect(each)?.[0] ?? "better") + (effect(each) ? 0 : 1);
+  const rows = [...change.table].sort((a, b) => rank(a) - rank(b)).map(row);
+  return h("table", { class: "history" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows));
 }

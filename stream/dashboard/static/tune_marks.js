@@ -32,15 +32,14 @@ export function drawMarks(chart, reviewed) {
 }
 
 function places(chart, parts) {
-  const found = new Map();
-  const step = 2 * RADIUS_PX * devicePixelRatio;
-  for (const part of parts) {
-    const x = chart.valToPos(part.score, "x", true);
-    const slot = Math.round(x / step);
-    const [first, many] = found.get(slot) ?? [x, 0];
-    found.set(slot, [first, many + 1]);
+  const found = [];
+  const step = 2 * (RADIUS_PX + 2) * devicePixelRatio;
+  for (const x of parts.map((part) => chart.valToPos(part.score, "x", true)).sort((a, b) => a - b)) {
+    const last = found.at(-1);
+    if (last && x - last[0] < step) last[1] += 1;
+    else found.push([x, 1]);
   }
-  return found.values();
+  return found;
 }
 
 function diamond(ctx, x, y, radius) {

@@ -6,6 +6,8 @@ import { JobProgress } from "./tune_jobs.js";
 
 const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
 
+const acceptable = (part) => part.mark === "false_alarm" && part.picture && !part.accepted;
+
 export class Reviewed {
   // `only`: the id of the one event that is ticked at first; null: all that can be accepted.
   constructor(station, only, look) {
@@ -16,7 +18,7 @@ export class Reviewed {
     this._rows = new Map();
     this._busy = this._running = false;
     this._list = h("ul", { class: "reviewed" });
-    this._none = h("p", { class: "quiet gone" }, "No event of this station is marked yet. Mark them in Events.");
+    this._none = h("p", { class: "quiet gone" }, "No event of this station is marked yet. Mark them in ", h("a", { href: "#/events" }, "Events"), ".");
     this._all = h("input", { type: "checkbox", id: "tune-all", onchange: () => this._tickAll() });
     this._note = h("input", { id: "tune-accept-note", maxlength: "1000" });
     this._accept = h("button", { type: "button", class: "strong", disabled: true, onclick: () => this._begin() }, "Accept 0 parts into good");
@@ -27,13 +29,14 @@ export class Reviewed {
       h("label", { class: "field wide", for: "tune-accept-note" }, "Note", this._note),
       this._accept,
     ];
+    this._controls = h("div", { class: "row" }, ...controls);
     this.element = h(
       "section",
       { class: "panel", "aria-labelledby": "tune-reviewed" },
       h("h2", { id: "tune-reviewed" }, "Reviewed parts"),
       this._none,
       this._list,
-      may("engineer") ? h("div", { class: "row" }, ...controls) : null,
+      may("engineer") ? this._controls : null,
       this._problem,
       this._job.element,
     );
@@ -45,10 +48,13 @@ export class Reviewed {
       const text = JSON.stringify(part);
       if (known?.text !== text) this._rows.set(part.event_id, this._row(part, text, known));
     }
-    const rows = reviewed.map((part) => this._rows.get(part.event_id).element);
+    // What can be accepted stands first: it is what the button below speaks of.
+    const sorted = [...reviewed.filter(acceptable), ...reviewed.filter((part) => !acceptable(part))];
+    const rows = sorted.map((part) => this._rows.get(part.event_id).element);
     fill(this._list, rows);
     mark(this._none, "gone", rows.length);
     mark(this._list, "gone", !rows.length);
+    mark(this._controls, "gone", !rows.length);
     if (this._wanted !== null) this._goTo(this._wanted);
     this._count();
   }
@@ -59,11 +65,10 @@ export class Reviewed {
   }
 
   _row(part, text, known) {
-    const acceptable = part.mark === "false_alarm" && part.picture && !part.accepted;
     const ticked = known?.box?.checked ?? (this._only === null || this._only === part.event_id);
     const id = `tune-event-${part.event_id}`;
     const tick = { type: "checkbox", id, checked: ticked, value: String(part.event_id), onchange: () => this._count() };
-    const box = acceptable && may("engineer") ? h("input", tick) : null;
+    const box = acceptable(part) && may("engineer") ? h("input", tick) : null;
     const missing = h("span", { class: "no-picture quiet" }, "no picture");
     const picture = h("img", { alt: "", loading: "lazy", width: 96, height: 72, onerror: () => picture.replaceWith(missing) });
     picture.src = `/api/v1/events/${part.event_id}/view.jpg`;
