@@ -100,7 +100,7 @@ function scoreStrip(box) {
     { label: "score", stroke: COLOURS.action, width: 2, points: { show: false } },
     { label: "threshold", stroke: COLOURS.defect, width: 2, dash: [8, 6], points: { show: false } },
   ];
-  const options = { ...sizeOf(box), series, axes: [{ ...AXIS, values: (_, splits) => splits.map(clock), space: 90 }, { ...AXIS, size: 56 }], cursor: { show: false }, legend: { show: false } };
+  const options = { ...sizeOf(box), series, axes: [{ ...AXIS, values: (_, splits) => splits.map(clock), space: 90 }, { ...AXIS, size: 56, space: 24 }], cursor: { show: false }, legend: { show: false } };
   return new uPlot({ ...options, scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.1] } } }, [[], [], []], box);
 }
 
@@ -111,7 +111,7 @@ function scoreHistogram(box) {
     { label: "now", stroke: COLOURS.action, fill: `${COLOURS.action}88`, paths: bars, points: { show: false } },
     { label: "calibration", stroke: COLOURS.good, width: 2, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } },
   ];
-  const axes = [AXIS, { ...AXIS, size: 56, values: (_, splits) => splits.map((v) => `${v} %`) }];
+  const axes = [AXIS, { ...AXIS, size: 56, space: 24, values: (_, splits) => splits.map((v) => `${v} %`) }];
   const scales = { x: { time: false }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } };
   const hooks = { draw: [(chart) => drawLine(chart, chart.threshold, COLOURS.defect, [8, 6])] };
   const options = { ...sizeOf(box), series, axes, scales, hooks, cursor: { show: false }, legend: { show: false } };
