@@ -42,6 +42,7 @@ DOCS = {
 #: Parts that --review marks, at most, of each kind; and how much higher the threshold is that it offers.
 MARKED = 8
 HIGHER = 1.03
+ATTEMPTS = 60
 
 
 def overflows(page: Page) -> list[str]:
@@ -54,6 +55,17 @@ def overflows(page: Page) -> list[str]:
             .map((e) => `${e.tagName}.${e.className} ${e.scrollWidth} > ${e.clientWidth}`)"""
     )
     return found
+
+
+def with_a_defect(page: Page) -> bytes:
+    """Return a picture of the page with a defect in its newest part, where it shows one and there is one soon."""
+    shown = page.locator(".line-view .station, .station-view .station").first
+    for _ in range(ATTEMPTS):
+        picture = page.screenshot()
+        if not shown.count() or "is-defect" in (shown.get_attribute("class") or ""):
+            break
+        shown.and_(page.locator(".is-defect")).wait_for()
+    return picture
 
 
 def api(page: Page, method: str, path: str, body: Any = None) -> Any:
@@ -144,7 +156,7 @@ def take(page: Page, options: argparse.Namespace, size: str) -> None:
             page.screenshot(path=options.folder / f"{view}-{size}.png")
         for name, wanted in DOCS.items():
             if options.docs and wanted == (view, size):
-                picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+                picture = Image.open(io.BytesIO(with_a_defect(page))).convert("RGB")
                 picture.save(options.folder / f"{name}.jpg", quality=80, optimize=True)
         for problem in overflows(page):
             print(f"{view}-{size}: {problem}")
