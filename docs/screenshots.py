@@ -2,14 +2,14 @@
 
     python docs/screenshots.py URL FOLDER [--review GOOD] [--size 1920x1080] [--user NAME --password PASSWORD]
 
-`--review` first gives the views something to show: it marks the newest DEFECT parts, false alarms those whose picture is
-in the folder GOOD, offers a threshold and accepts the false alarms, and puts nothing live. The pictures of these pages
-are made with the demo, a minute after it has begun:
+`--review` first gives the views something to show: it marks the newest DEFECT parts, false alarms those whose picture
+is in the folder GOOD, offers a threshold and accepts the false alarms, and puts nothing live. The documentation's JPEGs
+are made with the demo, when its first pass is over:
 
     patchline demo --dir demo
     python docs/screenshots.py http://127.0.0.1:8080 docs --review demo/elpv/test/good --docs
 
-It needs Playwright and the program chromium, and with --docs Pillow.
+It needs Playwright, Pillow and the program chromium.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def review(page: Page, station: str, good: Path) -> None:
     page_of_events = api(page, "GET", f"events?station={station}&verdict=DEFECT&limit=200")
     alarms = [event for event in page_of_events["events"] if event["part_id"] in harmless]
     defects = [event for event in page_of_events["events"] if event["part_id"] not in harmless]
-    notes = {"false_alarm": "dark edge, cell is whole", "true_defect": ""}
+    notes = {"false_alarm": "dark corner, cell is whole", "true_defect": ""}
     for mark, events in (("false_alarm", alarms), ("true_defect", defects)):
         for event in events[:MARKED]:
             api(page, "POST", f"events/{event['event_id']}/mark", {"mark": mark, "note": notes[mark]})
@@ -92,7 +92,7 @@ def review(page: Page, station: str, good: Path) -> None:
     if not alarms:
         print("no false alarm among the newest events: nothing to accept")
         return
-    asked = {"event_ids": [event["event_id"] for event in alarms[:MARKED]], "note": "dark edges are normal here"}
+    asked = {"event_ids": [event["event_id"] for event in alarms[:MARKED]], "note": "dark corners are normal here"}
     job = api(page, "POST", f"stations/{station}/accept", asked)
     while job["state"] == "running":
         time.sleep(0.5)

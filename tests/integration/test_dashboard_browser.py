@@ -136,6 +136,28 @@ def test_a_defect_is_among_the_events_within_a_second_of_its_verdict_and_shows_w
     expect(page.locator(".event-mark", has_text="False alarm")).to_have_count(1)
 
 
+def test_new_events_do_not_push_away_what_somebody_reads_further_down(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, page: Page
+):
+    line = started(make_line, watched_line(parts_folder, small_bundle))
+    page.goto(f"{line.config.dashboard.url}/#/events")
+    page.wait_for_function("() => document.querySelectorAll('.event').length > 25")
+    read, before_px = page.evaluate(
+        """() => {
+            const list = document.querySelector('.event-list');
+            list.scrollTop = 200;
+            const row = [...list.children].find((each) => each.offsetTop > list.scrollTop);
+            return [row.dataset.event, row.getBoundingClientRect().top];
+        }"""
+    )
+    newest = page.locator(".event").first.get_attribute("data-event")
+    page.wait_for_function("newest => document.querySelector('.event').dataset.event !== newest", arg=newest)
+    after_px = page.evaluate(
+        "read => document.querySelector(`[data-event='${read}']`).getBoundingClientRect().top", arg=read
+    )
+    assert abs(after_px - before_px) <= 1
+
+
 def test_an_alarm_is_acknowledged_on_the_screen(
     make_line: MakeLine, parts_folder: Path, small_bundle: Path, page: Page
 ):
