@@ -83,7 +83,7 @@ def review(page: Page, station: str, good: Path) -> None:
     page_of_events = api(page, "GET", f"events?station={station}&verdict=DEFECT&limit=200")
     alarms = [event for event in page_of_events["events"] if event["part_id"] in harmless]
     defects = [event for event in page_of_events["events"] if event["part_id"] not in harmless]
-    notes = {"false_alarm": "dark corner, cell is whole", "true_defect": ""}
+    notes = {"false_alarm": "dark edge, cell is whole", "true_defect": ""}
     for mark, events in (("false_alarm", alarms), ("true_defect", defects)):
         for event in events[:MARKED]:
             api(page, "POST", f"events/{event['event_id']}/mark", {"mark": mark, "note": notes[mark]})
@@ -92,7 +92,7 @@ def review(page: Page, station: str, good: Path) -> None:
     if not alarms:
         print("no false alarm among the newest events: nothing to accept")
         return
-    asked = {"event_ids": [event["event_id"] for event in alarms[:MARKED]], "note": "dark corners are normal here"}
+    asked = {"event_ids": [event["event_id"] for event in alarms[:MARKED]], "note": "dark edges are normal here"}
     job = api(page, "POST", f"stations/{station}/accept", asked)
     while job["state"] == "running":
         time.sleep(0.5)
