@@ -48,13 +48,15 @@ export function query(parameters) {
 
 async function request(method, path, body) {
   const headers = body === undefined ? {} : { "content-type": "application/json", "x-forgery-token": me.forgery_token };
+  const session = me.forgery_token;
   const answer = await fetch(`/api/v1/${path}`, {
     method,
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   if (answer.ok) return answer;
-  if (answer.status === 401 && path !== "login") become({ name: null, role: null, login: true, forgery_token: "" });
+  // A refusal of the session before this one says nothing about it.
+  if (answer.status === 401 && path !== "login" && me.forgery_token === session) become({ name: null, role: null, login: true, forgery_token: "" });
   const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
   throw new Error(typeof problem.detail === "string" ? problem.detail : `error ${answer.status}`);
 }

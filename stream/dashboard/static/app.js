@@ -74,6 +74,7 @@ function tuned(name, event) {
 }
 
 function showLogin() {
+  if (main.className === "login-view") return; // somebody may be typing in it
   leave?.();
   leave = null;
   const name = h("input", { id: "login-name", autocomplete: "username", required: true });
