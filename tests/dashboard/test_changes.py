@@ -11,6 +11,7 @@ from stream.bundle import load_bundle
 from stream.bundle_file import file_sha256
 from stream.config import LineConfig, parse
 from stream.dashboard.changes import Change, ChangeKind, Changes, Draft
+from stream.dashboard.kept import remove
 from stream.dashboard.review import Review
 from stream.errors import ReloadError, StoreError
 
@@ -46,8 +47,8 @@ def live(config: LineConfig) -> str:
 
 def offer(changes: Changes, threshold: float, kind: ChangeKind = "threshold") -> Change:
     """Offer the present bundle with another threshold, as whatever kind of change."""
-    kept, before = changes.keep_live("cap")
-    made = changes.new_file("cap")
+    kept, before = changes.kept.keep_live("cap")
+    made = changes.kept.workplace("cap") / "made.safetensors"
     after = with_threshold(kept, made, threshold)
     assert before.info.thresholds is not None
     draft = Draft(
@@ -65,6 +66,7 @@ def offer(changes: Changes, threshold: float, kind: ChangeKind = "threshold") ->
         table=[],
     )
     number = changes.offer(draft, made)
+    remove(made.parent)
     found = changes.get(number)
     assert found is not None
     return found
@@ -168,8 +170,7 @@ def test_changes_are_still_there_after_a_restart(config: LineConfig, changes: Ch
 
 def test_what_a_killed_job_has_left_is_removed_at_the_next_start(config: LineConfig, changes: Changes, review: Review):
     kept = offer(changes, 3.5)
-    changes.new_file("cap").write_bytes(b"half a bundle")
-    (config.store.path / "bundles" / "cap" / ".teach-1").mkdir()
+    (changes.kept.workplace("cap") / "made.safetensors").write_bytes(b"half a bundle")
     again = Changes(config, review)
     names = {file.name for file in (config.store.path / "bundles" / "cap").iterdir()}
     assert names == {f"{kept.base}.safetensors", f"{kept.bundle}.safetensors"}

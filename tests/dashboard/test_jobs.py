@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,7 +52,8 @@ def jobs() -> Iterator[Jobs]:
 
 
 def begin(jobs: Jobs, work: Callable[..., Any], finish: Callable[[Any], int] = lambda _: 0, **arguments: Any) -> Job:
-    return jobs.begin("accept", "cap", "anna", work, arguments, finish)
+    workplace = Path(tempfile.mkdtemp())
+    return jobs.begin("accept", "cap", "anna", work, arguments, finish, workplace)
 
 
 def until(jobs: Jobs, holds: Callable[[Job], bool]) -> Job:

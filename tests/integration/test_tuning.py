@@ -130,7 +130,7 @@ def test_an_accepted_false_alarm_is_good_from_then_on_until_it_is_undone_and_no_
     line.wait_for(lambda: line.events("cap")[-1].bundle == before, "a part judged by the first bundle again")
     assert file_sha256(live) == before
     said = [(entry["who"], entry["what"]) for entry in ask(engineer, "audit")]
-    for what in ("offer accept", "put live: accept", "undone: accept"):
+    for what in ("begin accept", "offer accept", "put live: accept", "undone: accept"):
         assert ("engineer", what) in said
     stop(line)
 
@@ -155,7 +155,9 @@ def test_a_moved_threshold_decides_from_then_on_and_the_curve_says_before_what_i
     assert curve["false_rejects_per_day"][0] > curve["false_rejects_per_day"][-1] > 0
 
     offered = change(engineer, "stations/cap/threshold", threshold=highest * 1.01, note="too strict")
-    assert offered["warnings"] == ["1 of the marked true defects would be GOOD"]
+    known, missed = offered["warnings"]
+    assert "hardly any would be DEFECT" in known
+    assert missed == "1 of the marked true defects would be GOOD"
     verdicts = {row["event_id"]: (row["verdict_before"], row["verdict_after"]) for row in offered["table"]}
     assert verdicts == {alarm: ("DEFECT", "GOOD"), defect: ("DEFECT", "GOOD")}
     change(engineer, f"changes/{offered['id']}/live")
@@ -178,6 +180,8 @@ def test_a_station_is_taught_while_it_runs_and_a_job_can_be_stopped(line: Line, 
     line.wait_for(lambda: ask(engineer, "jobs")[0]["done"] > 2, "some parts")
     assert change(engineer, f"jobs/{job['id']}/stop")["state"] == "stopped"
     assert not list((line.config.store.path / "bundles" / "cap").glob(".*")), "nothing is left of it"
+    said = [(entry["who"], entry["what"]) for entry in ask(engineer, "audit")]
+    assert said[:2] == [("engineer", "stop teach"), ("engineer", "begin teach")]
 
     # Ten parts pass in turn: more would be copies of each other.
     made = done(line, engineer, change(engineer, "stations/cap/teach", parts=10, false_reject_rate=0.2))
