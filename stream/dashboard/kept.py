@@ -1,4 +1,4 @@
-"""The bundle files of stations' changes: each kept under its hash beside the event store, in a folder of the station."""
+"""The bundle files of changes: each kept under its hash, in a folder of its station beside the event store."""
 
 from __future__ import annotations
 
