@@ -33,6 +33,9 @@ restarts: {ready_s: 1}
 store: {path: events}
 """
 
+#: Where there is a supervisor it alone is told of a request.
+ROLES = ("supervisor", "worker0", "capture-top", "capture-side")
+
 Answer = Callable[[str], StationReport]
 
 
@@ -60,7 +63,7 @@ def running(config: LineConfig) -> Iterator[Callable[..., None]]:
     """Make this process the line's roles; camera `top` gives one answer for each request, `side` waits for ever."""
     with ExitStack() as held:
 
-        def run(*answers: Answer, roles: tuple[str, ...] = ("worker0", "capture-top", "capture-side")) -> None:
+        def run(*answers: Answer, roles: tuple[str, ...] = ROLES) -> None:
             for role in roles:
                 held.enter_context(lock_role(role, config.state))
             left = list(answers)

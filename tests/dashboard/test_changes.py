@@ -184,3 +184,116 @@ def test_what_cannot_stand_in_the_audit_log_is_not_done(config: LineConfig, chan
     with pytest.raises(StoreError, match="disk full"):
         changes.put_live(offered.id, "otto")
     assert live(config) == before
+
+
+def test_what_was_refused_stands_in_the_change_and_in_the_audit_log(
+    config: LineConfig, changes: Changes, review: Review
+):
+    first, second = offer(changes, 3.5), offer(changes, 4.5)
+    changes.put_live(first.id, "otto")
+    with pytest.raises(ReloadError):
+        changes.put_live(second.id, "eva")
+    found = changes.get(second.id)
+    assert found is not None
+    assert (found.log[-1].who, found.state, found.asked) == ("eva", "offered", None)
+    assert "refused: " in found.log[-1].what
+    last = review.audit(1)[0]
+    assert (last.who, last.what) == ("eva", "refused: threshold")
+    assert "somebody has replaced it" in last.detail
+
+
+def forget(config: LineConfig, what: str) -> sqlite3.Connection:
+    """Have the reviews' file refuse a change of this state, as if the dashboard died before it could be written."""
+    other = sqlite3.connect(config.store.path / "review.sqlite")
+    other.execute(
+        "CREATE TRIGGER dead BEFORE UPDATE ON changes "
+        f"WHEN json_extract(NEW.body, '$.state') = '{what}' BEGIN SELECT RAISE(ABORT, 'died here'); END"
+    )
+    other.commit()
+    return other
+
+
+def remember(other: sqlite3.Connection) -> None:
+    other.execute("DROP TRIGGER dead")
+    other.commit()
+    other.close()
+
+
+def test_a_change_whose_end_nobody_wrote_down_can_be_ended_and_undone(config: LineConfig, changes: Changes):
+    offered = offer(changes, 3.5)
+    dead = forget(config, "live")
+    with pytest.raises(StoreError, match="died here"):
+        changes.put_live(offered.id, "otto")
+    remember(dead)
+    assert live(config) == offered.bundle, "the file was replaced already"
+    found = changes.get(offered.id)
+    assert found is not None
+    assert (found.state, found.asked, found.may_go_live) == ("offered", "live", True)
+    put = changes.put_live(offered.id, "otto")
+    assert (put.state, put.asked, put.may_undo) == ("live", None, True)
+
+    dead = forget(config, "undone")
+    with pytest.raises(StoreError, match="died here"):
+        changes.undo(offered.id, "otto")
+    remember(dead)
+    assert live(config) == offered.base
+    assert changes.of("cap")[0].may_undo
+    assert changes.undo(offered.id, "otto").state == "undone"
+
+
+def test_the_next_dashboard_ends_what_was_interrupted(config: LineConfig, changes: Changes, review: Review):
+    offered = offer(changes, 3.5)
+    dead = forget(config, "live")
+    with pytest.raises(StoreError, match="died here"):
+        changes.put_live(offered.id, "otto")
+    remember(dead)
+    again = Changes(config, review)
+    again.resume("dashboard")
+    found = again.get(offered.id)
+    assert found is not None
+    assert (found.state, found.asked, found.may_undo) == ("live", None, True)
+    assert (found.log[-1].who, found.log[-1].what) == ("dashboard", "put live")
+
+
+def test_what_was_interrupted_before_the_file_was_replaced_has_changed_nothing(
+    config: LineConfig, changes: Changes, review: Review
+):
+    before, offered = live(config), offer(changes, 3.5)
+    with sqlite3.connect(config.store.path / "review.sqlite") as other:
+        other.execute("UPDATE changes SET body = json_set(body, '$.asked', 'live')")
+    again = Changes(config, review)
+    again.resume("dashboard")
+    found = again.get(offered.id)
+    assert found is not None
+    assert (live(config), found.state, found.asked, found.may_go_live) == (before, "offered", None, True)
+    assert found.log[-1].what == "was interrupted; nothing has changed"
+
+
+def test_a_change_of_a_station_that_the_line_no_longer_has_is_refused_in_words(
+    config: LineConfig, changes: Changes, review: Review, tmp_path: Path
+):
+    offered = offer(changes, 3.5)
+    renamed = Changes(parse(LINE.replace("  cap:", "  lid:"), name="line.yaml", folder=tmp_path), review)
+    found = renamed.get(offered.id)
+    assert found is not None
+    assert not found.may_go_live
+    with pytest.raises(ReloadError, match="station cap, which the configuration does not have"):
+        renamed.put_live(offered.id, "otto")
+
+
+def test_a_kept_bundle_that_was_damaged_does_not_go_live_where_no_line_could_refuse_it(
+    config: LineConfig, changes: Changes
+):
+    before, offered = live(config), offer(changes, 3.5)
+    with changes.kept.file("cap", offered.bundle).open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(ReloadError, match="damaged"):
+        changes.put_live(offered.id, "otto")
+    assert live(config) == before
+
+
+def test_what_was_taught_names_the_threshold_that_it_follows(config: LineConfig, changes: Changes, review: Review):
+    taught = offer(changes, 5.5, kind="teach")
+    changes.put_live(offer(changes, 3.5).id, "otto")
+    assert changes.put_live(taught.id, "otto").threshold_before == 3.5
+    assert "threshold 3.5 → 5.5" in review.audit(1)[0].detail

@@ -59,3 +59,21 @@ def test_higher_thresholds_reject_no_more_good_parts_and_pass_no_fewer_defects()
     found = curve(thresholds_around(given, 2.7), given, 2.7)
     assert (np.diff(found.false_reject_share) <= 0).all()
     assert (np.diff(found.true_defects_passing) >= 0).all()
+
+
+def test_marked_parts_that_pass_already_tell_nothing_of_those_that_are_rejected():
+    # Three false alarms were accepted and pass by now: of what is called DEFECT today every other part is defective.
+    found = curve(np.array([4.0, 6.0]), known([1, 2], [2.0, 2.5, 3.0, 5.0], [3.5, 5.5]), 4.0)
+    assert found.misses_per_day is not None
+    assert found.misses_per_day.tolist() == pytest.approx([0, 10 * 1 / 2])
+    assert found.true_defects_passing.tolist() == [1, 2]
+    assert curve(np.array([4.0]), known([1, 2], [5.0], [3.5]), 4.0).misses_per_day is None
+
+
+def test_a_present_threshold_far_from_all_scores_leaves_points_between_them():
+    offered = thresholds_around(known([1, 2, 3]), 1e6)
+    assert np.count_nonzero(offered < 4) > 100
+
+
+def test_no_threshold_is_on_offer_that_could_not_be_set():
+    assert (thresholds_around(known([0, 0, 1]), 0.5) > 0).all()
