@@ -25,7 +25,7 @@ def ask_for_reload(line: LineConfig, *, timeout_s: float, cameras: Collection[st
     Only the `cameras` named are waited for, None: all; one that waits for its camera to be plugged in says nothing.
 
     Raises:
-        ReloadError: no camera and no worker of the line runs on this host, or a camera did not answer in time.
+        ReloadError: no camera and no worker of the line runs on this host, or a camera did not answer, or not in time.
     """
     running = {role: process for role in line.roles if (process := holder(role, line.state)) is not None}
     told = [role for role in running if role not in ("sink", "supervisor")]
@@ -54,6 +54,9 @@ def ask_for_reload(line: LineConfig, *, timeout_s: float, cameras: Collection[st
             report = _read(line, camera)
             if report is not None and report.request == request:
                 reports[camera] = report
+        for camera in awaited:
+            if camera not in reports and holder(f"capture-{camera}", line.state) != running[f"capture-{camera}"]:
+                raise ReloadError(f"capture-{camera} has ended before it answered; see the line's log")
         if time.monotonic() > until_s:
             silent = ", ".join(f"capture-{camera}" for camera in awaited if camera not in reports)
             raise ReloadError(f"{silent} did not answer within {timeout_s:.0f} s; see the line's log")

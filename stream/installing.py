@@ -111,16 +111,22 @@ def _runs_here(line: LineConfig) -> bool:
     return any(holder(role, line.state) is not None for role in line.roles if role != "dashboard")
 
 
-def _sharing(line: LineConfig, target: Path) -> dict[str, str]:
-    """Return the stations that have a bundle file, and the camera of each."""
-    return {name: station.camera for name, station in line.stations.items() if station.bundle == target}
+def sharing(line: LineConfig, target: Path) -> dict[str, str]:
+    """Return the stations that have a bundle file, however they write its path, and the camera of each."""
+    place = _place(target)
+    return {name: station.camera for name, station in line.stations.items() if _place(station.bundle) == place}
+
+
+def _place(path: Path) -> Path:
+    # A link is replaced itself, not what it leads to.
+    return path.parent.resolve() / path.name
 
 
 def _demand_cameras(line: LineConfig, target: Path) -> None:
     """Refuse where nobody could say whether the line takes a bundle: what runs would not be what is called live."""
     if not _runs_here(line):
         return
-    absent = {camera for name, camera in _sharing(line, target).items() if not camera_runs_here(line, name)}
+    absent = {camera for name, camera in sharing(line, target).items() if not camera_runs_here(line, name)}
     if absent:
         raise ReloadError(
             f"the line runs, but not its camera {', '.join(sorted(absent))} on this host, which decides about the "
@@ -156,7 +162,7 @@ def _go_back(line: LineConfig, target: Path, base: str, put_back: Callable[[], o
 
 
 def _reload(line: LineConfig, target: Path, wanted: str, *, timeout_s: float) -> None:
-    stations = _sharing(line, target)
+    stations = sharing(line, target)
     reports = ask_for_reload(line, timeout_s=timeout_s, cameras=set(stations.values()))
     said = {station: change for report in reports.values() for station, change in report.stations.items()}
     for station in stations:

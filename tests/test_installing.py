@@ -17,7 +17,7 @@ from stream.accept import with_threshold
 from stream.bundle_file import file_sha256
 from stream.config import LineConfig, parse
 from stream.errors import BundleError, ReloadError
-from stream.installing import install
+from stream.installing import confirm, install, sharing
 from stream.locks import lock_role
 from stream.switching import Report, StationReport, report_path, request_path
 
@@ -36,7 +36,7 @@ store: {path: events}
 #: Where there is a supervisor it alone is told of a request.
 ROLES = ("supervisor", "worker0", "capture-top", "capture-side")
 
-Answer = Callable[[str], StationReport]
+Answer = Callable[[str], StationReport | None]
 
 
 @pytest.fixture
@@ -72,7 +72,10 @@ def running(config: LineConfig) -> Iterator[Callable[..., None]]:
                 if not left:
                     return
                 found = file_sha256(config.stations["cap"].bundle)
-                report = Report(request_path(config.state).read_text(), {"cap": left.pop(0)(found)})
+                said = left.pop(0)(found)
+                if said is None:
+                    return
+                report = Report(request_path(config.state).read_text(), {"cap": said})
                 report_path(config.state, "top").write_bytes(msgspec.json.encode(report))
 
             before = signal.signal(signal.SIGHUP, answer)
@@ -155,6 +158,39 @@ def test_what_the_line_has_not_read_is_not_called_live(
     with pytest.raises(ReloadError, match="has read bundle ffffffffffff"):
         install(config, "cap", new, base=base)
     assert live(config) == base
+
+
+def test_a_camera_that_ends_before_it_answers_is_not_waited_for(
+    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+):
+    camera = lock_role("capture-top", config.state)
+
+    def ends(_bundle: str) -> None:
+        camera.close()
+
+    running(ends, roles=("supervisor", "worker0"))
+    with pytest.raises(ReloadError, match=r"capture-top has ended before it answered.* not confirmed it"):
+        install(config, "cap", new, base=base)
+    assert live(config) == base
+
+
+def test_what_lies_there_already_is_confirmed_or_makes_room_for_what_was_before(
+    config: LineConfig, new: Path, small_bundle: Path, base: str, running: Callable[..., None]
+):
+    running(takes, refuses, takes)
+    shutil.copy(new, config.stations["cap"].bundle)
+    confirm(config, "cap", before=small_bundle)
+    assert live(config) == file_sha256(new)
+    with pytest.raises(ReloadError, match=r"failed its self-test$"):
+        confirm(config, "cap", before=small_bundle)
+    assert live(config) == base
+
+
+def test_stations_share_a_file_however_they_write_its_path(tmp_path: Path, small_bundle: Path):
+    (tmp_path / "models").mkdir()
+    shared = LINE.replace("label.safetensors", "models/../cap.safetensors")
+    config = parse(shared, name="line.yaml", folder=tmp_path)
+    assert sharing(config, config.stations["cap"].bundle) == {"cap": "top", "label": "side"}
 
 
 @pytest.mark.parametrize("roles", [("worker0",), ("sink",), ("supervisor", "worker0", "capture-side")])

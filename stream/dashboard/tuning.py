@@ -20,7 +20,7 @@ from stream.dashboard.kept import remove
 from stream.dashboard.reviewed import MarkedPart, compared, scale_of
 from stream.dashboard.services import Services, needs, services, services_of
 from stream.errors import ReloadError, StoreError
-from stream.installing import camera_runs_here
+from stream.installing import camera_runs_here, sharing
 from stream.messages import Verdict
 from stream.retuning import Outcome, accepting, teaching
 from stream.store import FILE_NAME
@@ -198,8 +198,7 @@ def _offer(
         known = [(seq, score) for seq, score in zip(seqs, scores, strict=True) if score is not None]
         found.review.add_scores(station, scale_of(bundle), known)
     table = compared(parts, outcome.before, outcome.after, thresholds)
-    target = found.config.stations[station].bundle
-    sharing = [name for name, each in found.config.stations.items() if each.bundle == target and name != station]
+    others = [name for name in sharing(found.config, found.config.stations[station].bundle) if name != station]
     missed = sum(
         row.mark == "true_defect" and row.verdict_before is Verdict.DEFECT and row.verdict_after is Verdict.GOOD
         for row in table
@@ -207,8 +206,8 @@ def _offer(
     warnings = [*outcome.warnings]
     if missed:
         warnings.append(f"{missed} of the marked true defects would be GOOD")
-    if sharing:
-        warnings.append(f"{', '.join(sharing)} uses the same bundle file and changes with it")
+    if others:
+        warnings.append(f"the same bundle file is used by {', '.join(others)}, which changes with it")
     draft = Draft(
         station=station,
         kind=kind,

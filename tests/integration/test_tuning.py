@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ def live(small_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def line(make_line: MakeLine, parts_folder: Path, live: Path) -> Line:
-    configuration = watched_line(parts_folder, live, users=USERS)
+    tokens = {name: {"sha256": hashlib.sha256(name.encode()).hexdigest(), "role": name} for name in USERS}
+    configuration = watched_line(parts_folder, live, users=USERS, tokens=tokens)
     del configuration["stations"]["label"]
     started = make_line(configuration)
     started.start()
@@ -240,4 +242,11 @@ def test_only_engineers_change_a_bundle_also_by_direct_requests(line: Line, live
                 assert client.post(f"/api/v1/{path}", json=body).status_code == 403, (name, path)
             assert client.get("/api/v1/stations/cap/tuning").status_code == 200
             assert client.get("/api/v1/jobs").json() == []
+        client.cookies.clear()
+        for name in ("viewer", "operator"):
+            for path, body in paths.items():
+                answer = client.post(f"/api/v1/{path}", json=body, headers={"authorization": f"Bearer {name}"})
+                assert answer.status_code == 403, (name, path)
+        answer = client.post("/api/v1/jobs/1/stop", headers={"authorization": "Bearer engineer"})
+        assert (answer.status_code, answer.json()["detail"]) == (404, "no job 1"), "a program may be an engineer"
     assert file_sha256(live) == before
