@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from dashboards import USERS, client_of, log_in, watched_line
 from running import Line
@@ -193,6 +194,33 @@ def test_a_station_is_taught_while_it_runs_and_a_job_can_be_stopped(line: Line, 
     change(engineer, f"changes/{made['id']}/live")
     line.wait_for(lambda: line.events("cap")[-1].bundle == made["bundle"], "a part judged by the taught bundle")
     stop(line)
+
+
+def test_a_job_ends_with_its_dashboard_and_with_the_line_and_leaves_nothing(line: Line, engineer: httpx.Client):
+    def job() -> list[psutil.Process]:
+        change(engineer, "stations/cap/teach", parts=20_000)
+        line.wait_for(lambda: ask(engineer, "jobs")[0]["done"] > 2, "some parts")
+        return psutil.Process(line.child("dashboard")).children(recursive=True)
+
+    def left() -> list[Path]:
+        return list((line.config.store.path / "bundles" / "cap").glob(".*"))
+
+    orphans = job()
+    killed = line.kill("dashboard")
+    assert psutil.wait_procs(orphans, timeout=30)[1] == []
+
+    def answers() -> bool:
+        try:
+            return line.child("dashboard") != killed and engineer.get("/api/v1/jobs").json() == []
+        except (AssertionError, httpx.TransportError):
+            return False  # it is just starting again
+
+    line.wait_for(answers, "the next dashboard")
+    line.wait_for(lambda: not left(), "nothing of the killed job")
+    orphans = job()
+    stop(line)
+    assert psutil.wait_procs(orphans, timeout=30)[1] == []
+    assert left() == []
 
 
 def test_what_makes_no_sense_is_refused_in_words(line: Line, engineer: httpx.Client, live: Path):
