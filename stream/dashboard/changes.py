@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 KEPT = 30
 
 ChangeKind = Literal["accept", "threshold", "teach"]
+State = Literal["offered", "live", "undone", "discarded"]
 Asked = Literal["live", "undo"]
 
 
@@ -68,7 +69,7 @@ class Record(Draft):
     """A change as it is kept; `asked`: what was begun, as long as nobody has written down how it ended."""
 
     at_s: float
-    state: Literal["offered", "live", "undone", "discarded"] = "offered"
+    state: State = "offered"
     asked: Asked | None = None
     log: list[Step]
 
@@ -144,19 +145,21 @@ class Changes:
         The line may have taken it or not; a file that it refuses must not stay in place for its next start.
         """
         for station in self._config.stations:
-            for number, record in self._records(station):
-                if record.asked is None:
-                    continue
-                log.warning("station %s: change %d was interrupted (%s)", station, number, record.asked)
-                try:
-                    if self.kept.live(station) == (record.bundle if record.asked == "live" else record.base):
-                        (self.put_live if record.asked == "live" else self.undo)(number, who)
-                        continue
-                    with self._turn:
-                        if (now := self._known(number)).asked is not None:
-                            self._step(number, now, who, "was interrupted; nothing has changed")
-                except PatchLineError as error:
-                    log.error("station %s: change %d: %s", station, number, error)  # noqa: TRY400 - one line says it
+            try:
+                for number, record in self._records(station):
+                    if record.asked is not None:
+                        log.warning("station %s: change %d was interrupted (%s)", station, number, record.asked)
+                        self._resume(number, record, who)
+            except PatchLineError as error:
+                log.error("station %s: %s", station, error)  # noqa: TRY400 - one line says it all
+
+    def _resume(self, number: int, record: Record, who: str) -> None:
+        if self.kept.live(record.station) == (record.bundle if record.asked == "live" else record.base):
+            (self.put_live if record.asked == "live" else self.undo)(number, who)
+            return
+        with self._turn:
+            if (now := self._known(number)).asked is not None:
+                self._step(number, now, who, "was interrupted; nothing has changed")
 
     def _install(self, number: int, record: Record, step: Asked, who: str) -> None:
         live, wanted = self.kept.live(record.station), record.bundle if step == "live" else record.base
@@ -178,8 +181,9 @@ class Changes:
             else:
                 install(self._config, record.station, file, base=base)
         except Exception as error:
+            left = step if self.kept.live(record.station) == wanted else None  # it could not be put back
             try:
-                self._step(number, record, who, f"refused: {error}")
+                self._step(number, record, who, f"refused: {error}", asked=left)
             except StoreError as unwritten:
                 log.error("%s", unwritten)  # noqa: TRY400 - what was refused matters more
             raise
@@ -191,9 +195,10 @@ class Changes:
         who: str,
         what: str,
         *,
-        state: Literal["live", "undone", "discarded"] | None = None,
+        state: State | None = None,
+        asked: Asked | None = None,
     ) -> Change:
-        record.asked, record.state = None, state or record.state
+        record.asked, record.state = asked, state or record.state
         record.log.append(Step(at_s=time.time(), who=who, what=what))
         self._save(number, record, who, what)
         self._tidy(record.station)

@@ -1,75 +1,17 @@
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
+from offers import LINE, live, offer
 
 from stream.accept import with_threshold
 from stream.bundle import load_bundle
-from stream.bundle_file import file_sha256
 from stream.config import LineConfig, parse
-from stream.dashboard.changes import Change, ChangeKind, Changes, Draft
-from stream.dashboard.kept import remove
+from stream.dashboard.changes import Changes
 from stream.dashboard.review import Review
 from stream.errors import ReloadError, StoreError
-
-LINE = """
-line: bottling
-cameras: {top: {kind: folder, path: parts, rate_hz: 10}}
-stations:
-  cap: {camera: top, bundle: cap.safetensors}
-store: {path: events}
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path, small_bundle: Path) -> LineConfig:
-    """A line that does not run: what is put live lies there for its next start."""
-    shutil.copy(small_bundle, tmp_path / "cap.safetensors")
-    return parse(LINE, name="line.yaml", folder=tmp_path)
-
-
-@pytest.fixture
-def review(config: LineConfig) -> Review:
-    return Review(config.store.path / "review.sqlite")
-
-
-@pytest.fixture
-def changes(config: LineConfig, review: Review) -> Changes:
-    return Changes(config, review)
-
-
-def live(config: LineConfig) -> str:
-    return file_sha256(config.stations["cap"].bundle)
-
-
-def offer(changes: Changes, threshold: float, kind: ChangeKind = "threshold") -> Change:
-    """Offer the present bundle with another threshold, as whatever kind of change."""
-    kept, before = changes.kept.keep_live("cap")
-    made = changes.kept.workplace("cap") / "made.safetensors"
-    after = with_threshold(kept, made, threshold)
-    assert before.info.thresholds is not None
-    draft = Draft(
-        station="cap",
-        kind=kind,
-        who="anna",
-        note="too strict",
-        base=before.sha256,
-        bundle=after.sha256,
-        threshold_before=before.info.thresholds.image,
-        threshold_after=threshold,
-        patches_before=len(before.bank),
-        patches_after=len(after.bank),
-        warnings=[],
-        table=[],
-    )
-    number = changes.offer(draft, made)
-    remove(made.parent)
-    found = changes.get(number)
-    assert found is not None
-    return found
 
 
 def test_a_change_goes_live_by_one_step_and_back_by_another_and_each_is_in_the_audit_log(
@@ -200,73 +142,6 @@ def test_what_was_refused_stands_in_the_change_and_in_the_audit_log(
     last = review.audit(1)[0]
     assert (last.who, last.what) == ("eva", "refused: threshold")
     assert "somebody has replaced it" in last.detail
-
-
-def forget(config: LineConfig, what: str) -> sqlite3.Connection:
-    """Have the reviews' file refuse a change of this state, as if the dashboard died before it could be written."""
-    other = sqlite3.connect(config.store.path / "review.sqlite")
-    other.execute(
-        "CREATE TRIGGER dead BEFORE UPDATE ON changes "
-        f"WHEN json_extract(NEW.body, '$.state') = '{what}' BEGIN SELECT RAISE(ABORT, 'died here'); END"
-    )
-    other.commit()
-    return other
-
-
-def remember(other: sqlite3.Connection) -> None:
-    other.execute("DROP TRIGGER dead")
-    other.commit()
-    other.close()
-
-
-def test_a_change_whose_end_nobody_wrote_down_can_be_ended_and_undone(config: LineConfig, changes: Changes):
-    offered = offer(changes, 3.5)
-    dead = forget(config, "live")
-    with pytest.raises(StoreError, match="died here"):
-        changes.put_live(offered.id, "otto")
-    remember(dead)
-    assert live(config) == offered.bundle, "the file was replaced already"
-    found = changes.get(offered.id)
-    assert found is not None
-    assert (found.state, found.asked, found.may_go_live) == ("offered", "live", True)
-    put = changes.put_live(offered.id, "otto")
-    assert (put.state, put.asked, put.may_undo) == ("live", None, True)
-
-    dead = forget(config, "undone")
-    with pytest.raises(StoreError, match="died here"):
-        changes.undo(offered.id, "otto")
-    remember(dead)
-    assert live(config) == offered.base
-    assert changes.of("cap")[0].may_undo
-    assert changes.undo(offered.id, "otto").state == "undone"
-
-
-def test_the_next_dashboard_ends_what_was_interrupted(config: LineConfig, changes: Changes, review: Review):
-    offered = offer(changes, 3.5)
-    dead = forget(config, "live")
-    with pytest.raises(StoreError, match="died here"):
-        changes.put_live(offered.id, "otto")
-    remember(dead)
-    again = Changes(config, review)
-    again.resume("dashboard")
-    found = again.get(offered.id)
-    assert found is not None
-    assert (found.state, found.asked, found.may_undo) == ("live", None, True)
-    assert (found.log[-1].who, found.log[-1].what) == ("dashboard", "put live")
-
-
-def test_what_was_interrupted_before_the_file_was_replaced_has_changed_nothing(
-    config: LineConfig, changes: Changes, review: Review
-):
-    before, offered = live(config), offer(changes, 3.5)
-    with sqlite3.connect(config.store.path / "review.sqlite") as other:
-        other.execute("UPDATE changes SET body = json_set(body, '$.asked', 'live')")
-    again = Changes(config, review)
-    again.resume("dashboard")
-    found = again.get(offered.id)
-    assert found is not None
-    assert (live(config), found.state, found.asked, found.may_go_live) == (before, "offered", None, True)
-    assert found.log[-1].what == "was interrupted; nothing has changed"
 
 
 def test_a_change_of_a_station_that_the_line_no_longer_has_is_refused_in_words(
