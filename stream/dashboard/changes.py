@@ -189,14 +189,7 @@ class Changes:
             raise
 
     def _step(
-        self,
-        number: int,
-        record: Record,
-        who: str,
-        what: str,
-        *,
-        state: State | None = None,
-        asked: Asked | None = None,
+        self, number: int, record: Record, who: str, what: str, state: State | None = None, asked: Asked | None = None
     ) -> Change:
         record.asked, record.state = asked, state or record.state
         record.log.append(Step(at_s=time.time(), who=who, what=what))
