@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import Collection
 
 import msgspec
 
@@ -18,15 +19,17 @@ from stream.switching import Report, report_path, request_path
 _POLL_S = 0.05
 
 
-def ask_for_reload(line: LineConfig, *, timeout_s: float) -> dict[str, Report]:
+def ask_for_reload(line: LineConfig, *, timeout_s: float, cameras: Collection[str] | None = None) -> dict[str, Report]:
     """Have the roles of this host read their bundles anew; returns what each camera's process here says.
 
+    Only the `cameras` named are waited for, None: all; one that waits for its camera to be plugged in says nothing.
+
     Raises:
-        ReloadError: no camera and no worker of the line runs on this host, or a camera did not answer in time.
+        ReloadError: no camera and no worker of the line runs on this host, or a camera did not answer, or not in time.
     """
     running = {role: process for role in line.roles if (process := holder(role, line.state)) is not None}
     told = [role for role in running if role not in ("sink", "supervisor")]
-    cameras = [name for name in line.cameras if f"capture-{name}" in running]
+    awaited = [name for name in (line.cameras if cameras is None else cameras) if f"capture-{name}" in running]
     if not told:
         raise ReloadError(
             f"line {line.line} does not run on this host (locks in {line.state}); "
@@ -46,16 +49,19 @@ def ask_for_reload(line: LineConfig, *, timeout_s: float) -> dict[str, Report]:
         ) from None
     until_s = time.monotonic() + timeout_s
     reports: dict[str, Report] = {}
-    while len(reports) < len(cameras):
-        for camera in cameras:
+    while len(reports) < len(awaited):
+        for camera in awaited:
             report = _read(line, camera)
             if report is not None and report.request == request:
                 reports[camera] = report
+        for camera in awaited:
+            if camera not in reports and holder(f"capture-{camera}", line.state) != running[f"capture-{camera}"]:
+                raise ReloadError(f"capture-{camera} has ended before it answered; see the line's log")
         if time.monotonic() > until_s:
-            silent = ", ".join(f"capture-{camera}" for camera in cameras if camera not in reports)
+            silent = ", ".join(f"capture-{camera}" for camera in awaited if camera not in reports)
             raise ReloadError(f"{silent} did not answer within {timeout_s:.0f} s; see the line's log")
         time.sleep(_POLL_S)
-    return {camera: reports[camera] for camera in cameras}
+    return {camera: reports[camera] for camera in awaited}
 
 
 def _read(line: LineConfig, camera: str) -> Report | None:

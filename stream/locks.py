@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import IO
 
 from stream.errors import TransportError
+
+#: Whoever looks at a lock with `holder` has it for a moment: no reason for a process of the line not to start.
+_TRIES, _AGAIN_S = 20, 0.01
 
 
 def lock_role(name: str, state: Path) -> IO[str]:
@@ -15,9 +19,7 @@ def lock_role(name: str, state: Path) -> IO[str]:
     state.mkdir(parents=True, exist_ok=True)
     path = state / f"{name}.lock"
     file = path.open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _locked(file):
         file.seek(0)
         owner = file.read().strip() or "unknown"
         file.close()
@@ -30,6 +32,17 @@ def lock_role(name: str, state: Path) -> IO[str]:
     file.write(str(os.getpid()))
     file.flush()
     return file
+
+
+def _locked(file: IO[str]) -> bool:
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(_AGAIN_S)
+        else:
+            return True
+    return False
 
 
 def holder(name: str, state: Path) -> int | None:

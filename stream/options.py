@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 PositiveMs = Annotated[float, Field(gt=0)]
 PositiveS = Annotated[float, Field(gt=0)]
 PositiveHz = Annotated[float, Field(gt=0, le=10_000)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+#: Names of files and folders begin with it: never `.` or `..`, nor anything hidden.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 
 
 def _beside_configuration(path: Path, info: ValidationInfo) -> Path:

@@ -5,6 +5,7 @@ Whoever asks for the work imports this; what does it is loaded where it is done.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,11 +17,15 @@ from stream.bundle import Bundle, load_bundle
 from stream.config import LineConfig
 from stream.errors import DatasetError
 from stream.pictures import Track
+from stream.store import EventStore
 
 if TYPE_CHECKING:
     from stream.fit import FitOptions
 
 Picture = NDArray[np.uint8]
+
+#: So much of the disk is left to the line while parts are collected.
+_ROOM_BYTES = 500_000_000
 
 
 class Outcome(NamedTuple):
@@ -38,13 +43,26 @@ class Outcome(NamedTuple):
 
 
 def accepting(
-    track: Track, *, live: Path, output: Path, accepted: list[Picture], marked: list[Picture | None]
+    track: Track, *, live: Path, output: Path, store: Path, accepted: list[int], marked: list[int]
 ) -> Outcome:
-    """Write to `output` the bundle `live` with the patches of `accepted` in its bank; raises PatchLineError."""
+    """Write to `output` the bundle `live` with the patches of accepted parts in its bank; raises PatchLineError.
+
+    `accepted` and `marked` are numbers of events in the event store.
+    """
     from stream.accept import accept
 
-    made = accept(live, output, np.stack(accepted), track)
-    return Outcome(made.warnings, *_compare(live, output, marked, track))
+    size_px = load_bundle(live).info.spec.size_px
+    found = _network_inputs(store, accepted)
+    pictures = [picture for picture in found if picture is not None and picture.shape[0] == size_px]
+    if len(pictures) < len(found):
+        unfit = [
+            str(number) for number, each in zip(accepted, found, strict=True) if each is None or len(each) != size_px
+        ]
+        raise DatasetError(
+            f"events {', '.join(unfit)}: no picture of {size_px} px any more, as this bundle takes; accept others"
+        )
+    made = accept(live, output, np.stack(pictures), track)
+    return Outcome(made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
 def teaching(
@@ -56,17 +74,27 @@ def teaching(
     output: Path,
     parts: int,
     false_reject_rate: float,
-    marked: list[Picture | None],
+    store: Path,
+    marked: list[int],
 ) -> Outcome:
-    """Write to `output` what a station's camera shows now, learned as `live` was; raises PatchLineError."""
+    """Write to `output` what a station's running camera shows now, learned as `live` was; raises PatchLineError."""
     from stream.fit import fit
     from stream.teach import collect
 
     options = options_like(load_bundle(live), line, station, false_reject_rate)
     camera = line.stations[station].camera
+
+    def track_with_room(stage: str, done: int, total: int) -> None:
+        if shutil.disk_usage(output.parent).free < _ROOM_BYTES:
+            raise DatasetError(
+                f"{output.parent}: the disk is almost full after {done} parts; collect fewer, or make room"
+            )
+        track(stage, done, total)
+
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".teach-") as folder:
         pictures = Path(folder) / "good"
-        collected = collect(line, camera, pictures, wanted=parts, track=track)
+        # Never the camera itself: a process of the line that is just starting again must find it free.
+        collected = collect(line, camera, pictures, wanted=parts, track=track_with_room, opens=False)
         if collected.ended == "interrupted":
             raise KeyboardInterrupt
         if collected.parts < 2:
@@ -78,19 +106,28 @@ def teaching(
     told = [f"{collected.parts} of {parts} parts collected; {collected.ended}"] if collected.ended else []
     if collected.skipped:
         told.append(f"{collected.skipped} frames were skipped: damaged, or faster than they could be kept")
-    return Outcome(told + made.warnings, *_compare(live, output, marked, track))
+    return Outcome(told + made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+
+
+def _network_inputs(store: Path, events: list[int]) -> list[Picture | None]:
+    """Return (S, S, 3) uint8 RGB of each event, None where the store has none (any more); raises StoreError."""
+    opened = EventStore.read(store)
+    try:
+        return [opened.network_input(number) for number in events]
+    finally:
+        opened.close()
 
 
 def options_like(bundle: Bundle, line: LineConfig, station: str, false_reject_rate: float) -> FitOptions:
     """Return how to learn a station's parts in the way of the bundle that it has."""
     from stream.fit import FitOptions
-    from stream.teach import region
 
     info = bundle.info
+    own = line.stations[station].roi
     return FitOptions(
         backbone=info.spec.backbone,
         size_px=info.spec.size_px,
-        roi=region(line.stations[station]),
+        roi=info.roi if own is None else own,
         coreset=info.coreset,
         neighbourhood=info.spec.neighbourhood,
         stride=info.spec.stride,

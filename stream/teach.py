@@ -44,10 +44,10 @@ class Collected(NamedTuple):
     ended: str
 
 
-def collect(line: LineConfig, camera: str, folder: Path, *, wanted: int, track: Track) -> Collected:
+def collect(line: LineConfig, camera: str, folder: Path, *, wanted: int, track: Track, opens: bool = True) -> Collected:
     """Keep `wanted` frames of a camera: those of its capture process if that runs here, else of the camera itself.
 
-    Ctrl-C ends it early.
+    Ctrl-C ends it early. Without `opens` the camera is left to its process, which cannot start while another has it.
 
     Raises:
         SourceError: the camera cannot be opened.
@@ -57,7 +57,7 @@ def collect(line: LineConfig, camera: str, folder: Path, *, wanted: int, track: 
     kept = skipped = 0
     track(STAGE, 0, wanted)
     try:
-        with closing(_pictures(line, camera)) as pictures:
+        with closing(_pictures(line, camera) if opens else _tapped(line, camera)) as pictures:
             for picture in pictures:
                 if picture is None:
                     skipped += 1
@@ -96,11 +96,10 @@ def region(station: Station) -> Roi | None:
 
 def _pictures(line: LineConfig, camera: str) -> Generator[Picture | None]:
     """Yield (H, W, 3) uint8 BGR pictures; None for a frame without one."""
-    role = f"capture-{camera}"
     try:
-        lock = lock_role(role, line.state)
+        lock = lock_role(f"capture-{camera}", line.state)
     except TransportError:
-        yield from _tapped(line, camera, role)
+        yield from _tapped(line, camera)
         return
     with lock:  # nobody else opens the camera meanwhile
         source, stop = line.cameras[camera].open(), threading.Event()
@@ -111,7 +110,8 @@ def _pictures(line: LineConfig, camera: str) -> Generator[Picture | None]:
             stop.set()
 
 
-def _tapped(line: LineConfig, camera: str, role: str) -> Generator[Picture | None]:
+def _tapped(line: LineConfig, camera: str) -> Generator[Picture | None]:
+    role = f"capture-{camera}"
     sockets = Sockets(line.transport.keys)
     try:
         listener = TapListener(sockets, line.tap_address(camera))

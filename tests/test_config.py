@@ -428,3 +428,8 @@ def test_a_reject_is_placed_by_time_or_by_the_counts_of_an_encoder():
 def test_an_encoder_that_cannot_be_meant_is_refused(belt: str):
     told = refusal(COUNTED + ENCODERS.replace("{kind: simulated, rate_hz: 1000}", belt))
     assert told.startswith("line.yaml: encoders.belt")
+
+
+@pytest.mark.parametrize("name", [".", "..", ".cap", "a/b"])
+def test_a_name_that_is_no_file_name_in_plain_sight_is_refused(name: str):
+    assert "stations" in refusal(changed("  cap:", f'  "{name}":'))

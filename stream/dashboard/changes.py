@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
+import logging
 import threading
 import time
-import uuid
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel
 
-from stream.bundle import Bundle, live_bundle
-from stream.bundle_file import file_sha256, identity
 from stream.config import LineConfig
 from stream.dashboard.answers import AuditEntry, MarkKind
+from stream.dashboard.kept import KeptBundles
 from stream.dashboard.review import Review
-from stream.errors import BundleError, ReloadError
-from stream.installing import install, replace
+from stream.errors import PatchLineError, ReloadError, StoreError
+from stream.installing import confirm, install
 from stream.messages import Verdict
+
+log = logging.getLogger(__name__)
 
 #: Changes of a station that are shown, and whose bundles are kept.
 KEPT = 30
 
 ChangeKind = Literal["accept", "threshold", "teach"]
+State = Literal["offered", "live", "undone", "discarded"]
+Asked = Literal["live", "undo"]
 
 
 class Compared(BaseModel):
@@ -65,10 +66,11 @@ class Draft(BaseModel):
 
 
 class Record(Draft):
-    """A change as it is kept."""
+    """A change as it is kept; `asked`: what was begun, as long as nobody has written down how it ended."""
 
     at_s: float
-    state: Literal["offered", "live", "undone", "discarded"] = "offered"
+    state: State = "offered"
+    asked: Asked | None = None
     log: list[Step]
 
 
@@ -84,32 +86,16 @@ class Changes:
     """The changes of all stations; any thread may call, one thing happens at a time."""
 
     def __init__(self, config: LineConfig, review: Review) -> None:
+        """Keep changes in `review`, and their bundles in `kept`."""
         self._config = config
         self._review = review
         self._turn = threading.Lock()
-        # Whatever a job has left that was killed: their files have names with a dot.
-        for left in (config.store.path / "bundles").glob("*/.*"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-
-    def keep_live(self, station: str) -> tuple[Path, Bundle]:
-        """Keep the bundle that a station has now; returns the kept file. Raises BundleError."""
-        bundle = live_bundle(self._config.stations[station].bundle)
-        kept = self._file(station, bundle.sha256)
-        if not kept.is_file():
-            replace(self._config.stations[station].bundle, kept)
-            if file_sha256(kept) != bundle.sha256:
-                kept.unlink()
-                raise BundleError(f"{kept}: the bundle was replaced meanwhile; try again")
-        return kept, bundle
-
-    def new_file(self, station: str) -> Path:
-        """Return where to write a bundle that is to be offered."""
-        return self.folder(station) / f".new-{uuid.uuid4().hex}.safetensors"
+        self.kept = KeptBundles(config)
 
     def offer(self, draft: Draft, made: Path) -> int:
-        """Keep a change with the bundle file that was `made`; returns its number. Raises StoreError."""
+        """Keep a change with the bundle file that was `made`; returns its number. Raises BundleError, StoreError."""
         with self._turn:
-            made.replace(self._file(draft.station, draft.bundle))
+            self.kept.add(draft.station, draft.bundle, made)
             now_s = time.time()
             record = Record(**draft.model_dump(), at_s=now_s, log=[Step(at_s=now_s, who=draft.who, what="offered")])
             entry = AuditEntry(at_s=now_s, who=draft.who, what=f"offer {draft.kind}", detail=_named(record))
@@ -119,16 +105,13 @@ class Changes:
 
     def of(self, station: str) -> list[Change]:
         """Return the last changes of a station, the newest first. Raises StoreError."""
-        live = self._live(station)
-        return [
-            self._shown(number, Record.model_validate_json(body), live)
-            for number, body in self._review.changes(station, KEPT)
-        ]
+        live = self.kept.live(station)
+        return [self._shown(number, record, live) for number, record in self._records(station)]
 
     def get(self, number: int) -> Change | None:
         """Return a change, or None. Raises StoreError."""
         record = self._record(number)
-        return None if record is None else self._shown(number, record, self._live(record.station))
+        return None if record is None else self._shown(number, record, self.kept.live(record.station))
 
     def put_live(self, number: int, who: str) -> Change:
         """Give the station the bundle of a change; raises ReloadError, BundleError, StoreError."""
@@ -136,10 +119,8 @@ class Changes:
             record = self._known(number)
             if record.state not in ("offered", "undone"):
                 raise ReloadError(f"this change is {record.state}")
-            if record.kind == "teach":  # learned from nothing that was before: it may follow whatever there is now
-                record.base = self.keep_live(record.station)[1].sha256
-            self._install(record, record.bundle, base=record.base, who=who, what="asks to put live")
-            return self._step(number, record, "live", who, "put live")
+            self._install(number, record, "live", who)
+            return self._step(number, record, who, "put live", state="live")
 
     def undo(self, number: int, who: str) -> Change:
         """Give the station back the bundle before a change; raises ReloadError, BundleError, StoreError."""
@@ -147,8 +128,8 @@ class Changes:
             record = self._known(number)
             if record.state != "live":
                 raise ReloadError(f"this change is {record.state}, not live")
-            self._install(record, record.base, base=record.bundle, who=who, what="asks to undo")
-            return self._step(number, record, "undone", who, "undone")
+            self._install(number, record, "undo", who)
+            return self._step(number, record, who, "undone", state="undone")
 
     def discard(self, number: int, who: str) -> Change:
         """Offer a change no longer; raises ReloadError, StoreError."""
@@ -156,77 +137,106 @@ class Changes:
             record = self._known(number)
             if record.state not in ("offered", "undone"):
                 raise ReloadError(f"this change is {record.state}")
-            return self._step(number, record, "discarded", who, "discarded")
+            return self._step(number, record, who, "discarded", state="discarded")
 
-    def _install(self, record: Record, bundle: str, *, base: str, who: str, what: str) -> None:
-        file = self._file(record.station, bundle)
-        if not file.is_file():
-            raise ReloadError(f"{file}: this bundle is not kept any more")
+    def resume(self, who: str) -> None:
+        """End what was begun when the dashboard died: where the file was replaced already, the line is to confirm it.
+
+        The line may have taken it or not; a file that it refuses must not stay in place for its next start.
+        """
+        for station in self._config.stations:
+            try:
+                for number, record in self._records(station):
+                    if record.asked is not None:
+                        log.warning("station %s: change %d was interrupted (%s)", station, number, record.asked)
+                        self._resume(number, record, who)
+            except PatchLineError as error:
+                log.error("station %s: %s", station, error)  # noqa: TRY400 - one line says it all
+
+    def _resume(self, number: int, record: Record, who: str) -> None:
+        if self.kept.live(record.station) == (record.bundle if record.asked == "live" else record.base):
+            (self.put_live if record.asked == "live" else self.undo)(number, who)
+            return
+        with self._turn:
+            if (now := self._known(number)).asked is not None:
+                self._step(number, now, who, "was interrupted; nothing has changed")
+
+    def _install(self, number: int, record: Record, step: Asked, who: str) -> None:
+        live, wanted = self.kept.live(record.station), record.bundle if step == "live" else record.base
+        done = record.asked == step and live == wanted  # nobody has written down how it ended
+        if step == "live" and record.kind == "teach" and not done:
+            # Learned from nothing that was before: it may follow whatever there is now.
+            _, before = self.kept.keep_live(record.station)
+            assert before.info.thresholds is not None, "live bundles are calibrated"
+            record.base, record.patches_before = before.sha256, len(before.bank)
+            record.threshold_before = before.info.thresholds.image
+        base = record.base if step == "live" else record.bundle
+        file = self.kept.whole(record.station, wanted)
         # Written first: what cannot be put down in the audit log is not done.
-        entry = AuditEntry(at_s=time.time(), who=who, what=f"{what}: {record.kind}", detail=_named(record))
-        self._review.note(entry)
-        install(self._config, record.station, file, base=base)
+        record.asked = step
+        self._save(number, record, who, "asks to put live" if step == "live" else "asks to undo")
+        try:
+            if done:
+                confirm(self._config, record.station, before=self.kept.whole(record.station, base))
+            else:
+                install(self._config, record.station, file, base=base)
+        except Exception as error:
+            left = step if self.kept.live(record.station) == wanted else None  # it could not be put back
+            try:
+                self._step(number, record, who, f"refused: {error}", asked=left)
+            except StoreError as unwritten:
+                log.error("%s", unwritten)  # noqa: TRY400 - what was refused matters more
+            raise
 
     def _step(
-        self, number: int, record: Record, state: Literal["live", "undone", "discarded"], who: str, what: str
+        self, number: int, record: Record, who: str, what: str, state: State | None = None, asked: Asked | None = None
     ) -> Change:
-        record.state = state
-        step = Step(at_s=time.time(), who=who, what=what)
-        record.log.append(step)
-        entry = AuditEntry(at_s=step.at_s, who=who, what=f"{what}: {record.kind}", detail=_named(record))
-        self._review.save_change(number, record.model_dump_json(), entry)
+        record.asked, record.state = asked, state or record.state
+        record.log.append(Step(at_s=time.time(), who=who, what=what))
+        self._save(number, record, who, what)
         self._tidy(record.station)
-        return self._shown(number, record, self._live(record.station))
+        return self._shown(number, record, self.kept.live(record.station))
+
+    def _save(self, number: int, record: Record, who: str, what: str) -> None:
+        said, _, why = what.partition(": ")
+        detail = f"{_named(record)}: {why}" if why else _named(record)
+        entry = AuditEntry(at_s=time.time(), who=who, what=f"{said}: {record.kind}", detail=detail)
+        self._review.save_change(number, record.model_dump_json(), entry)
 
     def _shown(self, number: int, record: Record, live: str) -> Change:
-        kept = {bundle: self._file(record.station, bundle).is_file() for bundle in (record.bundle, record.base)}
+        kept = {bundle: self.kept.file(record.station, bundle).is_file() for bundle in (record.bundle, record.base)}
         offered = record.state in ("offered", "undone")
-        follows = record.kind == "teach" or record.base == live
+        # Interrupted: the file lies there, and nobody knows what the line has made of it.
+        put, undone = record.asked == "live" and record.bundle == live, record.asked == "undo" and record.base == live
+        follows = record.kind == "teach" or record.base == live or put
         return Change(
             **record.model_dump(),
             id=number,
             may_go_live=offered and follows and kept[record.bundle],
-            may_undo=record.state == "live" and record.bundle == live and kept[record.base],
+            may_undo=record.state == "live" and (record.bundle == live or undone) and kept[record.base],
         )
 
     def _known(self, number: int) -> Record:
         record = self._record(number)
         if record is None:
             raise ReloadError(f"there is no change {number}")
+        if record.station not in self._config.stations:
+            raise ReloadError(f"this change is of station {record.station}, which the configuration does not have")
         return record
 
     def _record(self, number: int) -> Record | None:
         body = self._review.change(number)
         return None if body is None else Record.model_validate_json(body)
 
-    def _live(self, station: str) -> str:
-        """Return the hash of the bundle that a station has; empty when it cannot be read."""
-        path = self._config.stations[station].bundle if station in self._config.stations else Path()
-        found = identity(path)
-        return "" if found is None else _hash_of(path, found)
+    def _records(self, station: str) -> list[tuple[int, Record]]:
+        rows = self._review.changes(station, KEPT)
+        return [(number, Record.model_validate_json(body)) for number, body in rows]
 
     def _tidy(self, station: str) -> None:
         """Remove the bundles of discarded changes, and of those that are too old to be shown."""
-        records = [Record.model_validate_json(body) for _, body in self._review.changes(station, KEPT)]
-        kept = {record.base for record in records} | {each.bundle for each in records if each.state != "discarded"}
-        for file in self.folder(station).glob("*.safetensors"):
-            if not file.name.startswith(".") and file.stem not in kept | {self._live(station)}:
-                file.unlink(missing_ok=True)
-
-    def _file(self, station: str, bundle: str) -> Path:
-        return self.folder(station) / f"{bundle}.safetensors"
-
-    def folder(self, station: str) -> Path:
-        """Return where a station's bundles are kept, each under its hash."""
-        return self._config.store.path / "bundles" / station
-
-
-@lru_cache(maxsize=64)
-def _hash_of(path: Path, _identity: tuple[int, int, int]) -> str:
-    try:
-        return file_sha256(path)
-    except OSError:
-        return ""
+        records = [record for _, record in self._records(station)]
+        bundles = {each.bundle for each in records if each.state != "discarded"}
+        self.kept.tidy(station, bundles | {each.base for each in records})
 
 
 def _named(record: Record) -> str:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from stream.bundle import Bundle, load_bundle
+from stream.bundle_file import identity
 from stream.dashboard.answers import Mark
 from stream.dashboard.changes import Compared
 from stream.dashboard.review import Review
@@ -71,7 +72,7 @@ class MarkedParts:
 
         def score(part: MarkedPart) -> float | None:
             by = part.event.bundle
-            if by is not None and (by == bundle.sha256 or _scale_of_file(folder / f"{by}.safetensors") == scale):
+            if by is not None and (by == bundle.sha256 or _scale_of_kept(folder / f"{by}.safetensors") == scale):
                 return part.event.score
             return anew.get(part.event.seq)
 
@@ -107,10 +108,15 @@ def compared(
     ]
 
 
-@lru_cache(maxsize=64)
-def _scale_of_file(kept: Path) -> str | None:
-    """Return the scale of a kept bundle, whose name is its hash; None when it is not kept any more."""
+def _scale_of_kept(kept: Path) -> str | None:
+    """Return the scale of a kept bundle; None when it is not kept (any more), or cannot be read."""
+    found = identity(kept)
     try:
-        return scale_of(load_bundle(kept))
+        return None if found is None else _scale_of_file(kept, found)
     except PatchLineError:
         return None
+
+
+@lru_cache(maxsize=64)
+def _scale_of_file(kept: Path, _identity: tuple[int, int, int]) -> str:
+    return scale_of(load_bundle(kept))

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,7 +50,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
     listening = listen(*options.address)
     review = Review(config.store.path / FILE_NAME)
     hub = Hub(config, review)
-    jobs = Jobs()
+    jobs, changes = Jobs(), Changes(config, review)
     found = Services(
         config,
         Access(options, _secret(config.state)),
@@ -58,7 +59,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
         hub,
         review,
         MarkedParts(review),
-        Changes(config, review),
+        changes,
         jobs,
     )
     if not options.local and options.certificate is None:
@@ -67,6 +68,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         hub.start()
+        threading.Thread(target=changes.resume, args=("dashboard",), name="resume", daemon=True).start()
         ready()
         log.info("dashboard at %s", options.url)
         yield

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import numpy as np
 from argon2 import PasswordHasher
 from fastapi import HTTPException
-from numpy.typing import NDArray
 from starlette.requests import HTTPConnection, Request
 
 from stream.config import LineConfig
@@ -64,11 +62,6 @@ class Services(NamedTuple):
         """Return the parts of a station that people have marked; raises StoreError."""
         with self.store() as store:
             return self.marked.of(station, store)
-
-    def pictures_of(self, parts: list[MarkedPart]) -> list[NDArray[np.uint8] | None]:
-        """Return marked parts' network inputs, (S, S, 3) uint8 RGB, None where there is none; raises StoreError."""
-        with self.store() as store:
-            return [store.network_input(part.event_id) for part in parts]
 
     def who(self, connection: HTTPConnection) -> Who | None:
         """Return who sends a request, or None."""

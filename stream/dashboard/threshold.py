@@ -13,12 +13,11 @@ from starlette.requests import Request
 
 from stream.bundle import Bundle, live_bundle
 from stream.dashboard.answers import MarkKind
-from stream.dashboard.newest import Newest
 from stream.dashboard.reviewed import MarkedPart
 from stream.dashboard.services import Services, services_of
-from stream.installing import runs_here
+from stream.installing import camera_runs_here
 from stream.line.expected import Curve, Known, curve, thresholds_around
-from stream.messages import Verdict
+from stream.messages import SettledPart, Verdict
 
 router = APIRouter(tags=["tuning"])
 
@@ -52,7 +51,10 @@ class ThresholdCurve(BaseModel):
 
 
 class Tuning(BaseModel):
-    """What is known of a station's threshold. `at` is the present one's place in the curve; `running`: here."""
+    """What is known of a station's threshold.
+
+    `at` is the present one's place in the curve; `running`: whether the process of its camera runs on this host.
+    """
 
     station: str
     bundle: str
@@ -80,26 +82,29 @@ class _Rates(NamedTuple):
 async def tuning(request: Request, station: str) -> Tuning:
     """Return what is known of a station's threshold."""
     found = services_of(request, station)
-    rates = _rates(found.hub.newest, station)
-    return await asyncio.to_thread(_tuning, found, station, rates)
+    state = found.hub.newest.state
+    now = state.stations.get(station) if state else None
+    history = list(found.hub.newest.history[station])
+    return await asyncio.to_thread(_tuning, found, station, now.rate_hz if now else None, history)
 
 
-def _rates(newest: Newest, station: str) -> _Rates:
-    state = newest.state.stations.get(station) if newest.state else None
-    if state is None or not state.rate_hz:
+def _rates(rate_hz: float | None, history: list[SettledPart], present: float) -> _Rates:
+    if not rate_hz:
         return _Rates(None, None)
-    judged = [part.verdict for part in newest.history[station] if part.verdict is not Verdict.UNINSPECTED]
+    # What another threshold has decided says nothing of this one.
+    judged = [part.verdict for part in history if part.threshold == present and part.score is not None]
     share = judged.count(Verdict.DEFECT) / len(judged) if judged else None
-    parts = state.rate_hz * _DAY_S
+    parts = rate_hz * _DAY_S
     return _Rates(parts, None if share is None else parts * share)
 
 
-def _tuning(found: Services, station: str, rates: _Rates) -> Tuning:
+def _tuning(found: Services, station: str, rate_hz: float | None, history: list[SettledPart]) -> Tuning:
     bundle = live_bundle(found.config.stations[station].bundle)
     thresholds = bundle.info.thresholds
     assert thresholds is not None, "live bundles are calibrated"
+    rates = _rates(rate_hz, history, thresholds.image)
     parts = found.marked_parts(station)
-    scores = found.marked.scores(parts, bundle, found.changes.folder(station))
+    scores = found.marked.scores(parts, bundle, found.changes.kept.folder(station))
     marked: dict[MarkKind, NDArray[np.float64]] = {
         kind: np.array(
             [score for part, score in zip(parts, scores, strict=True) if score is not None and part.mark.mark == kind],
@@ -117,15 +122,16 @@ def _tuning(found: Services, station: str, rates: _Rates) -> Tuning:
         false_reject_rate=thresholds.false_reject_rate,
         calibration=sorted(float(score) for score in bundle.calibration_scores),
         parts_per_day=rates.parts,
-        running=runs_here(found.config),
+        running=camera_runs_here(found.config, station),
         reviewed=[_reviewed(part, score, bundle) for part, score in zip(parts, scores, strict=True)],
-        curve=_columns(curve(on_offer, known)),
+        curve=_columns(curve(on_offer, known, thresholds.image)),
         at=int(np.searchsorted(on_offer, thresholds.image)),
         counted={kind: len(each) for kind, each in marked.items()},
         assumes=(
             f"{len(bundle.calibration_scores)} calibration pictures: shares below "
-            f"{1 / (len(bundle.calibration_scores) + 1):.2%} cannot be told from them; the present rate, and of the "
-            "parts called DEFECT the share that was marked; misses among parts that pass already are not known"
+            f"{1 / (len(bundle.calibration_scores) + 1):.2%} cannot be told from them; the present rate, day and "
+            "night; of all parts called DEFECT the same share is defective as of those that were marked; misses among "
+            "parts that pass already are not known and come on top"
         ),
     )
 

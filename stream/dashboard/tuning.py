@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, Field
@@ -12,18 +13,25 @@ from starlette.requests import Request
 
 from stream.bundle import live_bundle
 from stream.dashboard.access import Who
+from stream.dashboard.answers import AuditEntry
 from stream.dashboard.changes import Change, ChangeKind, Draft
-from stream.dashboard.jobs import Job
+from stream.dashboard.jobs import Job, JobKind
+from stream.dashboard.kept import remove
 from stream.dashboard.reviewed import MarkedPart, compared, scale_of
 from stream.dashboard.services import Services, needs, services, services_of
-from stream.errors import ReloadError
+from stream.errors import ReloadError, StoreError
+from stream.installing import camera_runs_here, sharing
 from stream.messages import Verdict
 from stream.retuning import Outcome, accepting, teaching
+from stream.store import FILE_NAME
 
 router = APIRouter(tags=["tuning"])
 
 Engineer = Annotated[Who, Depends(needs("engineer"))]
 Note = Annotated[str, Field(max_length=1000)]
+#: Kind of a change, who wants it, note.
+Whose = tuple[ChangeKind, str, str]
+_MADE = "made.safetensors"
 
 
 class Accepting(BaseModel):
@@ -60,13 +68,23 @@ def threshold(request: Request, station: str, wanted: NewThreshold, who: Enginee
     from stream.accept import with_threshold
 
     found = services_of(request, station)
-    kept, before = found.changes.keep_live(station)
-    made = found.changes.new_file(station)
-    with_threshold(kept, made, wanted.threshold)
-    parts = found.marked_parts(station)
-    scores = found.marked.scores(parts, before, kept.parent)
-    whose: tuple[ChangeKind, str, str] = ("threshold", who.name, wanted.note)
-    number = _offer(found, station, whose, kept, made, parts, Outcome([], scores, scores))
+    kept, before = found.changes.kept.keep_live(station)
+    workplace = found.changes.kept.workplace(station)
+    try:
+        made = workplace / _MADE
+        with_threshold(kept, made, wanted.threshold)
+        parts = found.marked_parts(station)
+        scores = found.marked.scores(parts, before, kept.parent)
+        known = [*before.calibration_scores, *(score for score in scores if score is not None)]
+        warnings = []
+        if wanted.threshold >= max(known):
+            warnings.append(
+                "no part that is known, good or marked, scores above this threshold: hardly any would be DEFECT"
+            )
+        whose: Whose = ("threshold", who.name, wanted.note)
+        number = _offer(found, station, whose, kept, made, parts, Outcome(warnings, scores, scores))
+    finally:
+        remove(workplace)
     return _change(found, number)
 
 
@@ -76,29 +94,14 @@ def accept(request: Request, station: str, wanted: Accepting, who: Engineer) -> 
     found = services_of(request, station)
     parts = found.marked_parts(station)
     by_number = {part.event_id: part for part in parts}
-    for number in wanted.event_ids:
+    numbers = list(dict.fromkeys(wanted.event_ids))
+    for number in numbers:
         part = by_number.get(number)
         if part is None or part.mark.mark != "false_alarm" or part.picture is None:
             raise HTTPException(409, f"event {number} of {station} is no marked false alarm with a picture")
-    marked = found.pictures_of(parts)
-    accepted = [
-        picture
-        for part, picture in zip(parts, marked, strict=True)
-        if part.event_id in wanted.event_ids and picture is not None
-    ]
-    kept, before = found.changes.keep_live(station)
-    size_px = before.info.spec.size_px
-    if any(picture.shape[0] != size_px for picture in accepted):
-        raise HTTPException(409, f"a picture was cut for another bundle: this one takes {size_px} px")
-    made = found.changes.new_file(station)
-    whose: tuple[ChangeKind, str, str] = ("accept", who.name, wanted.note)
-    return found.jobs.begin(
-        "accept",
-        station,
-        who.name,
-        accepting,
-        {"live": kept, "output": made, "accepted": accepted, "marked": marked},
-        functools.partial(_offer, found, station, whose, kept, made, parts),
+    seqs = ", ".join(str(by_number[number].event.seq) for number in numbers)
+    return _begin(
+        found, station, ("accept", who.name, wanted.note), parts, f"parts {seqs}", accepting, {"accepted": numbers}
     )
 
 
@@ -106,21 +109,18 @@ def accept(request: Request, station: str, wanted: Accepting, who: Engineer) -> 
 def teach(request: Request, station: str, wanted: Teaching, who: Engineer) -> Job:
     """Begin to learn the parts that pass the station's camera now."""
     found = services_of(request, station)
-    parts = found.marked_parts(station)
-    kept, _ = found.changes.keep_live(station)
-    made = found.changes.new_file(station)
-    whose: tuple[ChangeKind, str, str] = ("teach", who.name, wanted.note)
-    arguments = {
+    if not camera_runs_here(found.config, station):
+        camera = found.config.stations[station].camera
+        raise ReloadError(f"camera {camera}: its process does not run on this host; start the line to teach from it")
+    said = f"{wanted.parts} parts, false-reject rate {wanted.false_reject_rate:.4g}"
+    options: dict[str, Any] = {
         "line": found.config,
         "station": station,
-        "live": kept,
-        "output": made,
         "parts": wanted.parts,
         "false_reject_rate": wanted.false_reject_rate,
-        "marked": found.pictures_of(parts),
     }
-    finish = functools.partial(_offer, found, station, whose, kept, made, parts)
-    return found.jobs.begin("teach", station, who.name, teaching, arguments, finish)
+    parts = found.marked_parts(station)
+    return _begin(found, station, ("teach", who.name, wanted.note), parts, said, teaching, options)
 
 
 @router.get("/jobs")
@@ -130,12 +130,15 @@ def jobs(request: Request) -> list[Job]:
 
 
 @router.post("/jobs/{number}/stop")
-def stop(request: Request, number: int, _who: Engineer) -> Job:
+def stop(request: Request, number: int, who: Engineer) -> Job:
     """End a job; nothing comes of it."""
-    job = services(request).jobs.stop(number)
+    found = services(request)
+    job = next((each for each in found.jobs.all() if each.id == number), None)
     if job is None:
         raise HTTPException(404, f"no job {number}")
-    return job
+    if job.state == "running":
+        found.note(who.name, f"stop {job.kind}", f"{job.station}: begun by {job.who}")
+    return found.jobs.stop(number) or job
 
 
 @router.post("/changes/{number}/{step}")
@@ -148,10 +151,37 @@ def step(request: Request, number: int, step: Literal["live", "undo", "discard"]
     return steps[step](number, who.name)
 
 
+def _begin(
+    found: Services,
+    station: str,
+    whose: tuple[JobKind, str, str],
+    parts: list[MarkedPart],
+    said: str,
+    work: Callable[..., Outcome],
+    options: dict[str, Any],
+) -> Job:
+    """Begin a job that makes a bundle of the live one; `said` is what the audit log says of its options."""
+    kind, who, note = whose
+    kept, _ = found.changes.kept.keep_live(station)
+    workplace = found.changes.kept.workplace(station)
+    made = workplace / _MADE
+    store = found.config.store.path / FILE_NAME
+    arguments = {"live": kept, "output": made, "store": store, "marked": [part.event_id for part in parts]}
+    finish = functools.partial(_offer, found, station, whose, kept, made, parts)
+    job = found.jobs.begin(kind, station, who, work, arguments | options, finish, workplace)
+    detail = f"{station}: {said} {note}".strip()
+    try:
+        found.review.note(AuditEntry(at_s=job.begun_s, who=who, what=f"begin {kind}", detail=detail))
+    except StoreError:  # what cannot be put down in the audit log is not done
+        found.jobs.stop(job.id)
+        raise
+    return job
+
+
 def _offer(
     found: Services,
     station: str,
-    whose: tuple[ChangeKind, str, str],
+    whose: Whose,
     kept: Path,
     made: Path,
     parts: list[MarkedPart],
@@ -168,8 +198,7 @@ def _offer(
         known = [(seq, score) for seq, score in zip(seqs, scores, strict=True) if score is not None]
         found.review.add_scores(station, scale_of(bundle), known)
     table = compared(parts, outcome.before, outcome.after, thresholds)
-    target = found.config.stations[station].bundle
-    sharing = [name for name, each in found.config.stations.items() if each.bundle == target and name != station]
+    others = [name for name in sharing(found.config, found.config.stations[station].bundle) if name != station]
     missed = sum(
         row.mark == "true_defect" and row.verdict_before is Verdict.DEFECT and row.verdict_after is Verdict.GOOD
         for row in table
@@ -177,8 +206,8 @@ def _offer(
     warnings = [*outcome.warnings]
     if missed:
         warnings.append(f"{missed} of the marked true defects would be GOOD")
-    if sharing:
-        warnings.append(f"{', '.join(sharing)} uses the same bundle file and changes with it")
+    if others:
+        warnings.append(f"the same bundle file is used by {', '.join(others)}, which changes with it")
     draft = Draft(
         station=station,
         kind=kind,

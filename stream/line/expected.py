@@ -39,7 +39,8 @@ class Curve(NamedTuple):
         threshold: on offer.
         false_reject_share: of good parts that would be rejected, at most so many in expectation.
         false_rejects_per_day: the same in parts; None without a rate.
-        misses_per_day: defective parts that would pass; None without a rate or without a marked defect.
+        misses_per_day: defective parts more than now that would pass; None without a rate or a marked defect that is
+            rejected now.
         false_alarms_passing: marked false alarms that would be GOOD.
         true_defects_passing: marked defects that would be GOOD.
     """
@@ -55,26 +56,29 @@ class Curve(NamedTuple):
 def thresholds_around(known: Known, present: float) -> Scores:
     """Return the thresholds on offer, ascending, the present one among them."""
     scores = np.concatenate([known.calibration, known.false_alarms, known.true_defects, [present]])
-    # Beyond the false alarms and the highest good score nothing is gained; marked defects lie above as a rule.
-    upper = max(present, *known.calibration, *known.false_alarms, *np.sort(known.true_defects)[:1]) * _MARGIN
+    # Beyond the false alarms and the highest good score nothing is gained; marked defects lie above as a rule. A
+    # present threshold far above all of them would leave no point between them.
+    upper = max(*known.calibration, *known.false_alarms, *np.sort(known.true_defects)[:1]) * _MARGIN
     spread = np.linspace(float(scores.min()) / _MARGIN, float(upper), _POINTS - 1)
-    return np.unique(np.append(spread, present))
+    return np.unique(np.append(spread[spread > 0], present))
 
 
-def curve(thresholds: Scores, known: Known) -> Curve:
+def curve(thresholds: Scores, known: Known, present: float) -> Curve:
     """Return what is to be expected at each threshold.
 
     A good part exceeds a threshold with so many of the n calibration scores above it with probability
     (above + 1) / (n + 1) at most, as in split conformal prediction (see `patchcore.calibrate`).
-    Misses are counted among the parts that are called DEFECT now and were marked: what passes already, nobody knows.
+    Misses are counted among the parts that are called DEFECT at the `present` threshold, which must have been marked
+    as they come: what passes already, nobody knows, and a marked part that passes tells nothing of those that do not.
     """
     count = len(known.calibration)
     share = (_above(known.calibration, thresholds) + 1) / (count + 1)
-    marked = len(known.false_alarms) + len(known.true_defects)
     passing = len(known.true_defects) - _above(known.true_defects, thresholds)
+    defects = known.true_defects[known.true_defects > present]
+    called = len(defects) + np.count_nonzero(known.false_alarms > present)
     misses = None
-    if known.defects_per_day is not None and len(known.true_defects):
-        misses = known.defects_per_day * passing / marked
+    if known.defects_per_day is not None and len(defects):
+        misses = known.defects_per_day * (len(defects) - _above(defects, thresholds)) / called
     return Curve(
         threshold=thresholds,
         false_reject_share=share,

@@ -1,73 +1,17 @@
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
+from offers import LINE, live, offer
 
 from stream.accept import with_threshold
 from stream.bundle import load_bundle
-from stream.bundle_file import file_sha256
 from stream.config import LineConfig, parse
-from stream.dashboard.changes import Change, ChangeKind, Changes, Draft
+from stream.dashboard.changes import Changes
 from stream.dashboard.review import Review
 from stream.errors import ReloadError, StoreError
-
-LINE = """
-line: bottling
-cameras: {top: {kind: folder, path: parts, rate_hz: 10}}
-stations:
-  cap: {camera: top, bundle: cap.safetensors}
-store: {path: events}
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path, small_bundle: Path) -> LineConfig:
-    """A line that does not run: what is put live lies there for its next start."""
-    shutil.copy(small_bundle, tmp_path / "cap.safetensors")
-    return parse(LINE, name="line.yaml", folder=tmp_path)
-
-
-@pytest.fixture
-def review(config: LineConfig) -> Review:
-    return Review(config.store.path / "review.sqlite")
-
-
-@pytest.fixture
-def changes(config: LineConfig, review: Review) -> Changes:
-    return Changes(config, review)
-
-
-def live(config: LineConfig) -> str:
-    return file_sha256(config.stations["cap"].bundle)
-
-
-def offer(changes: Changes, threshold: float, kind: ChangeKind = "threshold") -> Change:
-    """Offer the present bundle with another threshold, as whatever kind of change."""
-    kept, before = changes.keep_live("cap")
-    made = changes.new_file("cap")
-    after = with_threshold(kept, made, threshold)
-    assert before.info.thresholds is not None
-    draft = Draft(
-        station="cap",
-        kind=kind,
-        who="anna",
-        note="too strict",
-        base=before.sha256,
-        bundle=after.sha256,
-        threshold_before=before.info.thresholds.image,
-        threshold_after=threshold,
-        patches_before=len(before.bank),
-        patches_after=len(after.bank),
-        warnings=[],
-        table=[],
-    )
-    number = changes.offer(draft, made)
-    found = changes.get(number)
-    assert found is not None
-    return found
 
 
 def test_a_change_goes_live_by_one_step_and_back_by_another_and_each_is_in_the_audit_log(
@@ -168,8 +112,7 @@ def test_changes_are_still_there_after_a_restart(config: LineConfig, changes: Ch
 
 def test_what_a_killed_job_has_left_is_removed_at_the_next_start(config: LineConfig, changes: Changes, review: Review):
     kept = offer(changes, 3.5)
-    changes.new_file("cap").write_bytes(b"half a bundle")
-    (config.store.path / "bundles" / "cap" / ".teach-1").mkdir()
+    (changes.kept.workplace("cap") / "made.safetensors").write_bytes(b"half a bundle")
     again = Changes(config, review)
     names = {file.name for file in (config.store.path / "bundles" / "cap").iterdir()}
     assert names == {f"{kept.base}.safetensors", f"{kept.bundle}.safetensors"}
@@ -183,3 +126,49 @@ def test_what_cannot_stand_in_the_audit_log_is_not_done(config: LineConfig, chan
     with pytest.raises(StoreError, match="disk full"):
         changes.put_live(offered.id, "otto")
     assert live(config) == before
+
+
+def test_what_was_refused_stands_in_the_change_and_in_the_audit_log(
+    config: LineConfig, changes: Changes, review: Review
+):
+    first, second = offer(changes, 3.5), offer(changes, 4.5)
+    changes.put_live(first.id, "otto")
+    with pytest.raises(ReloadError):
+        changes.put_live(second.id, "eva")
+    found = changes.get(second.id)
+    assert found is not None
+    assert (found.log[-1].who, found.state, found.asked) == ("eva", "offered", None)
+    assert "refused: " in found.log[-1].what
+    last = review.audit(1)[0]
+    assert (last.who, last.what) == ("eva", "refused: threshold")
+    assert "somebody has replaced it" in last.detail
+
+
+def test_a_change_of_a_station_that_the_line_no_longer_has_is_refused_in_words(
+    config: LineConfig, changes: Changes, review: Review, tmp_path: Path
+):
+    offered = offer(changes, 3.5)
+    renamed = Changes(parse(LINE.replace("  cap:", "  lid:"), name="line.yaml", folder=tmp_path), review)
+    found = renamed.get(offered.id)
+    assert found is not None
+    assert not found.may_go_live
+    with pytest.raises(ReloadError, match="station cap, which the configuration does not have"):
+        renamed.put_live(offered.id, "otto")
+
+
+def test_a_kept_bundle_that_was_damaged_does_not_go_live_where_no_line_could_refuse_it(
+    config: LineConfig, changes: Changes
+):
+    before, offered = live(config), offer(changes, 3.5)
+    with changes.kept.file("cap", offered.bundle).open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(ReloadError, match="damaged"):
+        changes.put_live(offered.id, "otto")
+    assert live(config) == before
+
+
+def test_what_was_taught_names_the_threshold_that_it_follows(config: LineConfig, changes: Changes, review: Review):
+    taught = offer(changes, 5.5, kind="teach")
+    changes.put_live(offer(changes, 3.5).id, "otto")
+    assert changes.put_live(taught.id, "otto").threshold_before == 3.5
+    assert "threshold 3.5 → 5.5" in review.audit(1)[0].detail

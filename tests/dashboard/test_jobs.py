@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from stream.dashboard.jobs import Job, Jobs
@@ -43,6 +48,20 @@ def wait(track: Track, *, trace: Path) -> None:
         trace.write_text("left in order")
 
 
+def deaf(track: Track, *, go_on: Path) -> int:
+    """Work of a library that does not hear that it is to end, and has its result even so."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    track("deaf", os.getpid(), 1)
+    while not go_on.exists():
+        time.sleep(0.01)
+    return 1
+
+
+def linger(_track: Track) -> int:
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    return 3
+
+
 @pytest.fixture
 def jobs() -> Iterator[Jobs]:
     found = Jobs()
@@ -50,8 +69,15 @@ def jobs() -> Iterator[Jobs]:
     found.close()
 
 
+def workplace() -> Path:
+    """A folder with something half done in it."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "half").write_bytes(b"half")
+    return folder
+
+
 def begin(jobs: Jobs, work: Callable[..., Any], finish: Callable[[Any], int] = lambda _: 0, **arguments: Any) -> Job:
-    return jobs.begin("accept", "cap", "anna", work, arguments, finish)
+    return jobs.begin("accept", "cap", "anna", work, arguments, finish, workplace())
 
 
 def until(jobs: Jobs, holds: Callable[[Job], bool]) -> Job:
@@ -121,3 +147,73 @@ def test_one_thing_is_done_at_a_time_and_it_can_be_stopped_in_order(jobs: Jobs, 
     assert jobs.stop(number + 1) is None
     begin(jobs, count, parts=1)
     assert until(jobs, ended).state == "done"
+
+
+@pytest.mark.parametrize(("work", "state"), [(count, "done"), (refuse, "failed"), (vanish, "failed")])
+def test_nothing_is_left_where_a_job_has_worked(jobs: Jobs, work: Callable[..., Any], state: str):
+    folder = workplace()
+    jobs.begin("accept", "cap", "anna", work, {"parts": 1} if work is count else {}, lambda _: 0, folder)
+    assert until(jobs, ended).state == state
+    assert not folder.exists()
+
+
+def test_a_job_that_is_refused_leaves_nothing_and_one_that_is_stopped_neither(jobs: Jobs, tmp_path: Path):
+    first, second = workplace(), workplace()
+    jobs.begin("accept", "cap", "anna", wait, {"trace": tmp_path / "trace"}, lambda _: 0, first)
+    with pytest.raises(ReloadError):
+        jobs.begin("accept", "cap", "otto", count, {"parts": 1}, lambda _: 0, second)
+    assert not second.exists()
+    jobs.stop(jobs.all()[0].id)
+    assert not first.exists()
+
+
+def test_what_a_stopped_job_has_made_even_so_is_not_kept(jobs: Jobs, tmp_path: Path):
+    finished: list[int] = []
+
+    def finish(result: int) -> int:
+        finished.append(result)
+        return 0
+
+    number = begin(jobs, deaf, finish, go_on=tmp_path / "go on").id
+    until(jobs, lambda job: job.stage == "deaf")
+    stopping = threading.Thread(target=jobs.stop, args=(number,))
+    stopping.start()
+    until(jobs, lambda job: job.state == "stopped")
+    (tmp_path / "go on").touch()
+    stopping.join(GENEROUS_S)
+    assert not stopping.is_alive()
+    assert (finished, jobs.all()[0].state, jobs.all()[0].change) == ([], "stopped", None)
+
+
+def test_a_process_that_lingers_behind_its_result_holds_up_nobody(jobs: Jobs):
+    begin(jobs, linger)
+    assert until(jobs, ended).state == "done"
+
+
+def test_a_job_ends_with_its_dashboard_also_when_it_hears_no_signal(tmp_path: Path):
+    program = (
+        "import sys, pathlib, time\n"
+        "from stream.dashboard.jobs import Jobs\n"
+        "from test_jobs import deaf, until\n"
+        "if __name__ == '__main__':\n"
+        "    jobs = Jobs()\n"
+        "    never = pathlib.Path(sys.argv[1]) / 'never'\n"
+        "    jobs.begin('accept', 'cap', 'anna', deaf, {'go_on': never}, lambda _: 0, never)\n"
+        "    print(until(jobs, lambda job: job.stage == 'deaf').done, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    (tmp_path / "dashboard.py").write_text(program)
+    dashboard = subprocess.Popen(
+        [sys.executable, str(tmp_path / "dashboard.py"), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])},
+    )
+    try:
+        assert dashboard.stdout is not None
+        job = psutil.Process(int(dashboard.stdout.readline()))
+    finally:
+        dashboard.kill()
+        dashboard.communicate(timeout=GENEROUS_S)
+    psutil.wait_procs([job], timeout=GENEROUS_S)
+    assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE

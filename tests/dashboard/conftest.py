@@ -1,0 +1,30 @@
+"""A line that can be tuned."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from offers import LINE
+
+from stream.config import LineConfig, parse
+from stream.dashboard.changes import Changes
+from stream.dashboard.review import Review
+
+
+@pytest.fixture
+def config(tmp_path: Path, small_bundle: Path) -> LineConfig:
+    """A line that does not run: what is put live lies there for its next start."""
+    shutil.copy(small_bundle, tmp_path / "cap.safetensors")
+    return parse(LINE, name="line.yaml", folder=tmp_path)
+
+
+@pytest.fixture
+def review(config: LineConfig) -> Review:
+    return Review(config.store.path / "review.sqlite")
+
+
+@pytest.fixture
+def changes(config: LineConfig, review: Review) -> Changes:
+    return Changes(config, review)

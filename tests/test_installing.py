@@ -1,0 +1,223 @@
+"""Putting a bundle live while a stand-in for the camera's process answers in the line's files, as it is told."""
+
+from __future__ import annotations
+
+import fcntl
+import resource
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from stream.accept import with_threshold
+from stream.bundle_file import file_sha256
+from stream.config import LineConfig, parse
+from stream.errors import BundleError, ReloadError
+from stream.installing import confirm, install, sharing
+from stream.locks import lock_role
+from stream.switching import Report, StationReport, report_path, request_path
+
+LINE = """
+line: bottling
+cameras:
+  top: {kind: folder, path: parts, rate_hz: 10}
+  side: {kind: folder, path: parts, rate_hz: 10}
+stations:
+  cap: {camera: top, bundle: cap.safetensors}
+  label: {camera: side, bundle: label.safetensors}
+restarts: {ready_s: 1}
+store: {path: events}
+"""
+
+#: Where there is a supervisor it alone is told of a request.
+ROLES = ("supervisor", "worker0", "capture-top", "capture-side")
+
+Answer = Callable[[str], StationReport | None]
+
+
+@pytest.fixture
+def config(tmp_path: Path, small_bundle: Path) -> LineConfig:
+    for name in ("cap", "label"):
+        shutil.copy(small_bundle, tmp_path / f"{name}.safetensors")
+    return parse(LINE, name="line.yaml", folder=tmp_path)
+
+
+@pytest.fixture
+def base(config: LineConfig) -> str:
+    return file_sha256(config.stations["cap"].bundle)
+
+
+@pytest.fixture
+def new(tmp_path: Path, small_bundle: Path) -> Path:
+    path = tmp_path / "new.safetensors"
+    with_threshold(small_bundle, path, 7.5)
+    return path
+
+
+@pytest.fixture
+def running(config: LineConfig) -> Iterator[Callable[..., None]]:
+    """Make this process the line's roles; camera `top` gives one answer for each request, `side` waits for ever."""
+    with ExitStack() as held:
+
+        def run(*answers: Answer, roles: tuple[str, ...] = ROLES) -> None:
+            for role in roles:
+                held.enter_context(lock_role(role, config.state))
+            left = list(answers)
+
+            def answer(*_: object) -> None:
+                if not left:
+                    return
+                found = file_sha256(config.stations["cap"].bundle)
+                said = left.pop(0)(found)
+                if said is None:
+                    return
+                report = Report(request_path(config.state).read_text(), {"cap": said})
+                report_path(config.state, "top").write_bytes(msgspec.json.encode(report))
+
+            before = signal.signal(signal.SIGHUP, answer)
+            held.callback(signal.signal, signal.SIGHUP, before)
+
+        yield run
+
+
+def takes(bundle: str) -> StationReport:
+    return StationReport("before", bundle)
+
+
+def refuses(bundle: str) -> StationReport:
+    return StationReport("0123456789abcdef", bundle, "worker0: failed its self-test")
+
+
+def live(config: LineConfig) -> str:
+    return file_sha256(config.stations["cap"].bundle)
+
+
+def beside(config: LineConfig) -> set[str]:
+    """What lies beside the bundle that was not there before."""
+    known = {"cap.safetensors", "label.safetensors", "new.safetensors", "events"}
+    return {file.name for file in config.stations["cap"].bundle.parent.iterdir()} - known
+
+
+def test_another_camera_that_waits_to_be_plugged_in_keeps_no_bundle_from_going_live(
+    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+):
+    running(takes)
+    install(config, "cap", new, base=base)
+    assert live(config) == file_sha256(new)
+    assert beside(config) == set()
+
+
+def test_a_refused_bundle_leaves_the_file_before_in_place(
+    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+):
+    running(refuses, takes)
+    with pytest.raises(ReloadError, match=r"cap keeps its bundle 0123456789ab: worker0: failed its self-test$"):
+        install(config, "cap", new, base=base)
+    assert live(config) == base
+    assert beside(config) == set()
+
+
+def test_a_line_that_does_not_confirm_the_bundle_before_is_named_beside_the_reason(
+    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+):
+    def gives_up(_bundle: str) -> StationReport:
+        return StationReport("before", "", "no worker is there to judge with it")
+
+    running(refuses, gives_up)
+    with pytest.raises(ReloadError, match=r"failed its self-test; bundle .* has not confirmed it .*no worker is there"):
+        install(config, "cap", new, base=base)
+    assert live(config) == base
+
+
+def test_the_bundle_before_comes_back_also_on_a_full_disk(
+    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fills_the_disk(bundle: str) -> StationReport:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # no bundle fits into it
+        return refuses(bundle)
+
+    running(fills_the_disk, takes)
+    try:
+        with pytest.raises(ReloadError, match=r"failed its self-test$"):
+            install(config, "cap", new, base=base)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert live(config) == base
+
+
+def test_what_the_line_has_not_read_is_not_called_live(
+    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+):
+    running(lambda _: takes("f" * 64), lambda _: takes(base))
+    with pytest.raises(ReloadError, match="has read bundle ffffffffffff"):
+        install(config, "cap", new, base=base)
+    assert live(config) == base
+
+
+def test_a_camera_that_ends_before_it_answers_is_not_waited_for(
+    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+):
+    camera = lock_role("capture-top", config.state)
+
+    def ends(_bundle: str) -> None:
+        camera.close()
+
+    running(ends, roles=("supervisor", "worker0"))
+    with pytest.raises(ReloadError, match=r"capture-top has ended before it answered.* not confirmed it"):
+        install(config, "cap", new, base=base)
+    assert live(config) == base
+
+
+def test_what_lies_there_already_is_confirmed_or_makes_room_for_what_was_before(
+    config: LineConfig, new: Path, small_bundle: Path, base: str, running: Callable[..., None]
+):
+    running(takes, refuses, takes)
+    shutil.copy(new, config.stations["cap"].bundle)
+    confirm(config, "cap", before=small_bundle)
+    assert live(config) == file_sha256(new)
+    with pytest.raises(ReloadError, match=r"failed its self-test$"):
+        confirm(config, "cap", before=small_bundle)
+    assert live(config) == base
+
+
+def test_stations_share_a_file_however_they_write_its_path(tmp_path: Path, small_bundle: Path):
+    (tmp_path / "models").mkdir()
+    shared = LINE.replace("label.safetensors", "models/../cap.safetensors")
+    config = parse(shared, name="line.yaml", folder=tmp_path)
+    assert sharing(config, config.stations["cap"].bundle) == {"cap": "top", "label": "side"}
+
+
+@pytest.mark.parametrize("roles", [("worker0",), ("sink",), ("supervisor", "worker0", "capture-side")])
+def test_where_nobody_can_say_whether_the_line_takes_it_nothing_is_put_live(
+    config: LineConfig, new: Path, base: str, running: Callable[..., None], roles: tuple[str, ...]
+):
+    running(roles=roles)
+    with pytest.raises(ReloadError, match="not its camera top on this host"):
+        install(config, "cap", new, base=base)
+    assert live(config) == base
+
+
+def test_a_folder_in_which_nothing_can_be_made_is_named(tmp_path: Path, small_bundle: Path, new: Path):
+    name = f"{'c' * 240}.tensors"  # as long as a name may be: none fits beside it
+    shutil.copy(small_bundle, tmp_path / name)
+    config = parse(LINE.replace("cap.safetensors", name), name="line.yaml", folder=tmp_path)
+    with pytest.raises(BundleError, match="cannot be kept aside"):
+        install(config, "cap", new, base=live(config))
+
+
+def test_looking_who_holds_a_role_keeps_no_process_from_starting(config: LineConfig):
+    config.state.mkdir(parents=True)
+    with (config.state / "sink.lock").open("w") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        before = signal.signal(signal.SIGALRM, lambda *_: fcntl.flock(look, fcntl.LOCK_UN))
+        signal.setitimer(signal.ITIMER_REAL, 0.03)
+        try:
+            lock_role("sink", config.state).close()
+        finally:
+            signal.signal(signal.SIGALRM, before)
