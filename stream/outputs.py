@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from stream import metrics
 from stream.actuators.command import RejectCommand
 from stream.actuators.verdicts import TellsVerdicts, VerdictReport
-from stream.clock import now_ns
+from stream.clock import local_clock, now_ns
 from stream.config import LineConfig
 from stream.config_sections import Reject
 from stream.firing import ActuatorThread
@@ -121,6 +121,7 @@ class Outputs:
                 threshold=event.threshold,
                 decision=event.action,
                 captured_realtime_ns=None if settled.part.captured_ns is None else event.captured_realtime_ns,
+                settled_realtime_ns=settled.settled_ns + local_clock().realtime_offset_ns,
                 settled_ns=settled.settled_ns,
             )
         )

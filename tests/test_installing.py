@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import resource
 import shutil
-import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 import pytest
+from stand_in import ROLES, Answer, standing_in
 
 from stream.accept import with_threshold
 from stream.bundle_file import file_sha256
@@ -19,7 +21,6 @@ from stream.config import LineConfig, parse
 from stream.errors import BundleError, ReloadError
 from stream.installing import confirm, install, sharing
 from stream.locks import lock_role
-from stream.switching import Report, StationReport, report_path, request_path
 
 LINE = """
 line: bottling
@@ -32,11 +33,6 @@ stations:
 restarts: {ready_s: 1}
 store: {path: events}
 """
-
-#: Where there is a supervisor it alone is told of a request.
-ROLES = ("supervisor", "worker0", "capture-top", "capture-side")
-
-Answer = Callable[[str], StationReport | None]
 
 
 @pytest.fixture
@@ -58,38 +54,19 @@ def new(tmp_path: Path, small_bundle: Path) -> Path:
     return path
 
 
+TAKES = Answer()
+REFUSES = Answer(why="worker0: failed its self-test", old="0123456789abcdef")
+
+
 @pytest.fixture
 def running(config: LineConfig) -> Iterator[Callable[..., None]]:
-    """Make this process the line's roles; camera `top` gives one answer for each request, `side` waits for ever."""
+    """Have a line run whose camera `top` gives one answer for each request; `side` waits for ever."""
     with ExitStack() as held:
 
         def run(*answers: Answer, roles: tuple[str, ...] = ROLES) -> None:
-            for role in roles:
-                held.enter_context(lock_role(role, config.state))
-            left = list(answers)
-
-            def answer(*_: object) -> None:
-                if not left:
-                    return
-                found = file_sha256(config.stations["cap"].bundle)
-                said = left.pop(0)(found)
-                if said is None:
-                    return
-                report = Report(request_path(config.state).read_text(), {"cap": said})
-                report_path(config.state, "top").write_bytes(msgspec.json.encode(report))
-
-            before = signal.signal(signal.SIGHUP, answer)
-            held.callback(signal.signal, signal.SIGHUP, before)
+            held.enter_context(standing_in(config, os.getpid(), answers, roles))
 
         yield run
-
-
-def takes(bundle: str) -> StationReport:
-    return StationReport("before", bundle)
-
-
-def refuses(bundle: str) -> StationReport:
-    return StationReport("0123456789abcdef", bundle, "worker0: failed its self-test")
 
 
 def live(config: LineConfig) -> str:
@@ -105,7 +82,7 @@ def beside(config: LineConfig) -> set[str]:
 def test_another_camera_that_waits_to_be_plugged_in_keeps_no_bundle_from_going_live(
     config: LineConfig, new: Path, base: str, running: Callable[..., None]
 ):
-    running(takes)
+    running(TAKES)
     install(config, "cap", new, base=base)
     assert live(config) == file_sha256(new)
     assert beside(config) == set()
@@ -114,7 +91,7 @@ def test_another_camera_that_waits_to_be_plugged_in_keeps_no_bundle_from_going_l
 def test_a_refused_bundle_leaves_the_file_before_in_place(
     config: LineConfig, new: Path, base: str, running: Callable[..., None]
 ):
-    running(refuses, takes)
+    running(REFUSES, TAKES)
     with pytest.raises(ReloadError, match=r"cap keeps its bundle 0123456789ab: worker0: failed its self-test$"):
         install(config, "cap", new, base=base)
     assert live(config) == base
@@ -124,10 +101,7 @@ def test_a_refused_bundle_leaves_the_file_before_in_place(
 def test_a_line_that_does_not_confirm_the_bundle_before_is_named_beside_the_reason(
     config: LineConfig, new: Path, base: str, running: Callable[..., None]
 ):
-    def gives_up(_bundle: str) -> StationReport:
-        return StationReport("before", "", "no worker is there to judge with it")
-
-    running(refuses, gives_up)
+    running(REFUSES, Answer(new="", why="no worker is there to judge with it"))
     with pytest.raises(ReloadError, match=r"failed its self-test; bundle .* has not confirmed it .*no worker is there"):
         install(config, "cap", new, base=base)
     assert live(config) == base
@@ -137,12 +111,7 @@ def test_the_bundle_before_comes_back_also_on_a_full_disk(
     config: LineConfig, new: Path, base: str, running: Callable[..., None]
 ):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def fills_the_disk(bundle: str) -> StationReport:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # no bundle fits into it
-        return refuses(bundle)
-
-    running(fills_the_disk, takes)
+    running(msgspec.structs.replace(REFUSES, fills_the_disk=True), TAKES)
     try:
         with pytest.raises(ReloadError, match=r"failed its self-test$"):
             install(config, "cap", new, base=base)
@@ -154,7 +123,7 @@ def test_the_bundle_before_comes_back_also_on_a_full_disk(
 def test_what_the_line_has_not_read_is_not_called_live(
     config: LineConfig, new: Path, base: str, running: Callable[..., None]
 ):
-    running(lambda _: takes("f" * 64), lambda _: takes(base))
+    running(Answer(new="f" * 64), TAKES)
     with pytest.raises(ReloadError, match="has read bundle ffffffffffff"):
         install(config, "cap", new, base=base)
     assert live(config) == base
@@ -163,12 +132,7 @@ def test_what_the_line_has_not_read_is_not_called_live(
 def test_a_camera_that_ends_before_it_answers_is_not_waited_for(
     config: LineConfig, new: Path, base: str, running: Callable[..., None]
 ):
-    camera = lock_role("capture-top", config.state)
-
-    def ends(_bundle: str) -> None:
-        camera.close()
-
-    running(ends, roles=("supervisor", "worker0"))
+    running(Answer(ends=True))
     with pytest.raises(ReloadError, match=r"capture-top has ended before it answered.* not confirmed it"):
         install(config, "cap", new, base=base)
     assert live(config) == base
@@ -177,7 +141,7 @@ def test_a_camera_that_ends_before_it_answers_is_not_waited_for(
 def test_what_lies_there_already_is_confirmed_or_makes_room_for_what_was_before(
     config: LineConfig, new: Path, small_bundle: Path, base: str, running: Callable[..., None]
 ):
-    running(takes, refuses, takes)
+    running(TAKES, REFUSES, TAKES)
     shutil.copy(new, config.stations["cap"].bundle)
     confirm(config, "cap", before=small_bundle)
     assert live(config) == file_sha256(new)
@@ -215,9 +179,7 @@ def test_looking_who_holds_a_role_keeps_no_process_from_starting(config: LineCon
     config.state.mkdir(parents=True)
     with (config.state / "sink.lock").open("w") as look:
         fcntl.flock(look, fcntl.LOCK_SH)
-        before = signal.signal(signal.SIGALRM, lambda *_: fcntl.flock(look, fcntl.LOCK_UN))
-        signal.setitimer(signal.ITIMER_REAL, 0.03)
-        try:
-            lock_role("sink", config.state).close()
-        finally:
-            signal.signal(signal.SIGALRM, before)
+        ending = threading.Timer(0.03, fcntl.flock, (look, fcntl.LOCK_UN))
+        ending.start()
+        lock_role("sink", config.state).close()
+        ending.join()

@@ -11,7 +11,7 @@ from typing import Any
 
 from stream.actuators.broker import Link, NobodyListens
 from stream.actuators.verdicts import NEWS_NS, VerdictReport
-from stream.clock import local_clock, now_ns
+from stream.clock import now_ns
 
 _CONNECT_S = 2.0
 
@@ -80,5 +80,5 @@ def verdict_payload(report: VerdictReport) -> dict[str, Any]:
         "threshold": report.threshold,
         "decision": report.decision,
         "captured_at": None if captured_ns is None else round(captured_ns / 1e9, 6),
-        "settled_at": round((report.settled_ns + local_clock().realtime_offset_ns) / 1e9, 6),
+        "settled_at": round(report.settled_realtime_ns / 1e9, 6),
     }

@@ -24,7 +24,8 @@ class VerdictReport(NamedTuple):
         score, threshold: of its image; None without a result.
         decision: `reject`, `pass` or `ignore`.
         captured_realtime_ns: moment of exposure, Unix time; None when nobody knows it.
-        settled_ns: moment of the verdict, on this host's monotonic clock.
+        settled_realtime_ns: moment of the verdict, Unix time.
+        settled_ns: the same on this host's monotonic clock.
     """
 
     sequence: int
@@ -38,6 +39,7 @@ class VerdictReport(NamedTuple):
     threshold: float | None
     decision: str
     captured_realtime_ns: int | None
+    settled_realtime_ns: int
     settled_ns: int
 
 

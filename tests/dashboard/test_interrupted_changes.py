@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-import shutil
-import signal
+import os
 import sqlite3
 
-import msgspec
 import pytest
 from offers import live, offer
+from stand_in import Answer, standing_in
 
 from stream.config import LineConfig
 from stream.dashboard.changes import Changes
 from stream.dashboard.review import Review
 from stream.errors import ReloadError, StoreError
-from stream.locks import lock_role
-from stream.switching import Report, StationReport, report_path, request_path
 
 
 def forget(config: LineConfig, what: str) -> sqlite3.Connection:
@@ -85,24 +82,12 @@ def test_what_was_interrupted_before_the_file_was_replaced_has_changed_nothing(
 
 def test_a_refused_file_that_could_not_be_put_back_can_be_tried_again(config: LineConfig, changes: Changes):
     offered = offer(changes, 3.5)
-    aside = config.stations["cap"].bundle.parent
-
-    def refuse(*_: object) -> None:
-        for left in aside.glob(".cap.safetensors.*"):
-            shutil.rmtree(left)  # what would be put back is gone
-        left_over = Report(request_path(config.state).read_text(), {"cap": StationReport("a", "b", "no")})
-        report_path(config.state, "top").write_bytes(msgspec.json.encode(left_over))
-
-    before = signal.signal(signal.SIGHUP, refuse)
-    try:
-        with (
-            lock_role("supervisor", config.state),
-            lock_role("capture-top", config.state),
-            pytest.raises(ReloadError, match="could not be put back"),
-        ):
-            changes.put_live(offered.id, "otto")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    refuses = Answer(why="no", removes_what_lies_aside=True)  # what would be put back is gone
+    with (
+        standing_in(config, os.getpid(), (refuses,), ("supervisor", "capture-top")),
+        pytest.raises(ReloadError, match="could not be put back"),
+    ):
+        changes.put_live(offered.id, "otto")
     found = changes.get(offered.id)
     assert found is not None
     assert (live(config), found.state, found.may_go_live) == (offered.bundle, "offered", True)

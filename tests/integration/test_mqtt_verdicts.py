@@ -64,9 +64,9 @@ def line_with(make_line: MakeLine, broker: Broker, folder: Path, bundle: Path, p
 
 
 def report(seq: int, age_ns: int = 0) -> VerdictReport:
-    return VerdictReport(
-        0, "cap", seq, None, Verdict.GOOD, None, "", 1.5, 2.0, "pass", time.time_ns() - age_ns, now_ns() - age_ns
-    )
+    then_ns = time.time_ns() - age_ns
+    moments = (then_ns, then_ns, now_ns() - age_ns)
+    return VerdictReport(0, "cap", seq, None, Verdict.GOOD, None, "", 1.5, 2.0, "pass", *moments)
 
 
 def dropped() -> float:

@@ -14,9 +14,9 @@ const daily = (value) => (value >= 1000 ? count(Math.round(value)) : number(valu
 const percent = (value) => `${number(100 * value, 2)} %`;
 // Name, field of the curve, how it reads, and what is better: less (-1) or more (1).
 const MEASURES = [
-  ["False rejects a day, expected", "false_rejects_per_day", daily, -1],
-  ["Misses a day, expected", "misses_per_day", daily, -1],
-  ["Share of good parts rejected", "false_reject_share", percent, -1],
+  ["False rejects a day, at most", "false_rejects_per_day", daily, -1],
+  ["More misses a day than now", "misses_per_day", daily, -1],
+  ["Share of good parts rejected, at most", "false_reject_share", percent, -1],
   ["Reviewed false alarms that would pass", "false_alarms_passing", String, 1],
   ["Reviewed true defects that would pass", "true_defects_passing", String, -1],
 ];
