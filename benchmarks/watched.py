@@ -30,9 +30,10 @@ SCREENS = Path(__file__).with_name("screens.py")
 
 
 class Plan(NamedTuple):
-    """Minutes of each half, seconds of a block, browsers that read, browsers that read nothing."""
+    """Minutes of comparing and of memory, seconds of a block, browsers that read, browsers that read nothing."""
 
-    minutes: float
+    compare_minutes: float
+    memory_minutes: float
     block_s: float
     reading: int
     silent: int
@@ -79,15 +80,14 @@ class Trial:
         while not self._announced:
             yield
         yield from self._wait(WARM_UP_S)
-        seconds = 60 * self._plan.minutes
-        for _ in range(max(1, round(seconds / 2 / self._plan.block_s))):
+        for _ in range(max(1, round(30 * self._plan.compare_minutes / self._plan.block_s))):
             yield from self._block(watched=False)
             self.start_screens()
             yield from self._block(watched=True)
             self.stop_screens()
         self.start_screens()
         begun_s = time.monotonic()
-        while time.monotonic() < begun_s + seconds:
+        while time.monotonic() < begun_s + 60 * self._plan.memory_minutes:
             self.samples.append(self._sample(time.monotonic() - begun_s))
             yield from self._wait(SAMPLE_S)
         self.stop_screens()
