@@ -87,7 +87,8 @@ def test_the_list_begins_without_what_was_passed_over_and_is_searched_by_number_
     page.get_by_label("Part id").fill(" A-8 ")
     page.keyboard.press("Enter")
     expect(listed).to_have_count(1)
-    expect(page.locator(".event-detail .station-name")).to_have_text("label #8")
+    expect(page.locator(".event-detail .station-name")).to_have_text("label")
+    expect(page.locator(".event-detail .seq")).to_have_text("#8")
 
     page.goto(f"{line.config.dashboard.url}/#/event/cap/41")
     expect(listed).to_have_count(1)
