@@ -65,6 +65,16 @@ class Line:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the line did not end within {timeout_s} s:\n{self.said()}") from None
 
+    def stop_with_every_part_inspected(self, station: str = "cap") -> Counts:
+        """Stop the line in order and see that a station's ledger is closed and that all its parts were inspected."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        assert self.finish() == 0, self.said()
+        counts = self.ledger()[station]
+        assert counts.closed
+        assert (counts.pending, counts.uninspected) == ((), {}), self.said()
+        return counts
+
     def reload(self) -> subprocess.CompletedProcess[str]:
         """Run `patchline reload` on this line and return its exit code and what it said."""
         command = [sys.executable, "-m", "stream", "reload", str(self.path), "--timeout", "60"]

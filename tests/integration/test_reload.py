@@ -65,13 +65,8 @@ def judged_with(line: Line, bundle: str, more: int = 15) -> None:
 
 
 def stop(line: Line) -> None:
-    """Stop the line and see that its ledger is closed and every part was inspected."""
-    assert line.process is not None
-    line.process.send_signal(signal.SIGTERM)
-    assert line.finish() == 0, line.said()
-    counts = line.ledger()["cap"]
-    assert counts.closed
-    assert (counts.pending, counts.uninspected) == ((), {}), line.said()
+    """Stop the line and see that every part was inspected and has its event."""
+    counts = line.stop_with_every_part_inspected()
     events = line.events()
     assert [event.seq for event in events] == list(range(counts.announced))
     assert all(event.verdict in (Verdict.GOOD, Verdict.DEFECT) for event in events)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -95,15 +94,6 @@ def judged(line: Line, bundle: str, part_id: str) -> Verdict:
     return line.wait_for(verdict, f"{part_id} judged by {bundle[:12]}")
 
 
-def stop(line: Line) -> None:
-    assert line.process is not None
-    line.process.send_signal(signal.SIGTERM)
-    assert line.finish() == 0, line.said()
-    counts = line.ledger()["cap"]
-    assert counts.closed
-    assert (counts.pending, counts.uninspected) == ((), {}), line.said()
-
-
 def test_an_accepted_false_alarm_is_good_from_then_on_until_it_is_undone_and_no_part_goes_uninspected(
     line: Line, engineer: httpx.Client, live: Path
 ):
@@ -135,7 +125,7 @@ def test_an_accepted_false_alarm_is_good_from_then_on_until_it_is_undone_and_no_
     said = [(entry["who"], entry["what"]) for entry in ask(engineer, "audit")]
     for what in ("begin accept", "offer accept", "put live: accept", "undone: accept"):
         assert ("engineer", what) in said
-    stop(line)
+    line.stop_with_every_part_inspected()
 
 
 def test_a_moved_threshold_decides_from_then_on_and_the_curve_says_before_what_it_does(
@@ -173,7 +163,7 @@ def test_a_moved_threshold_decides_from_then_on_and_the_curve_says_before_what_i
     assert {part["event_id"]: part["score"] for part in after["reviewed"]} == {
         part["event_id"]: part["score"] for part in tuning["reviewed"]
     }, "another threshold is no other score"
-    stop(line)
+    line.stop_with_every_part_inspected()
 
 
 def test_a_station_is_taught_while_it_runs_and_a_job_can_be_stopped(line: Line, engineer: httpx.Client, live: Path):
@@ -193,7 +183,7 @@ def test_a_station_is_taught_while_it_runs_and_a_job_can_be_stopped(line: Line, 
     assert taught.info.spec == load_bundle(before).info.spec
     change(engineer, f"changes/{made['id']}/live")
     line.wait_for(lambda: line.events("cap")[-1].bundle == made["bundle"], "a part judged by the taught bundle")
-    stop(line)
+    line.stop_with_every_part_inspected()
 
 
 def test_a_job_ends_with_its_dashboard_and_with_the_line_and_leaves_nothing(line: Line, engineer: httpx.Client):
@@ -218,7 +208,7 @@ def test_a_job_ends_with_its_dashboard_and_with_the_line_and_leaves_nothing(line
     line.wait_for(answers, "the next dashboard")
     line.wait_for(lambda: not left(), "nothing of the killed job")
     orphans = job()
-    stop(line)
+    line.stop_with_every_part_inspected()
     assert psutil.wait_procs(orphans, timeout=30)[1] == []
     assert left() == []
 

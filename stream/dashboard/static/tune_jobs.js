@@ -3,6 +3,17 @@
 import { may, post } from "./api.js";
 import { h, clock, mark, say } from "./dom.js";
 
+// Ask for a job; what is in its way is said in `problem`, and the note stays for the next attempt.
+export async function beginJob(path, body, note, problem) {
+  try {
+    await post(path, { ...body, note: note.value });
+    say(problem, "");
+    note.value = "";
+  } catch (error) {
+    say(problem, error.message);
+  }
+}
+
 export class JobProgress {
   constructor(kind, look) {
     this._kind = kind;

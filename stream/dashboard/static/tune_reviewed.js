@@ -1,8 +1,8 @@
 // The station's reviewed parts; false alarms among them can be accepted into the good.
 
-import { may, post } from "./api.js";
+import { may } from "./api.js";
 import { fill, h, mark, moment, say, score } from "./dom.js";
-import { JobProgress } from "./tune_jobs.js";
+import { JobProgress, beginJob } from "./tune_jobs.js";
 
 const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
 
@@ -129,13 +129,7 @@ export class Reviewed {
     const event_ids = this._boxes.filter((box) => box.checked).map((box) => Number(box.value));
     this._busy = true;
     this._count();
-    try {
-      await post(`stations/${this._station}/accept`, { event_ids, note: this._note.value });
-      say(this._problem, "");
-      this._note.value = "";
-    } catch (error) {
-      say(this._problem, error.message);
-    }
+    await beginJob(`stations/${this._station}/accept`, { event_ids }, this._note, this._problem);
     await this._look();
     this._busy = false;
     this._count();

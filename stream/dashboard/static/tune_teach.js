@@ -1,9 +1,9 @@
 // Learning a new bundle from the parts that pass the running camera.
 
-import { may, post } from "./api.js";
+import { may } from "./api.js";
 import { ask, facts } from "./dialog.js";
-import { h, mark, say } from "./dom.js";
-import { JobProgress } from "./tune_jobs.js";
+import { h, mark } from "./dom.js";
+import { JobProgress, beginJob } from "./tune_jobs.js";
 
 export class Teach {
   constructor(station, look) {
@@ -65,13 +65,7 @@ export class Teach {
     if ((await ask(this.element, { title: "Teach the station anew?", body, confirm: "Teach" })) === null) return;
     this._busy = true;
     this._enable();
-    try {
-      await post(`stations/${this._station}/teach`, { parts, false_reject_rate: rate / 100, note: this._note.value });
-      say(this._problem, "");
-      this._note.value = "";
-    } catch (error) {
-      say(this._problem, error.message);
-    }
+    await beginJob(`stations/${this._station}/teach`, { parts, false_reject_rate: rate / 100 }, this._note, this._problem);
     await this._look();
     this._busy = false;
     this._enable();
