@@ -23,7 +23,8 @@ from rich.table import Table
 from stream.line.latency import STAGES
 from stream.messages import Cause, Verdict
 from stream.records import Event
-from stream.store import EventStore, Place
+from stream.store import EventStore
+from stream.store_search import Place
 
 STATIONS = ("cap", "label", "level", "seal")
 FREE_RUNNING = "seal"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -35,23 +35,16 @@ from stream.store_schema import (
     SCHEMA,
     SCHEMA_VERSION,
 )
+from stream.store_search import LARGEST, Place, merged, queries
 
 #: Name of the store's file below `store.path`.
 FILE_NAME = "events.sqlite"
 
 _DAY_NS = 86_400 * 10**9
-_ALL = 2**63 - 1  # the largest number SQLite knows
 _BUSY_S = 2.0  # how long a checkpoint waits for readers, and a reader for recovery after a crash
 _PAGE_ROWS = 1000  # read at once: a read transaction left open would keep the WAL from shrinking
 _DELETE_EVENTS = 64  # deleted in one transaction: readers and new events never wait long
 _VACUUM_PAGES = 4096
-
-
-class Place(NamedTuple):
-    """Where an event stands in time: moment of exposure, then number."""
-
-    captured_realtime_ns: int
-    event_id: int
 
 
 class EventStore:
@@ -136,7 +129,7 @@ class EventStore:
         keep_days: float,
         keep_bytes: int,
         now_realtime_ns: int,
-        at_most: int = _ALL,
+        at_most: int = LARGEST,
     ) -> int:
         """Delete the oldest events beyond any of the limits, give their space back, return their number.
 
@@ -165,7 +158,7 @@ class EventStore:
         return self._connection.execute(f"DELETE FROM events WHERE id IN ({chunk})").rowcount
 
     def _shrink(self) -> None:
-        before, free_pages = _ALL, self._scalar("PRAGMA freelist_count")
+        before, free_pages = LARGEST, self._scalar("PRAGMA freelist_count")
         if free_pages == 0:
             return
         while 0 < free_pages < before:
@@ -205,9 +198,9 @@ class EventStore:
         *,
         station: str | None = None,
         after_id: int = 0,
-        before_id: int = _ALL,
+        before_id: int = LARGEST,
         newest_first: bool = False,
-        limit: int = _ALL,
+        limit: int = LARGEST,
     ) -> Iterator[Event]:
         """Yield events between two ids (both excluded) without their pictures, oldest first.
 
@@ -230,7 +223,7 @@ class EventStore:
         seq: int | None = None,
         part_id: str | None = None,
         since_ns: int = 0,
-        until_ns: int = _ALL,
+        until_ns: int = LARGEST,
         before: Place | None = None,
         after: Place | None = None,
         limit: int = 100,
@@ -248,33 +241,19 @@ class EventStore:
         Raises:
             StoreError: the file cannot be read.
         """
-        # One bound on each side, or SQLite would begin at the looser one and read all that lies between.
-        between = (
-            max(Place(since_ns, -1), after or Place(0, -1)),
-            min(Place(until_ns, _ALL), before or Place(_ALL, _ALL)),
+        asked = queries(
+            {"station": station, "seq": seq, "part_id": part_id},
+            verdicts=verdicts,
+            cause=cause,
+            skipped=skipped,
+            within_ns=(since_ns, until_ns),
+            before=before,
+            after=after,
+            limit=limit,
         )
-        wanted = {"station": station, "seq": seq, "part_id": part_id}
-        order = "ASC" if after is not None else "DESC"
-        kinds = _kinds(verdicts, cause, skipped=skipped)
         with _one_line(self._path, "cannot be searched"):
-            rows = [row for kind in kinds for row in self._matching(wanted | kind, between, order, limit)]
-            events = sorted((_event(row) for row in rows), key=_place, reverse=True)
-        return events[-limit:] if after is not None else events[:limit]
-
-    def _matching(
-        self, wanted: dict[str, Any], between: tuple[Place, Place], order: str, limit: int
-    ) -> list[tuple[Any, ...]]:
-        columns = {column: value for column, value in wanted.items() if value is not None}
-        # Few events share a number or a part's id: the plus has the others compared there, not looked up elsewhere.
-        narrow = next((column for column in ("seq", "part_id") if column in columns), None)
-        where = "".join(f" AND {'' if narrow in (None, column) else '+'}{column} = ?" for column in columns)
-        query = (
-            f"SELECT id, {', '.join(COLUMNS)} FROM events "
-            f"WHERE (captured_realtime_ns, id) > (?, ?) AND (captured_realtime_ns, id) < (?, ?){where} "
-            f"ORDER BY captured_realtime_ns {order}, id {order} LIMIT ?"
-        )
-        low, high = between
-        return self._connection.execute(query, (*low, *high, *columns.values(), limit)).fetchall()
+            rows = [row for query in asked for row in self._connection.execute(*query).fetchall()]
+            return merged([_event(row) for row in rows], after=after, limit=limit)
 
     def event(self, event_id: int) -> Event | None:
         """Return an event without its picture, or None when it is not there (any more). Raises StoreError."""
@@ -288,7 +267,7 @@ class EventStore:
             return None if row is None else _event(row)
 
     def alarms(
-        self, *, after_id: int = 0, before_id: int = _ALL, newest_first: bool = False, limit: int = _ALL
+        self, *, after_id: int = 0, before_id: int = LARGEST, newest_first: bool = False, limit: int = LARGEST
     ) -> Iterator[AlarmRecord]:
         """Yield alarms between two ids (both excluded), oldest first. Raises StoreError."""
         query = "SELECT id, raised_realtime_ns, kind, subject, text, id FROM alarms WHERE TRUE"
@@ -391,29 +370,12 @@ def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:
     return False
 
 
-def _kinds(verdicts: Collection[Verdict], cause: Cause | None, *, skipped: bool) -> list[dict[str, Any]]:
-    """Return conditions, each with a place of its own in an index; no event meets two, so their pages are merged."""
-    if cause is not None:
-        return [{"cause": cause}]
-    if skipped:
-        return [{"verdict": verdict} for verdict in verdicts] or [{}]
-    wanted = set(verdicts or Verdict)
-    judged = [{"verdict": verdict} for verdict in wanted - {Verdict.UNINSPECTED}]
-    causes = [{"cause": each} for each in Cause if each is not Cause.SKIPPED] if Verdict.UNINSPECTED in wanted else []
-    return [*judged, *causes]
-
-
 def _event(row: tuple[Any, ...]) -> Event:
     values = dict(zip(("event_id", *COLUMNS), row, strict=True))
     values["verdict"] = Verdict(values["verdict"])
     values["cause"] = None if values["cause"] is None else Cause(values["cause"])
     values["stages"] = msgspec.json.decode(values["stages"])
     return Event(**values)
-
-
-def _place(event: Event) -> Place:
-    assert event.event_id is not None, "it was read from the store"
-    return Place(event.captured_realtime_ns, event.event_id)
 
 
 def _json(value: object) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from stream.messages import Cause, Verdict
 from stream.records import AlarmRecord, Event
-from stream.store import FILE_NAME, EventStore, Place
+from stream.store import FILE_NAME, EventStore
+from stream.store_search import Place
 
 NOW_NS = 1_795_555_350_097_892_208
 

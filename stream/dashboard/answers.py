@@ -18,7 +18,7 @@ from stream.config_sections import AccessRole
 from stream.dashboard.newest import STATE, Newest
 from stream.messages import Cause, SettledPart, Verdict
 from stream.records import AlarmRecord, Event
-from stream.store import Place
+from stream.store_search import Place
 
 
 class Me(BaseModel):

@@ -20,7 +20,8 @@ from stream.dashboard.services import Services, needs, services
 from stream.messages import Cause, Verdict
 from stream.overlays import overlay
 from stream.records import Event, Picture
-from stream.store import EventStore, Place
+from stream.store import EventStore
+from stream.store_search import Place
 
 router = APIRouter(tags=["events"])
 
