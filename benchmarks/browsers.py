@@ -26,12 +26,12 @@ from rich.console import Console
 from rich.table import Table
 from watched import ROLES, Block, Plan, Sample, Trial, write_line
 
-from stream.bench import make_bundle
-from stream.config import LineConfig, load
-from stream.messages import Verdict
-from stream.records import Event
-from stream.store import FILE_NAME, EventStore
-from stream.trial import run_trial
+from stream.cli.bench.trial import make_bundle
+from stream.cli.trial_line import run_trial
+from stream.core.verdict import Verdict
+from stream.line.config import LineConfig, load
+from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.records import Event
 
 COMPARE_MINUTES, MEMORY_MINUTES = 4.0, 10.0
 #: What memory does in the first minute, when histories fill, does not count.

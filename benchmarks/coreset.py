@@ -23,8 +23,8 @@ from pictures import solar_cells
 from rich.progress import track
 from rich.table import Table
 
-from stream.extractor import load_extractor, spec_for
-from stream.patchcore.coreset import PROJECTION_DIMS, covering_radius, first_pick, greedy_k_center, projection
+from stream.model.extractor import load_extractor, spec_for
+from stream.model.patchcore.coreset import PROJECTION_DIMS, covering_radius, first_pick, greedy_k_center, projection
 
 
 def main() -> None:

@@ -20,11 +20,11 @@ from conditions import conditions, report
 from rich.console import Console
 from rich.table import Table
 
-from stream.line.latency import STAGES
-from stream.messages import Cause, Verdict
-from stream.records import Event
-from stream.store import EventStore
-from stream.store_search import Place
+from stream.core.verdict import Cause, Verdict
+from stream.sink.policy.latency import STAGES
+from stream.store.event_store import EventStore
+from stream.store.records import Event
+from stream.store.search import Place
 
 STATIONS = ("cap", "label", "level", "seal")
 FREE_RUNNING = "seal"

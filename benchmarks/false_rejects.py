@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stream.demo import CALIBRATION_PICTURES, TRAINING_PICTURES, export_elpv
-from stream.evaluate import evaluate
-from stream.fit import FitOptions, fit
+from stream.cli.demo.demo import CALIBRATION_PICTURES, TRAINING_PICTURES, export_elpv
+from stream.training.evaluate import evaluate
+from stream.training.fit import FitOptions, fit
 
 
 def main() -> None:

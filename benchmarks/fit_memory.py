@@ -28,7 +28,7 @@ from pictures import solar_cells
 from rich.progress import track
 from rich.table import Table
 
-from stream.cache import cache_folder
+from stream.core.files import cache_folder
 
 #: Up to so many pictures the fit is also done without a limit.
 COMPARED = 1000

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pictures import solar_cells
 from rich.table import Table
 
-from stream.patchcore.health import Reference, check, measure, reference_of
+from stream.model.patchcore.health import Reference, check, measure, reference_of
 
 LEARNED, SIZE_PX = 300, 224
 BLUR_PX = (1.5, 2.0, 2.5, 3.0, 4.0)

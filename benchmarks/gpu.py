@@ -30,10 +30,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from stream.cuda import DeviceBackbone, inspect_on_device
-from stream.patchcore import torchvision_ops
-from stream.patchcore.device_search import DeviceBank
-from stream.patchcore.features import PatchFeatures
+from stream.model.cuda import DeviceBackbone, inspect_on_device
+from stream.model.patchcore import torchvision_ops
+from stream.model.patchcore.device_search import DeviceBank
+from stream.model.patchcore.features import PatchFeatures
 
 assert torchvision_ops, "imported before torchvision, see there"
 import torchvision  # noqa: E402

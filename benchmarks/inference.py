@@ -31,12 +31,12 @@ from pictures import solar_cells
 from rich.table import Table
 from safetensors.torch import save_file
 
-from stream.errors import WeightsError
-from stream.extractor import load_extractor, spec_for
-from stream.patchcore.backbones import load_backbone
-from stream.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, projection
-from stream.patchcore.inspector import inspect
-from stream.patchcore.search import MemoryBank, quickest_search
+from stream.core.errors import WeightsError
+from stream.model.extractor import load_extractor, spec_for
+from stream.model.patchcore.backbones import load_backbone
+from stream.model.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, projection
+from stream.model.patchcore.inspector import inspect
+from stream.model.patchcore.search import MemoryBank, quickest_search
 
 #: Backbone → its name in timm and the modules whose features are taken, as anomalib asks for them.
 BACKBONES = {

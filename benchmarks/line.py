@@ -17,7 +17,7 @@ from conditions import RESULTS, conditions, report
 from rich.console import Console
 from rich.table import Table
 
-from stream.bench_report import BenchReport, latency_table, load_table, run_bench
+from stream.cli.bench.report import BenchReport, latency_table, load_table, run_bench
 
 
 def main() -> None:

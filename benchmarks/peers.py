@@ -13,7 +13,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from stream.cache import cache_folder
+from stream.core.files import cache_folder
 
 ANOMALIB = ("anomalib==2.7.0", "torch==2.13.*", "torchvision==0.28.*", "openvino", "onnx", "onnxscript")
 _PROGRAM = Path(__file__).with_name("anomalib_peer.py")

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.demo import export_elpv
-from stream.images import list_images, read_image
-from stream.patchcore.preprocess import network_input
+from stream.cli.demo.demo import export_elpv
+from stream.core.images import list_images, read_image
+from stream.model.patchcore.preprocess import network_input
 
 
 def solar_cells(kind: Literal["good", "defect"], size_px: int = 224) -> NDArray[np.uint8]:

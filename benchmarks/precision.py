@@ -22,12 +22,12 @@ from pictures import solar_cells
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from stream.extractor import convert, spec_for
-from stream.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, projection
-from stream.patchcore.inspector import judge
-from stream.patchcore.lanes import Lanes
-from stream.patchcore.search import MemoryBank, quickest_search
-from stream.quantize import quantized
+from stream.model.cpu_lanes import Lanes
+from stream.model.extractor import convert, spec_for
+from stream.model.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, projection
+from stream.model.patchcore.inspector import judge
+from stream.model.patchcore.search import MemoryBank, quickest_search
+from stream.training.quantize import quantized
 
 REMEMBERED, SIZE_PX = 300, 224
 Features = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

@@ -20,12 +20,12 @@ import numpy as np
 from conditions import conditions, report
 from rich.table import Table
 
-from stream.actuators.command import Actuator, RejectCommand
-from stream.actuators.log import LogOptions
-from stream.actuators.modbus import ModbusOptions
-from stream.clock import now_ns
-from stream.firing import ActuatorThread, Fired
-from stream.messages import Verdict
+from stream.core.clock import now_ns
+from stream.core.verdict import Verdict
+from stream.devices.actuators.actuator import Actuator, RejectCommand
+from stream.devices.actuators.log import LogOptions
+from stream.devices.actuators.modbus import ModbusOptions
+from stream.sink.actuator_thread import ActuatorThread, Fired
 
 _AHEAD_NS = 500_000_000
 _SERVER = """

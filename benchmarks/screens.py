@@ -22,7 +22,7 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from stream.processes.lifecycle import give_way
+from stream.line.lifecycle import give_way
 
 #: Between two drawings of a screen.
 _DRAWING_S = 1 / 60

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from stream.bench import make_pictures, running_roles
-from stream.config import LineConfig
-from stream.images import read_image
-from stream.line.ledger import Counts
-from stream.trial import free_ports
+from stream.cli.bench.trial import make_pictures, running_roles
+from stream.cli.trial_line import free_ports
+from stream.core.images import read_image
+from stream.core.parts import Counts
+from stream.line.config import LineConfig
 
 #: Browsers come and go at the beginning of a block; this does not count.
 SETTLING_S = 6.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from pictures import write_good_folder
-from programs import missing_for, skip_or_fail
+from support.pictures import write_good_folder
+from support.programs import missing_for, skip_or_fail
 
 # The same examples on every run, and no database of failures in the working tree.
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
@@ -38,7 +38,7 @@ def good_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A calibrated bundle of the good pictures: 96 px, 5 % coreset. Copy it before you change it."""
-    from stream.fit import FitOptions, fit
+    from stream.training.fit import FitOptions, fit
 
     path = tmp_path_factory.mktemp("bundles") / "small.safetensors"
     fit(good_folder, path, FitOptions(size_px=96, coreset=0.05))

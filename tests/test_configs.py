@@ -13,10 +13,10 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from stream.actuators import ActuatorOptions
-from stream.config import LineConfig, load, parse
-from stream.options import Options
-from stream.sources import SourceOptions
+from stream.core.options import Options
+from stream.devices.actuators import ActuatorOptions
+from stream.devices.cameras import SourceOptions
+from stream.line.config import LineConfig, load, parse
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TEXT = (CONFIGS / "line.yaml").read_text(encoding="utf-8")

@@ -17,10 +17,10 @@ SOCKETS_FILES_AND_PROCESSES = (
     "zmq",
     "sqlite3",
     "prometheus_client",
-    "stream.cli",
-    "stream.metrics",
-    "stream.processes",
-    "stream.store",
+    "stream.cli.main",
+    "stream.core.metrics",
+    "stream.capture",
+    "stream.store.event_store",
     "stream.transport",
 )
 
@@ -33,7 +33,7 @@ def module_name(file: Path) -> str:
 
 MODULES = {module_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
 #: The roles of a line; what else stands beside them is what they share.
-ROLES = [f"stream.processes.{role}" for role in ("capture", "infer", "sink", "dashboard", "supervisor")]
+ROLES = [f"stream.capture.{role}" for role in ("capture", "infer", "sink", "dashboard", "supervisor")]
 
 
 def imports(name: str, *, only_when_loaded: bool = False) -> set[str]:
@@ -47,7 +47,7 @@ def imports(name: str, *, only_when_loaded: bool = False) -> set[str]:
         elif isinstance(statement, ast.ImportFrom):
             assert statement.level == 0, f"{name} imports by a relative name"
             source = str(statement.module)
-            # `from stream import metrics` imports stream.metrics.
+            # `from stream.core import metrics` imports stream.metrics.
             found.update(full if (full := f"{source}.{alias.name}") in MODULES else source for alias in statement.names)
     return found
 
@@ -73,22 +73,31 @@ def forbidden(name: str, prefixes: tuple[str, ...]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", below("stream.patchcore"))
+@pytest.mark.parametrize("name", below("stream.model.patchcore"))
 def test_the_algorithm_knows_nothing_of_sockets_stores_and_processes(name: str):
-    others = ("stream.line", "stream.sources", "stream.actuators", "stream.config", "stream.config_sections")
+    others = (
+        "stream.line",
+        "stream.devices.cameras",
+        "stream.devices.actuators",
+        "stream.line.config",
+        "stream.line.sections",
+    )
     assert forbidden(name, SOCKETS_FILES_AND_PROCESSES + others) == set()
 
 
 @pytest.mark.parametrize("name", below("stream.line"))
 def test_the_policy_of_the_line_knows_nothing_of_sockets_stores_and_processes(name: str):
     assert (
-        forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.sources", "stream.encoders", "torch", "faiss")) == set()
+        forbidden(
+            name, (*SOCKETS_FILES_AND_PROCESSES, "stream.devices.cameras", "stream.devices.encoders", "torch", "faiss")
+        )
+        == set()
     )
 
 
 @pytest.mark.parametrize("name", below("stream.line"))
 def test_the_policy_of_the_line_is_told_the_time_and_never_asks(name: str):
-    assert forbidden(name, ("time", "datetime", "stream.clock", "threading")) == set()
+    assert forbidden(name, ("time", "datetime", "stream.core.clock", "threading")) == set()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +109,7 @@ def test_the_policy_of_the_line_is_told_the_time_and_never_asks(name: str):
     ],
 )
 def test_cameras_outputs_and_triggers_know_nothing_of_the_line(name: str):
-    assert forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.line", "stream.patchcore", "torch")) == set()
+    assert forbidden(name, (*SOCKETS_FILES_AND_PROCESSES, "stream.line", "stream.model.patchcore", "torch")) == set()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +117,13 @@ def test_cameras_outputs_and_triggers_know_nothing_of_the_line(name: str):
     [f"stream.{name}" for name in ("errors", "messages", "options", "clock", "config", "config_sections")],
 )
 def test_the_foundation_rests_on_nothing_above_it(name: str):
-    above = ("stream.line", "stream.patchcore", "stream.bundle", "stream.fit", "stream.extractor")
+    above = (
+        "stream.line",
+        "stream.model.patchcore",
+        "stream.model.bundle",
+        "stream.training.fit",
+        "stream.model.extractor",
+    )
     assert forbidden(name, SOCKETS_FILES_AND_PROCESSES + above) == set()
 
 
@@ -118,9 +133,9 @@ def test_no_process_imports_another(name: str):
 
 
 def test_only_the_commands_import_processes():
-    commands = ("stream.processes", "stream.commands", "stream.cli")
+    commands = ("stream.capture", "stream.cli", "stream.cli.main")
     outside = [name for name in MODULES if not name.startswith(commands)]
-    assert {name: found for name in outside if (found := forbidden(name, ("stream.processes",)))} == {}
+    assert {name: found for name in outside if (found := forbidden(name, ("stream.capture",)))} == {}
 
 
 def test_only_transport_imports_zmq():
@@ -129,13 +144,24 @@ def test_only_transport_imports_zmq():
 
 
 def test_only_the_store_and_the_reviews_import_sqlite():
-    assert [name for name in MODULES if forbidden(name, ("sqlite3",))] == ["stream.dashboard.review", "stream.store"]
+    assert [name for name in MODULES if forbidden(name, ("sqlite3",))] == [
+        "stream.store.review_store",
+        "stream.store.event_store",
+    ]
 
 
 @pytest.mark.parametrize("name", below("stream.dashboard"))
 def test_the_dashboard_acts_on_nothing_of_the_line(name: str):
-    above = ("zmq", "torch", "stream.actuators", "stream.sources", "stream.firing", "stream.recorder", "stream.feed")
-    assert forbidden(name, (*above, "stream.processes")) == set()
+    above = (
+        "zmq",
+        "torch",
+        "stream.devices.actuators",
+        "stream.devices.cameras",
+        "stream.sink.actuator_thread",
+        "stream.sink.recorder",
+        "stream.sink.live_feed",
+    )
+    assert forbidden(name, (*above, "stream.capture")) == set()
 
 
 def test_nothing_unpickles():
@@ -152,7 +178,7 @@ def test_no_module_needs_itself_through_others():
 
 def test_a_line_loads_the_libraries_of_no_output_before_it_opens_one():
     program = (
-        "import sys, stream.cli, stream.config, stream.processes.sink; "
+        "import sys, stream.cli.main, stream.line.config, stream.sink.process; "
         "print(sorted({'pymodbus', 'asyncua', 'paho', 'gpiozero', 'httpx'} & set(sys.modules)))"
     )
     answer = subprocess.run(
@@ -167,14 +193,14 @@ def test_a_line_loads_the_libraries_of_no_output_before_it_opens_one():
 
 
 LIGHT = [
-    "stream.config",
-    "stream.messages",
-    "stream.bundle",
-    "stream.cli",
-    "stream.processes.capture",
-    "stream.processes.sink",
-    "stream.processes.dashboard",
-    "stream.processes.supervisor",
+    "stream.line.config",
+    "stream.transport.messages",
+    "stream.model.bundle",
+    "stream.cli.main",
+    "stream.capture.process",
+    "stream.sink.process",
+    "stream.dashboard.process",
+    "stream.line.supervisor",
 ]
 
 

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from programs import needs_gi, needs_program
+from support.programs import needs_gi, needs_program
 
 TESTS = Path(__file__).parent
 
 SUITE = """
-from programs import needs_gi, needs_program
+from support.programs import needs_gi, needs_program
 
 @needs_program("sh")
 def test_present(): ...
@@ -25,7 +25,7 @@ def test_absent(): raise AssertionError("it ran")
 def test_absent_too(): raise AssertionError("it ran")
 """
 CONFTEST = """
-from programs import missing_for, skip_or_fail
+from support.programs import missing_for, skip_or_fail
 
 def pytest_runtest_setup(item): skip_or_fail(missing_for(item))
 """

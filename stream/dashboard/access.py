@@ -11,7 +11,7 @@ import secrets
 from collections import OrderedDict
 from typing import NamedTuple
 
-from stream.config_sections import AccessRole, Dashboard
+from stream.line.sections import AccessRole, Dashboard
 
 SESSION_S = 12 * 3600
 #: Guesses of a password that one address, or one name, may make at once; then one in so many seconds.

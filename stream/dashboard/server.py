@@ -20,17 +20,17 @@ from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from stream import __version__
-from stream.config import LineConfig
-from stream.dashboard import alarms, events, live, sessions, threshold, tuning
+from stream.core.errors import ConfigError, PatchLineError, ReloadError, TransportError
 from stream.dashboard.access import Access, Guesses
-from stream.dashboard.changes import Changes
 from stream.dashboard.guard import Guard
-from stream.dashboard.hub import Hub
-from stream.dashboard.jobs import Jobs
-from stream.dashboard.review import FILE_NAME, Review
-from stream.dashboard.reviewed import MarkedParts
+from stream.dashboard.live.hub import Hub
+from stream.dashboard.routes import alarms, events, live, sessions, threshold, tuning
 from stream.dashboard.services import Services
-from stream.errors import ConfigError, PatchLineError, ReloadError, TransportError
+from stream.dashboard.tuning.changes import Changes
+from stream.dashboard.tuning.jobs import Jobs
+from stream.dashboard.tuning.marked_parts import MarkedParts
+from stream.line.config import LineConfig
+from stream.store.review_store import FILE_NAME, Review
 
 log = logging.getLogger(__name__)
 

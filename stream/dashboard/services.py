@@ -12,17 +12,16 @@ from argon2 import PasswordHasher
 from fastapi import HTTPException
 from starlette.requests import HTTPConnection, Request
 
-from stream.config import LineConfig
-from stream.config_sections import AccessRole
+from stream.core.errors import StoreError
 from stream.dashboard.access import Access, Guesses, Who
-from stream.dashboard.answers import AuditEntry
-from stream.dashboard.changes import Changes
-from stream.dashboard.hub import Hub
-from stream.dashboard.jobs import Jobs
-from stream.dashboard.review import Review
-from stream.dashboard.reviewed import MarkedPart, MarkedParts
-from stream.errors import StoreError
-from stream.store import FILE_NAME, EventStore
+from stream.dashboard.live.hub import Hub
+from stream.dashboard.tuning.changes import Changes
+from stream.dashboard.tuning.jobs import Jobs
+from stream.dashboard.tuning.marked_parts import MarkedPart, MarkedParts
+from stream.line.config import LineConfig
+from stream.line.sections import AccessRole
+from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.review_store import AuditEntry, Review
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
-from stream.errors import TransportError
-from stream.metrics import WIRE_ERRORS
+from stream.core.errors import TransportError
+from stream.core.metrics import WIRE_ERRORS
 
 log = logging.getLogger(__name__)
 

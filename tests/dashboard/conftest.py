@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from offers import LINE
+from support.offers import LINE
 
-from stream.config import LineConfig, parse
-from stream.dashboard.changes import Changes
-from stream.dashboard.review import Review
+from stream.dashboard.tuning.changes import Changes
+from stream.line.config import LineConfig, parse
+from stream.store.review_store import Review
 
 
 @pytest.fixture

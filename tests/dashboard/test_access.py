@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from stream.config_sections import Dashboard
 from stream.dashboard.access import SESSION_S, Access, Guesses, Who, genuine, is_local_host, same_origin
+from stream.line.sections import Dashboard
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaA"
 NOW_S = 1_800_000_000.0

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dashboards import ARGUMENTS, PATIENCE_MS
-from outputs import Broker, Plc, wait_for
-from pictures import defective_picture, good_picture, write_picture
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from running import Line
+from support.dashboards import ARGUMENTS, PATIENCE_MS
+from support.outputs import Broker, Plc, wait_for
+from support.pictures import defective_picture, good_picture, write_picture
+from support.running import Line
 
-from stream.bundle import SelfTest, calibration_pictures, load_bundle, save_bundle
-from stream.extractor import load_extractor
-from stream.firing import ActuatorThread
-from stream.fit import FitOptions, fit
-from stream.patchcore.inspector import inspect
-from stream.patchcore.search import MemoryBank
+from stream.model.bundle import SelfTest, calibration_pictures, load_bundle, save_bundle
+from stream.model.extractor import load_extractor
+from stream.model.patchcore.inspector import inspect
+from stream.model.patchcore.search import MemoryBank
+from stream.sink.actuator_thread import ActuatorThread
+from stream.training.fit import FitOptions, fit
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outputs import Plc, Receiver, wait_for
-from pulses import MS, PULSE_MS, TOLERANCE_MS, Start, command, fire, fire_in_turn
+from support.outputs import Plc, Receiver, wait_for
+from support.pulses import MS, PULSE_MS, TOLERANCE_MS, Start, command, fire, fire_in_turn
 
-from stream.actuators.gpio import GpioOptions
-from stream.actuators.modbus import ModbusOptions
-from stream.actuators.opcua import OpcUaOptions
-from stream.actuators.webhook import SIGNATURE_HEADER, TIMESTAMP_HEADER, WebhookOptions, signature
-from stream.clock import now_ns
-from stream.errors import ConfigError
-from stream.firing import Fired
+from stream.core.clock import now_ns
+from stream.core.errors import ConfigError
+from stream.devices.actuators.gpio import GpioOptions
+from stream.devices.actuators.modbus import ModbusOptions
+from stream.devices.actuators.opcua import OpcUaOptions
+from stream.devices.actuators.webhook import SIGNATURE_HEADER, TIMESTAMP_HEADER, WebhookOptions, signature
+from stream.sink.actuator_thread import Fired
 
 
 @pytest.fixture(params=["modbus", "opcua"])

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from test_cli import complaint, patchline
+from support.running import complaint, patchline
 
-from stream.bench import overhead_ms
-from stream.messages import Verdict
-from stream.records import Event
+from stream.cli.bench.trial import overhead_ms
+from stream.core.verdict import Verdict
+from stream.store.records import Event
 
 
 def test_a_bench_reports_every_rate_with_a_ledger_that_closed(small_bundle: Path, tmp_path: Path):

@@ -13,10 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from pictures import good_picture, write_picture
-from programs import needs_program
-from running import Line, belt, station
-from test_cli import complaint, patchline
+from support.pictures import good_picture, write_picture
+from support.programs import needs_program
+from support.running import Line, belt, complaint, patchline, station
 
 MakeLine = Callable[..., Line]
 

@@ -17,34 +17,14 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from pictures import good_picture, write_picture
-from running import GATE, Line, belt, station
+from support.pictures import good_picture, write_picture
+from support.running import GATE, Line, belt, complaint, patchline, station
 
-from stream.accept import with_threshold
-from stream.config import load
-from stream.trial import ledger_of
+from stream.cli.trial_line import ledger_of
+from stream.line.config import load
+from stream.training.extend import with_threshold
 
 MakeLine = Callable[..., Line]
-
-
-def patchline(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a person would, in a terminal 200 columns wide."""
-    return subprocess.run(
-        [sys.executable, "-m", "stream", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"COLUMNS": "200", "TERM": "dumb"} | environment,
-    )
-
-
-def complaint(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a mistake deserves."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "Traceback" not in done.stderr
-    return line
 
 
 def test_fit_show_calibrate_and_evaluate_work_one_after_the_other(good_folder: Path, tmp_path: Path):

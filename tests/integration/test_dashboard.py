@@ -17,12 +17,12 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from dashboards import PASSWORD, USERS, client_of, frame_of, log_in, watched_line
-from running import Line
+from support.dashboards import PASSWORD, USERS, client_of, frame_of, log_in, watched_line
+from support.running import Line
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from stream.store import FILE_NAME, EventStore
+from stream.store.event_store import FILE_NAME, EventStore
 
 TOKEN = "a long random token"
 MARK = {"mark": "false_alarm", "note": "a hair"}

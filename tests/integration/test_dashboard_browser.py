@@ -11,12 +11,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from dashboards import PASSWORD, PATIENCE_MS, USERS, client_of, watched_line
 from playwright.sync_api import Page, expect
-from programs import needs_program
-from running import Line, free_ports
+from support.dashboards import PASSWORD, PATIENCE_MS, USERS, client_of, watched_line
+from support.programs import needs_program
+from support.running import Line, free_ports
 
-from stream.messages import Verdict
+from stream.core.verdict import Verdict
 
 pytestmark = needs_program("chromium")
 

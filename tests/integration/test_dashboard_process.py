@@ -13,11 +13,11 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
-from dashboards import USERS, client_of, log_in, watched_line
-from programs import needs_program
-from running import Line
+from support.dashboards import USERS, client_of, log_in, watched_line
+from support.programs import needs_program
+from support.running import Line
 
-from stream.errors import EXIT_USAGE
+from stream.core.errors import EXIT_USAGE
 
 MakeLine = Callable[..., Line]
 
@@ -102,7 +102,7 @@ def test_without_its_packages_the_dashboard_says_what_to_install(
     make_line: MakeLine, parts_folder: Path, small_bundle: Path
 ):
     line = make_line(watched_line(parts_folder, small_bundle))
-    program = "import sys; sys.modules['fastapi'] = None; from stream.cli import main; main()"
+    program = "import sys; sys.modules['fastapi'] = None; from stream.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "dashboard", str(line.path)],
         capture_output=True,

@@ -9,14 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
-from dashboards import client_of, watched_line
 from playwright.sync_api import Page, expect
-from programs import needs_program
-from running import Line
+from support.dashboards import client_of, watched_line
+from support.programs import needs_program
+from support.running import Line
 
-from stream.messages import Cause, Verdict
-from stream.records import Event
-from stream.store import FILE_NAME, EventStore
+from stream.core.verdict import Cause, Verdict
+from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.records import Event
 
 NOW_NS = 1_795_555_350_000_000_000
 

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from dashboards import client_of, watched_line
 from playwright.sync_api import Page, expect
-from programs import needs_program
-from running import Line
+from support.dashboards import client_of, watched_line
+from support.programs import needs_program
+from support.running import Line
 
 pytestmark = needs_program("chromium")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outputs import Plc
-from pulses import MS
-from running import Line, belt, station
+from support.outputs import Plc
+from support.pulses import MS
+from support.running import Line, belt, station
 
-from stream.encoders.modbus import ModbusEncoderOptions
-from stream.encoders.opcua import OpcUaEncoderOptions
-from stream.messages import Verdict
+from stream.core.verdict import Verdict
+from stream.devices.encoders.modbus import ModbusEncoderOptions
+from stream.devices.encoders.opcua import OpcUaEncoderOptions
 
 MakeLine = Callable[..., Line]
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from running import GATE, Line, belt, station
+from support.running import GATE, Line, belt, station
 
-from stream.messages import Cause, Verdict
+from stream.core.verdict import Cause, Verdict
 
 MakeLine = Callable[..., Line]
 PARTS = 160

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Line, station
+from support.running import Line, station
 
 pytest.importorskip("genicam", reason="comes with the extra `genicam`")
 
 import genicam
 
-from stream.errors import SourceError
-from stream.messages import Cause, Verdict
-from stream.sources.frame import Frame, Start
-from stream.sources.genicam import GenicamConnection, GenicamOptions, SoftwareTriggered
-from stream.sources.live import CameraLost, LiveSource
+from stream.core.errors import SourceError
+from stream.core.verdict import Cause, Verdict
+from stream.devices.cameras.camera import Frame, Start
+from stream.devices.cameras.genicam.camera import GenicamConnection, GenicamOptions, SoftwareTriggered
+from stream.devices.cameras.reconnecting import CameraLost, LiveSource
 
 PRODUCER = Path(genicam.__file__).parent / "viky.cti"
 

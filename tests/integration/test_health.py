@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pictures import good_picture, write_picture
-from running import GATE, Line, belt, station
+from support.pictures import good_picture, write_picture
+from support.running import GATE, Line, belt, station
 
-from stream.messages import Cause, Verdict
+from stream.core.verdict import Cause, Verdict
 
 MakeLine = Callable[..., Line]
 #: Parts that pass before and after the lamp is changed: several windows of 20.

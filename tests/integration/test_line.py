@@ -11,18 +11,18 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from pictures import good_picture
-from running import GATE, Line, belt, free_ports, station
+from support.pictures import good_picture
+from support.running import GATE, Line, belt, free_ports, station
 
-from stream.bundle import load_bundle
-from stream.extractor import load_extractor
-from stream.images import read_image
-from stream.line.latency import STAGES
-from stream.messages import Verdict
-from stream.patchcore.inspector import inspect
-from stream.patchcore.preprocess import network_input
-from stream.patchcore.search import MemoryBank
-from stream.store import FILE_NAME, EventStore
+from stream.core.images import read_image
+from stream.core.verdict import Verdict
+from stream.model.bundle import load_bundle
+from stream.model.extractor import load_extractor
+from stream.model.patchcore.inspector import inspect
+from stream.model.patchcore.preprocess import network_input
+from stream.model.patchcore.search import MemoryBank
+from stream.sink.policy.latency import STAGES
+from stream.store.event_store import FILE_NAME, EventStore
 from stream.transport.sockets import make_keys
 
 MakeLine = Callable[..., Line]

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outputs import Broker, Listener, wait_for
-from programs import needs_program
-from pulses import MS, PULSE_MS, TOLERANCE_MS, Start, command, fire, fire_in_turn
+from support.outputs import Broker, Listener, wait_for
+from support.programs import needs_program
+from support.pulses import MS, PULSE_MS, TOLERANCE_MS, Start, command, fire, fire_in_turn
 
-from stream.actuators.mqtt import MqttOptions
-from stream.clock import now_ns
-from stream.errors import ConfigError
-from stream.firing import Fired
+from stream.core.clock import now_ns
+from stream.core.errors import ConfigError
+from stream.devices.actuators.mqtt import MqttOptions
+from stream.sink.actuator_thread import Fired
 
 
 def mqtt_options(broker: Broker, **more: Any) -> MqttOptions:

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from outputs import Broker, Listener, wait_for
-from pictures import defective_picture, good_picture, write_picture
-from programs import needs_program
 from prometheus_client import REGISTRY
-from pulses import MS
-from running import Line, belt, station
+from support.outputs import Broker, Listener, wait_for
+from support.pictures import defective_picture, good_picture, write_picture
+from support.programs import needs_program
+from support.pulses import MS
+from support.running import Line, belt, station
 
-from stream.actuators.mqtt import MqttOptions
-from stream.actuators.verdicts import NEWS_NS, VerdictReport
-from stream.clock import now_ns
-from stream.messages import Cause, Verdict
-from stream.telling import WAITING, VerdictThread
+from stream.core.clock import now_ns
+from stream.core.verdict import Cause, Verdict
+from stream.devices.actuators.mqtt import MqttOptions
+from stream.devices.actuators.verdict_channel import NEWS_NS, VerdictReport
+from stream.sink.verdict_thread import WAITING, VerdictThread
 
 MakeLine = Callable[..., Line]
 REJECT = {"actuator": "gate", "transport_delay_ms": 2500, "tolerance_ms": 200, "pulse_ms": 20}

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outputs import Broker, Listener, Plc
-from pictures import defective_picture, good_picture, write_picture
-from programs import needs_program
-from pulses import MS
-from running import Line, belt, station
+from support.outputs import Broker, Listener, Plc
+from support.pictures import defective_picture, good_picture, write_picture
+from support.programs import needs_program
+from support.pulses import MS
+from support.running import Line, belt, station
 
-from stream.messages import Verdict
-from stream.processes.lifecycle import lock_role
+from stream.core.verdict import Verdict
+from stream.line.lifecycle import lock_role
 
 MakeLine = Callable[..., Line]
 

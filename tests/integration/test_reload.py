@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from pictures import write_good_folder
-from running import GATE, Line, belt, station
+from support.pictures import write_good_folder
+from support.running import GATE, Line, belt, station
 
-from stream.bundle import SelfTest, calibration_pictures, change_bundle, load_bundle, save_bundle
-from stream.bundle_file import file_sha256
-from stream.fit import FitOptions, calibrate, fit
-from stream.messages import Verdict
+from stream.core.files import file_sha256
+from stream.core.verdict import Verdict
+from stream.model.bundle import SelfTest, calibration_pictures, change_bundle, load_bundle, save_bundle
+from stream.training.fit import FitOptions, calibrate, fit
 
 MakeLine = Callable[..., Line]
 PARTS = 100_000

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from running import GATE, Line, belt, station
+from support.running import GATE, Line, belt, station
 
-from stream.messages import Verdict
-from stream.recording import Recording
-from stream.store import FILE_NAME
+from stream.capture.recording import Recording
+from stream.core.verdict import Verdict
+from stream.store.event_store import FILE_NAME
 
 MakeLine = Callable[..., Line]
 PARTS = 200

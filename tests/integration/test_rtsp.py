@@ -15,19 +15,19 @@ from typing import Any, Literal
 import numpy as np
 import psutil
 import pytest
-from programs import SYSTEM_PYTHON, needs_gi
-from running import Line, belt, free_ports, station
+from support.programs import SYSTEM_PYTHON, needs_gi
+from support.running import Line, belt, free_ports, station
 
-from stream.messages import Cause, Verdict
-from stream.records import Event
-from stream.sources.frame import Start
-from stream.sources.live import Reconnect
-from stream.sources.rtsp import RtspOptions
+from stream.core.verdict import Cause, Verdict
+from stream.devices.cameras.camera import Start
+from stream.devices.cameras.reconnecting import Reconnect
+from stream.devices.cameras.rtsp import RtspOptions
+from stream.store.records import Event
 
 pytestmark = needs_gi("Gst", "GstRtspServer")
 
 MakeLine = Callable[..., Line]
-SERVER = Path(__file__).with_name("rtsp_server.py")
+SERVER = Path(__file__).parents[1] / "support" / "rtsp_server.py"
 FPS = 30
 STALL_MS = 1000
 S = 1_000_000_000

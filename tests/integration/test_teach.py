@@ -13,12 +13,12 @@ from typing import Any
 
 import cv2
 import pytest
-from pictures import write_good_folder
-from running import GATE, Line, belt, station
+from support.pictures import write_good_folder
+from support.running import GATE, Line, belt, station
 
-from stream.bundle import load_bundle
-from stream.images import list_images
-from stream.messages import Verdict
+from stream.core.images import list_images
+from stream.core.verdict import Verdict
+from stream.model.bundle import load_bundle
 
 MakeLine = Callable[..., Line]
 LEARN = ("--size", "96", "--coreset", "0.05", "--false-reject-rate", "0.2")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from running import GATE, Line, belt, free_ports, station
+from support.running import GATE, Line, belt, free_ports, station
 
-from stream.messages import Cause, Verdict
+from stream.core.verdict import Cause, Verdict
 
 MakeLine = Callable[..., Line]
 

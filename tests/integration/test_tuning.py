@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from dashboards import USERS, client_of, log_in, watched_line
-from running import Line
+from support.dashboards import USERS, client_of, log_in, watched_line
+from support.running import Line
 
-from stream.bundle import load_bundle
-from stream.bundle_file import file_sha256
-from stream.messages import Verdict
+from stream.core.files import file_sha256
+from stream.core.verdict import Verdict
+from stream.model.bundle import load_bundle
 
 MakeLine = Callable[..., Line]
 

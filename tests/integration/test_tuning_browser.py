@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
-from dashboards import PASSWORD, USERS, client_of, log_in, watched_line
 from playwright.sync_api import Locator, Page, expect
-from programs import needs_program
-from running import Line, station
+from support.dashboards import PASSWORD, USERS, client_of, log_in, watched_line
+from support.programs import needs_program
+from support.running import Line, station
 
-from stream.messages import Verdict
-from stream.records import Event
+from stream.core.verdict import Verdict
+from stream.store.records import Event
 
 pytestmark = needs_program("chromium")
 

@@ -1,15 +1,15 @@
 // The page: who is there, which view is shown, and whether what it shows is the present.
 
-import * as alarms from "./alarms.js";
-import { get, login, logout, may, me, onIdentity, whoAmI } from "./api.js";
-import * as audit from "./audit.js";
-import { h, mark, say } from "./dom.js";
-import * as events from "./events.js";
-import { Feed } from "./feed.js";
-import * as line from "./line.js";
-import { sound } from "./sound.js";
-import * as station from "./station.js";
-import * as tune from "./tune.js";
+import * as alarms from "./views/alarms.js";
+import { get, login, logout, may, me, onIdentity, whoAmI } from "./lib/api.js";
+import * as audit from "./views/audit.js";
+import { h, mark, say } from "./lib/dom.js";
+import * as events from "./views/events.js";
+import { Feed } from "./lib/feed.js";
+import * as line from "./views/line.js";
+import { sound } from "./lib/sound.js";
+import * as station from "./views/station.js";
+import * as tune from "./views/tune/tune.js";
 
 const main = document.getElementById("main");
 const link = document.getElementById("link");

@@ -1,0 +1,151 @@
+"""How one camera's stations go over to other bundles: read, propose to the workers, switch, report."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from stream.capture.policy.rollout import Rollout
+from stream.core import metrics
+from stream.core.clock import now_ns
+from stream.line.bundle_watcher import News, Renewal
+from stream.line.config import LineConfig
+from stream.line.reload_request import Report, StationReport, report_path, request_path
+from stream.transport.messages import CutFor, Ready
+
+log = logging.getLogger(__name__)
+
+#: How often a file is looked at because no worker holds the bundle in use.
+_DOUBT_NS = 30_000_000_000
+
+T = TypeVar("T")
+
+
+class Outcome(NamedTuple, Generic[T]):
+    """A decision about a station: what to cut with from now on, or `why` nothing changes."""
+
+    station: str
+    old: str
+    new: str
+    loaded: T | None
+    why: str | None
+
+
+class Switching(Generic[T]):
+    """The bundles that one camera's stations are cut for."""
+
+    def __init__(
+        self,
+        config: LineConfig,
+        camera: str,
+        *,
+        present: dict[str, str],
+        asked: threading.Event,
+        load: Callable[[str], tuple[str, T]],
+    ) -> None:
+        """Begin with the `present` bundles; `load` reads a station's bundle in a thread of its own."""
+        self._state, self._camera = config.state, camera
+        self._present = dict(present)
+        self._candidates: dict[str, tuple[T, str]] = {}
+        self._requests: dict[str, str] = {}
+        self._reports: dict[str, dict[str, StationReport]] = {}
+        self._doubted_ns: dict[str, int] = {}
+        self._rollout = Rollout(patience_ns=int(config.restarts.ready_s * 1e9))
+        self._renewal: Renewal[T] = Renewal(
+            config.stations_of(camera),
+            asked,
+            load=load,
+            knows=lambda station, bundle: self._present[station] == bundle,
+            request=self._read_request,
+        )
+        self._renewal.start()
+
+    def hear(self, ready: Ready) -> None:
+        """Take in what a worker accepts."""
+        self._rollout.hear(ready, now_ns())
+
+    def cut_for(self) -> CutFor:
+        """Say which bundles the workers have to hold."""
+        return CutFor(
+            {
+                station: (bundle, proposed) if (proposed := self._rollout.proposed(station)) else (bundle,)
+                for station, bundle in self._present.items()
+            }
+        )
+
+    def step(self, obstacle: Callable[[T], str | None]) -> list[Outcome[T]]:
+        """Return what is decided by now; `obstacle` says why the camera's pictures cannot be cut so, if they cannot."""
+        now, outcomes = now_ns(), []
+        for news in self._renewal.news():
+            outcome = self._heard(news, obstacle, now)
+            if outcome is not None:
+                outcomes.append(outcome)
+        for station, decision in self._rollout.decide(now).items():
+            loaded, new = self._candidates.pop(station)
+            outcomes.append(self._settle(station, new, loaded if decision.switch else None, decision.why))
+        for station, bundle in self._present.items():
+            # A worker that was started after the file had been replaced holds only the new one.
+            stranded = self._rollout.proposed(station) is None and self._rollout.nobody_accepts(station, bundle, now)
+            if stranded and now >= self._doubted_ns.get(station, 0):
+                self._doubted_ns[station] = now + _DOUBT_NS
+                self._renewal.doubt(station)
+        return outcomes
+
+    def _heard(self, news: News[T], obstacle: Callable[[T], str | None], now: int) -> Outcome[T] | None:
+        station = news.station
+        if news.request is not None:
+            self._requests[station] = news.request
+        # What was proposed before is not what lies there now.
+        self._rollout.withdraw(station)
+        self._candidates.pop(station, None)
+        if news.error is not None:
+            return self._settle(station, news.bundle, None, news.error)
+        if news.loaded is None:
+            self._report(station, StationReport(self._present[station], self._present[station]))
+            return None
+        why = obstacle(news.loaded)
+        if why is not None:
+            return self._settle(station, news.bundle, None, why)
+        self._candidates[station] = (news.loaded, news.bundle)
+        self._rollout.propose(station, news.bundle, now)
+        return None
+
+    def _settle(self, station: str, new: str, loaded: T | None, why: str) -> Outcome[T]:
+        old = self._present[station]
+        if loaded is None:
+            log.error("station %s keeps bundle %s: %s", station, old[:12], why)
+        else:
+            log.info("station %s: cut for bundle %s from now on, before for %s", station, new[:12], old[:12])
+            self._present[station] = new
+        metrics.RELOADS.labels("switched" if loaded is not None else "refused").inc()
+        said = None if loaded is not None else why
+        self._report(station, StationReport(old, new, said))
+        return Outcome(station, old, new, loaded, said)
+
+    def _report(self, station: str, report: StationReport) -> None:
+        """Note what a request has led to; when that is known of all stations, write it down."""
+        request = self._requests.pop(station, None)
+        if request is None:
+            return
+        stations = self._reports.setdefault(request, {})
+        stations[station] = report
+        if len(stations) < len(self._present):
+            return
+        del self._reports[request]
+        path = report_path(self._state, self._camera)
+        try:
+            partial = path.with_suffix(".partial")
+            partial.write_bytes(msgspec.json.encode(Report(request, stations)))
+            partial.replace(path)
+        except OSError as error:
+            log.error("%s: cannot be written: %s", path, error.strerror)  # noqa: TRY400 - said to a person
+
+    def _read_request(self) -> str:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return request_path(self._state).read_text(encoding="utf-8")
+        return ""

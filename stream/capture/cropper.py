@@ -1,0 +1,83 @@
+"""From a camera's frame to a station's part: region, deadline, and the picture for people."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core.errors import FrameFault
+from stream.core.verdict import Cause
+from stream.devices.cameras.camera import Frame
+from stream.line.sections import Station
+from stream.model.bundle import BundleInfo, live_bundle
+from stream.model.patchcore.preprocess import Roi, crop
+
+log = logging.getLogger(__name__)
+
+
+class Cutter(NamedTuple):
+    """How a station's part is cut from a frame."""
+
+    name: str
+    station: Station
+    bundle: str
+    roi: Roi | None
+    size_px: int
+    picture_px: tuple[int, int] | None
+
+    def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cut the station's region; raises FrameFault(WRONG_GEOMETRY)."""
+        if self.roi is None and self.picture_px is not None:
+            found = (image.shape[1], image.shape[0])
+            if found != self.picture_px:
+                raise FrameFault(
+                    Cause.WRONG_GEOMETRY,
+                    f"the picture is {found[0]}×{found[1]} px, the bundle learned "
+                    f"{self.picture_px[0]}×{self.picture_px[1]}",
+                )
+        return crop(image, self.roi)
+
+
+class Cut(NamedTuple):
+    """A part on its way to a worker; encoded only when it is sent, so that skipped frames cost nothing."""
+
+    cutter: Cutter
+    seq: int
+    frame: Frame
+    region: NDArray[np.uint8]
+    grabbed_ns: int
+    siblings: int
+
+
+def cutter_of(name: str, station: Station) -> Cutter:
+    """Read from the station's bundle how its parts are cut; raises BundleError."""
+    bundle = live_bundle(station.bundle)
+    info: BundleInfo = bundle.info
+    roi = station.roi or info.roi
+    if info.roi is not None and roi is not None and roi[2:] != info.roi[2:]:
+        log.warning(
+            "stations.%s.roi: %d×%d px, but the bundle learned %d×%d: the part's scale differs",
+            name, *roi[2:], *info.roi[2:],
+        )  # fmt: skip
+    return Cutter(name, station, bundle.sha256, roi, info.spec.size_px, info.picture_px)
+
+
+def deadline_ns(frame: Frame, station: Station) -> int:
+    """Return when the verdict of a part is due."""
+    return frame.captured_ns + int(station.deadline_ms * 1e6)
+
+
+def encode_view(region: NDArray[np.uint8], max_px: int, quality: int) -> bytes:
+    """Encode the region for people: JPEG, shrunk when its longer side exceeds `max_px`."""
+    longer = max(region.shape[:2])
+    if longer > max_px:
+        factor = max_px / longer
+        width_px, height_px = (max(1, round(size * factor)) for size in (region.shape[1], region.shape[0]))
+        shrunk = cv2.resize(region, (width_px, height_px), interpolation=cv2.INTER_AREA)
+        region = np.asarray(shrunk, dtype=np.uint8)
+    _, data = cv2.imencode(".jpg", region, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()

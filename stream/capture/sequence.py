@@ -1,0 +1,73 @@
+"""Where a camera stands: its next number and its run, kept so that a killed capture goes on counting."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import msgspec
+
+from stream.core.errors import SourceError
+
+_NUMBER = struct.Struct("<q")
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """The run that is going on: its name, its first number, and when it began on the monotonic clock."""
+
+    run: str
+    first_seq: int
+    origin_ns: int
+
+
+def has_begun(folder: Path, camera: str, run: str) -> bool:
+    """Tell whether a process of this run has had the camera open before."""
+    try:
+        return msgspec.json.decode((folder / f"{camera}.run.json").read_bytes(), type=_Run).run == run
+    except (OSError, ValueError):
+        return False  # what is wrong with it, the journal will say
+
+
+class Journal:
+    """The journal of one camera: a number that survives the process, and the beginning of the run."""
+
+    def __init__(self, folder: Path, camera: str, run: str, now_ns: int) -> None:
+        """Continue the camera's numbers; begin a new run unless `run` is the one that was running.
+
+        Raises:
+            SourceError: the journal cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(folder / f"{camera}.seq", os.O_RDWR | os.O_CREAT, 0o644)
+            stored = os.pread(self._file, _NUMBER.size, 0)
+            if len(stored) not in (0, _NUMBER.size):
+                raise ValueError(
+                    f"{camera}.seq is damaged; write the next number of the event store into it, or remove both"
+                )
+            self.next_seq: int = _NUMBER.unpack(stored)[0] if stored else 0
+            path = folder / f"{camera}.run.json"
+            begun = msgspec.json.decode(path.read_bytes(), type=_Run) if path.exists() else None
+            if begun is None or begun.run != run:
+                begun = _Run(run, self.next_seq, now_ns)
+                partial = path.with_suffix(".partial")
+                partial.write_bytes(msgspec.json.encode(begun))
+                partial.replace(path)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{folder}: cannot keep the numbers of camera {camera}: {error}") from None
+        self.first_seq = begun.first_seq
+        self.origin_ns = begun.origin_ns
+
+    @property
+    def frames_done(self) -> int:
+        """How many frames this run has had."""
+        return self.next_seq - self.first_seq
+
+    def take(self) -> int:
+        """Return the next number, marked as used before anyone hears of it."""
+        seq = self.next_seq
+        self.next_seq = seq + 1
+        # The page cache outlives a killed process; a power cut ends the run anyway.
+        os.pwrite(self._file, _NUMBER.pack(self.next_seq), 0)
+        return seq

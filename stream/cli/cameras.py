@@ -1,0 +1,38 @@
+"""`patchline cameras`: what is attached to this host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def cameras(
+    producer: Annotated[
+        Path | None,
+        typer.Option(help="A GenTL producer (.cti) to look through; default: those in GENICAM_GENTL64_PATH."),
+    ] = None,
+) -> None:
+    """List the cameras that this host sees: V4L2, GenICam and, if its tool is installed, Aravis."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from stream.devices.cameras.discovery import look_everywhere
+
+    out = Console()
+    looks = look_everywhere(producer)
+    found = [camera for look in looks for camera in look.found]
+    if found:
+        table = Table(title=f"{len(found)} camera(s)", title_justify="left")
+        for heading in ("kind", "camera", "in the configuration", "seen through"):
+            table.add_column(heading, overflow="fold")
+        for camera in found:
+            table.add_row(*map(escape, camera))
+        out.print(table)
+    else:
+        out.print("no camera found; looked at:")
+    for look in looks:
+        if look.remark is not None:
+            out.print(f"{look.kind:<8} {escape(look.remark)}", highlight=False, soft_wrap=True)

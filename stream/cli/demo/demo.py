@@ -1,0 +1,199 @@
+"""The demo: fit on good solar cells, run the real processes, compare the verdicts with the labels, let people look.
+
+The pictures are ELPV, 2,624 electroluminescence photographs of solar cells with labels (Buerhop et
+al. 2018; Deitsch et al. 2019; CC BY-NC-SA 4.0), which the package elpv-dataset carries.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+import stream
+from stream.cli.demo.numbers import measure, print_numbers
+from stream.cli.terminal import print_fit, tracking
+from stream.cli.trial_line import free_ports, ledger_of, run_trial
+from stream.core.errors import LineFailed, PatchLineError
+from stream.core.parts import Counts
+from stream.line.config import LineConfig, load
+from stream.store.event_store import FILE_NAME, EventStore
+from stream.training.fit import FitOptions, fit
+
+TRAINING_PICTURES = 300
+CALIBRATION_PICTURES = 100
+STATION = "cell"
+#: Parts of a belt that nobody waits for: it passes the pictures again and again.
+_WITHOUT_END = 10**9
+
+
+def run_demo(folder: Path, *, parts: int | None, rate_hz: float, report: Path | None, console: Console) -> None:
+    """Run the whole demo in `folder`; without `parts`, the belt goes on after all pictures until Ctrl-C or SIGTERM.
+
+    The numbers are those of the first pass. Without the dashboard's packages nobody could look, so the demo ends with
+    it then, as it does after `parts`.
+
+    Raises:
+        PatchLineError: it cannot run, or the ledger does not close.
+    """
+    begun_s = time.monotonic()
+    # A SIGTERM is a Ctrl-C: what the demo has started is then stopped in its order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = folder.resolve()
+    dataset = export_elpv(folder / "elpv")
+    options = FitOptions(holdout=CALIBRATION_PICTURES / TRAINING_PICTURES)
+    with tracking(Console(stderr=True)) as track:
+        summary = fit(dataset / "train" / "good", folder / "cell.safetensors", options, track)
+    print_fit(console, summary, folder / "cell.safetensors", track.seconds)
+    dashboard = importlib.util.find_spec("fastapi") is not None
+    stays = parts is None and dashboard
+    total = _pictures(folder / "parts") if parts is None else parts
+    path, config = write_configuration(folder, parts=_WITHOUT_END if stays else total, rate_hz=rate_hz)
+    where = config.dashboard.url if dashboard else "not installed; pip install 'patchline[dashboard]'"
+    console.print(f"dashboard: {where}", soft_wrap=True)
+
+    def first_pass() -> None:
+        broken = {file.name for file in (dataset / "test" / "defect").iterdir()}
+        numbers = measure(config, STATION, total=total, broken=broken)
+        numbers["seconds"] = round(time.monotonic() - begun_s, 1)
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_text(json.dumps(numbers, indent=2) + "\n")
+        print_numbers(console, numbers, config)
+        if not numbers["ledger_closed"]:
+            raise LineFailed("the ledger did not close")
+        if stays:
+            console.print("The belt goes on with the same parts; these numbers are of the first pass.")
+            console.print(f"dashboard: {config.dashboard.url}  (Ctrl-C ends the demo)", soft_wrap=True)
+
+    run_line(path, config, total, first_pass)
+    counts = ledger_of(config)[STATION]
+    if not counts.closed or counts.pending:
+        raise LineFailed(f"the ledger did not close: {counts.summary()}")
+    if stays:
+        console.print(f"the line has ended: {counts.summary()}", soft_wrap=True)
+
+
+def export_elpv(target: Path) -> Path:
+    """Lay out the monocrystalline cells as an MVTec-style data set, and the belt's parts beside it.
+
+    Good cells (label 0) make `train/good` (300, chosen at random, seed 0) and `test/good`, broken ones
+    (label 1.0) `test/defect`; cells of which the annotators were unsure are left out.
+
+    Raises:
+        PatchLineError: the package with the pictures is not installed.
+    """
+    spec = importlib.util.find_spec("elpv_dataset")
+    if spec is None or spec.origin is None:
+        raise PatchLineError("the demo's pictures are not installed: pip install 'patchline[demo]'")
+    data = Path(spec.origin).parent / "data"
+    with (data / "labels.csv").open() as file:
+        rows = [row for row in csv.reader(file, delimiter=" ", skipinitialspace=True) if row[2] == "mono"]
+    good = [row[0] for row in rows if float(row[1]) == 0.0]
+    broken = [row[0] for row in rows if float(row[1]) == 1.0]
+    random.Random(0).shuffle(good)  # noqa: S311 - a split, not a secret
+    shares = {
+        target / "train" / "good": good[:TRAINING_PICTURES],
+        target / "test" / "good": good[TRAINING_PICTURES:],
+        target / "test" / "defect": broken,
+        target.parent / "parts": good[TRAINING_PICTURES:] + broken,
+    }
+    for share, names in shares.items():
+        shutil.rmtree(share, ignore_errors=True)
+        share.mkdir(parents=True)
+        for name in names:
+            shutil.copyfile(data / name, share / Path(name).name)
+    return target
+
+
+def write_configuration(folder: Path, *, parts: int, rate_hz: float) -> tuple[Path, LineConfig]:
+    """Write the demo's line for this folder: configs/demo.yaml with its paths and rate, on ports that are free."""
+    config = load(_configs() / "demo.yaml")
+    store = folder / "line"
+    shutil.rmtree(store, ignore_errors=True)
+    data = config.model_dump(mode="json")
+    data["cameras"]["belt"] |= {"path": str(folder / "parts"), "rate_hz": rate_hz, "parts": parts}
+    data["stations"][STATION]["bundle"] = str(folder / "cell.safetensors")
+    data["actuators"]["gate"]["path"] = str(store / "rejects.jsonl")
+    data["store"]["path"] = str(store)
+    data["dashboard"]["listen"] = f"127.0.0.1:{free_ports(1, config.dashboard.address[1])}"
+    data["metrics"]["listen"] = f"127.0.0.1:{free_ports(len(config.roles))}"
+    path = folder / "line.yaml"
+    path.write_text("# Written by `patchline demo` from configs/demo.yaml.\n" + json.dumps(data, indent=2) + "\n")
+    return path, load(path)
+
+
+def run_line(path: Path, config: LineConfig, total: int, first_pass: Callable[[], None]) -> None:
+    """Run `patchline run` as a user would and show how far it is; Ctrl-C after the first pass ends it normally.
+
+    `first_pass` is called once, when the first `total` parts have their verdicts and rejects, or at the line's end.
+
+    Raises:
+        LineFailed: the line failed.
+        KeyboardInterrupt: Ctrl-C during the first pass.
+    """
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[verdicts]}"),
+    )
+    passed = False
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("parts on the belt", total=total, verdicts="")
+
+        def look(ledger: dict[str, Counts], _supervisor: int) -> None:
+            nonlocal passed
+            if passed or STATION not in ledger:
+                return
+            counts = ledger[STATION]
+            progress.update(task, completed=min(counts.announced, total), verdicts=_verdicts(counts))
+            if _through(config, counts, total):
+                progress.stop()
+                first_pass()
+                passed = True
+
+        try:
+            run_trial(path, config, config.store.path / "line.log", look)
+        except KeyboardInterrupt:
+            if not passed:
+                raise
+    if not passed:
+        first_pass()
+
+
+def _through(config: LineConfig, counts: Counts, total: int) -> bool:
+    """Return whether the first `total` parts have their verdicts, and those to be rejected have been."""
+    if counts.next_seq < total or any(seq < total for seq in counts.pending):
+        return False
+    store = EventStore.read(config.store.path / FILE_NAME)
+    try:
+        return not any(command.seq < total for commands in store.planned().values() for command in commands)
+    finally:
+        store.close()
+
+
+def _verdicts(counts: Counts) -> str:
+    return f"good {counts.good}  defect {counts.defect}  uninspected {sum(counts.uninspected.values())}"
+
+
+def _pictures(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir())
+
+
+def _configs() -> Path:
+    """Return the folder of the example configurations, in a checkout or inside the installed package."""
+    package = Path(stream.__file__).parent
+    for folder in (package.parent / "configs", package / "configs"):
+        if (folder / "demo.yaml").is_file():
+            return folder
+    raise PatchLineError("configs/demo.yaml is missing from this installation; install patchline again")

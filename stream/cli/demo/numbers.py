@@ -1,0 +1,131 @@
+"""What the demo measured: the verdicts against the labels, the times, the rejects."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from stream.core.verdict import Verdict
+from stream.line.config import LineConfig
+from stream.sink.policy.latency import STAGES
+from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.records import Event
+
+
+def measure(config: LineConfig, station: str, *, total: int, broken: set[str]) -> dict[str, Any]:
+    """Compare the first `total` parts of a station with the labels, whatever has come since.
+
+    `broken` are the part ids of broken parts. `announced` and `pending` are the ledger's, all else is from the events.
+    """
+    store = EventStore.read(config.store.path / FILE_NAME)
+    try:
+        counts, events = store.ledger()[station], [event for event in store.events() if event.seq < total]
+    finally:
+        store.close()
+    judged = [event for event in events if event.verdict is not Verdict.UNINSPECTED]
+    announced, pending = min(counts.next_seq, total), sum(seq < total for seq in counts.pending)
+    return {
+        "announced": announced,
+        "good": sum(event.verdict is Verdict.GOOD for event in events),
+        "defect": sum(event.verdict is Verdict.DEFECT for event in events),
+        "uninspected": dict(Counter(str(event.cause) for event in events if event.cause is not None)),
+        "pending": pending,
+        "false_rejects": sum(e.verdict is Verdict.DEFECT and e.part_id not in broken for e in judged),
+        "misses": sum(e.verdict is Verdict.GOOD and e.part_id in broken for e in judged),
+        "good_parts": sum(event.part_id not in broken for event in events),
+        "broken_parts": sum(event.part_id in broken for event in events),
+        "image_auroc": _auroc(judged, broken),
+        "latency_ms": _latencies(events),
+        "rejects": _rejects(config, total),
+        "ledger_closed": counts.closed and not pending and len(events) == announced == total,
+    }
+
+
+def print_numbers(console: Console, numbers: dict[str, Any], config: LineConfig) -> None:
+    """Print the demo's tables and where to look further."""
+    parts = Table(title="parts", title_justify="left")
+    for column in ("", "judged GOOD", "judged DEFECT", "all"):
+        parts.add_column(column, justify="right" if column else "left")
+    good, broken = numbers["good_parts"], numbers["broken_parts"]
+    parts.add_row(
+        "good parts",
+        str(numbers["good"] - numbers["misses"]),
+        f"{numbers['false_rejects']} false rejects",
+        str(good),
+    )
+    parts.add_row(
+        "broken parts",
+        f"{numbers['misses']} misses",
+        str(numbers["defect"] - numbers["false_rejects"]),
+        str(broken),
+    )
+    console.print(parts)
+    latency = Table(title="milliseconds by stage", title_justify="left")
+    for column in ("stage", "p50", "p99", "p99.9"):
+        latency.add_column(column, justify="left" if column == "stage" else "right")
+    for stage, values in numbers["latency_ms"].items():
+        latency.add_row(
+            stage,
+            *(f"{values[name]:.1f}" for name in ("p50", "p99", "p999")),
+            style="bold" if stage == "total" else "",
+        )
+    console.print(latency)
+    auroc = "not defined" if numbers["image_auroc"] is None else f"{numbers['image_auroc']:.4f}"
+    causes = ", ".join(f"{cause} {count}" for cause, count in numbers["uninspected"].items()) or "none"
+    facts = Table(show_header=False)
+    facts.add_row(
+        "ledger closed",
+        "yes" if numbers["ledger_closed"] else "NO",
+        style="green" if numbers["ledger_closed"] else "red",
+    )
+    facts.add_row("uninspected", causes)
+    facts.add_row(
+        "rejects fired",
+        f"{numbers['rejects']['fired']}, worst {numbers['rejects']['worst_ms']:.1f} ms after plan",
+    )
+    facts.add_row("image AUROC", auroc)
+    facts.add_row("overlays", str(config.store.path / "overlays"))
+    facts.add_row("event store", str(config.store.path / FILE_NAME))
+    facts.add_row("rejects", str(config.store.path / "rejects.jsonl"))
+    facts.add_row("log", str(config.store.path / "line.log"))
+    facts.add_row("seconds", f"{numbers['seconds']:.1f}")
+    console.print(facts)
+
+
+def _latencies(events: list[Event]) -> dict[str, dict[str, float]]:
+    columns = {"total": [event.total_ms for event in events if event.total_ms is not None]}
+    columns |= {stage: [event.stages[stage] for event in events if stage in event.stages] for stage in STAGES}
+    return {
+        stage: {
+            name: round(float(np.percentile(values, percent)), 3)
+            for name, percent in (("p50", 50), ("p99", 99), ("p999", 99.9))
+        }
+        for stage, values in columns.items()
+        if values
+    }
+
+
+def _auroc(judged: list[Event], broken: set[str]) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
+    labels = [event.part_id in broken for event in judged]
+    if len(set(labels)) < 2:
+        return None
+    return float(roc_auc_score(labels, [event.score for event in judged]))
+
+
+class _Rejects(NamedTuple):
+    fired: int
+    worst_ms: float
+
+
+def _rejects(config: LineConfig, total: int) -> dict[str, float]:
+    path = config.store.path / "rejects.jsonl"
+    pulses = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    errors = [pulse["error_ms"] for pulse in pulses if pulse["seq"] < total]
+    return _Rejects(len(errors), max(errors, default=0.0))._asdict()

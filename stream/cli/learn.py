@@ -1,0 +1,155 @@
+"""`patchline fit`, `calibrate`, `evaluate`, `show`: from pictures of good parts to a bundle, and what it is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from stream.cli.app import DeviceOption, RateOption, err, out
+from stream.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stream.model.patchcore.preprocess import Roi
+
+
+def fit(
+    good_dir: Annotated[Path, typer.Argument(help="Folder of pictures of good parts.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Bundle to write (.safetensors).")],
+    backbone: Annotated[
+        str,
+        typer.Option(help="efficientnet_lite0/1/2, resnet18, resnet50, wide_resnet50_2 or any timm model."),
+    ] = "efficientnet_lite0",
+    size: Annotated[int, typer.Option(min=32, max=2048, help="Edge of the square network input in pixels.")] = 224,
+    roi: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,W,H", help="Region of the picture to inspect; default: all of it."),
+    ] = None,
+    coreset: Annotated[float, typer.Option(min=1e-4, max=1.0, help="Share of the patches to remember.")] = 0.01,
+    neighbourhood: Annotated[
+        int, typer.Option(min=1, max=15, help="p: odd edge of the neighbourhood a patch feature averages.")
+    ] = 3,
+    stride: Annotated[int, typer.Option(min=1, max=8, help="s: take every s-th patch.")] = 1,
+    holdout: Annotated[
+        float,
+        typer.Option(min=0.01, max=0.9, help="Share of the pictures kept out of the bank to calibrate."),
+    ] = 0.2,
+    false_reject_rate: RateOption = 0.01,
+    seed: Annotated[int, typer.Option(help="Of split, projection and first pick.")] = 0,
+    device: DeviceOption = "auto",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="State dict (.safetensors, .pth) of the backbone instead of the published weights."),
+    ] = None,
+    precision: Annotated[
+        Literal["float32", "int8"],
+        typer.Option(help="int8: the network about twice as fast in OpenVINO, in the bundle itself; needs NNCF."),
+    ] = "float32",
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory of the whole process, e.g. 2GiB; default: half of what is free. What does not fit goes to "
+            "disk beside the bundle meanwhile; the bundle is the same.",
+        ),
+    ] = None,
+) -> None:
+    """Learn a folder of good parts and write the calibrated bundle.
+
+    Example: `patchline fit photos/good -o cap.safetensors --roi 120,80,512,512`
+    """
+    from stream.cli.terminal import print_fit, tracking
+    from stream.training import fit as fitting
+
+    if neighbourhood % 2 == 0:
+        raise ConfigError(f"--neighbourhood: {neighbourhood} has no middle; give an odd number")
+    options = fitting.FitOptions(
+        backbone=backbone,
+        size_px=size,
+        roi=_roi(roi),
+        coreset=coreset,
+        neighbourhood=neighbourhood,
+        stride=stride,
+        holdout=holdout,
+        false_reject_rate=false_reject_rate,
+        seed=seed,
+        device=device,
+        weights=weights,
+        max_memory_bytes=_bytes("--max-memory", max_memory),
+        precision=precision,
+    )
+    with tracking(err) as track:
+        summary = fitting.fit(good_dir, output, options, track)
+    print_fit(out, summary, output, track.seconds)
+
+
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to calibrate anew; it is replaced.", show_default=False)],
+    good_dir: Annotated[Path, typer.Argument(help="Good pictures that are not in its bank.", show_default=False)],
+    false_reject_rate: RateOption = 0.01,
+    device: DeviceOption = "auto",
+) -> None:
+    """Set the thresholds of a bundle from other good pictures."""
+    from stream.cli.terminal import print_fit, tracking
+    from stream.training import fit as fitting
+
+    with tracking(err) as track:
+        summary = fitting.calibrate(bundle, good_dir, false_reject_rate=false_reject_rate, device=device, track=track)
+    print_fit(out, summary, bundle, track.seconds)
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to measure.", show_default=False)],
+    dataset_dir: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder in MVTec layout: test/good, test/TYPE and, optional, ground_truth/TYPE/NAME_mask.png.",
+            show_default=False,
+        ),
+    ],
+    report: Annotated[Path | None, typer.Option(help="Write the numbers as JSON.")] = None,
+    overlays: Annotated[Path | None, typer.Option(help="Write a picture with heat map and mask for each.")] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure a bundle on labelled pictures: AUROC, AUPRO, F1, false rejects and misses, milliseconds."""
+    from stream.cli.terminal import tracking
+    from stream.training import evaluate as evaluation
+    from stream.training.evaluation_report import report_table, write_report
+
+    with tracking(err) as track:
+        result = evaluation.evaluate(bundle, dataset_dir, overlays=overlays, device=device, track=track)
+    if report is not None:
+        write_report(result, report)
+    out.print(report_table(result))
+
+
+def show(bundle: Annotated[Path, typer.Argument(help="Bundle to look into.", show_default=False)]) -> None:
+    """Print what is in a bundle."""
+    from stream.cli.terminal import print_bundle
+    from stream.model.bundle import load_bundle
+
+    print_bundle(out, bundle, load_bundle(bundle))
+
+
+def _roi(text: str | None) -> Roi | None:
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (int(number) for number in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--roi: expected X,Y,WIDTH,HEIGHT in pixels, got '{text}'") from None
+    if min(x, y) < 0 or min(width, height) < 1:
+        raise ConfigError(f"--roi: offsets must not be negative and sizes at least 1, got '{text}'")
+    return x, y, width, height
+
+
+def _bytes(option: str, text: str | None) -> int | None:
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    if text is None:
+        return None
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        raise ConfigError(f"{option}: expected a size such as 800MB or 2GiB, got '{text}'") from None

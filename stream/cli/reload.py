@@ -1,0 +1,47 @@
+"""`patchline reload`: a running line takes the bundles that lie there now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def reload(
+    config: Annotated[Path, typer.Argument(help="The line's YAML file, see configs/line.yaml.", show_default=False)],
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds to wait for the line's answer; default: restarts.ready_s and 5 more."),
+    ] = None,
+) -> None:
+    """Let a running line take its new bundles between two parts; what cannot be used changes nothing.
+
+    Exit code 1 when a station keeps its bundle although it was to take another.
+
+    Example: `patchline fit photos/good -o cap.safetensors && patchline reload line.yaml`
+    """
+    from rich.console import Console
+
+    from stream.core.errors import ReloadError
+    from stream.line.config import load
+    from stream.line.reload_request import ask_for_reload
+
+    line = load(config)
+    console = Console()
+    reports = ask_for_reload(line, timeout_s=timeout or line.restarts.ready_s + 5)
+    refused = []
+    for camera, report in reports.items():
+        for station, change in report.stations.items():
+            names = f"{change.old[:12]} → {change.new[:12] or 'unreadable'}"
+            if change.why is not None:
+                refused.append(f"station {station} keeps bundle {change.old[:12]}: {change.why}")
+                console.print(f"[bold red]refused[/]    {camera} {station}: {names}", highlight=False)
+            elif change.old == change.new:
+                console.print(f"unchanged  {camera} {station}: {change.old[:12]}", highlight=False)
+            else:
+                console.print(f"[bold green]new bundle[/] {camera} {station}: {names}", highlight=False)
+    if not reports:
+        console.print("the workers of this host were told; the host of the cameras says what becomes of it")
+    if refused:
+        raise ReloadError("; ".join(refused))

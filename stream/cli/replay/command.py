@@ -1,0 +1,123 @@
+"""`patchline replay`: judge a recording with the line's bundles and compare with what the line said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from stream.cli.replay.compare import Replayed
+    from stream.line.config import LineConfig
+    from stream.store.records import Event
+
+
+def replay(
+    recording: Annotated[Path, typer.Argument(help="Folder that cameras.NAME.record.path named.", show_default=False)],
+    config: Annotated[Path, typer.Argument(help="The line's YAML file.", show_default=False)],
+    camera: Annotated[
+        str | None, typer.Option(help="Whose stations judge it; default: the camera that records there.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write every part: .csv or .json.")] = None,
+) -> None:
+    """Judge a recording again with the bundles of a line's stations.
+
+    Where the line's event store knows a part, score and verdict are compared bit for bit; exit code 1 when one
+    differs. Prints what is not GOOD or differs, and a summary.
+
+    Example: `patchline replay run/top line.yaml --report replay.csv`
+    """
+    from rich.console import Console
+
+    from stream.capture.cropper import cutter_of
+    from stream.capture.recording import Recording
+    from stream.cli.replay import compare as replaying
+    from stream.cli.terminal import tracking
+    from stream.inference.station_models import load_judges
+    from stream.line.config import load
+
+    if report is not None:
+        replaying.check_report(report)
+    line = load(config)
+    frames = Recording(recording)
+    stations = line.stations_of(_camera(line, recording, camera))
+    cutters = [cutter_of(name, station) for name, station in stations.items()]
+    judges = load_judges(line, 0)
+    known, close = _known(line)
+    with tracking(Console(stderr=True)) as track:
+        parts = list(replaying.replay(frames, cutters, judges, known, track))
+    close()
+    if report is not None:
+        replaying.write_report(report, parts)
+    _print(Console(), parts, frames.damaged)
+    if any(part.compared == "differs" for part in parts):
+        raise typer.Exit(1)
+
+
+def _camera(line: LineConfig, recording: Path, asked: str | None) -> str:
+    from stream.core.errors import ConfigError
+
+    if asked is not None and asked in line.cameras:
+        return asked
+    if asked is None:
+        records = {
+            name: options.record.path.resolve() for name, options in line.cameras.items() if options.record is not None
+        }
+        found = [name for name, path in records.items() if path == recording.resolve()] or list(line.cameras)
+        if len(found) == 1:
+            return found[0]
+    given = "nothing" if asked is None else f"'{asked}'"
+    raise ConfigError(f"--camera: expected one of {', '.join(line.cameras)}, got {given}")
+
+
+def _known(line: LineConfig) -> tuple[Callable[[str, int], Event | None], Callable[[], None]]:
+    """Return how to look a part up in the line's store, and how to close it; a line that never ran knows none."""
+    from stream.store.event_store import FILE_NAME, EventStore
+
+    path = line.store.path / FILE_NAME
+    if not path.exists():
+        return (lambda _station, _seq: None), lambda: None
+    store = EventStore.read(path)
+    return store.event_of, store.close
+
+
+def _print(console: Console, parts: Sequence[Replayed], damaged: Sequence[str]) -> None:
+    from rich.table import Table
+
+    from stream.cli.replay.compare import summarise
+    from stream.core.verdict import Verdict
+
+    for part in parts:
+        if part.verdict is Verdict.GOOD and part.compared != "differs":
+            continue
+        words = [f"{part.station} {part.seq}", part.part_id or "", str(part.verdict), str(part.cause or "")]
+        if part.score is not None:
+            words.append(f"score {part.score:.6f} threshold {part.threshold:.6f}")
+        if part.compared == "differs":
+            words.append(f"DIFFERS from the line: {part.line_verdict} score {part.line_score!r}, now {part.score!r}")
+        console.print(" ".join(word for word in words if word), markup=False, highlight=False, soft_wrap=True)
+    table = Table(title="replay", title_justify="left")
+    for name in (
+        "station",
+        "GOOD",
+        "DEFECT",
+        "UNINSPECTED",
+        "agree",
+        "differ",
+        "other bundle",
+        "not judged",
+        "unknown",
+    ):
+        table.add_column(name)
+    for one in summarise(parts):
+        counts = [one.verdicts.get(verdict, 0) for verdict in Verdict]
+        counts += [one.compared.get(how, 0) for how in ("same", "differs", "other_bundle", "not_judged", "unknown")]
+        table.add_row(one.station, *map(str, counts))
+    console.print(table)
+    for reason in damaged:
+        console.print(f"skipped: {reason}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,179 @@
+"""Judging a recording again as capture and worker do, and comparing with what the line said."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.capture.recording import Recorded, Recording
+from stream.core.errors import ConfigError, FrameFault
+from stream.core.verdict import Cause, Verdict, verdict_of
+from stream.model.patchcore.health import measure
+from stream.model.patchcore.preprocess import network_input
+from stream.model.station_model import Judge, judge_batch
+from stream.store.records import Event
+from stream.training.progress import Track, silent
+
+#: A part of the store whose exposure lies further from the recording's is another one with the same number.
+_SAME_PART_NS = 1_000_000_000
+
+Compared = Literal["same", "differs", "other_bundle", "not_judged", "unknown"]
+
+
+class Cut(Protocol):
+    """How a station's part is cut from a frame: capture's own cutter."""
+
+    @property
+    def name(self) -> str:
+        """The station."""
+        ...
+
+    @property
+    def size_px(self) -> int:
+        """Edge of the network's input."""
+        ...
+
+    def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cut the station's region; raises FrameFault."""
+        ...
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """One part, judged again.
+
+    Attributes:
+        line_verdict, line_score: what the line said, if its store knows.
+        compared: `same` and `differs` bit for bit; `other_bundle`: the line had another one; `not_judged`: the
+            line gave no score; `unknown`: the store does not know the part.
+    """
+
+    station: str
+    seq: int
+    part_id: str | None
+    realtime_ns: int
+    verdict: Verdict
+    cause: Cause | None
+    detail: str
+    score: float | None
+    threshold: float
+    line_verdict: Verdict | None
+    line_score: float | None
+    compared: Compared
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """How many parts of one station had which verdict, and how they compare with the line's."""
+
+    station: str
+    verdicts: dict[Verdict, int]
+    compared: dict[Compared, int]
+
+
+def replay(
+    recording: Recording,
+    cutters: Sequence[Cut],
+    judges: dict[str, Judge],
+    known: Callable[[str, int], Event | None],
+    track: Track = silent,
+) -> Iterator[Replayed]:
+    """Yield every station's part of every frame, in the order of the numbers.
+
+    Args:
+        recording: is read frame by frame.
+        cutters: one for each station of the camera.
+        judges: by station.
+        known: what the line's store has of (station, number).
+        track: told of the progress.
+    """
+    for done, recorded in enumerate(recording.frames(), start=1):
+        if recorded is not None:
+            for cutter in cutters:
+                yield _part(recorded, cutter, judges[cutter.name], known(cutter.name, recorded.seq))
+        track("judge frames", done, len(recording))
+
+
+def _part(recorded: Recorded, cutter: Cut, judge: Judge, event: Event | None) -> Replayed:
+    thresholds = judge.bundle.info.thresholds
+    assert thresholds is not None, "live bundles are calibrated"
+    frame, score = recorded.frame, None
+    cause: Cause | None = None
+    detail = ""
+    try:
+        if frame.image is None:
+            raise frame.fault or FrameFault(Cause.CAMERA_FAULT, "the camera gave no picture")
+        pixels = network_input(cutter.region(frame.image), cutter.size_px)
+        why = judge.fault_of(measure(pixels))
+        if why is not None:
+            raise FrameFault(Cause.BAD_FRAME, why)
+        (judged,) = judge_batch([judge], pixels[None])
+        if not np.isfinite(judged.inspection.score):
+            raise FrameFault(Cause.WORKER_ERROR, f"the score is {judged.inspection.score}")
+        score, verdict = judged.inspection.score, verdict_of(judged.inspection.score, thresholds.image)
+    except FrameFault as fault:
+        verdict, cause, detail = Verdict.UNINSPECTED, fault.cause, fault.detail
+    if event is not None and abs(event.captured_realtime_ns - recorded.realtime_ns) > _SAME_PART_NS:
+        event = None
+    return Replayed(
+        station=cutter.name,
+        seq=recorded.seq,
+        part_id=frame.part_id,
+        realtime_ns=recorded.realtime_ns,
+        verdict=verdict,
+        cause=cause,
+        detail=detail,
+        score=score,
+        threshold=thresholds.image,
+        line_verdict=None if event is None else event.verdict,
+        line_score=None if event is None else event.score,
+        compared=_compare(event, judge.bundle.sha256, verdict, score),
+    )
+
+
+def _compare(event: Event | None, bundle: str, verdict: Verdict, score: float | None) -> Compared:
+    if event is None:
+        return "unknown"
+    if event.score is None:
+        return "not_judged"
+    if event.bundle != bundle:
+        return "other_bundle"
+    # A verdict that came too late was UNINSPECTED(timeout), whatever its score.
+    late = event.verdict is Verdict.UNINSPECTED
+    return "same" if score == event.score and (late or verdict is event.verdict) else "differs"
+
+
+def summarise(parts: Sequence[Replayed]) -> list[Summary]:
+    """Count the parts of each station."""
+    summaries = []
+    for station in dict.fromkeys(part.station for part in parts):
+        own = [part for part in parts if part.station == station]
+        verdicts = Counter(part.verdict for part in own)
+        compared = Counter(part.compared for part in own)
+        summaries.append(Summary(station, dict(verdicts), dict(compared)))
+    return summaries
+
+
+def check_report(path: Path) -> None:
+    """Raise ConfigError unless a report can be written under this name."""
+    if path.suffix not in (".csv", ".json"):
+        raise ConfigError(f"--report: expected a name that ends with .csv or .json, got '{path}'")
+
+
+def write_report(path: Path, parts: Sequence[Replayed]) -> None:
+    """Write all parts as a table (.csv), or with the summary (.json)."""
+    check_report(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".json":
+        content = {"summary": summarise(parts), "parts": parts}
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Replayed.__struct_fields__)
+        writer.writerows(msgspec.structs.astuple(part) for part in parts)

@@ -1,0 +1,243 @@
+"""`patchline snapshot`: one picture through a camera of the line."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import cv2
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from stream.core.errors import PatchLineError, SourceError
+from stream.devices.cameras.camera import Frame, Source, Start
+from stream.devices.cameras.reconnecting import CameraLost
+from stream.model.patchcore.preprocess import Roi
+
+if TYPE_CHECKING:
+    from stream.cli.snapshot import Region
+    from stream.line.config import LineConfig
+
+
+def snapshot(
+    config: Annotated[Path, typer.Argument(help="The line's YAML file, see configs/line.yaml.", show_default=False)],
+    camera: Annotated[str, typer.Argument(help="Which of its cameras.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write: .png, .jpg, .bmp or .tif.")],
+    raw: Annotated[bool, typer.Option("--raw", help="Leave the stations' regions out.")] = False,
+    wait_s: Annotated[float, typer.Option("--wait", min=0.1, max=3600, help="Seconds to wait for a picture.")] = 10.0,
+) -> None:
+    """Take one picture with the settings of the line and draw each station's region into it.
+
+    Example: `patchline snapshot line.yaml top -o top.png`
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from stream.cli.snapshot import draw_regions, take_picture
+    from stream.core.errors import ConfigError
+    from stream.line.config import load
+
+    line = load(config)
+    if camera not in line.cameras:
+        raise ConfigError(f"{config}: no camera '{camera}'; known: {', '.join(sorted(line.cameras))}")
+    if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"):
+        raise ConfigError(f"--output: {output}: expected a name that ends in .png, .jpg, .bmp or .tif")
+    out = Console()
+    regions = _regions(line, camera)
+    with _alone(line, camera):
+        image = take_picture(line.cameras[camera].open(), wait_s)
+    _write(output, image if raw else draw_regions(image, regions))
+    out.print(f"{image.shape[1]}×{image.shape[0]} px written to {escape(str(output))}", highlight=False, soft_wrap=True)
+    for region in regions:
+        if not region.within(image):
+            out.print(
+                f"[yellow]warning:[/] stations.{region.station}.roi: {list(region.roi or ())} reaches outside of the "
+                "picture: each of its parts would be UNINSPECTED(wrong_geometry)",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+
+@contextmanager
+def _alone(line: LineConfig, camera: str) -> Iterator[None]:
+    """Keep the line from the camera meanwhile; raises SourceError when the line has it already."""
+    from stream.core.errors import SourceError, TransportError
+    from stream.line.locks import lock_role
+
+    if not line.state.is_dir():  # the line never ran
+        yield
+        return
+    try:
+        lock = lock_role(f"capture-{camera}", line.state)
+    except TransportError as error:
+        who = str(error).partition(";")[0]
+        raise SourceError(f"the running line holds camera '{camera}': {who}; stop it first") from None
+    with lock:
+        yield
+
+
+def _regions(line: LineConfig, camera: str) -> list[Region]:
+    """Return what each station sees; before its bundle is fitted a station without `roi` sees the whole picture."""
+    from stream.cli.snapshot import Region
+    from stream.core.errors import BundleError
+    from stream.model.bundle import load_bundle
+
+    regions = []
+    for name, station in line.stations_of(camera).items():
+        roi = station.roi
+        if roi is None and station.bundle.exists():
+            try:
+                roi = load_bundle(station.bundle).info.roi
+            except BundleError as error:
+                typer.echo(f"warning: stations.{name}.bundle: {error}", err=True)
+        regions.append(Region(name, roi))
+    return regions
+
+
+def _write(path: Path, image: object) -> None:
+    import cv2
+
+    from stream.core.errors import ConfigError
+
+    _, data = cv2.imencode(path.suffix.lower(), image)  # type: ignore[call-overload]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise ConfigError(f"--output: {path} cannot be written: {error.strerror}") from None
+
+
+_TRIGGER_EVERY_S = 0.5
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_COLOURS_BGR = [(80, 208, 255), (255, 200, 64), (112, 224, 96), (240, 128, 255), (96, 144, 255), (255, 255, 128)]
+_DARK_BGR = (20, 20, 20)
+
+
+class Region(NamedTuple):
+    """What a station sees; `roi` is x, y, width, height, or None for the whole picture."""
+
+    station: str
+    roi: Roi | None
+
+    def within(self, image: NDArray[np.uint8]) -> bool:
+        """Return whether the picture holds all of it."""
+        x, y, width_px, height_px = self.roi or (0, 0, 1, 1)
+        return bool(x + width_px <= image.shape[1] and y + height_px <= image.shape[0])
+
+
+def take_picture(source: Source, wait_s: float) -> NDArray[np.uint8]:
+    """Return the first (H, W, 3) uint8 BGR picture that is well; a camera with software triggers is triggered.
+
+    Raises:
+        SourceError: none came within `wait_s`, or the source ended or gave up.
+    """
+    stop = threading.Event()
+    frames: queue.SimpleQueue[Frame | BaseException | None] = queue.SimpleQueue()
+    reader = threading.Thread(target=_read, args=(source, stop, frames), name="reader", daemon=True)
+    reader.start()
+    try:
+        return _first_good(source, frames, wait_s)
+    finally:
+        stop.set()
+        reader.join(timeout=5.0)
+
+
+def _read(source: Source, stop: threading.Event, frames: queue.SimpleQueue[Frame | BaseException | None]) -> None:
+    try:
+        for frame in source.frames(Start(0, time.monotonic_ns()), stop):
+            frames.put(frame)
+            if stop.is_set() or frame.image is not None:
+                return
+        frames.put(None)
+    except BaseException as error:  # noqa: BLE001 - raised where the picture is waited for
+        frames.put(error)
+
+
+def _first_good(
+    source: Source, frames: queue.SimpleQueue[Frame | BaseException | None], wait_s: float
+) -> NDArray[np.uint8]:
+    until_s = time.monotonic() + wait_s
+    why = "no frame came"
+    while (left_s := until_s - time.monotonic()) > 0:
+        trigger = getattr(source, "trigger", None)
+        if trigger is not None:
+            try:
+                trigger()
+            except CameraLost as error:
+                why = f"no frame came; the camera could not be triggered: {error}"
+        try:
+            frame = frames.get(timeout=min(left_s, _TRIGGER_EVERY_S))
+        except queue.Empty:
+            continue
+        if isinstance(frame, PatchLineError):
+            raise frame
+        if isinstance(frame, BaseException):
+            raise SourceError(f"the camera failed: {frame}")
+        if frame is None:
+            raise SourceError(f"the camera ended without a good picture: {why}")
+        if frame.image is not None:
+            return frame.image
+        why = f"the last frame was faulty: {frame.fault}"
+    waits = "" if source.stall_ns is not None else "; if it waits for a trigger, let a part pass"
+    raise SourceError(f"no picture within {wait_s:g} s: {source.fault or why}{waits}")
+
+
+def draw_regions(image: NDArray[np.uint8], regions: list[Region]) -> NDArray[np.uint8]:
+    """Return a copy of the picture with each region's frame, station and size drawn in.
+
+    Dark under light, so that frames and letters stand out on any ground; labels move down until they
+    cover no other.
+    """
+    picture = image.copy()
+    height_px, width_px = image.shape[:2]
+    stroke_px = max(1, round(min(height_px, width_px) / 300))
+    for index, region in enumerate(regions):
+        x, y, roi_width_px, roi_height_px = region.roi or (0, 0, width_px, height_px)
+        corners = (x, y), (x + roi_width_px - 1, y + roi_height_px - 1)
+        cv2.rectangle(picture, *corners, _DARK_BGR, 3 * stroke_px)
+        cv2.rectangle(picture, *corners, _COLOURS_BGR[index % len(_COLOURS_BGR)], stroke_px)
+    taken: list[Roi] = []
+    for index, region in enumerate(regions):
+        _label(picture, region, _COLOURS_BGR[index % len(_COLOURS_BGR)], taken)
+    return picture
+
+
+def _label(picture: NDArray[np.uint8], region: Region, colour: tuple[int, int, int], taken: list[Roi]) -> None:
+    height_px, width_px = picture.shape[:2]
+    x, y, roi_width_px, roi_height_px = region.roi or (0, 0, width_px, height_px)
+    text = f"{region.station} {roi_width_px}x{roi_height_px} at {x},{y}"
+    if not region.within(picture):
+        text += " OUTSIDE"
+    scale = float(np.clip(min(height_px, width_px) / 900, 0.4, 2.0))
+    stroke_px = max(1, round(scale * 1.5))
+    (text_width_px, text_height_px), below_px = cv2.getTextSize(text, _FONT, scale, stroke_px)
+    if text_width_px > width_px - 8:
+        scale *= (width_px - 8) / text_width_px
+        (text_width_px, text_height_px), below_px = cv2.getTextSize(text, _FONT, scale, stroke_px)
+    box_width_px, box_height_px = text_width_px + 8, text_height_px + below_px + 6
+    left = int(np.clip(x, 0, max(0, width_px - box_width_px)))
+    top = y - box_height_px if y >= box_height_px else y
+    top = int(np.clip(top, 0, max(0, height_px - box_height_px)))
+    while any(_overlap((left, top, box_width_px, box_height_px), other) for other in taken):
+        top += box_height_px
+        if top + box_height_px > height_px:
+            break
+    top = min(top, max(0, height_px - box_height_px))
+    taken.append((left, top, box_width_px, box_height_px))
+    cv2.rectangle(picture, (left, top), (left + box_width_px, top + box_height_px), _DARK_BGR, cv2.FILLED)
+    at = (left + 4, top + text_height_px + 3)
+    cv2.putText(picture, text, at, _FONT, scale, colour, stroke_px, cv2.LINE_AA)
+
+
+def _overlap(one: Roi, other: Roi) -> bool:
+    return (
+        one[0] < other[0] + other[2]
+        and other[0] < one[0] + one[2]
+        and one[1] < other[1] + other[3]
+        and other[1] < one[1] + one[3]
+    )

@@ -1,0 +1,128 @@
+"""What the commands show in a terminal: progress bars and tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from stream.model.bundle import Bundle
+from stream.model.patchcore.health import Reference, brightness_limits, focus_limit
+from stream.training.fit import FitSummary
+
+
+class Tracker:
+    """One progress bar for each stage of long work; call it with (stage, done, total)."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Draw on an open progress display."""
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+        self._begun_s = time.monotonic()
+        self.seconds = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Move a stage's bar."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total)
+        self._progress.update(self._tasks[stage], completed=done, total=total)
+        self.seconds = time.monotonic() - self._begun_s
+
+
+@contextmanager
+def tracking(console: Console) -> Iterator[Tracker]:
+    """Show progress bars while the block runs."""
+    columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        yield Tracker(progress)
+
+
+def print_fit(console: Console, summary: FitSummary, path: Path, seconds: float) -> None:
+    """Print what a fit or calibration did."""
+    bundle = summary.bundle
+    thresholds = bundle.info.thresholds
+    assert thresholds is not None
+    table = _table(f"bundle {path}")
+    table.add_row("pictures", f"{summary.bank_images} remembered, {summary.calibration_images} to calibrate")
+    table.add_row("unreadable", _unreadable(summary))
+    table.add_row("patches", f"{bundle.info.bank_patches:,}, {len(bundle.bank):,} in the bank × {bundle.bank.shape[1]}")
+    table.add_row("image threshold", f"{thresholds.image:.4f}")
+    table.add_row("pixel threshold", f"{thresholds.pixel:.4f}")
+    table.add_row(
+        "false rejects",
+        f"wanted {thresholds.false_reject_rate:.2%}, guaranteed {thresholds.guaranteed_rate:.2%}",
+    )
+    table.add_row("backbone", f"{bundle.info.spec.backbone} at {bundle.info.spec.size_px} px on {summary.device}")
+    table.add_row("seconds", f"{seconds:.1f}")
+    console.print(table)
+    for warning in summary.warnings:
+        console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
+
+
+def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
+    """Print everything a bundle says of itself."""
+    info, spec = bundle.info, bundle.info.spec
+    table = _table(f"bundle {path}")
+    rows = {
+        "file SHA-256": bundle.sha256,
+        "format": info.format,
+        "backbone": f"{spec.backbone}, levels {', '.join(map(str, spec.levels))}",
+        "weights SHA-256": spec.weights_sha256,
+        "precision": "int8, graph in the bundle" if spec.graph_sha256 else "float32",
+        "input": f"{spec.size_px}×{spec.size_px} px, preprocessing {spec.preprocessing}",
+        "region": "whole picture" if info.roi is None else "x {} y {} width {} height {}".format(*info.roi),
+        "pictures of": "mixed sizes" if info.picture_px is None else "{}×{} px".format(*info.picture_px),
+        "patches": f"{info.grid[0]}×{info.grid[1]} a picture, neighbourhood {spec.neighbourhood}, stride {spec.stride}",
+        "memory bank": f"{len(bundle.bank):,} × {bundle.bank.shape[1]} of {info.bank_patches:,} patches "
+        f"from {len(info.bank_pictures)} pictures ({info.coreset:.2%} wanted)",
+        "selection": f"greedy k-center in {info.projection_dims} projected dimensions, seed {info.seed}",
+        "re-weighting": f"{info.reweight_neighbours} neighbours",
+        "covering radius": f"{info.covering_radius:.6f}, the farthest of the patches at the fit",
+        "calibration": f"{len(bundle.calibration_scores)} held-out pictures, in the bundle",
+    }
+    if info.thresholds is not None:
+        thresholds = info.thresholds
+        rows["image threshold"] = f"{thresholds.image:.6f}{', set by hand' if thresholds.by_hand else ''}"
+        rows["pixel threshold"] = f"{thresholds.pixel:.6f}"
+        rows["false rejects"] = (
+            f"{thresholds.guaranteed_rate:.2%} go with the threshold set by hand"
+            if thresholds.by_hand
+            else f"wanted {thresholds.false_reject_rate:.2%}, guaranteed {thresholds.guaranteed_rate:.2%}"
+        )
+    rows |= _reference_rows(info.reference)
+    rows["made with"] = ", ".join(f"{name} {version}" for name, version in info.versions.items())
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    console.print(table)
+
+
+def _reference_rows(reference: Reference) -> dict[str, str]:
+    """What good pictures look like, and beyond what a frame is refused."""
+    light, focus = reference.brightness, reference.focus
+    darkest, brightest = brightness_limits(reference)
+    return {
+        "reference": f"{reference.pictures} good pictures, {'gray' if reference.is_gray else 'in colour'}",
+        "brightness": f"{light.low:.0f} to {light.high:.0f}, median {light.median:.0f}; "
+        f"refused below {max(0.0, darkest):.0f} and above {min(255.0, brightest):.0f}",
+        "focus": f"{focus.low:.2f} to {focus.high:.2f}, median {focus.median:.2f}; "
+        f"refused below {focus_limit(reference):.2f}",
+    }
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _unreadable(summary: FitSummary) -> str:
+    if not summary.unreadable:
+        return "none"
+    names = "\n".join(item.reason for item in summary.unreadable)
+    return f"{len(summary.unreadable)} skipped:\n{names}"

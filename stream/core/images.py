@@ -1,0 +1,130 @@
+"""Pictures on disk: the one list and the one decoder that learning, evaluating and playing back share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from stream.core.errors import DatasetError
+
+#: File names that end so (in any case) are pictures.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+# What the suffixes stand for. Closed, since some of Pillow's other readers start programs.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+
+_ROTATED_BY_90 = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the pictures directly in `folder`, sorted by name; hidden files and subfolders are left out.
+
+    Raises DatasetError when the folder is missing, cannot be read or holds no picture.
+    """
+    wanted = " ".join(suffix.removeprefix(".") for suffix in SUFFIXES)
+    if not folder.exists():
+        raise DatasetError(f"{folder}: no such folder; name one that holds pictures ({wanted})")
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: not a folder; name the folder that holds the pictures")
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be read: {error.strerror}; check its permissions") from None
+    pictures = [
+        path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    if not pictures:
+        raise DatasetError(
+            f"{folder}: no picture in it ({wanted}); subfolders are not searched, name the one that holds the pictures"
+        )
+    for path in pictures:
+        try:
+            path.name.encode()  # the name travels as part_id, which is UTF-8
+        except UnicodeEncodeError:
+            raise DatasetError(f"{folder}: rename {path.name!r}: its name is not UTF-8") from None
+    return pictures
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Return the picture as (H, W, 3) uint8 BGR, upright as its EXIF orientation says.
+
+    Gray becomes three equal channels, transparency is dropped, and of 16 bits the upper 8 stay. Of
+    several pictures in one file the first counts. Raises DatasetError, naming the file, when it is
+    missing, empty, cut short or damaged; damage inside a JPEG, BMP or plain TIFF whose length is
+    right cannot be seen, since these formats carry no checksum.
+    """
+    data = _content(path)
+    # OpenCV decodes files that end too early into gray or garbage without a word; Pillow refuses.
+    with _opened(path, data) as check:
+        check.verify()  # PNG: every checksum, and the end mark
+    with _opened(path, data) as picture:
+        ImageOps.exif_transpose(picture, in_place=True)
+        return _bgr(picture)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) in pixels of what `read_image` returns, from the header alone.
+
+    Raises DatasetError when there is no readable header.
+    """
+    with _opened(path, _content(path)) as picture:
+        width, height = picture.size
+        # Pillow turns the size of TIFF itself; asking a PNG's own getexif would decode it all.
+        orientation = 1 if picture.format == "TIFF" else Image.Image.getexif(picture).get(0x0112, 1)
+    return (height, width) if orientation in _ROTATED_BY_90 else (width, height)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
+    if not data:
+        raise DatasetError(f"{path}: the file is empty; remove it or copy it again")
+    return data
+
+
+@contextmanager
+def _opened(path: Path, data: bytes) -> Iterator[Image.Image]:
+    """Open a picture; whatever goes wrong with it inside the block becomes a DatasetError."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            yield picture
+    except UnidentifiedImageError:
+        raise DatasetError(f"{path}: not a picture, or cut short; remove it or copy it again") from None
+    except Exception as error:  # noqa: BLE001 - Pillow's readers raise almost anything on damaged bytes
+        what = str(error) or type(error).__name__
+        raise DatasetError(f"{path}: damaged picture ({what}); remove it or copy it again") from None
+
+
+def _bgr(picture: Image.Image) -> NDArray[np.uint8]:
+    """Reduce any pixel layout to (H, W, 3) uint8 BGR; raises ValueError for 32-bit and float pixels."""
+    if picture.mode.startswith("I;16"):
+        gray = (np.asarray(picture) >> 8).astype(np.uint8)
+        return np.repeat(gray[:, :, np.newaxis], 3, axis=2)
+    if picture.mode in ("I", "F"):
+        raise ValueError("32 bits per pixel; save it with 8 or 16")
+    rgb = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+
+
+def png_of(pixels: NDArray[np.uint8]) -> bytes:
+    """Return (S, S, 3) uint8 RGB as PNG."""
+    # Without options OpenCV tries one filter only: quicker than the lowest level it can be told, and about as small.
+    _, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    return data.tobytes()
+
+
+def pixels_of(png: bytes) -> NDArray[np.uint8]:
+    """Return what `png_of` was given; raises ValueError for what is no PNG of colours."""
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
+    if picture is None:
+        raise ValueError("not a picture")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)

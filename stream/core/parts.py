@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stream.core.verdict import Cause, Verdict
+
+
+class Part(NamedTuple):
+    """What one station judges in one frame, on this host's monotonic clock.
+
+    Attributes:
+        captured_ns: moment of exposure; None for a part only known from the gap it left.
+        deadline_ns: when its verdict is due.
+    """
+
+    station: str
+    seq: int
+    captured_ns: int | None
+    deadline_ns: int
+    part_id: str | None = None
+
+
+class Settled(NamedTuple):
+    """A part with its final verdict."""
+
+    part: Part
+    verdict: Verdict
+    cause: Cause | None
+    detail: str
+    settled_ns: int
+
+
+class Counts(NamedTuple):
+    """One station's line of the ledger.
+
+    Attributes:
+        announced: parts the line has heard of.
+        good, defect, uninspected: verdicts given.
+        pending: numbers of the parts whose verdict is still due, ascending.
+        next_seq: the lowest number not yet announced.
+        ahead: numbers from there on that are known from their results only.
+        captured_ns: moments of exposure of the pending parts, in their order.
+        part_ids: names of the pending parts, in their order.
+    """
+
+    announced: int
+    good: int
+    defect: int
+    uninspected: dict[Cause, int]
+    pending: tuple[int, ...]
+    next_seq: int
+    ahead: tuple[int, ...] = ()
+    captured_ns: tuple[int | None, ...] = ()
+    part_ids: tuple[str | None, ...] = ()
+
+    @property
+    def closed(self) -> bool:
+        """Whether every announced part is accounted for."""
+        return self.announced == self.good + self.defect + sum(self.uninspected.values()) + len(self.pending)
+
+    def summary(self) -> str:
+        """Return the account as one line of text."""
+        causes = ", ".join(f"{cause} {count}" for cause, count in self.uninspected.items())
+        return (
+            f"announced {self.announced} = good {self.good} + defect {self.defect} "
+            f"+ uninspected {sum(self.uninspected.values())}{f' ({causes})' if causes else ''} "
+            f"+ pending {len(self.pending)}: {'closed' if self.closed and not self.pending else 'OPEN'}"
+        )

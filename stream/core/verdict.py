@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+
+def verdict_of(score: float, threshold: float) -> Verdict:
+    """Return GOOD or DEFECT; written so that a score that compares with nothing (NaN) could never be GOOD."""
+    return Verdict.GOOD if score <= threshold else Verdict.DEFECT
+
+
+Mode = Literal["triggered", "freerun"]
+
+
+class Verdict(StrEnum):
+    """What the line says about one part."""
+
+    GOOD = "GOOD"
+    DEFECT = "DEFECT"
+    UNINSPECTED = "UNINSPECTED"
+
+
+class Cause(StrEnum):
+    """Why a part is UNINSPECTED: a closed list, also the label of the metrics."""
+
+    TIMEOUT = "timeout"  # no result by the deadline
+    OVERRUN = "overrun"  # the backlog was full when the part came
+    SKIPPED = "skipped"  # a free-running camera passed it over for a newer frame
+    CAMERA_FAULT = "camera_fault"  # the camera or its process lost it
+    BAD_FRAME = "bad_frame"  # the picture is damaged
+    WRONG_GEOMETRY = "wrong_geometry"  # the picture has not the shape the bundle was fitted for
+    WORKER_ERROR = "worker_error"  # inference raised
+    MODEL_MISMATCH = "model_mismatch"  # cut for another bundle than the worker holds
+    SINK_DOWN = "sink_down"  # nobody was there to judge it
+    SHUTDOWN = "shutdown"  # the line was stopped while it was pending

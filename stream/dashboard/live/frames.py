@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from stream.dashboard.live.latest import STATE, Newest
+from stream.transport.messages import SettledPart
+
+
+def part_header(part: SettledPart) -> dict[str, Any]:
+    """Return what a frame of the live feed says of a part."""
+    return {
+        "channel": part.station,
+        "seq": part.seq,
+        "part_id": part.part_id,
+        "verdict": part.verdict,
+        "cause": part.cause,
+        "action": part.action,
+        "score": part.score,
+        "threshold": part.threshold,
+        "pixel_threshold": part.pixel_threshold,
+        "captured_s": part.captured_realtime_ns / 1e9,
+        "total_ms": part.total_ms,
+        "stages": part.stages,
+        "grid": part.grid,
+    }
+
+
+def state_header(newest: Newest, seen: Mapping[tuple[str, str, int], tuple[str, float]]) -> dict[str, Any]:
+    """Return what a frame of the live feed says of the line; `seen` tells who has seen to which alarm, and when."""
+    state = newest.state
+    assert state is not None, "there is a state before there is a version of it"
+    return {
+        "channel": STATE,
+        "age_s": max(0.0, time.time() - state.at_realtime_ns / 1e9),
+        "line": state.line,
+        "stations": msgspec.to_builtins(state.stations),
+        **{
+            kind: {name: {"up": each.up, "text": each.text} for name, each in getattr(state, kind).items()}
+            for kind in ("cameras", "workers", "actuators")
+        },
+        "alarms": [
+            {
+                "kind": alarm.kind,
+                "subject": alarm.subject,
+                "raised_ns": str(alarm.raised_realtime_ns),
+                "raised_s": alarm.raised_realtime_ns / 1e9,
+                "text": alarm.text,
+                "acknowledged_by": seen.get((alarm.kind, alarm.subject, alarm.raised_realtime_ns), (None,))[0],
+            }
+            for alarm in state.alarms
+        ],
+        "rejects": [part_header(shown.part) | {"picture": bool(shown.view)} for shown in reversed(newest.rejects)],
+    }
+
+
+def live_frame(header: dict[str, Any], anomaly_map: bytes = b"", view: bytes = b"") -> bytes:
+    """Return a frame: length of the header (uint32, little endian), header (JSON), map (float16), view (JPEG)."""
+    text = json.dumps(header).encode()
+    return struct.pack("<I", len(text)) + text + anomaly_map + view

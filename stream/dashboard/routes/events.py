@@ -1,0 +1,256 @@
+"""Paging through events: filters, pictures, export, and what people found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+import zipfile
+from collections.abc import Iterator
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import APIRouter, Depends, HTTPException, Query
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from stream.core.verdict import Cause, Verdict
+from stream.dashboard.access import Who
+from stream.dashboard.routes.schemas import EventAnswer, EventPage, event_answer, place_of
+from stream.dashboard.services import Services, needs, services
+from stream.store.event_store import EventStore
+from stream.store.overlay import overlay
+from stream.store.records import Event, Picture
+from stream.store.review_store import Mark, MarkKind
+from stream.store.search import Place
+
+router = APIRouter(tags=["events"])
+
+_LATEST_S = 9e9  # nanoseconds beyond it do not fit the store
+_EXPORTED = 20_000
+_COLUMNS = (
+    *("station", "seq", "part_id", "verdict", "cause", "detail", "action", "score", "threshold"),
+    *("pixel_threshold", "captured_realtime_ns", "worker", "bundle", "total_ms"),
+)
+_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
+_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+Moment = Annotated[float | None, Query(ge=0, le=_LATEST_S, description="of exposure, s since 1970")]
+
+
+class Chosen(NamedTuple):
+    """Which events."""
+
+    station: str | None
+    verdicts: list[Verdict]
+    cause: Cause | None
+    skipped: bool
+    seq: int | None
+    part_id: str | None
+    since_ns: int
+    until_ns: int
+
+
+def chosen(
+    station: str | None = None,
+    verdict: Annotated[list[Verdict] | None, Query(description="any of these")] = None,
+    cause: Cause | None = None,
+    skipped: Annotated[bool, Query(description="false: without what free-running cameras passed over")] = True,
+    seq: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
+    part_id: Annotated[str | None, Query(max_length=1000, description="the whole name, not a piece of it")] = None,
+    since_s: Moment = None,
+    until_s: Moment = None,
+) -> Chosen:
+    """Read the filters of a request."""
+    until_ns = round((_LATEST_S if until_s is None else until_s) * 1e9)
+    since_ns = round((since_s or 0) * 1e9)
+    return Chosen(station, verdict or [], cause, skipped, seq, part_id, since_ns, until_ns)
+
+
+@router.get("/events")
+def events(
+    request: Request,
+    which: Annotated[Chosen, Depends(chosen)],
+    before: Annotated[str | None, Query(description="place: the page of what is older")] = None,
+    after: Annotated[str | None, Query(description="place: the page of what is newer")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 60,
+) -> EventPage:
+    """Return one page of events, the newest first."""
+    found = services(request)
+    older, newer = _place(before), _place(after)
+    with found.store() as store:
+        # One more than asked for tells whether the page after this one has anything.
+        page = store.search(**which._asdict(), before=older, after=newer, limit=limit + 1)
+    more = len(page) > limit
+    page = page[-limit:] if newer else page[:limit]
+    marks = found.review.marks((event.station, event.seq) for event in page)
+    answers = [event_answer(event, marks.get((event.station, event.seq))) for event in page]
+    has_older, has_newer = (bool(page), more) if newer else (more, older is not None)
+    return EventPage(
+        events=answers,
+        older=answers[-1].place if answers and has_older else None,
+        newer=answers[0].place if answers and has_newer else None,
+    )
+
+
+@router.get("/events.zip", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
+def export(request: Request, which: Annotated[Chosen, Depends(chosen)], pictures: bool = True) -> Response:
+    """Return the matching events, 20,000 at most, as CSV with their pictures, plain and with heat map, in a zip."""
+    headers = {"content-disposition": 'attachment; filename="events.zip"'}
+    return StreamingResponse(_zip(services(request), which, pictures), media_type="application/zip", headers=headers)
+
+
+@router.get("/events/{event_id}")
+def event(request: Request, event_id: int) -> EventAnswer:
+    """Return one event."""
+    found = services(request)
+    event, _ = _event(found, event_id)
+    return event_answer(event, found.review.marks([(event.station, event.seq)]).get((event.station, event.seq)))
+
+
+@router.get("/events/{event_id}/view.jpg", response_class=Response, responses=_JPEG)
+def view(request: Request, event_id: int) -> Response:
+    """Return the picture as it was taken."""
+    _, picture = _event(services(request), event_id)
+    return _kept(_present(picture).view, "image/jpeg")
+
+
+@router.get("/events/{event_id}/overlay.jpg", response_class=Response, responses=_JPEG)
+def with_overlay(request: Request, event_id: int) -> Response:
+    """Return the picture with heat map and contour."""
+    event, picture = _event(services(request), event_id)
+    data = overlay(event, _present(picture))
+    if data is None:
+        raise HTTPException(404, "the picture cannot be read")
+    return _kept(data, "image/jpeg")
+
+
+@router.get("/events/{event_id}/map", response_class=Response)
+def anomaly_map(request: Request, event_id: int) -> Response:
+    """Return the patch distances, float16 little endian in rows; the header X-Grid is HEIGHTxWIDTH."""
+    grid = _present(_event(services(request), event_id)[1]).anomaly_map
+    if grid is None:
+        raise HTTPException(404, "this event has no map")
+    answer = _kept(grid.astype("<f2").tobytes(), "application/octet-stream")
+    answer.headers["x-grid"] = f"{grid.shape[0]}x{grid.shape[1]}"
+    return answer
+
+
+@router.get("/events/{event_id}/input.png", response_class=Response, responses=_PNG)
+def network_input(request: Request, event_id: int) -> Response:
+    """Return what the network saw of a DEFECT, pixel by pixel."""
+    with services(request).store() as store:
+        data = store.network_input_png(event_id) if 0 < event_id < 2**62 else None
+    if data is None:
+        raise HTTPException(404, f"event {event_id} has no network input (any more)")
+    return _kept(data, "image/png")
+
+
+class Finding(BaseModel):
+    """What a person found at an event."""
+
+    mark: MarkKind
+    note: Annotated[str, Field(max_length=1000)] = ""
+
+
+@router.post("/events/{event_id}/mark")
+def mark(
+    request: Request, event_id: int, finding: Finding, who: Annotated[Who, Depends(needs("operator"))]
+) -> EventAnswer:
+    """Mark an event as a false alarm or a true defect."""
+    found = services(request)
+    event, _ = _event(found, event_id)
+    given = Mark(
+        station=event.station,
+        seq=event.seq,
+        mark=finding.mark,
+        note=finding.note,
+        who=who.name,
+        at_s=time.time(),
+    )
+    found.review.mark(given)
+    return event_answer(event, given)
+
+
+def _place(text: str | None) -> Place | None:
+    try:
+        return place_of(text) if text else None
+    except ValueError:
+        raise HTTPException(422, "before, after: expected the place of an event") from None
+
+
+def _event(found: Services, event_id: int) -> tuple[Event, Picture | None]:
+    if not 0 < event_id < 2**62:
+        raise HTTPException(404, f"no event {event_id}")
+    with found.store() as store:
+        event = store.event(event_id)
+        if event is None:
+            raise HTTPException(404, f"no event {event_id} (any more)")
+        return event, store.picture(event_id)
+
+
+def _present(picture: Picture | None) -> Picture:
+    if picture is None or not picture.view:
+        raise HTTPException(404, "this event has no picture (any more)")
+    return picture
+
+
+def _kept(data: bytes, kind: str) -> Response:
+    """Answer with something that never changes."""
+    return Response(data, media_type=kind, headers={"cache-control": "private, max-age=3600, immutable"})
+
+
+def _zip(found: Services, which: Chosen, pictures: bool) -> Iterator[bytes]:
+    """Yield a zip file piece by piece: pictures as they are read, then the table."""
+    target = _Pieces()
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerow([*_COLUMNS, "picture", "mark", "note", "marked_by"])
+    with found.store() as store, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for event in _all(store, which):
+            assert event.event_id is not None, "it was read from the store"
+            picture = store.picture(event.event_id) if pictures else None
+            name = ""
+            if picture is not None and picture.view:
+                name = f"{event.station}_{event.seq:09d}_{event.verdict}"
+                archive.writestr(f"pictures/{name}.jpg", picture.view)
+                drawn = overlay(event, picture)
+                if drawn is not None:
+                    archive.writestr(f"overlays/{name}.jpg", drawn)
+            mark = found.review.marks([(event.station, event.seq)]).get((event.station, event.seq))
+            marked = [mark.mark, mark.note, mark.who] if mark else ["", "", ""]
+            rows.writerow([_cell(getattr(event, column)) for column in _COLUMNS] + [name, *map(_cell, marked)])
+            yield target.take()
+        archive.writestr("events.csv", table.getvalue())
+    yield target.take()
+
+
+def _all(store: EventStore, which: Chosen) -> Iterator[Event]:
+    before, left = None, _EXPORTED
+    while left > 0 and (page := store.search(**which._asdict(), before=before, limit=min(200, left))):
+        yield from page
+        left -= len(page)
+        last = page[-1]
+        before = Place(last.captured_realtime_ns, last.event_id or 0)
+
+
+def _cell(value: object) -> object:
+    """Return a value for a table; text that a spreadsheet would run as a formula is quoted."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+class _Pieces(io.RawIOBase):
+    """Collects what is written until it is taken; zipfile sees that it cannot go back."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._pieces.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        data, self._pieces = b"".join(self._pieces), []
+        return data

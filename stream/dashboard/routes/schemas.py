@@ -1,0 +1,162 @@
+"""What the dashboard tells browsers and programs: the JSON of its API, and the frames of its live feed.
+
+Moments in nanoseconds are text, since JavaScript's numbers cannot hold them; seconds are numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from stream.core.verdict import Cause, Verdict
+from stream.line.sections import AccessRole
+from stream.store.records import AlarmRecord, Event
+from stream.store.review_store import AlarmName, Mark
+from stream.store.search import Place
+from stream.transport.messages import SettledPart
+
+
+class Me(BaseModel):
+    """Who asks. `forgery_token` goes with every change as `X-Forgery-Token`; empty where none is needed."""
+
+    name: str | None
+    role: AccessRole | None
+    login: bool
+    forgery_token: str
+
+
+class Credentials(BaseModel):
+    """A login."""
+
+    name: Annotated[str, Field(max_length=64)]
+    password: Annotated[str, Field(max_length=1024)]
+
+
+class StationAnswer(BaseModel):
+    """A station as configured."""
+
+    name: str
+    camera: str
+    mode: str
+    deadline_ms: float
+    actuator: str | None
+
+
+class LineAnswer(BaseModel):
+    """The line as configured."""
+
+    line: str
+    stations: list[StationAnswer]
+    verdicts: list[Verdict]
+    causes: list[Cause]
+
+
+class Calibration(BaseModel):
+    """What the station's bundle learned: the image scores of good pictures that are not in its bank."""
+
+    bundle: str
+    threshold: float
+    pixel_threshold: float
+    scores: list[float]
+
+
+class Recent(BaseModel):
+    """The last parts of a station, oldest first, in columns of one length."""
+
+    seq: list[int]
+    captured_s: list[float]
+    verdict: list[Verdict]
+    score: list[float | None]
+    threshold: list[float | None]
+    total_ms: list[float | None]
+    stages: list[dict[str, float]]
+
+
+class EventAnswer(BaseModel):
+    """One part. `place` is its place in time, for the pages before and after it."""
+
+    event_id: int
+    place: str
+    station: str
+    seq: int
+    part_id: str | None
+    verdict: Verdict
+    cause: Cause | None
+    detail: str
+    action: str
+    score: float | None
+    threshold: float | None
+    pixel_threshold: float | None
+    captured_s: float
+    worker: str | None
+    bundle: str | None
+    stages: dict[str, float]
+    total_ms: float | None
+    mark: Mark | None = None
+
+
+class EventPage(BaseModel):
+    """Events, the newest first; `older` and `newer` are the places to ask on from, None at the end."""
+
+    events: list[EventAnswer]
+    older: str | None
+    newer: str | None
+
+
+class AlarmAnswer(AlarmName):
+    """An alarm, and who has seen to it."""
+
+    alarm_id: int | None
+    raised_s: float
+    text: str
+    acknowledged_by: str | None
+    acknowledged_s: float | None
+
+
+class AlarmPage(BaseModel):
+    """Alarms, the newest first; `older` is the id to ask on from."""
+
+    alarms: list[AlarmAnswer]
+    older: int | None
+
+
+def event_answer(event: Event, mark: Mark | None) -> EventAnswer:
+    """Return an event of the store as the API gives it."""
+    assert event.event_id is not None, "it was read from the store"
+    fields = {name: getattr(event, name) for name in EventAnswer.model_fields if hasattr(event, name)}
+    place = f"{event.captured_realtime_ns}-{event.event_id}"
+    return EventAnswer(**fields, place=place, captured_s=event.captured_realtime_ns / 1e9, mark=mark)
+
+
+def place_of(text: str) -> Place:
+    """Read a place; raises ValueError."""
+    captured_ns, _, event_id = text.partition("-")
+    return Place(int(captured_ns), int(event_id))
+
+
+def alarm_answer(alarm: AlarmRecord, acknowledged: tuple[str, float] | None) -> AlarmAnswer:
+    """Return an alarm of the store as the API gives it."""
+    return AlarmAnswer(
+        kind=alarm.kind,
+        subject=alarm.subject,
+        raised_ns=str(alarm.raised_realtime_ns),
+        alarm_id=alarm.alarm_id,
+        raised_s=alarm.raised_realtime_ns / 1e9,
+        text=alarm.text,
+        acknowledged_by=acknowledged[0] if acknowledged else None,
+        acknowledged_s=acknowledged[1] if acknowledged else None,
+    )
+
+
+def recent_answer(parts: list[SettledPart]) -> Recent:
+    """Return a station's last parts in columns."""
+    return Recent(
+        seq=[part.seq for part in parts],
+        captured_s=[part.captured_realtime_ns / 1e9 for part in parts],
+        verdict=[part.verdict for part in parts],
+        score=[part.score for part in parts],
+        threshold=[part.threshold for part in parts],
+        total_ms=[part.total_ms for part in parts],
+        stages=[part.stages for part in parts],
+    )

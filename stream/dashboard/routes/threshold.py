@@ -1,0 +1,166 @@
+"""What is known of a station's threshold, and what another one would do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+import numpy as np
+from fastapi import APIRouter
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from stream.core.verdict import Verdict
+from stream.dashboard.services import Services, services_of
+from stream.dashboard.tuning.marked_parts import MarkedPart
+from stream.line.install import camera_runs_here
+from stream.model.bundle import Bundle, live_bundle
+from stream.store.review_store import MarkKind
+from stream.training.operating_curve import Curve, Known, curve, thresholds_around
+from stream.transport.messages import SettledPart
+
+router = APIRouter(tags=["tuning"])
+
+_DAY_S = 86_400
+
+
+class ReviewedPart(BaseModel):
+    """A part that somebody has marked; `score` is that of the present bundle, None where nobody has computed it."""
+
+    event_id: int
+    seq: int
+    part_id: str | None
+    captured_s: float
+    mark: MarkKind
+    note: str
+    who: str
+    score: float | None
+    picture: bool
+    accepted: bool
+
+
+class ThresholdCurve(BaseModel):
+    """What is to be expected at each threshold, in columns of one length."""
+
+    threshold: list[float]
+    false_reject_share: list[float]
+    false_rejects_per_day: list[float | None]
+    misses_per_day: list[float | None]
+    false_alarms_passing: list[int]
+    true_defects_passing: list[int]
+
+
+class Tuning(BaseModel):
+    """What is known of a station's threshold.
+
+    `at` is the present one's place in the curve; `running`: whether the process of its camera runs on this host.
+    """
+
+    station: str
+    bundle: str
+    threshold: float
+    by_hand: bool
+    false_reject_rate: float
+    calibration: list[float]
+    parts_per_day: float | None
+    running: bool
+    reviewed: list[ReviewedPart]
+    curve: ThresholdCurve
+    at: int
+    counted: dict[MarkKind, int]
+    assumes: str
+
+
+class _Rates(NamedTuple):
+    """Of one station at present, per day; None while nothing comes."""
+
+    parts: float | None
+    defects: float | None
+
+
+@router.get("/stations/{station}/tuning")
+async def tuning(request: Request, station: str) -> Tuning:
+    """Return what is known of a station's threshold."""
+    found = services_of(request, station)
+    state = found.hub.newest.state
+    now = state.stations.get(station) if state else None
+    history = list(found.hub.newest.history[station])
+    return await asyncio.to_thread(_tuning, found, station, now.rate_hz if now else None, history)
+
+
+def _rates(rate_hz: float | None, history: list[SettledPart], present: float) -> _Rates:
+    if not rate_hz:
+        return _Rates(None, None)
+    # What another threshold has decided says nothing of this one.
+    judged = [part.verdict for part in history if part.threshold == present and part.score is not None]
+    share = judged.count(Verdict.DEFECT) / len(judged) if judged else None
+    parts = rate_hz * _DAY_S
+    return _Rates(parts, None if share is None else parts * share)
+
+
+def _tuning(found: Services, station: str, rate_hz: float | None, history: list[SettledPart]) -> Tuning:
+    bundle = live_bundle(found.config.stations[station].bundle)
+    thresholds = bundle.info.thresholds
+    assert thresholds is not None, "live bundles are calibrated"
+    rates = _rates(rate_hz, history, thresholds.image)
+    parts = found.marked_parts(station)
+    scores = found.marked.scores(parts, bundle, found.changes.kept.folder(station))
+    marked: dict[MarkKind, NDArray[np.float64]] = {
+        kind: np.array(
+            [score for part, score in zip(parts, scores, strict=True) if score is not None and part.mark.mark == kind],
+            dtype=np.float64,
+        )
+        for kind in ("false_alarm", "true_defect")
+    }
+    known = Known(bundle.calibration_scores, marked["false_alarm"], marked["true_defect"], rates.parts, rates.defects)
+    on_offer = thresholds_around(known, thresholds.image)
+    return Tuning(
+        station=station,
+        bundle=bundle.sha256,
+        threshold=thresholds.image,
+        by_hand=thresholds.by_hand,
+        false_reject_rate=thresholds.false_reject_rate,
+        calibration=sorted(float(score) for score in bundle.calibration_scores),
+        parts_per_day=rates.parts,
+        running=camera_runs_here(found.config, station),
+        reviewed=[_reviewed(part, score, bundle) for part, score in zip(parts, scores, strict=True)],
+        curve=_columns(curve(on_offer, known, thresholds.image)),
+        at=int(np.searchsorted(on_offer, thresholds.image)),
+        counted={kind: len(each) for kind, each in marked.items()},
+        assumes=(
+            f"{len(bundle.calibration_scores)} calibration pictures: shares below "
+            f"{1 / (len(bundle.calibration_scores) + 1):.2%} cannot be told from them; the present rate, day and "
+            "night; of all parts called DEFECT the same share is defective as of those that were marked; misses among "
+            "parts that pass already are not known and come on top"
+        ),
+    )
+
+
+def _reviewed(part: MarkedPart, score: float | None, bundle: Bundle) -> ReviewedPart:
+    return ReviewedPart(
+        event_id=part.event_id,
+        seq=part.event.seq,
+        part_id=part.event.part_id,
+        captured_s=part.event.captured_realtime_ns / 1e9,
+        mark=part.mark.mark,
+        note=part.mark.note,
+        who=part.mark.who,
+        score=score,
+        picture=part.picture is not None,
+        accepted=part.picture in bundle.info.bank_pictures,
+    )
+
+
+def _columns(found: Curve) -> ThresholdCurve:
+    def optional(column: NDArray[np.float64] | None) -> list[float | None]:
+        return [None] * len(found.threshold) if column is None else [float(value) for value in column]
+
+    return ThresholdCurve(
+        threshold=found.threshold.tolist(),
+        false_reject_share=found.false_reject_share.tolist(),
+        false_rejects_per_day=optional(found.false_rejects_per_day),
+        misses_per_day=optional(found.misses_per_day),
+        false_alarms_passing=found.false_alarms_passing.tolist(),
+        true_defects_passing=found.true_defects_passing.tolist(),
+    )

@@ -1,0 +1,77 @@
+// One picture on the screen: drawn whole into a canvas, so that nothing flickers and old pixels never stand alone.
+
+import { heat } from "./heatmap.js";
+import { h } from "./dom.js";
+
+export const overlay = { on: true };
+
+export class Picture {
+  constructor(label) {
+    this.canvas = h("canvas", { class: "picture", role: "img", "aria-label": label });
+    this.element = h("div", { class: "picture-box" }, this.canvas);
+    this._part = null;
+    this._observer = new ResizeObserver(() => this.draw());
+    this._observer.observe(this.element);
+  }
+
+  // `part`: {image, map, pixel_threshold}; null clears.
+  show(part) {
+    this._part = part;
+    this._heat = undefined;
+    this.draw();
+  }
+
+  close() {
+    this._observer.disconnect();
+  }
+
+  draw() {
+    const box = this.element.getBoundingClientRect();
+    const [width, height] = [box.width, box.height].map((size) => Math.round(size * devicePixelRatio));
+    if (!width || !height) return;
+    if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
+    const context = this.canvas.getContext("2d");
+    context.clearRect(0, 0, width, height);
+    const image = this._part?.image;
+    if (!image || !image.width) {
+      this._sayWhy(context, width, height);
+      return;
+    }
+    const scale = Math.min(width / image.width, height / image.height);
+    const [w, hgt] = [image.width * scale, image.height * scale];
+    const [x, y] = [(width - w) / 2, (height - hgt) / 2];
+    context.imageSmoothingQuality = "high";
+    context.drawImage(image, x, y, w, hgt);
+    if (overlay.on) this._drawHeat(context, x, y, w, hgt);
+  }
+
+  _drawHeat(context, x, y, width, height) {
+    if (this._heat === undefined) this._heat = heat(this._part.map, this._part.pixel_threshold, width / height);
+    if (this._heat === null) return;
+    context.drawImage(this._heat.canvas, x, y, width, height);
+    context.beginPath();
+    for (const [x0, y0, x1, y1] of this._heat.contour) {
+      context.moveTo(x + x0 * width, y + y0 * height);
+      context.lineTo(x + x1 * width, y + y1 * height);
+    }
+    const stroke = Math.max(1.5, Math.min(width, height) / 200);
+    context.lineCap = "round";
+    for (const [colour, times] of [["#000", 2.4], ["#fff", 1]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = stroke * times;
+      context.stroke();
+    }
+  }
+
+  _sayWhy(context, width, height) {
+    context.fillStyle = "#8b98a8";
+    context.font = `${Math.max(14, Math.min(width, height) / 12)}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.fillText(this._part ? "no picture" : "no part yet", width / 2, height / 2);
+  }
+}
+
+export async function decoded(blob) {
+  return createImageBitmap(blob).catch(() => null);
+}

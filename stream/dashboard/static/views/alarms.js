@@ -1,0 +1,118 @@
+// Alarms: those that stand, who has seen to them, and those there were.
+
+import { get, may, post } from "../lib/api.js";
+import { h, moment, say } from "../lib/dom.js";
+
+const SHOWN = 3;
+
+// The strip on top of every view.
+export class AlarmStrip {
+  constructor(element) {
+    this._element = element;
+    this._shown = "";
+  }
+
+  show(alarms) {
+    const text = JSON.stringify(alarms);
+    if (text === this._shown) return;
+    this._shown = text;
+    const first = [...alarms].sort((a, b) => Boolean(a.acknowledged_by) - Boolean(b.acknowledged_by)).slice(0, SHOWN);
+    const more = alarms.length - first.length;
+    this._element.replaceChildren(
+      ...first.map((alarm) =>
+        h(
+          "a",
+          { class: `alarm${alarm.acknowledged_by ? " seen" : ""}`, href: "#/alarms", "data-kind": alarm.kind, title: alarm.text },
+          h("b", {}, `${alarm.kind.replaceAll("_", " ")} · ${alarm.subject}`),
+          ` ${alarm.text}`,
+          alarm.acknowledged_by ? ` · seen to by ${alarm.acknowledged_by}` : "",
+        ),
+      ),
+      more > 0 ? h("a", { class: "alarm more", href: "#/alarms" }, `and ${more} more`) : "",
+    );
+  }
+}
+
+export function show(main, { feed }) {
+  const active = h("div", { class: "alarm-list", id: "active" });
+  const history = h("tbody");
+  const older = h("button", { type: "button", onclick: () => more() }, "Older ▶");
+  const problem = h("p", { class: "problem", role: "alert" });
+  let next = null;
+  main.className = "alarms-view";
+  main.replaceChildren(
+    h("h2", {}, "Active"),
+    problem,
+    active,
+    h("h2", {}, "History"),
+    h(
+      "table",
+      { class: "history" },
+      h("thead", {}, h("tr", {}, ...["Raised", "Alarm", "Subject", "Text", "Seen to by"].map((name) => h("th", { scope: "col" }, name)))),
+      history,
+    ),
+    older,
+  );
+
+  const attempt = async (action) => {
+    try {
+      await action();
+      say(problem, "");
+    } catch (error) {
+      say(problem, error.message);
+    }
+  };
+  const more = () =>
+    attempt(async () => {
+      const page = await get("alarms", { before_id: next });
+      next = page.older;
+      history.append(...page.alarms.map(row));
+      older.disabled = next === null;
+    });
+  const refresh = () =>
+    attempt(async () => {
+      const alarms = await get("alarms/active");
+      active.replaceChildren(...(alarms.length ? alarms.map(card) : [h("p", { class: "quiet" }, "None. The line raises no alarm.")]));
+      next = null;
+      const page = await get("alarms");
+      next = page.older;
+      history.replaceChildren(...page.alarms.map(row));
+      older.disabled = next === null;
+    });
+  const card = (alarm) => {
+    const seen = alarm.acknowledged_by;
+    const button = h("button", { type: "button", onclick: () => attempt(async () => {
+      await post("alarms/acknowledge", { kind: alarm.kind, subject: alarm.subject, raised_ns: alarm.raised_ns });
+      await refresh();
+    }) }, "Acknowledge");
+    return h(
+      "div",
+      { class: `alarm-card${seen ? " seen" : ""}`, "data-kind": alarm.kind },
+      h("div", { class: "alarm-text" }, h("b", {}, `${alarm.kind.replaceAll("_", " ")} · ${alarm.subject}`), ` ${alarm.text}`),
+      h("span", { class: "quiet" }, moment(alarm.raised_s).slice(0, 19)),
+      seen ? h("span", {}, `seen to by ${seen}`) : may("operator") ? button : h("span", { class: "quiet" }, "not seen to"),
+    );
+  };
+  const row = (alarm) =>
+    h(
+      "tr",
+      {},
+      h("td", {}, moment(alarm.raised_s).slice(0, 19)),
+      h("td", {}, alarm.kind.replaceAll("_", " ")),
+      h("td", {}, alarm.subject),
+      h("td", {}, alarm.text),
+      h("td", {}, alarm.acknowledged_by ?? "–"),
+    );
+
+  let known = null;
+  const forget = feed.watch((channel, frame) => {
+    if (channel !== "" || !frame) return;
+    const names = JSON.stringify(frame.alarms.map((alarm) => [alarm.kind, alarm.subject, alarm.raised_ns]));
+    if (names === known) return;
+    known = names;
+    // The event store has an alarm a moment later than the feed.
+    setTimeout(refresh, 150);
+  });
+  refresh();
+  return forget;
+}

@@ -1,0 +1,164 @@
+// Every change of a station's bundle: what it does, putting it live, taking it back.
+
+import { may, post } from "../../lib/api.js";
+import { ask, facts } from "../../lib/dialog.js";
+import { count, fill, h, mark, moment, say, score, verdictClass } from "../../lib/dom.js";
+
+const KINDS = { accept: "Parts accepted into good", threshold: "Threshold moved", teach: "Taught anew" };
+const MARKS = { false_alarm: "false alarm", true_defect: "true defect" };
+const DOING = { live: "putting live…", undo: "undoing…", discard: "discarding…" };
+
+export class Changes {
+  constructor(station, look) {
+    this._station = station;
+    this._look = look;
+    this._cards = new Map();
+    this._none = h("p", { class: "quiet" }, "None yet.");
+    this._list = h("div", { class: "change-list" });
+    this.element = h("section", { class: "changes", "aria-labelledby": "tune-changes" }, h("h2", { id: "tune-changes" }, "Changes"), this._none, this._list);
+  }
+
+  // `bundle`: the hash of the one that judges now.
+  show(changes, bundle) {
+    for (const change of changes) {
+      if (!this._cards.has(change.id)) this._cards.set(change.id, new ChangeCard(change, this._look));
+      this._cards.get(change.id).show(change, bundle);
+    }
+    const cards = changes.map((change) => this._cards.get(change.id).element);
+    fill(this._list, cards);
+    mark(this._none, "gone", cards.length);
+  }
+}
+
+class ChangeCard {
+  constructor(change, look) {
+    this._look = look;
+    this._busy = false;
+    this._state = h("span", { class: "state" });
+    this._said = h("p", { class: "said", role: "status" });
+    this._log = h("ol", { class: "log" });
+    this._buttons = {
+      live: h("button", { type: "button", class: "strong", onclick: () => this._confirm() }, "Put live…"),
+      undo: h("button", { type: "button", onclick: () => this._do("undo") }, "Undo"),
+      discard: h("button", { type: "button", onclick: () => this._do("discard") }, "Discard"),
+    };
+    const many = `${change.table.length} reviewed part${change.table.length === 1 ? "" : "s"}: before and after`;
+    this.element = h(
+      "article",
+      { class: "panel change", "data-change": change.id, tabindex: "-1" },
+      h(
+        "div",
+        { class: "panel-head" },
+        h("b", {}, KINDS[change.kind]),
+        this._state,
+        h("span", { class: "quiet" }, `${change.who} · ${moment(change.at_s).slice(0, 19)}`),
+        change.note ? h("span", {}, `“${change.note}”`) : null,
+      ),
+      h("div", { class: "before-after" }, ...numbers(change)),
+      ...change.warnings.map((text) => h("p", { class: "warning" }, text)),
+      ...summary(change.table),
+      change.table.length ? h("details", { open: change.state === "offered" }, h("summary", {}, many), h("div", { class: "scroll" }, table(change))) : null,
+      may("engineer") ? h("div", { class: "row" }, ...Object.values(this._buttons)) : null,
+      this._said,
+      h("details", {}, h("summary", {}, "Log"), this._log),
+    );
+  }
+
+  show(change, bundle) {
+    this._change = change;
+    const state = change.state === "live" && change.bundle !== bundle ? "replaced" : change.state;
+    say(this._state, state);
+    this._state.className = `state is-${state}`;
+    const shown = { live: change.may_go_live, undo: change.may_undo, discard: ["offered", "undone"].includes(change.state) };
+    for (const [name, button] of Object.entries(this._buttons)) {
+      mark(button, "gone", !shown[name]);
+      button.disabled = this._busy;
+    }
+    if (this._log.children.length !== change.log.length)
+      this._log.replaceChildren(...change.log.map((entry) => h("li", {}, `${moment(entry.at_s).slice(0, 19)} · ${entry.who} · ${entry.what}`)));
+  }
+
+  async _confirm() {
+    const { station, kind, threshold_before, threshold_after, patches_before, patches_after, warnings, table: rows } = this._change;
+    const changes = facts([
+      ["Station", station],
+      ["Change", KINDS[kind]],
+      ["Threshold", `${score(threshold_before)} → ${score(threshold_after)}`],
+      ["Patches remembered", `${count(patches_before)} → ${count(patches_after)}`],
+    ]);
+    const body = [changes, ...warnings.map((text) => h("p", { class: "warning" }, text)), ...summary(rows)];
+    if ((await ask(this.element, { title: "Put this change live?", body, confirm: "Put live" })) !== null) await this._do("live");
+  }
+
+  async _do(action) {
+    this._busy = true;
+    this._tell(DOING[action]);
+    try {
+      await post(`changes/${this._change.id}/${action}`);
+      this._busy = false;
+      this._tell("");
+    } catch (error) {
+      this._busy = false;
+      this._tell(error.message, true);
+    }
+    await this._look();
+    if (document.activeElement === document.body) this.element.focus();
+  }
+
+  _tell(text, wrong = false) {
+    say(this._said, text);
+    mark(this._said, "problem", wrong);
+    for (const button of Object.values(this._buttons)) button.disabled = this._busy;
+  }
+}
+
+function numbers(change) {
+  const pair = (name, before, after) => h("span", {}, `${name} `, h("b", {}, before === after ? `${after}` : `${before} → ${after}`));
+  return [
+    pair("threshold", score(change.threshold_before), score(change.threshold_after)),
+    pair("patches", count(change.patches_before), count(change.patches_after)),
+    h("span", { class: "quiet" }, `bundle ${change.base.slice(0, 12)} → ${change.bundle.slice(0, 12)}`),
+  ];
+}
+
+const passes = (row) => row.verdict_after === "GOOD";
+
+// A class and a word for what becomes of a reviewed part; null when nothing that matters does.
+function effect(row) {
+  if (row.mark === "true_defect") return passes(row) ? ["worse", "missed"] : null;
+  if (row.verdict_before === row.verdict_after) return null;
+  return passes(row) ? ["better", "passes"] : ["worse", "rejected again"];
+}
+
+// What the change does to the reviewed parts, in two sentences at most.
+function summary(rows) {
+  const share = (name) => {
+    const marked = rows.filter((row) => row.mark === name);
+    return [marked.filter(passes).length, marked.length];
+  };
+  const [alarms, ofAlarms] = share("false_alarm");
+  const [defects, ofDefects] = share("true_defect");
+  const missed = defects ? ": they would be missed" : "";
+  return [
+    ofAlarms ? h("p", { class: alarms ? "better" : "quiet" }, `${alarms} of ${ofAlarms} false alarms would be GOOD.`) : null,
+    ofDefects ? h("p", { class: defects ? "worse" : "quiet" }, `${defects} of ${ofDefects} true defects would be GOOD${missed}.`) : null,
+  ].filter(Boolean);
+}
+
+function table(change) {
+  const head = ["Part", "Mark", "Score", "Verdict"].map((name) => h("th", { scope: "col" }, name));
+  const verdict = (value) => h("span", { class: `word ${verdictClass(value ?? "–")}` }, value ?? "–");
+  const row = (each) =>
+    h(
+      "tr",
+      { class: effect(each)?.[0], "data-event": each.event_id },
+      h("td", {}, h("a", { href: `#/event/${change.station}/${each.seq}` }, `#${each.seq}`)),
+      h("td", {}, MARKS[each.mark]),
+      h("td", {}, `${score(each.score_before)} → ${score(each.score_after)}`),
+      h("td", {}, verdict(each.verdict_before), " → ", verdict(each.verdict_after), effect(each) ? ` · ${effect(each)[1]}` : ""),
+    );
+  // What would be missed first, then what else changes.
+  const rank = (each) => ["worse", "better"].indexOf(effect(each)?.[0] ?? "better") + (effect(each) ? 0 : 1);
+  const rows = [...change.table].sort((a, b) => rank(a) - rank(b)).map(row);
+  return h("table", { class: "history" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows));
+}

@@ -1,0 +1,92 @@
+// Tuning one station: its threshold, false alarms accepted into the good, learning anew, and every change there was.
+
+import { get } from "../../lib/api.js";
+import { h, say } from "../../lib/dom.js";
+import { Changes } from "./changes.js";
+import { Reviewed } from "./marked_parts.js";
+import { Teach } from "./teach.js";
+import { Threshold } from "./threshold.js";
+
+const BUSY_MS = 1000;
+const IDLE_MS = 5000;
+
+// `event`: the id of the one event that is to be accepted, else null.
+export function show(main, { line, station, event }) {
+  const view = new TuneView(line, station, event);
+  main.className = "tune-view";
+  main.replaceChildren(view.element);
+  view.look();
+  return () => view.close();
+}
+
+class TuneView {
+  constructor(line, station, event) {
+    this._station = station;
+    this._turn = 0;
+    this._closed = false;
+    const look = () => this.look();
+    this._threshold = new Threshold(station, look);
+    this._reviewed = new Reviewed(station, event, look);
+    this._teach = new Teach(station, look);
+    this._changes = new Changes(station, look);
+    this._problem = h("p", { class: "problem", role: "alert" });
+    this._bundle = h("span", { class: "quiet" });
+    const names = line.stations.map(({ name }) => h("option", { value: name, selected: name === station }, name));
+    const go = (chosen) => (location.hash = `#/tune/${chosen.target.value}`);
+    this.element = h(
+      "div",
+      { class: "tune" },
+      h(
+        "div",
+        { class: "tune-head" },
+        h("label", { for: "tune-station" }, "Station", h("select", { id: "tune-station", onchange: go }, ...names)),
+        h("a", { class: "button", href: `#/station/${station}` }, "Newest parts"),
+        this._bundle,
+        this._problem,
+      ),
+      h("div", { class: "tune-columns" }, this._threshold.element, this._reviewed.element),
+      this._teach.element,
+      this._changes.element,
+    );
+  }
+
+  close() {
+    this._closed = true;
+    clearTimeout(this._timer);
+    this._threshold.close();
+  }
+
+  // Asks for everything that may have changed, and again after a while.
+  async look() {
+    clearTimeout(this._timer);
+    const turn = ++this._turn;
+    let busy = false;
+    try {
+      const [jobs, changes] = await Promise.all([get("jobs"), get(`stations/${this._station}/changes`)]);
+      if (this._closed || turn !== this._turn) return;
+      const states = JSON.stringify([jobs.map(({ id, state }) => [id, state]), changes.map(({ id, state }) => [id, state])]);
+      const tuning = states === this._states ? null : await get(`stations/${this._station}/tuning`);
+      if (this._closed || turn !== this._turn) return;
+      busy = this._show(jobs, changes, tuning);
+      this._states = states;
+      say(this._problem, "");
+    } catch (error) {
+      if (turn === this._turn) say(this._problem, error.message);
+    }
+    if (!this._closed && turn === this._turn) this._timer = setTimeout(() => this.look(), busy ? BUSY_MS : IDLE_MS);
+  }
+
+  _show(jobs, changes, tuning) {
+    if (tuning !== null) {
+      this._judges = tuning.bundle;
+      say(this._bundle, `bundle ${tuning.bundle.slice(0, 12)}`);
+      this._threshold.show(tuning);
+      this._reviewed.show(tuning);
+      this._teach.show(tuning);
+    }
+    this._changes.show(changes, this._judges);
+    this._reviewed.jobs(jobs);
+    this._teach.jobs(jobs);
+    return jobs.some((job) => job.state === "running");
+  }
+}

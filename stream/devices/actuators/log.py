@@ -1,0 +1,68 @@
+"""An actuator that writes what it would have done: one JSON line per pulse."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import IO, Literal
+
+from stream.core.errors import ConfigError
+from stream.core.options import ConfigPath, Options
+from stream.devices.actuators.actuator import RejectCommand
+
+
+class LogOptions(Options):
+    """Write every pulse to a JSON-lines file; it is appended to."""
+
+    kind: Literal["log"]
+    path: ConfigPath
+
+    def open(self) -> LogActuator:
+        """Open the file for appending; raises ConfigError when that is not possible."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return LogActuator(self.path.open("a", encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"actuators: cannot write {self.path}: {error.strerror}") from None
+
+
+class LogActuator:
+    """The acknowledgement of this actuator is that the line has reached the operating system."""
+
+    heartbeat_ns: int | None = None
+    fault: str | None = None
+
+    def __init__(self, file: IO[str]) -> None:
+        """Take over an open text file."""
+        self._file = file
+
+    def check(self, _until_ns: int) -> None:
+        """Nobody is behind a file."""
+
+    def begin(self, command: RejectCommand, fired_ns: int) -> None:
+        """Append one line with planned and actual time in monotonic nanoseconds."""
+        line = {
+            "station": command.station,
+            "seq": command.seq,
+            "part_id": command.part_id,
+            "verdict": command.verdict,
+            "cause": command.cause,
+            "score": command.score,
+            "planned_ns": command.planned_ns,
+            "actual_ns": fired_ns,
+            "error_ms": (fired_ns - command.planned_ns) / 1e6,
+            "pulse_ms": command.pulse_ns / 1e6,
+            "realtime_s": time.time(),
+        }
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def end(self) -> None:
+        """A line has no end."""
+
+    def beat(self, _level: bool, _until_ns: int) -> None:
+        """A file has no heartbeat."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

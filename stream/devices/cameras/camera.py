@@ -1,0 +1,83 @@
+"""What every source yields, and what it is told when it starts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Annotated, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from stream.core.errors import FrameFault
+from stream.core.options import ConfigPath, Options
+
+
+class Frame(NamedTuple):
+    """One picture, or the reason why there is none although a part was there.
+
+    Attributes:
+        image: (H, W, 3) uint8, BGR; None exactly when `fault` is set.
+        captured_ns: moment of exposure on this host's monotonic clock.
+        part_id: name given from outside, if any.
+        fault: why the picture cannot be judged.
+    """
+
+    image: NDArray[np.uint8] | None
+    captured_ns: int
+    part_id: str | None = None
+    fault: FrameFault | None = None
+
+
+class Start(NamedTuple):
+    """Where a source begins: 0 frames done in a new run, more after a restart within one.
+
+    Attributes:
+        frames_done: frames this run has had already.
+        origin_ns: when the run began, on this host's monotonic clock.
+    """
+
+    frames_done: int
+    origin_ns: int
+
+
+class Source(Protocol):
+    """A camera that is open. `frames` ends when the source does, or soon after `stop` is set."""
+
+    def frames(self, start: Start, stop: threading.Event) -> Iterator[Frame]:
+        """Yield frames in order. A frame that was lost is yielded with its fault, never left out."""
+        ...
+
+    @property
+    def fault(self) -> str | None:
+        """Why no frames come at present, or None while the source is well."""
+        ...
+
+    @property
+    def stall_ns(self) -> int | None:
+        """No frame for so long is a fault of the camera; None: a frame may take as long as it likes."""
+        ...
+
+    @property
+    def reconnects(self) -> int:
+        """How often it was opened again."""
+        ...
+
+    @property
+    def frozen_frames(self) -> int | None:
+        """So many identical pictures in a row mean that the camera is frozen; None: none do."""
+        ...
+
+
+class Record(Options):
+    """Keep the frames as the camera gave them, for `patchline replay`."""
+
+    path: ConfigPath  # folder of the recording, one for each camera
+    keep: Annotated[int, Field(ge=1)] | Literal["all"] = 200  # the newest frames, or all of them
+
+
+class CameraOptions(Options):
+    """Options of every camera."""
+
+    record: Record | None = None

@@ -1,0 +1,130 @@
+"""What all cameras share that can fail: opening again after growing pauses, counting it, saying what is wrong."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from stream.core.errors import SourceError
+from stream.core.options import Options, PositiveMs, PositiveS
+from stream.devices.cameras.camera import CameraOptions, Frame, Start
+from stream.devices.triggers import TriggerOptions
+
+log = logging.getLogger(__name__)
+
+
+#: So many identical pictures in a row mean that the camera is frozen; None: none do.
+FrozenFrames = Annotated[int, Field(ge=2)] | None
+
+
+class Reconnect(Options):
+    """How a camera that was lost is opened again."""
+
+    first_s: PositiveS = 0.2  # pause before the first attempt; each further pause is twice as long
+    longest_s: PositiveS = 1.0  # but no longer than this
+    limit: Annotated[int, Field(ge=1)] | None = None  # failed attempts in a row that end the process; None: none do
+
+
+class LiveOptions(CameraOptions):
+    """Options of every camera that can go away."""
+
+    stall_ms: PositiveMs = 1000.0  # no frame for so long is a fault of the camera
+    # The noise of a sensor never repeats.
+    frozen_frames: FrozenFrames = 2
+    reconnect: Reconnect = Reconnect()
+    trigger: TriggerOptions | None = None  # says when a part is there; None: every frame is one
+
+
+class CameraLost(Exception):  # noqa: N818 - said of the camera, not of the program
+    """The connection to a camera is of no use any more; a new one may be."""
+
+
+class Connection(Protocol):
+    """One connection to a camera, used by one thread."""
+
+    def read(self) -> list[Frame]:
+        """Return the next frames after waiting at most about `stall_ms`; empty when none came.
+
+        Raises:
+            CameraLost: nothing will come over this connection any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the camera back; called once, also after CameraLost."""
+        ...
+
+
+class LiveSource:
+    """A camera that is opened again for as long as it takes; a `Source`.
+
+    A free-running camera has no memory: what it saw while it was away was never a frame.
+    """
+
+    def __init__(self, name: str, options: LiveOptions, connect: Callable[[], Connection]) -> None:
+        """Connect for the first time.
+
+        Args:
+            name: the camera as people know it, without passwords.
+            options: when to give up and when to try again.
+            connect: opens the camera; raises CameraLost when it cannot.
+
+        Raises:
+            SourceError: it does not open.
+        """
+        self._name = name
+        self._reconnect = options.reconnect
+        self._connect = connect
+        self.stall_ns: int | None = int(options.stall_ms * 1e6)
+        self.frozen_frames = options.frozen_frames
+        #: How often it was opened again.
+        self.reconnects = 0
+        #: Why no frames come at present, or None.
+        self.fault: str | None = None
+        try:
+            self._connection: Connection | None = connect()
+        except CameraLost as error:
+            raise SourceError(f"{name}: {error}") from None
+
+    def frames(self, start: Start, stop: threading.Event) -> Iterator[Frame]:  # noqa: ARG002
+        """Yield frames as the camera delivers them; raises SourceError when it is given up."""
+        failed = 0
+        try:
+            while not stop.is_set():
+                try:
+                    if self._connection is None:
+                        if stop.wait(self._pause_s(failed)):
+                            return
+                        self._connection = self._connect()
+                        self.reconnects += 1
+                        log.info("%s: open again", self._name)
+                    frames = self._connection.read()
+                except CameraLost as error:
+                    failed += 1
+                    self._lost(str(error), failed)
+                    continue
+                for frame in frames:
+                    failed, self.fault = 0, None
+                    yield frame
+        finally:
+            self._close()
+
+    def _lost(self, why: str, failed: int) -> None:
+        log.warning("%s: %s (attempt %d)", self._name, why, failed)
+        self.fault = f"{self._name}: {why}"
+        self._close()
+        limit = self._reconnect.limit
+        if limit is not None and failed > limit:
+            raise SourceError(f"{self._name}: given up after {limit} attempts: {why} (reconnect.limit)")
+
+    def _pause_s(self, failed: int) -> float:
+        return min(self._reconnect.longest_s, self._reconnect.first_s * 2.0 ** min(failed - 1, 30))
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()

@@ -1,0 +1,51 @@
+"""Loading and warming up the stations' bundles in a worker."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+
+from stream.line.config import LineConfig
+from stream.line.sections import Station, Worker
+from stream.model.bundle import live_bundle
+from stream.model.cpu_lanes import Lanes
+from stream.model.extractor import load_extractor
+from stream.model.patchcore.inspector import Extractor
+from stream.model.station_model import Judge, memory_of, prepare, self_test
+
+log = logging.getLogger(__name__)
+
+
+def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
+    """Load every station's bundle for worker `index`, test it and warm all up; raises PatchLineError."""
+    options = config.workers[index]
+    extractors: dict[str, Extractor] = {}
+    lanes = Lanes(options.threads)
+    judges: dict[str, Judge] = {}
+    for name, station in config.stations.items():
+        one = judges[name] = load_judge(station, options, lanes, extractors)
+        extractors[one.group] = one.extractor
+        # The first pass is the slow one, on all cores and in each lane.
+        self_test(one, station.bundle)
+        if one.extractor.lanes is not None:
+            one.extractor.lanes.everywhere(functools.partial(self_test, one, station.bundle))
+        log.info("station %s: %s, %d patches, %s", name, station.bundle, len(one.bundle.bank), one.extractor.device)
+    return judges
+
+
+def load_judge(station: Station, options: Worker, lanes: Lanes | None, extractors: Mapping[str, Extractor]) -> Judge:
+    """Load a station's bundle; one of the `extractors`, by their groups, serves it if it can, but is not called.
+
+    Raises PatchLineError.
+    """
+    bundle = live_bundle(station.bundle)
+    spec = bundle.info.spec
+    extractor = extractors.get(spec.key)
+    if extractor is None:
+        extractor = load_extractor(
+            spec, device=options.device, threads=options.threads, lanes=lanes, graph=bundle.graph
+        )
+        if extractor.device == "cuda":
+            prepare(extractor, options.max_batch)
+    return Judge(bundle, extractor, memory_of(bundle, extractor), spec.key, station.frame_checks)

@@ -1,0 +1,232 @@
+"""The whole configuration of a line, typed: YAML in, one immutable object out.
+
+`load` reads a file, refuses unknown and duplicate keys, and names file, field and fix in its errors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import ruamel.yaml
+from pydantic import Field, ValidationError, model_validator
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import YAMLError
+
+from stream.core.errors import ConfigError
+from stream.core.options import Name, Options, without_password
+from stream.devices.actuators import ActuatorOptions
+from stream.devices.cameras import SourceOptions
+from stream.devices.encoders import EncoderOptions
+from stream.line.sections import LOOPBACK, Alarms, Dashboard, Metrics, Restarts, Station, Store, Transport, Worker
+
+
+class LineConfig(Options):
+    """A whole line."""
+
+    line: Name
+    cameras: Annotated[dict[Name, SourceOptions], Field(min_length=1)]
+    stations: Annotated[dict[Name, Station], Field(min_length=1)]
+    actuators: dict[Name, ActuatorOptions] = Field(default_factory=dict)
+    encoders: dict[Name, EncoderOptions] = Field(default_factory=dict)
+    on_actuator_fault: Literal["continue", "stop_line"] = "continue"
+    workers: Annotated[list[Worker], Field(min_length=1)] = Field(default_factory=lambda: [Worker()])
+    store: Store = Field(default_factory=dict, validate_default=True)
+    alarms: Alarms = Alarms()
+    metrics: Metrics = Metrics()
+    dashboard: Dashboard = Dashboard()
+    restarts: Restarts = Restarts()
+    transport: Transport = Transport()
+
+    @model_validator(mode="after")
+    def _names_point_somewhere(self) -> Self:
+        for name, station in self.stations.items():
+            if station.camera not in self.cameras:
+                raise ValueError(f"stations.{name}.camera: no camera '{station.camera}'; {_known(self.cameras)}")
+            if station.reject and station.reject.actuator not in self.actuators:
+                raise ValueError(
+                    f"stations.{name}.reject.actuator: no actuator '{station.reject.actuator}'; "
+                    f"{_known(self.actuators)}"
+                )
+            encoder = station.reject.encoder if station.reject else None
+            if encoder is not None and encoder not in self.encoders:
+                raise ValueError(f"stations.{name}.reject.encoder: no encoder '{encoder}'; {_known(self.encoders)}")
+            if station.reject and station.reject.gate == "open_on_good" and self._shares_output(name):
+                raise ValueError(
+                    f"stations.{name}.reject.gate: open_on_good would open for parts that another station has not "
+                    "passed; give this station an actuator of its own"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _cameras_are_used(self) -> Self:
+        for camera in self.cameras:
+            if not self.stations_of(camera):
+                raise ValueError(f"cameras.{camera}: no station uses it; add one or remove the camera")
+        folders = [camera.record.path for camera in self.cameras.values() if camera.record is not None]
+        for folder in folders:
+            if folders.count(folder) > 1:
+                raise ValueError(f"cameras: several have record.path {folder}; give each a folder of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _addresses_are_safe(self) -> Self:
+        for field, addresses in (("frames", self.transport.frames), ("taps", self.transport.taps)):
+            for camera in addresses:
+                if camera not in self.cameras:
+                    raise ValueError(f"transport.{field}.{camera}: no such camera; {_known(self.cameras)}")
+        for field, address in self._addresses():
+            _check_address(field, address, encrypted=self.transport.keys is not None)
+        return self
+
+    def _shares_output(self, station: str) -> bool:
+        used = [other.reject.actuator for other in self.stations.values() if other.reject is not None]
+        reject = self.stations[station].reject
+        return reject is not None and used.count(reject.actuator) > 1
+
+    def _addresses(self) -> Iterable[tuple[str, str]]:
+        transport = self.transport
+        yield from (
+            (f"transport.{field}", address)
+            for field, address in (
+                ("announcements", transport.announcements),
+                ("results", transport.results),
+                ("feed", transport.feed),
+            )
+            if address is not None
+        )
+        yield from ((f"transport.frames.{camera}", address) for camera, address in transport.frames.items())
+        yield from ((f"transport.taps.{camera}", address) for camera, address in transport.taps.items())
+
+    def stations_of(self, camera: str) -> dict[str, Station]:
+        """Return the stations that look through `camera`."""
+        return {name: station for name, station in self.stations.items() if station.camera == camera}
+
+    @property
+    def drain_s(self) -> float:
+        """Return how long a process may take to end: time for the last part to reach the reject."""
+        rejects_ms = [
+            station.reject.transport_delay_ms + station.reject.tolerance_ms
+            for station in self.stations.values()
+            if station.reject is not None and station.reject.transport_delay_ms is not None
+        ]
+        deadlines_ms = [station.deadline_ms for station in self.stations.values()]
+        return max(self.restarts.drain_s, max(rejects_ms + deadlines_ms) / 1e3 + 3.0)
+
+    @property
+    def worker_names(self) -> list[str]:
+        """Names of the workers in order: worker0, worker1 …"""
+        return [f"worker{index}" for index in range(len(self.workers))]
+
+    @property
+    def roles(self) -> list[str]:
+        """Every process of the line in the order of their metrics ports."""
+        return ["sink", *self.worker_names, *(f"capture-{name}" for name in self.cameras), "supervisor", "dashboard"]
+
+    def metrics_address(self, role: str) -> tuple[str, int] | None:
+        """Return host and port of the /metrics of `role`, or None when switched off."""
+        if self.metrics.listen is None:
+            return None
+        host, _, port = self.metrics.listen.rpartition(":")
+        return host.strip("[]"), int(port) + self.roles.index(role)
+
+    @property
+    def state(self) -> Path:
+        """Folder of locks and sequence numbers."""
+        return self.store.path / "state"
+
+    def announcements_address(self) -> str:
+        """Return where the sink listens for announcements."""
+        return self.transport.announcements or self._ipc("announcements")
+
+    def results_address(self) -> str:
+        """Return where the sink listens for results."""
+        return self.transport.results or self._ipc("results")
+
+    def feed_address(self) -> str:
+        """Return where the sink publishes the live feed."""
+        return self.transport.feed or self._ipc("feed")
+
+    def frames_address(self, camera: str) -> str:
+        """Return where the capture process of `camera` hands out frames."""
+        return self.transport.frames.get(camera) or self._ipc(f"frames-{list(self.cameras).index(camera)}")
+
+    def tap_address(self, camera: str) -> str:
+        """Return where the capture process of `camera` shows whole pictures to listeners."""
+        return self.transport.taps.get(camera) or self._ipc(f"tap-{list(self.cameras).index(camera)}")
+
+    def _ipc(self, name: str) -> str:
+        # Socket paths are limited to 107 bytes, so they do not live below the (perhaps deep) store.
+        line = hashlib.sha256(str(self.store.path.resolve()).encode()).hexdigest()[:16]
+        base = os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/patchline-{os.getuid()}"
+        return f"ipc://{base}/patchline-{line}-{name}"
+
+
+def load(path: Path) -> LineConfig:
+    """Read a configuration file; relative paths in it count from its folder. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    return parse(text, name=str(path), folder=path.resolve().parent)
+
+
+def parse(text: str, *, name: str, folder: Path) -> LineConfig:
+    """Read a configuration from YAML text; `name` stands in the errors, `folder` before relative paths."""
+    try:
+        data = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        problem = str(error.problem).replace("found duplicate key", "duplicate key").split(" with value")[0]
+        raise ConfigError(f"{name}:{line}: {problem}: give each key once") from None
+    except YAMLError as error:
+        raise ConfigError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name}: expected a mapping with line, cameras and stations")
+    try:
+        return LineConfig.model_validate(data, context={"folder": folder})
+    except ValidationError as error:
+        lines = [_one_line(name, data, dict(item)) for item in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _one_line(name: str, data: Any, item: dict[str, Any]) -> str:
+    """Say one pydantic error as `file: field: problem`, without the union tags pydantic puts into the path."""
+    field: list[str] = []
+    for step in item["loc"]:
+        if isinstance(data, dict) and data.get("kind") == step and step not in data:
+            continue
+        field.append(str(step))
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+            data = data[step]
+    message = item["msg"].removeprefix("Value error, ")
+    if not field:
+        return f"{name}: {message}"
+    shown = without_password(repr(item["input"]))
+    given = "" if isinstance(item["input"], dict) or item["type"] == "missing" else f", got {shown}"
+    return f"{name}: {'.'.join(field)}: {message}{given}"
+
+
+def _known(names: Iterable[str]) -> str:
+    return f"known: {', '.join(sorted(names)) or 'none'}"
+
+
+def _check_address(field: str, address: str, *, encrypted: bool) -> None:
+    if address.startswith("ipc://"):
+        return
+    if not address.startswith("tcp://") or ":" not in address[6:]:
+        raise ValueError(f"{field}: expected tcp://HOST:PORT or ipc://PATH, got '{address}'")
+    host = address[6:].rpartition(":")[0]
+    if host not in LOOPBACK and not encrypted:
+        raise ValueError(
+            f"{field}: '{address}' leaves this host unencrypted; make keys with `patchline keys DIR` "
+            "and set transport.keys"
+        )

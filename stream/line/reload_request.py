@@ -1,0 +1,100 @@
+"""Asking a running line of this host for a reload, and waiting for what becomes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+import uuid
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+
+from stream.core.errors import ReloadError
+from stream.line.config import LineConfig
+from stream.line.locks import holder
+
+_POLL_S = 0.05
+
+
+def ask_for_reload(line: LineConfig, *, timeout_s: float, cameras: Collection[str] | None = None) -> dict[str, Report]:
+    """Have the roles of this host read their bundles anew; returns what each camera's process here says.
+
+    Only the `cameras` named are waited for, None: all; one that waits for its camera to be plugged in says nothing.
+
+    Raises:
+        ReloadError: no camera and no worker of the line runs on this host, or a camera did not answer, or not in time.
+    """
+    running = {role: process for role in line.roles if (process := holder(role, line.state)) is not None}
+    told = [role for role in running if role not in ("sink", "supervisor")]
+    awaited = [name for name in (line.cameras if cameras is None else cameras) if f"capture-{name}" in running]
+    if not told:
+        raise ReloadError(
+            f"line {line.line} does not run on this host (locks in {line.state}); "
+            "start it with `patchline run`, it reads its bundles then"
+        )
+    request = uuid.uuid4().hex
+    try:
+        partial = request_path(line.state).with_suffix(".partial")
+        partial.write_text(request, encoding="utf-8")
+        partial.replace(request_path(line.state))
+        for role in ["supervisor"] if "supervisor" in running else told:  # it tells its children
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running[role], signal.SIGHUP)
+    except OSError as error:
+        raise ReloadError(
+            f"line {line.line} cannot be told: {error.strerror}; run `patchline reload` as the user of the line"
+        ) from None
+    until_s = time.monotonic() + timeout_s
+    reports: dict[str, Report] = {}
+    while len(reports) < len(awaited):
+        for camera in awaited:
+            report = _read(line, camera)
+            if report is not None and report.request == request:
+                reports[camera] = report
+        for camera in awaited:
+            if camera not in reports and holder(f"capture-{camera}", line.state) != running[f"capture-{camera}"]:
+                raise ReloadError(f"capture-{camera} has ended before it answered; see the line's log")
+        if time.monotonic() > until_s:
+            silent = ", ".join(f"capture-{camera}" for camera in awaited if camera not in reports)
+            raise ReloadError(f"{silent} did not answer within {timeout_s:.0f} s; see the line's log")
+        time.sleep(_POLL_S)
+    return {camera: reports[camera] for camera in awaited}
+
+
+def _read(line: LineConfig, camera: str) -> Report | None:
+    try:
+        return msgspec.json.decode(report_path(line.state, camera).read_bytes(), type=Report)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+log = logging.getLogger(__name__)
+
+
+class StationReport(msgspec.Struct, frozen=True):
+    """One station's bundle before and after; `why` it stayed, if it was to change."""
+
+    old: str
+    new: str
+    why: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What became of a request, said by the capture process of one camera in a file of the line's state."""
+
+    request: str
+    stations: dict[str, StationReport]
+
+
+def request_path(state: Path) -> Path:
+    """Return the file that names the present request."""
+    return state / "reload.request"
+
+
+def report_path(state: Path, camera: str) -> Path:
+    """Return the file with a camera's last report."""
+    return state / f"{camera}.reload.json"

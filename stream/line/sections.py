@@ -1,0 +1,213 @@
+"""The sections of a line's configuration that know of nothing but themselves; `LineConfig` puts them together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stream.core.options import ConfigPath, Name, Options, PositiveMs, PositiveS
+from stream.core.verdict import Mode
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+
+Pixels = Annotated[int, Field(ge=1)]
+Offset = Annotated[int, Field(ge=0)]
+OnUninspected = Literal["reject", "pass", "ignore"]
+
+
+class Reject(Options):
+    """How a bad part leaves the belt."""
+
+    actuator: Name
+    gate: Literal["pulse_on_bad", "open_on_good"] = "pulse_on_bad"
+    transport_delay_ms: Annotated[float, Field(ge=0)] | None = None
+    pulse_ms: PositiveMs = 50.0
+    tolerance_ms: PositiveMs = 15.0
+    encoder: Name | None = None
+    transport_counts: Annotated[int, Field(ge=0)] | None = None
+    tolerance_counts: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _by_time_or_by_counts(self) -> Self:
+        counted = (self.encoder, self.transport_counts, self.tolerance_counts)
+        if self.transport_delay_ms is not None and counted == (None, None, None):
+            return self
+        if self.transport_delay_ms is None and None not in counted:
+            return self
+        raise ValueError("give either transport_delay_ms, or encoder, transport_counts and tolerance_counts")
+
+
+class Drift(Options):
+    """Whether good parts still look like those that the bundle was calibrated with."""
+
+    window: Annotated[int, Field(ge=20, le=5_000)] = 500
+
+
+class Station(Options):
+    """One inspection point: camera + region + bundle + policy + outputs."""
+
+    camera: Name
+    bundle: ConfigPath
+    watch: bool = False
+    shadow: ConfigPath | None = None
+    roi: tuple[Offset, Offset, Pixels, Pixels] | None = None
+    mode: Mode = "triggered"
+    deadline_ms: PositiveMs = 500.0
+    backlog: Annotated[int, Field(ge=1, le=10_000)] = 16
+    on_uninspected: OnUninspected | None = None
+    frame_checks: bool = True
+    drift: Drift = Drift()
+    on_drift: Literal["alarm", "stop_line"] = "alarm"
+    reject: Reject | None = None
+
+    @model_validator(mode="after")
+    def _verdict_before_reject(self) -> Self:
+        delay_ms = None if self.reject is None else self.reject.transport_delay_ms
+        if delay_ms is not None and self.deadline_ms > delay_ms:
+            raise ValueError(
+                f"deadline_ms: {self.deadline_ms:g} lies after the reject at {delay_ms:g} ms: "
+                "a part without verdict could not be rejected; lower it to transport_delay_ms or less"
+            )
+        return self
+
+    @property
+    def uninspected_policy(self) -> OnUninspected:
+        """`on_uninspected`, or its default: reject a triggered part, ignore a frame that nobody asked for."""
+        return self.on_uninspected or ("reject" if self.mode == "triggered" else "ignore")
+
+
+class Worker(Options):
+    """One inference process."""
+
+    device: Literal["auto", "cuda", "openvino", "torch-cpu"] = "auto"
+    max_batch: Annotated[int, Field(ge=1, le=256)] = 8
+    max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 2.0
+    threads: Annotated[int, Field(ge=0)] = 0
+
+
+class Store(Options):
+    """The line's folder: event store, overlays, and where each camera stands."""
+
+    path: ConfigPath = Field(default=Path("events"), validate_default=True)
+    record: Literal["non_good", "all"] = "non_good"
+    keep_events: Annotated[int, Field(ge=1)] = 1_000_000
+    keep_days: Annotated[float, Field(gt=0)] = 30.0
+    keep_gib: Annotated[float, Field(gt=0)] = 20.0
+    overlays: Annotated[int, Field(ge=0)] = 200
+    view_max_px: Annotated[int, Field(ge=64)] = 1024
+    view_jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85
+
+
+class Metrics(Options):
+    """Where Prometheus finds the processes: the sink at this port, the others at the ports after it."""
+
+    listen: Annotated[str, Field(pattern=r"^[^\s:]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$")] | None = "127.0.0.1:9464"
+
+    @model_validator(mode="after")
+    def _port_in_range(self) -> Self:
+        if self.listen is not None and not 1 <= int(self.listen.rpartition(":")[2]) <= 65_000:
+            raise ValueError(f"listen: the port of '{self.listen}' must lie between 1 and 65000")
+        return self
+
+
+AccessRole = Literal["viewer", "operator", "engineer"]
+
+
+class User(Options):
+    """A person who may log in to the dashboard; `password` is what `patchline password` printed."""
+
+    password: Annotated[str, Field(pattern=r"^\$argon2id\$\S+$")]
+    role: AccessRole = "viewer"
+
+
+class Token(Options):
+    """A program that may use the dashboard's API; `sha256` is what `patchline password --token` printed."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    role: AccessRole = "viewer"
+
+
+class Dashboard(Options):
+    """The line in a browser."""
+
+    enabled: bool = True
+    listen: Annotated[str, Field(pattern=r"^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")] = "127.0.0.1:8080"
+    certificate: ConfigPath | None = None
+    key: ConfigPath | None = None
+    users: dict[Name, User] = Field(default_factory=dict)
+    tokens: dict[Name, Token] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _nobody_comes_in_unknown(self) -> Self:
+        if not 1 <= self.address[1] <= 65_535:
+            raise ValueError(f"listen: the port of '{self.listen}' must lie between 1 and 65535")
+        if not self.local and not self.users:
+            raise ValueError(
+                f"users: '{self.listen}' can be reached from other hosts, so somebody must log in; "
+                "add a user with a hash from `patchline password`, or listen on 127.0.0.1"
+            )
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate: TLS needs both certificate and key")
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def local(self) -> bool:
+        """Whether only programs of this host can connect."""
+        return self.address[0] in LOOPBACK
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds it."""
+        return f"{'http' if self.certificate is None else 'https'}://{self.listen}"
+
+
+class AlarmRule(Options):
+    """Raise when `n` of the last `of` observations are bad; then stay silent for the cool-down."""
+
+    n: Annotated[int, Field(ge=1)] = 1
+    of: Annotated[int, Field(ge=1)] = 1
+    cooldown_s: Annotated[float, Field(ge=0)] = 60.0
+
+    @model_validator(mode="after")
+    def _n_of_m(self) -> Self:
+        if self.n > self.of:
+            raise ValueError(f"n: {self.n} of the last {self.of} can never happen")
+        return self
+
+
+class Alarms(Options):
+    """What calls a person."""
+
+    defect: AlarmRule = AlarmRule(n=3, of=10)
+    uninspected: AlarmRule = AlarmRule(cooldown_s=10)
+    late_reject: AlarmRule = AlarmRule(cooldown_s=10)
+    camera_down_ms: PositiveMs = 1000.0
+    worker_down_ms: PositiveMs = 3000.0
+
+
+class Restarts(Options):
+    """How often the supervisor starts a dead role again before it stops the line."""
+
+    limit: Annotated[int, Field(ge=0)] = 5
+    within_s: PositiveS = 60.0
+    ready_s: PositiveS = 120.0
+    drain_s: PositiveS = 10.0
+
+
+class Transport(Options):
+    """Addresses of the sockets. Empty: Unix sockets of this host. Between hosts: tcp:// and `keys`."""
+
+    announcements: str | None = None
+    results: str | None = None
+    feed: str | None = None
+    frames: dict[Name, str] = Field(default_factory=dict)
+    taps: dict[Name, str] = Field(default_factory=dict)
+    keys: ConfigPath | None = None

@@ -1,0 +1,261 @@
+"""All processes of a line on one host: start in order, wait for READY, restart the dead, stop in order.
+
+The children are told by systemd's notification protocol, so that the same processes run as systemd
+units. They have a session of their own (Ctrl-C reaches only the supervisor, which stops them in the
+order of the data flow) and receive SIGTERM from the kernel should the supervisor itself be killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import deque
+from pathlib import Path
+
+from stream.core import metrics
+from stream.core.errors import EXIT_USAGE, LineFailed
+from stream.line.config import LineConfig
+from stream.line.lifecycle import FINISHED, PARENT_VARIABLE, RUN_VARIABLE, STOP_LINE, start_role
+from stream.model.bundle import live_bundle, shadow_bundle
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.05
+
+
+class Child:
+    """One supervised process."""
+
+    def __init__(self, role: str, arguments: list[str], folder: Path, run: str) -> None:
+        self.role = role
+        self.ready = False
+        self.was_ready = False
+        self.finished = False
+        self.ended = False
+        #: Whether it is still to be told to read the bundles anew: not before it listens to signals.
+        self.reload = False
+        self.stop_reason: str | None = None
+        self.optional = role == "dashboard"
+        self.deaths: deque[float] = deque()
+        self.started_s = 0.0
+        self._arguments = arguments
+        self._run = run
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._address = folder / role
+        self._socket.bind(str(self._address))
+        self._not_before_s = 0.0
+
+    def start(self) -> None:
+        """Start the process."""
+        environment = os.environ | {
+            "NOTIFY_SOCKET": str(self._address),
+            PARENT_VARIABLE: str(os.getpid()),
+            RUN_VARIABLE: self._run,
+        }
+        self.ready = self.reload = False
+        self.started_s = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "stream", *self._arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def listen(self) -> None:
+        """Take in what the process has notified."""
+        while True:
+            try:
+                state = self._socket.recv(4096)
+            except BlockingIOError:
+                return
+            if FINISHED.encode() in state:
+                self.finished = True
+            if state.startswith(STOP_LINE.encode()):
+                self.stop_reason = state.decode(errors="replace").removeprefix(STOP_LINE)
+            if b"READY=1" in state and not self.ready:
+                self.ready = self.was_ready = True
+                metrics.ROLE_UP.labels(self.role).set(1)
+                log.info("%s ready after %.1f s", self.role, time.monotonic() - self.started_s)
+
+    def exit_code(self) -> int | None:
+        """Return the exit code of a process that has just ended, once; None while it runs or is away."""
+        if self._process is None:
+            return None
+        code = self._process.poll()
+        if code is not None:
+            self.listen()  # its last words
+            self._process = None
+            self.ready = False
+            metrics.ROLE_UP.labels(self.role).set(0)
+        return code
+
+    def postpone(self, delay_s: float) -> None:
+        """Start again after a delay."""
+        self._not_before_s = time.monotonic() + delay_s
+
+    @property
+    def due(self) -> bool:
+        """Whether the process is away and to be started now."""
+        return self._process is None and not self.ended and time.monotonic() >= self._not_before_s
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal if the process runs."""
+        if self.pid is not None and self._process is not None:
+            self._process.send_signal(number)
+
+    def close(self) -> None:
+        """Close the notification socket."""
+        self._socket.close()
+
+
+class Supervisor:
+    """The line as a whole."""
+
+    def __init__(self, config: LineConfig, path: Path) -> None:
+        """Check what can be checked before anything is started; raises PatchLineError."""
+        for station in config.stations.values():
+            live = live_bundle(station.bundle)
+            if station.shadow is not None:
+                shadow_bundle(station.shadow, live, station.roi)
+        self.config = config
+        self.role = start_role("supervisor", config)
+        self._folder = tempfile.TemporaryDirectory(prefix="patchline-")
+        folder, run = Path(self._folder.name), uuid.uuid4().hex
+        configuration = str(path)
+        self.sink = Child("sink", ["sink", configuration], folder, run)
+        self.workers = [
+            Child(name, ["infer", configuration, "--worker", str(index)], folder, run)
+            for index, name in enumerate(config.worker_names)
+        ]
+        self.cameras = [
+            Child(f"capture-{name}", ["capture", configuration, "--camera", name], folder, run)
+            for name in config.cameras
+        ]
+        self.dashboards = [Child("dashboard", ["dashboard", configuration], folder, run)][: config.dashboard.enabled]
+        self.children = [self.sink, *self.workers, *self.cameras, *self.dashboards]
+
+    def run(self) -> None:
+        """Run the line until every camera has ended or a signal stops it.
+
+        Raises:
+            LineFailed: a process could not start, or died more often than allowed.
+        """
+        config = self.config
+        log.info(
+            "line %s: %d cameras, %d stations, %d workers",
+            config.line, len(config.cameras), len(config.stations), len(config.workers),
+        )  # fmt: skip
+        try:
+            self._start(self.sink, *self.workers)
+            self._start(*self.cameras)
+            for dashboard in self.dashboards:
+                dashboard.start()
+            self.role.ready()
+            # A sink that is just starting again must come back to close the ledger.
+            while not self.role.stop.is_set() and not (
+                all(camera.ended for camera in self.cameras) and self.sink.ready
+            ):
+                self._look_after()
+                self.role.stop.wait(_TICK_S)
+        finally:
+            self._stop()
+
+    def _start(self, *children: Child) -> None:
+        """Start processes together and wait until all of them are ready, or have ended normally."""
+        for child in children:
+            child.start()
+        while not self.role.stop.is_set() and not all(child.ready or child.ended for child in children):
+            self._look_after()
+            self.role.stop.wait(_TICK_S)
+
+    def _look_after(self) -> None:
+        """Hear READY, notice deaths, start again what is due."""
+        limits = self.config.restarts
+        if self.role.reload.is_set():
+            self.role.reload.clear()
+            log.info("the bundles are read anew")
+            for child in self.children:
+                child.reload = child.pid is not None
+        for child in self.children:
+            child.listen()
+            if child.reload and child.ready:
+                child.reload = False
+                child.signal(signal.SIGHUP)
+            code = child.exit_code()
+            if child.stop_reason is not None:
+                raise LineFailed(f"{child.role} stops the line: {child.stop_reason}")
+            if code is not None:
+                self._bury(child, code)
+            if child.due and child.started_s:
+                metrics.RESTARTS.labels(child.role).inc()
+                child.start()
+            if child.pid is not None and not child.ready and time.monotonic() - child.started_s > limits.ready_s:
+                log.error("%s was not ready after %.0f s", child.role, limits.ready_s)
+                child.signal(signal.SIGKILL)
+
+    def _bury(self, child: Child, code: int) -> None:
+        """Decide about a process that has ended; raises LineFailed when the line must stop."""
+        if code == 0 and child.finished:
+            child.ended = True
+            log.info("%s has ended", child.role)
+            return
+        if child.optional and code == EXIT_USAGE:
+            child.ended = True
+            log.error("%s cannot run, see its message above; the line goes on without it", child.role)
+            return
+        if code == EXIT_USAGE and not child.was_ready:
+            raise LineFailed(f"{child.role} cannot run with this configuration; see its message above")
+        limits, now = self.config.restarts, time.monotonic()
+        child.deaths.append(now)
+        while child.deaths and now - child.deaths[0] > limits.within_s:
+            child.deaths.popleft()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if len(child.deaths) > limits.limit and not child.optional:
+            raise LineFailed(
+                f"{child.role} died {len(child.deaths)} times within {limits.within_s:.0f} s (last: {how}); "
+                "the line is stopped (restarts.limit)"
+            )
+        # Who may die for ever is not started again and again at the cost of those who work.
+        longest_s = 30.0 if child.optional else 5.0
+        delay_s = 0.0 if len(child.deaths) == 1 else min(longest_s, 0.25 * 2 ** len(child.deaths))
+        log.error("%s died (%s), starting again in %.2f s", child.role, how, delay_s)
+        child.postpone(delay_s)
+
+    def _stop(self) -> None:
+        """Stop in the order of the data flow, so that what is under way still gets its verdict."""
+        self.role.stopping()
+        for children in (self.cameras, self.workers, [self.sink, *self.dashboards]):
+            self._end(children)
+        for child in self.children:
+            child.close()
+        self._folder.cleanup()
+
+    def _end(self, children: list[Child]) -> None:
+        for child in children:
+            child.signal(signal.SIGTERM)
+        until_s = time.monotonic() + self.config.drain_s
+        while any(child.pid is not None for child in children) and time.monotonic() < until_s:
+            time.sleep(0.01)
+        for child in children:
+            if child.pid is not None:
+                log.error("%s did not end within %.0f s: killed", child.role, self.config.drain_s)
+                child.signal(signal.SIGKILL)
+            child.exit_code()
+
+
+def main(config: LineConfig, path: Path) -> None:
+    """Run all processes of the line until it ends or a signal stops it."""
+    Supervisor(config, path).run()

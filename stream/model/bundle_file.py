@@ -1,0 +1,130 @@
+"""The file of a bundle: one text and named arrays in safetensors, with a checksum of all of it.
+
+It says nothing of what they mean; that is `stream.model.bundle`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from stream.core.errors import BundleError
+from stream.core.files import file_sha256, identity
+
+_KEY = "patchline"
+
+
+class Stored(NamedTuple):
+    """What is in a file.
+
+    Attributes:
+        text: the metadata.
+        tensors: by name, without those that were left in the file.
+        left: names of those, in order.
+        intact: whether all of it, also what was left, has the checksum that it was written with.
+        sha256: of the file.
+    """
+
+    text: str
+    tensors: dict[str, NDArray[Any]]
+    left: list[str]
+    intact: bool
+    sha256: str
+
+
+def write_file(path: Path, text: str, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Write a file, whole or not at all; the same content gives the same bytes. Raises BundleError."""
+    metadata = {_KEY: f"{_checksum(text, sorted(tensors.items()))} {text}"}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as reserved:
+            partial = Path(reserved.name)
+        try:
+            save_file(dict(tensors), partial, metadata=metadata)
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.chmod(0o644)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written: {error.strerror}") from None
+    except SafetensorError as error:
+        raise BundleError(f"{path}: cannot be written: {error}") from None
+
+
+def read_file(path: Path, *, leave: str) -> Stored:
+    """Read a file; tensors whose names begin with `leave` are checked one by one, but not kept in memory.
+
+    Raises:
+        BundleError: missing, truncated, not a bundle, or replaced while it was being read.
+    """
+    left: list[str] = []
+    tensors: dict[str, NDArray[Any]] = {}
+    try:
+        before = identity(path)
+        with safe_open(path, framework="numpy") as file:
+            stored = (file.metadata() or {}).get(_KEY)
+            if stored is None:
+                raise BundleError(
+                    f"{path}: a safetensors file, but not a PatchLine bundle; make one with `patchline fit`"
+                )
+            checksum, _, text = stored.partition(" ")
+
+            def all_tensors() -> Iterable[tuple[str, NDArray[Any]]]:
+                for name in sorted(file.keys()):
+                    tensor = file.get_tensor(name)
+                    if name.startswith(leave):
+                        left.append(name)
+                    else:
+                        tensors[name] = tensor
+                    yield name, tensor
+
+            intact = checksum == _checksum(text, all_tensors())
+    except FileNotFoundError:
+        raise BundleError(f"{path}: no such bundle; make it with `patchline fit GOOD_DIR -o {path}`") from None
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{path}: truncated, damaged or not a bundle ({error}); copy or fit it anew") from None
+    try:
+        sha256 = file_sha256(path)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
+    if identity(path) != before:  # the hash must name the content that was read
+        raise BundleError(f"{path}: was replaced while it was being read; try again")
+    return Stored(text, tensors, left, intact, sha256)
+
+
+def read_left(path: Path, stored_sha256: str, *, left: str) -> list[NDArray[Any]]:
+    """Return the tensors that `read_file` left in the file, in the order of their names.
+
+    Raises:
+        BundleError: the file is gone, or no longer the one with that hash.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = [file.get_tensor(name) for name in sorted(file.keys()) if name.startswith(left)]
+        unchanged = file_sha256(path) == stored_sha256
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{path}: cannot be read: {error}") from None
+    if not unchanged:
+        raise BundleError(f"{path}: was replaced while it was being read; try again")
+    return found
+
+
+def _checksum(text: str, tensors: Iterable[tuple[str, NDArray[Any]]]) -> str:
+    """Hash all that a bundle says: metadata text, names, shapes and values of the tensors, in order of their names."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in tensors:
+        digest.update(f"{name}{tensor.shape}{tensor.dtype}".encode())
+        digest.update(np.ascontiguousarray(tensor).data.cast("B") if tensor.size else b"")
+    return digest.hexdigest()

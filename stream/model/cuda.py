@@ -1,0 +1,109 @@
+"""Inference on an NVIDIA GPU: a batch goes up once, all work stays there, one result comes down.
+
+The network computes in float16, channels last, recorded as a CUDA graph for each batch size; pixels are
+normalised and patches searched and scored on the device. Written for any device of torch, so that all
+but graphs and pinned memory is tested on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stream.model.patchcore.device_search import DeviceBank
+from stream.model.patchcore.features import PatchFeatures
+
+#: Beyond it a batch is cut into several.
+MAX_BATCH = 64
+_WARM_UPS = 3
+
+
+class DeviceBackbone:
+    """The compiled patch features of a device; an `Extractor`, and more: features that stay where they are."""
+
+    useful_batch = MAX_BATCH
+    lanes = None
+
+    def __init__(self, module: PatchFeatures, size_px: int, *, device: torch.device) -> None:
+        """Move the module to the device; batch sizes are compiled when they first come."""
+        # Parity between devices comes before the last per cent of speed.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        self.place = device
+        self.device = device.type
+        self._module = module.to(device)
+        self._module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._size_px = size_px
+        self._compiled: dict[int, tuple[Tensor, Callable[[], Tensor]]] = {}
+        shape = (MAX_BATCH, size_px, size_px, 3)
+        self._pinned = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32."""
+        parts = [self.on_device(images[i : i + MAX_BATCH]).cpu() for i in range(0, len(images), MAX_BATCH)]
+        return np.ascontiguousarray(torch.cat(parts).numpy())
+
+    def on_device(self, images: NDArray[np.uint8]) -> Tensor:
+        """Return (N, h, w, D) float32 on the device for N ≤ 64 pictures, in memory that the next call overwrites."""
+        count = len(images)
+        padded = min(MAX_BATCH, 1 << (count - 1).bit_length())
+        if padded not in self._compiled:
+            self._compiled[padded] = self._compile(padded)
+        inputs, run = self._compiled[padded]
+        # The previous upload is over: its results have been read.
+        self._pinned[:count].numpy()[:] = images
+        inputs[:count].copy_(self._pinned[:count], non_blocking=True)
+        with torch.inference_mode():
+            return run()[:count]
+
+    def prepare(self, largest: int) -> None:
+        """Compile all batch sizes up to `largest`, so that no part of the line waits for it."""
+        for exponent in range((min(largest, MAX_BATCH) - 1).bit_length() + 1):
+            self.on_device(np.zeros((1 << exponent, self._size_px, self._size_px, 3), np.uint8))
+
+    def _compile(self, count: int) -> tuple[Tensor, Callable[[], Tensor]]:
+        """Return the place of the input and a function that computes from it; on CUDA a graph replays it."""
+        inputs = torch.zeros((count, self._size_px, self._size_px, 3), dtype=torch.uint8, device=self.place)
+        if self.place.type != "cuda":
+
+            def compute() -> Tensor:
+                features: Tensor = self._module(inputs)
+                return features
+
+            return inputs, compute
+        with torch.inference_mode():
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UPS):  # libraries choose their kernels outside the graph
+                    self._module(inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            # Also while another thread goes on judging: a bundle that is loaded beside the live one.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                outputs: Tensor = self._module(inputs)
+
+        def replay() -> Tensor:
+            graph.replay()
+            return outputs
+
+        return inputs, replay
+
+
+def inspect_on_device(
+    backbone: DeviceBackbone, images: NDArray[np.uint8], banks: Sequence[DeviceBank]
+) -> list[NDArray[np.float64]]:
+    """Judge N ≤ 64 network inputs (N, S, S, 3) uint8, each against its own bank: one upload, one download.
+
+    Returns:
+        for each picture (1 + P,): its image score, then its patch distances, row by row.
+    """
+    with torch.inference_mode():
+        features = backbone.on_device(images)
+        found = [bank.inspect(picture.flatten(0, 1)) for picture, bank in zip(features, banks, strict=True)]
+        sizes = [len(one) for one in found]
+        return np.split(torch.cat(found).cpu().numpy(), np.cumsum(sizes)[:-1])

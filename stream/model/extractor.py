@@ -1,0 +1,215 @@
+"""The backbone on the device at hand: CUDA, else OpenVINO on the CPU, else torch on the CPU.
+
+OpenVINO's model is converted once and kept in the cache folder under the hash of everything that
+decides its answers, so that a worker that starts again needs neither torch nor the conversion.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core.errors import ConfigError
+from stream.core.files import cache_folder
+from stream.model.cpu_lanes import Graph, Lanes
+from stream.model.patchcore.inspector import Extractor
+from stream.model.patchcore.spec import FeatureSpec, StoredGraph
+
+if TYPE_CHECKING:
+    import torch
+
+    from stream.model.patchcore.features import PatchFeatures
+
+Device = Literal["auto", "cuda", "openvino", "torch-cpu"]
+
+#: Part of the cache key: raise it when the graph built here changes.
+_GRAPH_VERSION = 1
+
+
+def choose_device(wanted: Device) -> Literal["cuda", "openvino", "torch-cpu"]:
+    """Resolve `auto`; raises ConfigError when a device is asked for that is not there."""
+    if wanted == "cuda" and not _cuda_present():
+        raise ConfigError("device: cuda was asked for, but no CUDA device is visible; use device: auto")
+    if wanted == "openvino" and not _openvino_present():
+        raise ConfigError("device: openvino was asked for, but it is not installed: pip install 'patchline[cpu]'")
+    if wanted != "auto":
+        return wanted
+    if _cuda_present():
+        return "cuda"
+    return "openvino" if _openvino_present() else "torch-cpu"
+
+
+def load_extractor(
+    spec: FeatureSpec,
+    *,
+    device: Device = "auto",
+    threads: int = 0,
+    lanes: Lanes | None = None,
+    weights: Path | None = None,
+    graph: StoredGraph | None = None,
+) -> Extractor:
+    """Make the extractor of `spec` ready on a device.
+
+    Args:
+        spec: from a bundle, or from `spec_for` before a fit.
+        device: where to run.
+        threads: CPU threads; 0 leaves the choice to the library.
+        lanes: of OpenVINO, to be shared with other extractors; None: its own.
+        weights: state dict file instead of the published weights.
+        graph: of an int8 bundle, which needs no weights.
+
+    Raises:
+        WeightsError: the weights are absent or differ from the spec's hash.
+        ConfigError: the device is not there, or cannot compute the bundle's graph.
+    """
+    if graph is not None and device not in ("auto", "openvino"):
+        raise ConfigError(f"device: {device} cannot compute an int8 bundle; use device: openvino, or fit in float32")
+    chosen = choose_device(device if graph is None else "openvino")
+    if threads:
+        faiss.omp_set_num_threads(threads)  # the search takes turns with the backbone
+    if chosen == "openvino":
+        return OpenVinoExtractor(spec, lanes or Lanes(threads), weights=weights, graph=graph)
+    if chosen == "torch-cpu":
+        return TorchExtractor(spec, threads=threads, weights=weights)
+    import torch
+
+    from stream.model.cuda import DeviceBackbone
+
+    module = build_module(spec, weights, dtype=torch.float16)
+    return DeviceBackbone(module, spec.size_px, device=torch.device("cuda"))
+
+
+class TorchExtractor:
+    """The torch module itself, on the CPU."""
+
+    device = "torch-cpu"
+    useful_batch = None
+    lanes = None
+
+    def __init__(self, spec: FeatureSpec, *, threads: int, weights: Path | None) -> None:
+        """Load the weights."""
+        import torch
+
+        self._torch = torch
+        if threads:
+            torch.set_num_threads(threads)
+        self._module = build_module(spec, weights)
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32."""
+        torch = self._torch
+        with torch.inference_mode():
+            features = self._module(torch.from_numpy(images))
+        return np.ascontiguousarray(features.numpy())
+
+
+class OpenVinoExtractor:
+    """The same graph compiled by OpenVINO for the CPU, in float32; or a bundle's int8 graph."""
+
+    device = "openvino"
+    #: On a CPU a batch takes as long as its pictures one by one, so the first would wait for the last.
+    useful_batch = 1
+
+    def __init__(
+        self, spec: FeatureSpec, lanes: Lanes, *, weights: Path | None, graph: StoredGraph | None = None
+    ) -> None:
+        """Read the converted model from the bundle's graph or the cache, or convert it and keep it there."""
+        import openvino
+
+        core = openvino.Core()
+        folder = cache_folder() / "openvino"
+        if graph is None:
+            key = f"{spec.key[:32]}-v{_GRAPH_VERSION}-{openvino.__version__.split('-')[0]}"
+            path = folder / f"{key}.xml"
+            if not path.exists():
+                _keep(convert(spec, weights), path)
+            model = core.read_model(path)
+        else:
+            model = core.read_model(graph.model, graph.weights)
+        self.lanes = lanes
+        self._graph = Graph(core, model, lanes, CACHE_DIR=str(folder / "compiled"))
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, several pictures in lanes."""
+        if len(images) == 1:
+            return np.array(self._graph(images)[0])
+        return np.stack(list(self.lanes.map(lambda image: np.array(self._graph(image[None])[0][0]), images)))
+
+
+def spec_for(
+    backbone: str, *, size_px: int, neighbourhood: int, stride: int, weights: Path | None = None
+) -> FeatureSpec:
+    """Describe the features of a fit that is about to begin; loads the weights to hash them."""
+    from stream.model.patchcore.backbones import load_backbone
+    from stream.model.patchcore.preprocess import PREPROCESSING
+
+    loaded = load_backbone(backbone, weights=weights)
+    return FeatureSpec(
+        backbone=backbone,
+        weights_sha256=loaded.weights_sha256,
+        levels=loaded.levels,
+        size_px=size_px,
+        neighbourhood=neighbourhood,
+        stride=stride,
+        preprocessing=PREPROCESSING,
+    )
+
+
+def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch.dtype | None = None) -> PatchFeatures:
+    """Build the torch module of `spec`, its network in `dtype` (float32 by default).
+
+    Raises WeightsError when its weights are not those of the spec.
+    """
+    import torch
+
+    from stream.model.patchcore.backbones import load_backbone
+    from stream.model.patchcore.features import PatchFeatures
+
+    backbone = load_backbone(spec.backbone, weights=weights, expected_sha256=spec.weights_sha256)
+    return PatchFeatures(
+        backbone, neighbourhood=spec.neighbourhood, stride=spec.stride, dtype=dtype or torch.float32
+    ).eval()
+
+
+def convert(spec: FeatureSpec, weights: Path | None) -> Any:
+    """Return the OpenVINO model of `spec` in float32, for one picture; raises WeightsError."""
+    import openvino
+    import torch
+
+    shape = [1, spec.size_px, spec.size_px, 3]
+    example = torch.zeros(shape, dtype=torch.uint8)
+    return openvino.convert_model(build_module(spec, weights), example_input=example, input=[shape])
+
+
+def _keep(model: Any, path: Path) -> None:
+    """Write an OpenVINO model to `path`, whole or not at all."""
+    import openvino
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        partial = Path(scratch, path.name)
+        openvino.save_model(model, partial, compress_to_fp16=False)
+        # The graph file goes last: whoever sees it finds the weights beside it.
+        partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        partial.replace(path)
+
+
+def _openvino_present() -> bool:
+    return importlib.util.find_spec("openvino") is not None
+
+
+def _cuda_present() -> bool:
+    """Ask the driver itself: importing torch only to hear no would cost a CPU worker seconds."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0

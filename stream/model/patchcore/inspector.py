@@ -1,0 +1,72 @@
+"""From a batch of network inputs to scores and maps: backbone pass, search, score."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.model.cpu_lanes import Lanes
+from stream.model.patchcore.score import image_score
+from stream.model.patchcore.search import MemoryBank, Nearest
+
+
+class Extractor(Protocol):
+    """The compiled backbone on some device."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs, for people: `cuda`, `openvino`, `torch-cpu`."""
+        ...
+
+    @property
+    def useful_batch(self) -> int | None:
+        """Pictures beyond which a batch only adds delay; None: the larger the better."""
+        ...
+
+    @property
+    def lanes(self) -> Lanes | None:
+        """Where several pictures are judged side by side; None: the device takes a batch at once."""
+        ...
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32 patch features."""
+        ...
+
+
+class Inspection(NamedTuple):
+    """What PatchCore says of one picture.
+
+    Attributes:
+        score: the image score s, re-weighted.
+        distances: (h, w) float32 patch distances, the anomaly map before up-sampling.
+    """
+
+    score: float
+    distances: NDArray[np.float32]
+
+
+def nearest_patches(bank: MemoryBank, features: NDArray[np.float32]) -> Nearest:
+    """Search the patches of one picture, (h, w, D) float32, in the bank."""
+    return bank.nearest(features.reshape(-1, features.shape[-1]))
+
+
+def judge(bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, *, reweight_neighbours: int) -> Inspection:
+    """Score one picture from its patch features (h, w, D) and their nearest bank features."""
+    patch = int(nearest.distance.argmax())
+    query = features.reshape(-1, features.shape[-1])[patch].astype(np.float64)
+    remembered, star = bank.exact_nearest(query, 1)
+    around = bank.neighbours(int(remembered[0]), reweight_neighbours)
+    distances = np.linalg.norm(bank.features[around] - query, axis=1)
+    return Inspection(image_score(float(star[0]), distances), nearest.distance.reshape(features.shape[:2]))
+
+
+def inspect(
+    extractor: Extractor, bank: MemoryBank, images: NDArray[np.uint8], *, reweight_neighbours: int
+) -> list[Inspection]:
+    """Judge a batch of (N, S, S, 3) uint8 network inputs against one bank."""
+    return [
+        judge(bank, picture, nearest_patches(bank, picture), reweight_neighbours=reweight_neighbours)
+        for picture in extractor(images)
+    ]

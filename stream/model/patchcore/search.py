@@ -1,0 +1,207 @@
+"""The memory bank and the search for the nearest remembered patch.
+
+All methods of search are exhaustive. They compute in float32, so among bank features that are equally
+near but for rounding they may name different ones, at the same distance. The one feature that decides
+the image score is settled in float64; thus scores do not depend on the method.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.model.cpu_lanes import Graph, Lanes
+
+log = logging.getLogger(__name__)
+# It says at length which of its builds it tried.
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+
+#: Queries whose distances are computed at once in OpenVINO.
+_BLOCK = 112
+
+
+class Nearest(NamedTuple):
+    """For every query its nearest bank feature.
+
+    Attributes:
+        distance: (P,) float32, Euclidean.
+        row: (P,) int64, which row of the bank.
+    """
+
+    distance: NDArray[np.float32]
+    row: NDArray[np.int64]
+
+
+#: (P, D) float32 queries, contiguous → their nearest bank features.
+Search = Callable[[NDArray[np.float32]], Nearest]
+
+
+class MemoryBank:
+    """The remembered patch features."""
+
+    def __init__(self, features: NDArray[np.float32], search: Search | None = None) -> None:
+        """Remember (M, D) float32 features; `search` finds the nearest, by default faiss' flat index."""
+        self.features = np.ascontiguousarray(features, dtype=np.float32)
+        self._search = search or flat_index(self.features)
+        self._norms = np.einsum("md,md->m", self.features, self.features)
+        self._neighbours: dict[tuple[int, int], NDArray[np.int64]] = {}
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def nearest(self, queries: NDArray[np.float32]) -> Nearest:
+        """Return the nearest bank feature of each of (P, D) float32 queries."""
+        return self._search(np.ascontiguousarray(queries))
+
+    def neighbours(self, row: int, count: int) -> NDArray[np.int64]:
+        """Return N_b(m*): the `count` bank features nearest to that at `row`, that one included."""
+        known = self._neighbours.get((row, count))
+        if known is None:
+            known, _ = self.exact_nearest(self.features[row], count)
+            if row not in known:  # displaced by its copies
+                known[-1] = row
+            self._neighbours[row, count] = known
+        return known
+
+    def exact_nearest(self, query: NDArray[np.floating], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the `count` bank features nearest to one (D,) query and their distances, decided in float64.
+
+        Nearest first, the lower row first among equals; fewer when the bank holds fewer.
+        """
+        count = min(count, len(self))
+        query32 = query.astype(np.float32)
+        # einsum, not a BLAS: its threads would go on spinning on the cores that the next part needs.
+        squared = self._norms - 2 * np.einsum("md,d->m", self.features, query32)
+        # Whatever could be among the `count` nearest in spite of rounding.
+        longest = np.sqrt(self._norms.max()) + np.linalg.norm(query32)
+        slack = (len(query) + 4) * np.finfo(np.float32).eps * longest**2
+        contenders = np.flatnonzero(squared <= np.partition(squared, count - 1)[count - 1] + 2 * slack)
+        difference = self.features[contenders].astype(np.float64) - query
+        distances = np.sqrt(np.einsum("md,md->m", difference, difference))
+        order = np.argsort(distances, kind="stable")[:count]
+        return contenders[order], distances[order]
+
+
+def flat_index(features: NDArray[np.float32], *, gpu: bool = False) -> Search:
+    """Return faiss' exhaustive search; `gpu` asks for that of faiss-gpu."""
+    index: Any = faiss.IndexFlatL2(features.shape[1])
+    if gpu and getattr(faiss, "get_num_gpus", lambda: 0)():
+        index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    index.add(features)
+
+    def search(queries: NDArray[np.float32]) -> Nearest:
+        return _measured(queries, features, index.search(queries, 1)[1][:, 0])
+
+    return search
+
+
+def openvino_product(features: NDArray[np.float32], lanes: Lanes) -> Search:
+    """Return a search by one matrix product and a running minimum, ‖b‖² − 2ab, compiled by OpenVINO.
+
+    It runs in the threads that OpenVINO's backbone runs in: no second pool waits for the cores.
+    """
+    import openvino
+    from openvino import opset13 as op
+
+    # Centred features have short norms, hence little cancellation.
+    center = features.mean(axis=0)
+    centred = features - center
+    norms = np.einsum("md,md->m", centred, centred)
+
+    @functools.cache  # a graph for any number of queries takes a third longer
+    def compiled(patches: int) -> Graph:
+        queries = op.parameter([patches, features.shape[1]], np.float32)
+        from_center = op.subtract(queries, op.constant(center[None]))
+        bank, squared = op.constant(-2 * centred), op.constant(norms[None])
+        found = []
+        for block in op.variadic_split(from_center, op.constant(np.int64(0)), op.constant(_blocks(patches))).outputs():
+            product = op.add(op.matmul(block, bank, False, True), squared)
+            found.append(op.topk(product, op.constant(np.int64(1)), 1, "min", "none", "i64").output(1))
+        row = op.squeeze(op.concat(found, 0), op.constant(np.array([1])))
+        # As in `_measured`.
+        difference = op.subtract(
+            queries, op.gather(op.constant(features, shared_memory=True), row, op.constant(np.int64(0)))
+        )
+        squared = op.reduce_sum(op.multiply(difference, difference), op.constant(np.array([1])))
+        model = openvino.Model([op.sqrt(squared), row], [queries], "search")
+        return Graph(openvino.Core(), model, lanes)
+
+    def search(queries: NDArray[np.float32]) -> Nearest:
+        found = compiled(len(queries))(queries)
+        return Nearest(np.array(found[0]), np.array(found[1]))
+
+    return search
+
+
+def _blocks(patches: int) -> NDArray[np.int64]:
+    """Cut the queries into blocks: the distances of one stay in the cache, and no more memory is held than for one."""
+    full, rest = divmod(patches, _BLOCK)
+    return np.array([_BLOCK] * full + [rest] * (rest > 0))
+
+
+def torch_product(features: NDArray[np.float32]) -> Search:
+    """Return a search by one matrix product and a running minimum, ‖b‖² − 2ab, in torch on the CPU."""
+    import torch
+
+    bank = torch.from_numpy(features)
+    center = bank.mean(dim=0)
+    centred = bank - center
+    norms = (centred * centred).sum(dim=1)
+
+    def search(queries: NDArray[np.float32]) -> Nearest:
+        product = torch.addmm(norms, torch.from_numpy(queries) - center, centred.T, alpha=-2.0)
+        return _measured(queries, features, product.argmin(dim=1).numpy())
+
+    return search
+
+
+def _measured(queries: NDArray[np.float32], features: NDArray[np.float32], row: NDArray[np.int64]) -> Nearest:
+    """Measure the distance to the rows found: the searches themselves subtract large squares, and lose digits."""
+    difference = queries - features[row]
+    return Nearest(np.sqrt(np.einsum("pd,pd->p", difference, difference)), row)
+
+
+def quickest_search(features: NDArray[np.float32], patches: int, *, device: str, lanes: Lanes | None) -> Search:
+    """Return the search that is quickest for this bank on this machine, found by trying, and log it.
+
+    Args:
+        features: (M, D) float32, the bank.
+        patches: P, queries of one search.
+        device: of the extractor, `cuda` or another.
+        lanes: of the extractor; libraries that it does not use stay out.
+    """
+    features = np.ascontiguousarray(features, dtype=np.float32)
+    if device == "cuda":
+        return flat_index(features, gpu=True)
+    candidates = {
+        "matrix product": openvino_product(features, lanes) if lanes else torch_product(features),
+        "faiss": flat_index(features),
+    }
+    # Bank features out of order stand for the patches of a picture.
+    best, seconds = quickest(candidates, features[np.arange(patches) * 7919 % len(features)])
+    tried = ", ".join(f"{name} {1000 * taken:.2f} ms" for name, taken in seconds.items())
+    log.info("search among %d patches: %s (%s)", len(features), best, tried)
+    return candidates[best]
+
+
+def quickest(
+    candidates: Mapping[str, Search], queries: NDArray[np.float32], clock: Callable[[], float] = time.perf_counter
+) -> tuple[str, dict[str, float]]:
+    """Return the name of the quickest search and the best seconds of each; `clock` tells seconds."""
+    seconds = {}
+    for name, search in candidates.items():
+        search(queries)  # the first one allocates
+        trials = []
+        for _ in range(5):
+            begun_s = clock()
+            search(queries)
+            trials.append(clock() - begun_s)
+        seconds[name] = min(trials)
+    return min(seconds, key=lambda name: seconds[name]), seconds

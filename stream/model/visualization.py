@@ -1,0 +1,137 @@
+"""The picture of one verdict for people: what was seen, where it is wrong, what was decided."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core.verdict import Cause, Verdict
+from stream.model.patchcore.score import anomaly_map as map_to_pixels
+from stream.model.patchcore.score import mask, sigma_px
+
+_COLOURS_BGR = {
+    Verdict.GOOD: (96, 208, 80),
+    Verdict.DEFECT: (84, 84, 255),
+    Verdict.UNINSPECTED: (32, 176, 255),
+}
+_BAND_BGR = (28, 28, 28)
+_TEXT_BGR = (235, 235, 235)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+# In multiples of the pixel threshold: below the first nothing is painted, from the second on all of it.
+_HEAT_FROM, _HEAT_FULL = 0.8, 2.0
+_HEAT_ALPHA = 0.6
+
+
+def draw(
+    view: NDArray[np.uint8],
+    anomaly_map: NDArray[np.floating] | None,
+    *,
+    verdict: Verdict,
+    score: float | None,
+    threshold: float | None,
+    pixel_threshold: float | None,
+    title: str,
+    cause: Cause | None,
+) -> NDArray[np.uint8]:
+    """Draw heat map, contour of the mask and a header band above the picture.
+
+    Args:
+        view: (H, W, 3) uint8 BGR, left as it is.
+        anomaly_map: (h, w) patch distances; None or empty, and the view stays untouched.
+        pixel_threshold: distance above which a pixel is anomalous; None: no heat map.
+        title: the part, for example station and seq; what is not ASCII appears as '?'.
+
+    Returns:
+        (H', W, 3) uint8 BGR; its last H rows are the view.
+    """
+    picture = view
+    if anomaly_map is not None and anomaly_map.size and pixel_threshold is not None:
+        picture = _heat(view, anomaly_map, pixel_threshold)
+    headline = [str(verdict), "" if cause is None else str(cause)]
+    numbers = "" if score is None else f"score {score:.4g}"
+    if score is not None and threshold is not None:
+        numbers += f" / {threshold:.4g}"
+    band = _band(view.shape[1], headline, _COLOURS_BGR[verdict], [title, numbers])
+    return np.concatenate([band, picture])
+
+
+def _heat(view: NDArray[np.uint8], distances: NDArray[np.floating], pixel_threshold: float) -> NDArray[np.uint8]:
+    height_px, width_px = view.shape[:2]
+    short_px = min(height_px, width_px)
+    # A distance beyond float16 arrives as inf, and smoothing would spread it as NaN.
+    finite = np.nan_to_num(distances.astype(np.float32), nan=0.0, posinf=float(np.finfo(np.float16).max))
+    pixels = map_to_pixels(finite, (height_px, width_px), sigma_px(short_px))
+    excess = pixels / max(pixel_threshold, float(np.finfo(np.float32).tiny))
+    share = np.clip((excess - _HEAT_FROM) / (_HEAT_FULL - _HEAT_FROM), 0.0, 1.0)
+    if not share.any():
+        return view
+    # The dark end of the colour map would look like shadow, so it is left out.
+    heat = cv2.applyColorMap((80 + share * 160).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    alpha = np.float32(_HEAT_ALPHA) * np.sqrt(share)
+    picture: NDArray[np.uint8] = np.asarray(cv2.blendLinear(view, heat, 1 - alpha, alpha), dtype=np.uint8)
+
+    # Two rings outside the mask, light within dark: one of them stands out on any part.
+    within = mask(pixels, pixel_threshold).astype(np.uint8)
+    stroke_px = max(1, round(short_px / 300))
+    light, dark = _grown(within, stroke_px), _grown(within, 2 * stroke_px)
+    picture[dark > light] = 0
+    picture[light > within] = 255
+    return picture
+
+
+def _grown(within: NDArray[np.uint8], by_px: int) -> NDArray[np.uint8]:
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * by_px + 1, 2 * by_px + 1))
+    return np.asarray(cv2.dilate(within, disc), dtype=np.uint8)
+
+
+def _band(
+    width_px: int, headline: list[str], colour_bgr: tuple[int, int, int], details: list[str]
+) -> NDArray[np.uint8]:
+    """Return the header (height, width, 3): the texts side by side where they fit, else below one another."""
+    letter_px = float(np.clip(width_px / 24, 10, 26))
+    small_px = 0.8 * letter_px
+    pad_px = round(0.5 * letter_px)
+    room_px = width_px - 2 * pad_px
+    rows = [(text, letter_px, colour_bgr) for text in _rows(headline, letter_px, room_px)]
+    rows += [(text, small_px, _TEXT_BGR) for text in _rows(details, small_px, room_px)]
+
+    band = np.full((round(letter_px * (0.6 + 1.5 * len(rows))), width_px, 3), _BAND_BGR, np.uint8)
+    for index, (text, size_px, colour) in enumerate(rows):
+        _put(band, text, (pad_px, round(letter_px * (1.5 + 1.5 * index))), size_px, colour)
+    return band
+
+
+def _rows(texts: list[str], size_px: float, room_px: int) -> list[str]:
+    texts = [text for text in texts if text]
+    beside = "   ".join(texts)
+    return [beside] if beside and _width_px(beside, size_px) <= room_px else texts
+
+
+def _put(
+    band: NDArray[np.uint8], text: str, at_px: tuple[int, int], size_px: float, colour: tuple[int, int, int]
+) -> None:
+    """Write one line from `at_px`, smaller where it would not fit: a number cut short is another number."""
+    room_px = band.shape[1] - 2 * at_px[0]
+    while _width_px(text, size_px) > room_px and size_px > 1:
+        size_px *= 0.95
+    cv2.putText(band, _ascii(text), at_px, _FONT, _scale(size_px), colour, _stroke_px(size_px), cv2.LINE_AA)
+
+
+def _width_px(text: str, size_px: float) -> int:
+    (width_px, _), _ = cv2.getTextSize(_ascii(text), _FONT, _scale(size_px), _stroke_px(size_px))
+    return width_px
+
+
+def _scale(size_px: float) -> float:
+    return size_px / 22  # a capital of Hershey Simplex is 22 px high at scale 1
+
+
+def _stroke_px(size_px: float) -> int:
+    return 1 if size_px < 15 else 2
+
+
+def _ascii(text: str) -> str:
+    """Return what cv2.putText can write."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)

@@ -1,0 +1,79 @@
+"""What the line does about a verdict. Only GOOD passes by itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from stream.core.parts import Settled
+from stream.core.verdict import Verdict
+from stream.devices.actuators.actuator import RejectCommand
+from stream.line.sections import OnUninspected, Reject
+from stream.sink.policy.shift_register import Tracked
+
+
+class Action(StrEnum):
+    """The decision about one part."""
+
+    REJECT = "reject"
+    PASS = "pass"  # noqa: S105 - a part passes, this is no password
+    IGNORE = "ignore"
+
+
+def decide(verdict: Verdict, on_uninspected: OnUninspected) -> Action:
+    """Return the action for a verdict under a station's policy for what was not inspected."""
+    if verdict is Verdict.GOOD:
+        return Action.PASS
+    if verdict is Verdict.DEFECT:
+        return Action.REJECT
+    return Action(on_uninspected)
+
+
+def pulse_ns_for(action: Action, verdict: Verdict, reject: Reject) -> int | None:
+    """Return for how long a part wants the reject's output on: to push it off, or to let it through.
+
+    0: it wants it off, so that it cannot slip through a gate that is still open for the part before; None: nothing.
+    """
+    pulse_ns = int(reject.pulse_ms * 1e6)
+    if reject.gate == "open_on_good":
+        return pulse_ns if action is Action.PASS and verdict is Verdict.GOOD else 0
+    return pulse_ns if action is Action.REJECT else None
+
+
+def plan_pulse(settled: Settled, reject: Reject, pulse_ns: int, score: float | None) -> RejectCommand | None:
+    """Plan the pulse for a part at captured + transport delay.
+
+    Returns:
+        The command; None when it cannot be placed: the part's moment of exposure is unknown, or
+        the part is past the reject by more than the tolerance.
+    """
+    captured_ns = settled.part.captured_ns
+    if captured_ns is None or reject.transport_delay_ms is None:
+        return None
+    command = _pulse(settled, pulse_ns, score)._replace(
+        planned_ns=captured_ns + int(reject.transport_delay_ms * 1e6), tolerance_ns=int(reject.tolerance_ms * 1e6)
+    )
+    return command if settled.settled_ns <= command.expires_ns else None
+
+
+def track_pulse(settled: Settled, reject: Reject, pulse_ns: int, score: float | None) -> Tracked | None:
+    """Plan the pulse for a part that is followed by an encoder; None when its moment of exposure is unknown."""
+    captured_ns = settled.part.captured_ns
+    if captured_ns is None or reject.transport_counts is None or reject.tolerance_counts is None:
+        return None
+    return Tracked(_pulse(settled, pulse_ns, score), captured_ns, reject.transport_counts, reject.tolerance_counts)
+
+
+def _pulse(settled: Settled, pulse_ns: int, score: float | None) -> RejectCommand:
+    """Return the command without its moment."""
+    part = settled.part
+    return RejectCommand(
+        station=part.station,
+        seq=part.seq,
+        part_id=part.part_id,
+        verdict=settled.verdict,
+        cause=settled.cause,
+        planned_ns=0,
+        tolerance_ns=0,
+        pulse_ns=pulse_ns,
+        score=score,
+    )

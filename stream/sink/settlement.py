@@ -1,0 +1,160 @@
+"""What follows a verdict, and all that calls a person. In this order for every settled part:
+
+decide → actuate → count → alarm → record → tell → publish. Drawing, disk and who is told the verdict have threads
+of their own; the first four never wait for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from stream.core import metrics
+from stream.core.clock import local_clock, now_ns, to_local_ns
+from stream.core.parts import Settled
+from stream.core.verdict import Cause, Verdict
+from stream.line.config import LineConfig
+from stream.sink.event import Answer, event_of
+from stream.sink.live_feed import Feed
+from stream.sink.outputs import Outcome, Outputs, Standing
+from stream.sink.policy.alarms import Alarm, AlarmBoard, AlarmKind
+from stream.sink.policy.decision import Action, decide, pulse_ns_for
+from stream.sink.policy.latency import stages_ms
+from stream.sink.recorder import PartRecord, Recorder
+from stream.store.records import AlarmRecord
+
+log = logging.getLogger(__name__)
+
+
+class Settlement:
+    """Acts on verdicts, books what became of the pulses, and raises alarms.
+
+    `board` holds the alarms that stand; `first_seq` is where each station's numbers began in this process.
+    """
+
+    def __init__(
+        self, config: LineConfig, outputs: Outputs, recorder: Recorder, feed: Feed, stop_line: Callable[[str], None]
+    ) -> None:
+        """Know who acts, remembers and publishes; `stop_line` is called with the reason."""
+        self.board = AlarmBoard(config.alarms)
+        self.first_seq: dict[str, int] = {}
+        self._config = config
+        self._outputs = outputs
+        self._recorder = recorder
+        self._feed = feed
+        self._stop_line = stop_line
+
+    def settle(self, settled: Settled, answer: Answer | None) -> None:
+        """Everything that follows a verdict, in the order of its urgency."""
+        action = self.act(settled, answer.result.score if answer else None)
+        decided_ns = now_ns()
+        stages, total_ms = self._count(settled, answer, action, decided_ns)
+        self._alarm(settled)
+        self._record(settled, answer, action, stages, total_ms)
+
+    def act(self, settled: Settled, score: float | None = None) -> Action:
+        """Decide, and hand a pulse to its actuator."""
+        station = self._config.stations[settled.part.station]
+        action = decide(settled.verdict, station.uninspected_policy)
+        pulse_ns = None if station.reject is None else pulse_ns_for(action, settled.verdict, station.reject)
+        if station.reject is None or pulse_ns is None:
+            return action
+        if self._outputs.plan(settled, station.reject, pulse_ns, score):
+            self.board.observe("late_reject", settled.part.station, bad=False, now_ns=settled.settled_ns, text="")
+        else:
+            self.late(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) was past the reject")
+        return action
+
+    def _count(
+        self, settled: Settled, answer: Answer | None, action: Action, decided_ns: int
+    ) -> tuple[dict[str, float], float | None]:
+        """Count a part; returns its milliseconds by stage and in total."""
+        part = settled.part
+        metrics.VERDICTS.labels(part.station, settled.verdict).inc()
+        metrics.DECISIONS.labels(part.station, action).inc()
+        if settled.cause is not None:
+            metrics.UNINSPECTED.labels(part.station, settled.cause).inc()
+        stages: dict[str, float] = {}
+        if answer is not None:
+            here = local_clock()
+            stages = stages_ms(
+                answer.result,
+                answer.arrived_ns,
+                decided_ns,
+                lambda time_ns, clock: to_local_ns(time_ns, clock, here),
+            )
+            if answer.result.score is not None and answer.result.threshold:
+                ratio = answer.result.score / answer.result.threshold
+                metrics.SCORE_RATIO.labels(part.station).observe(ratio)
+        for stage, milliseconds in stages.items():
+            metrics.STAGE_SECONDS.labels(part.station, stage).observe(milliseconds / 1e3)
+        if part.captured_ns is None:
+            return stages, None
+        total_ms = (decided_ns - part.captured_ns) / 1e6
+        metrics.STAGE_SECONDS.labels(part.station, "total").observe(total_ms / 1e3)
+        return stages, total_ms
+
+    def _alarm(self, settled: Settled) -> None:
+        part, now = settled.part, settled.settled_ns
+        defect = settled.verdict is Verdict.DEFECT
+        # A free-running camera skips frames by design.
+        uninspected = settled.verdict is Verdict.UNINSPECTED and settled.cause is not Cause.SKIPPED
+        self.observe("defect", part.station, defect, now, f"part {part.seq} is defective")
+        text = f"part {part.seq} was not inspected: {settled.cause} {settled.detail}"
+        self.observe("uninspected", part.station, uninspected, now, text)
+
+    def _record(
+        self,
+        settled: Settled,
+        answer: Answer | None,
+        action: Action,
+        stages: dict[str, float],
+        total_ms: float | None,
+    ) -> None:
+        """Remember a part, tell and publish it: nothing of the line waits for any of them."""
+        part = settled.part
+        age_ns = now_ns() - part.captured_ns if part.captured_ns is not None else 0
+        event = event_of(
+            settled, answer, str(action), stages=stages, total_ms=total_ms, captured_realtime_ns=time.time_ns() - age_ns
+        )
+        self._recorder.record(PartRecord(event, self.first_seq.setdefault(part.station, 0)))
+        self._outputs.tell(settled, event)
+        self._feed.part(event, settled.settled_ns)
+
+    def judge_output(self, standing: Standing, now: int) -> None:
+        """Alarm, and by policy the end of the line, for an output or encoder with trouble."""
+        text = standing.trouble or ""
+        alarm = self.observe(standing.alarm, standing.name, standing.trouble is not None, now, text)
+        if alarm is not None and self._config.on_actuator_fault == "stop_line":
+            self._stop_line(text)
+
+    def book_pulse(self, outcome: Outcome) -> None:
+        """Count what became of a pulse; one that came too late or was not acknowledged calls a person."""
+        command = outcome.command
+        if outcome.late is not None:
+            self.late(command.station, outcome.late)
+        elif outcome.error is not None:
+            log.error("failed reject: actuator %s: %s", outcome.actuator, outcome.error)
+            self.judge_output(Standing.of("actuator", outcome.actuator, outcome.error), now_ns())
+        elif outcome.acknowledged_ns is not None:
+            ack_s = (outcome.acknowledged_ns - command.planned_ns) / 1e9
+            metrics.STAGE_SECONDS.labels(command.station, "actuate").observe(max(0.0, ack_s))
+
+    def late(self, station: str, text: str) -> None:
+        """Book a reject that was not fired; `text` says why."""
+        metrics.LATE_REJECTS.labels(station).inc()
+        log.warning("late reject: %s: %s", station, text)
+        self.observe("late_reject", station, bad=True, now_ns=now_ns(), text=text)
+
+    def observe(self, kind: AlarmKind, subject: str, bad: bool, now_ns: int, text: str) -> Alarm | None:
+        """Take one observation and return the alarm it raises, if any; that goes to log, metric, event store."""
+        alarm = self.board.observe(kind, subject, bad, now_ns, text)
+        if alarm is None:
+            return None
+        log.error("ALARM %s %s: %s", alarm.kind, alarm.subject, alarm.text)
+        metrics.ALARMS.labels(alarm.kind, alarm.subject).inc()
+        record = AlarmRecord(time.time_ns(), alarm.kind, alarm.subject, alarm.text)
+        self._recorder.record(record)
+        self._feed.alarm(record)
+        return alarm

@@ -1,0 +1,200 @@
+"""What people say about the line's work: alarms seen to, marks on events, changes of bundles, and who did what.
+
+A SQLite file of its own beside the event store, which belongs to the sink alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from stream.core.errors import StoreError
+
+#: Name of the file below `store.path`.
+FILE_NAME = "review.sqlite"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS acknowledged (
+    kind TEXT NOT NULL, subject TEXT NOT NULL, raised_realtime_ns INTEGER NOT NULL, who TEXT NOT NULL,
+    at_s REAL NOT NULL, PRIMARY KEY (raised_realtime_ns, kind, subject)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marks (
+    station TEXT NOT NULL, seq INTEGER NOT NULL, mark TEXT NOT NULL, note TEXT NOT NULL, who TEXT NOT NULL,
+    at_s REAL NOT NULL, PRIMARY KEY (station, seq)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at_s REAL NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, station TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS scores (
+    station TEXT NOT NULL, seq INTEGER NOT NULL, scale TEXT NOT NULL, score REAL NOT NULL,
+    PRIMARY KEY (station, seq, scale)
+) WITHOUT ROWID;
+"""
+
+
+class Review:
+    """The open file; any thread may call."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file; raises StoreError."""
+        self._path = path
+        self._turn = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.executescript(_SCHEMA)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{path}: cannot be opened ({error}); repair it or move it away") from None
+
+    def acknowledge(self, alarm: AlarmName, who: str, at_s: float) -> None:
+        """Note who has seen to an alarm; the first one stays. Raises StoreError."""
+        name = (alarm.kind, alarm.subject, int(alarm.raised_ns))
+        self._change(
+            "INSERT OR IGNORE INTO acknowledged VALUES (?, ?, ?, ?, ?)",
+            (*name, who, at_s),
+            AuditEntry(at_s=at_s, who=who, what="acknowledge", detail=f"{alarm.kind} {alarm.subject}"),
+        )
+
+    def acknowledged(self, alarms: Iterable[tuple[str, str, int]]) -> dict[tuple[str, str, int], tuple[str, float]]:
+        """Return who saw to which of these (kind, subject, raised_realtime_ns), and when. Raises StoreError."""
+        query = "SELECT who, at_s FROM acknowledged WHERE kind = ? AND subject = ? AND raised_realtime_ns = ?"
+        found = {alarm: self._rows(query, alarm) for alarm in alarms}
+        return {alarm: rows[0] for alarm, rows in found.items() if rows}
+
+    def mark(self, mark: Mark) -> None:
+        """Note what a person found at an event, in place of what stood there. Raises StoreError."""
+        values = (mark.station, mark.seq, mark.mark, mark.note, mark.who, mark.at_s)
+        detail = f"{mark.station} {mark.seq}: {mark.mark} {mark.note}".strip()
+        self._change(
+            "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?, ?)",
+            values,
+            AuditEntry(at_s=mark.at_s, who=mark.who, what="mark", detail=detail),
+        )
+
+    def marks(self, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Mark]:
+        """Return the marks on these (station, seq). Raises StoreError."""
+        query = "SELECT station, seq, mark, note, who, at_s FROM marks WHERE station = ? AND seq = ?"
+        rows = [row for part in parts for row in self._rows(query, part)]
+        return {(row[0], row[1]): Mark(**dict(zip(Mark.model_fields, row, strict=True))) for row in rows}
+
+    def marks_of(self, station: str, limit: int) -> list[Mark]:
+        """Return the newest marks on a station's events, the newest first. Raises StoreError."""
+        query = "SELECT station, seq, mark, note, who, at_s FROM marks WHERE station = ? ORDER BY at_s DESC LIMIT ?"
+        return [Mark(**dict(zip(Mark.model_fields, row, strict=True))) for row in self._rows(query, (station, limit))]
+
+    def add_change(self, station: str, body: str, entry: AuditEntry) -> int:
+        """Keep a change of a station's bundle; returns its number. Raises StoreError."""
+        return self._change("INSERT INTO changes (station, body) VALUES (?, ?)", (station, body), entry)
+
+    def save_change(self, number: int, body: str, entry: AuditEntry) -> None:
+        """Write down what has become of a change. Raises StoreError."""
+        self._change("UPDATE changes SET body = ? WHERE id = ?", (body, number), entry)
+
+    def changes(self, station: str, limit: int) -> list[tuple[int, str]]:
+        """Return numbers and bodies of a station's last changes, the newest first. Raises StoreError."""
+        query = "SELECT id, body FROM changes WHERE station = ? ORDER BY id DESC LIMIT ?"
+        return [(row[0], row[1]) for row in self._rows(query, (station, limit))]
+
+    def change(self, number: int) -> str | None:
+        """Return the body of a change. Raises StoreError."""
+        rows = self._rows("SELECT body FROM changes WHERE id = ?", (number,))
+        return rows[0][0] if rows else None
+
+    def add_scores(self, station: str, scale: str, scores: Iterable[tuple[int, float]]) -> None:
+        """Keep the image scores of parts (seq, score) by bundles of this scale. Raises StoreError."""
+        statement = "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)"
+        if rows := [(statement, (station, seq, scale, score)) for seq, score in scores]:
+            self._write(rows)
+
+    def scores(self, station: str, scale: str) -> dict[int, float]:
+        """Return the image scores that are kept of a station's parts, by seq. Raises StoreError."""
+        return dict(self._rows("SELECT seq, score FROM scores WHERE station = ? AND scale = ?", (station, scale)))
+
+    def note(self, entry: AuditEntry) -> None:
+        """Add to the audit log. Raises StoreError."""
+        self._write([_audited(entry)])
+
+    def audit(self, limit: int) -> list[AuditEntry]:
+        """Return the newest entries, the newest first. Raises StoreError."""
+        rows = self._rows("SELECT at_s, who, what, detail FROM audit ORDER BY id DESC LIMIT ?", (limit,))
+        return [AuditEntry(at_s=row[0], who=row[1], what=row[2], detail=row[3]) for row in rows]
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._turn:
+            self._connection.close()
+
+    def _change(self, statement: str, values: Sequence[object], entry: AuditEntry) -> int:
+        """Change something and say so in the audit log: both or neither. Returns the number of a new row."""
+        return self._write([(statement, values), _audited(entry)])
+
+    def _write(self, statements: Sequence[tuple[str, Sequence[object]]]) -> int:
+        """Execute all or none; returns the number of the row that the first one made."""
+        with self._turn:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    made = [self._connection.execute(*statement).lastrowid for statement in statements]
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except (sqlite3.Error, OverflowError) as error:
+                raise StoreError(
+                    f"{self._path}: not written ({error}); check the space and rights of its folder"
+                ) from None
+        return made[0] or 0
+
+    def _rows(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        with self._turn:
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except (sqlite3.Error, OverflowError) as error:
+                raise StoreError(f"{self._path}: cannot be read ({error})") from None
+
+
+def _audited(entry: AuditEntry) -> tuple[str, Sequence[object]]:
+    insert = "INSERT INTO audit (at_s, who, what, detail) VALUES (?, ?, ?, ?)"
+    return insert, (entry.at_s, entry.who, entry.what, entry.detail)
+
+
+MarkKind = Literal["false_alarm", "true_defect"]
+
+
+class Mark(BaseModel):
+    """What a person found at an event, and why."""
+
+    station: str
+    seq: int
+    mark: MarkKind
+    note: str
+    who: str
+    at_s: float
+
+
+class AlarmName(BaseModel):
+    """Which alarm."""
+
+    kind: Annotated[str, Field(max_length=64)]
+    subject: Annotated[str, Field(max_length=64)]
+    raised_ns: Annotated[str, Field(pattern=r"^\d{1,19}$")]
+
+
+class AuditEntry(BaseModel):
+    """Who changed what."""
+
+    at_s: float
+    who: str
+    what: str
+    detail: str

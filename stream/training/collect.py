@@ -1,0 +1,148 @@
+"""Good parts from the running camera, kept as pictures without loss, to be learned from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core.clock import now_ns
+from stream.core.errors import BundleError, ConfigError, DatasetError, TransportError
+from stream.devices.cameras.camera import Start
+from stream.line.config import LineConfig
+from stream.line.locks import holder, lock_role
+from stream.line.sections import Station
+from stream.model.bundle import load_bundle
+from stream.model.patchcore.preprocess import Roi
+from stream.training.progress import Track
+from stream.transport.broadcast import TapListener
+from stream.transport.sockets import Sockets
+
+_LOOK_MS = 500
+STAGE = "collect parts"
+
+Picture = NDArray[np.uint8]
+
+
+class Collected(NamedTuple):
+    """What was kept.
+
+    Attributes:
+        parts: pictures in the folder.
+        skipped: frames that had a fault, or came faster than they could be kept.
+        ended: why there are fewer than wanted; empty when there are as many.
+    """
+
+    parts: int
+    skipped: int
+    ended: str
+
+
+def collect(line: LineConfig, camera: str, folder: Path, *, wanted: int, track: Track, opens: bool = True) -> Collected:
+    """Keep `wanted` frames of a camera: those of its capture process if that runs here, else of the camera itself.
+
+    Ctrl-C ends it early. Without `opens` the camera is left to its process, which cannot start while another has it.
+
+    Raises:
+        SourceError: the camera cannot be opened.
+        DatasetError: the pictures cannot be written, or the folder holds something already.
+    """
+    _prepare(folder)
+    kept = skipped = 0
+    track(STAGE, 0, wanted)
+    try:
+        with closing(_pictures(line, camera) if opens else _tapped(line, camera)) as pictures:
+            for picture in pictures:
+                if picture is None:
+                    skipped += 1
+                    continue
+                _write(folder / f"part_{kept:06d}.png", picture)
+                kept += 1
+                track(STAGE, kept, wanted)
+                if kept >= wanted:
+                    return Collected(kept, skipped, "")
+    except KeyboardInterrupt:
+        return Collected(kept, skipped, "interrupted")
+    return Collected(kept, skipped, "the camera has ended")
+
+
+def station_of(line: LineConfig, camera: str, name: str | None) -> str:
+    """Return the station to teach: the one named, or the only one of the camera. Raises ConfigError."""
+    if camera not in line.cameras:
+        raise ConfigError(f"CAMERA: expected one of {', '.join(line.cameras)}, got '{camera}'")
+    stations = list(line.stations_of(camera))
+    if name is None and len(stations) == 1:
+        return stations[0]
+    if name not in stations:
+        raise ConfigError(f"--station: camera {camera} has {', '.join(stations)}; name one of them")
+    return name
+
+
+def region(station: Station) -> Roi | None:
+    """Return the region of a station: its own, or else that of the bundle it has; None: the whole picture."""
+    if station.roi is not None:
+        return station.roi
+    try:
+        return load_bundle(station.bundle).info.roi
+    except BundleError:
+        return None  # there is none yet
+
+
+def _pictures(line: LineConfig, camera: str) -> Generator[Picture | None]:
+    """Yield (H, W, 3) uint8 BGR pictures; None for a frame without one."""
+    try:
+        lock = lock_role(f"capture-{camera}", line.state)
+    except TransportError:
+        yield from _tapped(line, camera)
+        return
+    with lock:  # nobody else opens the camera meanwhile
+        source, stop = line.cameras[camera].open(), threading.Event()
+        try:
+            for frame in source.frames(Start(0, now_ns()), stop):
+                yield frame.image
+        finally:
+            stop.set()
+
+
+def _tapped(line: LineConfig, camera: str) -> Generator[Picture | None]:
+    role = f"capture-{camera}"
+    sockets = Sockets(line.transport.keys)
+    try:
+        listener = TapListener(sockets, line.tap_address(camera))
+        next_seq: int | None = None
+        while True:
+            received = listener.receive(_LOOK_MS)
+            if received is None:
+                if holder(role, line.state) is None:
+                    return
+                continue
+            frame, pixels = received.message, b"".join(received.attachments)
+            for _ in range(next_seq or frame.seq, frame.seq):
+                yield None
+            next_seq = frame.seq + 1
+            fits = len(pixels) == frame.height_px * frame.width_px * 3
+            yield np.frombuffer(pixels, np.uint8).reshape(frame.height_px, frame.width_px, 3) if fits else None
+    finally:
+        sockets.close()
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        occupied = any(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be used: {error.strerror}; name another folder") from None
+    if occupied:
+        raise DatasetError(f"{folder}: is not empty; name a new folder, or learn what is in it with `patchline fit`")
+
+
+def _write(path: Path, picture: Picture) -> None:
+    # The quickest level: the disk has room for a few hundred pictures, the camera does not wait.
+    if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+        raise DatasetError(f"{path}: cannot be written; is the disk full?")

@@ -1,0 +1,130 @@
+"""Pictures of a folder as network inputs, read once, for learning and calibrating."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core.errors import DatasetError, FrameFault
+from stream.core.images import read_image
+from stream.model.patchcore.preprocess import Roi, crop, network_input
+from stream.training.memory_budget import MemoryBudget
+from stream.training.progress import Track, silent
+from stream.training.spooled_array import RowStore
+
+#: A folder with more unreadable pictures than this share is refused.
+MAX_UNREADABLE = 0.05
+#: Pictures may take so much of what memory is left; features are read more often.
+_SHARE_OF_MEMORY = 0.25
+
+
+class Inputs(Protocol):
+    """(N, S, S, 3) uint8 RGB network inputs: an array, or rows that are kept in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, S, S, 3)."""
+        ...
+
+    def __getitem__(self, rows: Any, /) -> NDArray[np.uint8]:
+        """Return the pictures of an array of indices."""
+        ...
+
+
+def batches(inputs: Inputs, rows: NDArray[np.int64], size: int = 8) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (pictures done after this batch, batch) of the network inputs at `rows`."""
+    for begin in range(0, len(rows), size):
+        some = rows[begin : begin + size]
+        yield begin + len(some), inputs[some]
+
+
+def each(inputs: Inputs, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the network inputs at `rows`, (S, S, 3) uint8 RGB, one by one."""
+    for _, batch in batches(inputs, rows):
+        yield from batch
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture that was skipped, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The readable pictures of a folder as network inputs; close them when done.
+
+    Attributes:
+        inputs: (N, S, S, 3) uint8 RGB.
+        hashes: name of each by its pixels.
+        picture_px: (width, height) all of them had, or None.
+        unreadable: those skipped.
+    """
+
+    inputs: RowStore
+    hashes: list[str]
+    picture_px: tuple[int, int] | None
+    unreadable: list[Unreadable]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.inputs.close()
+
+
+def read_pictures(
+    paths: list[Path], roi: Roi | None, size_px: int, *, memory: MemoryBudget, spool: Path, track: Track = silent
+) -> Pictures:
+    """Read, cut and resize pictures; damaged ones are skipped and named.
+
+    What the memory left does not hold goes to a temporary file in the folder `spool`.
+
+    Raises:
+        DatasetError: a picture is smaller than the region, or more than 5 % are unreadable.
+    """
+    shape = (size_px, size_px, 3)
+    held = len(paths) * size_px * size_px * 3 <= _SHARE_OF_MEMORY * memory.left_bytes()
+    inputs = RowStore(shape, np.uint8, capacity=len(paths), folder=None if held else spool)
+    hashes: list[str] = []
+    sizes: set[tuple[int, int]] = set()
+    unreadable: list[Unreadable] = []
+    try:
+        for done, path in enumerate(paths, start=1):
+            try:
+                image = read_image(path)
+                network = network_input(crop(image, roi), size_px)
+                inputs.append(network[None])
+                hashes.append(picture_hash(network))
+                sizes.add((image.shape[1], image.shape[0]))
+            except DatasetError as error:
+                unreadable.append(Unreadable(path, str(error)))
+            except FrameFault as fault:
+                raise DatasetError(f"{path}: {fault.detail}; choose another --roi or remove the picture") from None
+            track("read pictures", done, len(paths))
+        if len(unreadable) > MAX_UNREADABLE * len(paths):
+            names = ", ".join(item.path.name for item in unreadable[:5])
+            raise DatasetError(
+                f"{paths[0].parent}: {len(unreadable)} of {len(paths)} pictures cannot be read ({names}"
+                f"{', …' if len(unreadable) > 5 else ''}), more than {MAX_UNREADABLE:.0%}; mend or remove them"
+            )
+    except BaseException:
+        inputs.close()
+        raise
+    return Pictures(inputs, hashes, sizes.pop() if len(sizes) == 1 else None, unreadable)
+
+
+def picture_hash(image: NDArray[np.uint8]) -> str:
+    """Name a network input by its pixels."""
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]

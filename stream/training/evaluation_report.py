@@ -1,0 +1,127 @@
+"""What an evaluation found: the figures, as JSON and for the terminal."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from stream.core.errors import DatasetError
+from stream.model.bundle import Thresholds
+
+
+class TypeReport(msgspec.Struct, frozen=True):
+    """One folder of `test/`; `miss_rate` and `image_auroc` (against the good ones) are None for `good`."""
+
+    pictures: int
+    mean_score: float
+    false_reject_rate: float | None
+    miss_rate: float | None
+    image_auroc: float | None
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Pictures that were judged; `masked` have a mask, `in_bank` are known to the memory bank."""
+
+    good: int
+    defective: int
+    masked: int
+    in_bank: int
+    calibration: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What an evaluation found; None where the pictures or the bundle do not allow the figure.
+
+    Attributes:
+        image_auroc: area under the ROC curve of the image scores.
+        pixel_auroc: of all map pixels of the good and the masked pictures.
+        aupro: area under the per-region-overlap curve up to 30 % false-positive pixels, of the same.
+        image_f1: the best of all thresholds.
+        image_f1_at_threshold: at the bundle's threshold.
+        false_reject_rate: share of good pictures above the bundle's threshold.
+        false_reject_interval: where calibration predicts that rate, see `false_reject_interval`; None
+            for a threshold set by hand.
+        miss_rate: share of defective pictures not above the bundle's threshold.
+        ms_per_image: median time to preprocess and judge one picture, one at a time, without reading it.
+        counts, types: how many pictures, and the same figures by folder of `test/`.
+        unreadable: pictures skipped because they or their masks are damaged, relative to the dataset.
+        warnings: what makes the figures worth less than they look, one line each.
+        thresholds: the bundle's.
+        versions: of the libraries that computed this.
+    """
+
+    image_auroc: float | None
+    pixel_auroc: float | None
+    aupro: float | None
+    image_f1: float | None
+    image_f1_at_threshold: float | None
+    false_reject_rate: float | None
+    false_reject_interval: tuple[float, float] | None
+    miss_rate: float | None
+    ms_per_image: float
+    counts: Counts
+    types: dict[str, TypeReport]
+    unreadable: list[str]
+    warnings: list[str]
+    thresholds: Thresholds | None
+    dataset: str
+    bundle: str
+    bundle_sha256: str
+    device: str
+    versions: dict[str, str]
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write a report as JSON, whole or not at all; raises DatasetError when that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+            partial = Path(scratch, "report")
+            partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+            partial.replace(path)
+    except OSError as error:
+        raise DatasetError(f"{path}: the report cannot be written: {error.strerror}") from None
+
+
+def report_table(report: Report) -> Group:
+    """Return a report for the terminal."""
+    figures = Table("figure", "value", title=Text(report.dataset))
+    low, high = report.false_reject_interval or (None, None)
+    for name, value in (
+        ("image AUROC", _figure(report.image_auroc)),
+        ("pixel AUROC", _figure(report.pixel_auroc)),
+        ("AUPRO, 30 %", _figure(report.aupro)),
+        ("best image F1", _figure(report.image_f1)),
+        ("image F1 at threshold", _figure(report.image_f1_at_threshold)),
+        ("false-reject rate", _percent(report.false_reject_rate)),
+        ("  predicted, 95 %", f"{_percent(low)} to {_percent(high)}"),
+        ("miss rate", _percent(report.miss_rate)),
+        ("time per picture", f"{report.ms_per_image:.1f} ms ({report.device})"),
+    ):
+        figures.add_row(name, value)
+    types = Table("type", "pictures", "mean score", "rejected", "AUROC")
+    for name, kind in report.types.items():
+        rejected = kind.false_reject_rate if kind.miss_rate is None else 1 - kind.miss_rate
+        types.add_row(
+            Text(name),
+            str(kind.pictures),
+            f"{kind.mean_score:.4g}",
+            _percent(rejected),
+            _figure(kind.image_auroc),
+        )
+    notes = [f"warning: {warning}" for warning in report.warnings]
+    notes += [f"skipped: {name}" for name in report.unreadable]
+    return Group(figures, types, *map(Text, notes))
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"

@@ -1,0 +1,244 @@
+"""Pictures that were rejected but are good: into the memory bank, without a new fit; and thresholds by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core.errors import BundleError, ConfigError, DatasetError
+from stream.core.files import file_sha256
+from stream.model.bundle import (
+    Bundle,
+    BundleInfo,
+    Thresholds,
+    calibration_pictures,
+    change_bundle,
+    live_bundle,
+    load_bundle,
+    save_bundle,
+)
+from stream.model.extractor import load_extractor
+from stream.model.patchcore.calibrate import conformal_threshold
+from stream.model.patchcore.extend import farthest_first, perhaps_farther
+from stream.model.patchcore.inspector import Extractor
+from stream.model.patchcore.search import MemoryBank, flat_index
+from stream.training.calibration import Rows, by_hand, calibrated, calibration_scores, implied_rate, self_test
+from stream.training.dataset import batches, each, picture_hash
+from stream.training.progress import Track, silent
+
+Pictures = NDArray[np.uint8]
+
+#: A score must lie so far below the threshold, relative, that a worker's rounding cannot lift it above:
+#: the tolerances of the self-test, in full precision, and on CUDA or in int8.
+_MARGIN, _LOW_PRECISION_MARGIN = 1e-3, 2e-2
+#: So often the radius is halved for a picture that stays DEFECT; then all of its patches are remembered.
+_HALVINGS = 6
+
+
+class Accepted(NamedTuple):
+    """What became of the pictures.
+
+    Attributes:
+        bundle: the new one, as written.
+        added: patches added to the bank.
+        warnings: what a person should know before this goes live.
+    """
+
+    bundle: Bundle
+    added: int
+    warnings: list[str]
+
+
+def accept(live: Path, output: Path, pictures: Pictures, track: Track = silent) -> Accepted:
+    """Write a bundle to which good pictures are GOOD that the `live` one may call DEFECT.
+
+    The bank gains their patches that lie beyond the covering radius of the fit, farthest first. Then it is
+    calibrated on the same held-out pictures as before, at the same false-reject rate; an image threshold chosen
+    by hand stays. A picture that is DEFECT even so adds its patches beyond half the radius, a quarter and so on,
+    in the end all of them, which makes its score 0. No calibration picture is ever in the bank, so the guarantee of
+    the calibration holds; only approximately where such pictures were, since their patches depend on the threshold.
+
+    Args:
+        live: the bundle in use.
+        output: the new bundle; may be the same file.
+        pictures: (k, S, S, 3) uint8 RGB, network inputs of the bundle's size.
+        track: progress.
+
+    Raises:
+        DatasetError: no pictures, of another shape, or none is left to calibrate with.
+        BundleError, WeightsError, ConfigError: the bundle cannot be used here, or not be written.
+    """
+    bundle, calibration = live_bundle(live), calibration_pictures(live)
+    if file_sha256(live) != bundle.sha256:
+        raise BundleError(f"{live}: was replaced while it was being read; try again")
+    info, graph = bundle.info, bundle.graph
+    pictures = _distinct(_checked(live, pictures, info))
+    names = [picture_hash(picture) for picture in pictures]
+    held_out, warnings = _held_out(live, calibration, set(names))
+    new = [name for name in names if name not in info.bank_pictures]
+    if len(new) < len(names):
+        warnings.append(f"{len(names) - len(new)} of {len(names)} pictures are in the memory bank already")
+
+    track("load backbone", 0, 1)
+    extractor = load_extractor(info.spec, graph=graph)
+    track("load backbone", 1, 1)
+    margin = _LOW_PRECISION_MARGIN if extractor.device == "cuda" or graph is not None else _MARGIN
+    search = _search(bundle.bank, extractor)
+    everyone = rows = np.arange(len(pictures))
+    stubborn = 0
+    for radius in _radii(info.covering_radius):
+        added = _beyond(extractor, search, pictures, rows, radius, track)
+        search = _search(np.concatenate([search.features, added]), extractor)
+        scores, peaks = _scored(extractor, search, calibration, held_out, info, "calibrate", track)
+        thresholds = _thresholds(bundle, scores, peaks)
+        found, _ = _scored(extractor, search, pictures, everyone, info, "judge accepted", track)
+        # Written so that a score that compares with nothing (NaN) could never be GOOD.
+        rows = np.flatnonzero(~(found <= thresholds.image * (1 - margin)))
+        if not len(rows):
+            break
+        stubborn = stubborn or len(rows)
+    else:
+        raise BundleError(f"{live}: no threshold lies above the score of a remembered picture; fit it anew")
+
+    if stubborn:
+        warnings.append(
+            f"{stubborn} of {len(names)} pictures were DEFECT even with all that lies beyond the covering radius, "
+            f"{info.covering_radius:.3g}; the bank remembers what lies beyond {radius:.3g}, so that defects that look "
+            "like them may pass"
+        )
+    if extractor.device == "cuda":  # the self-test's score is that of full precision
+        extractor = load_extractor(info.spec, device="torch-cpu")
+    neighbours = info.reweight_neighbours
+    selftest = self_test(extractor, search, calibration, held_out, reweight_neighbours=neighbours, seed=info.seed)
+    changed = msgspec.structs.replace(
+        info,
+        thresholds=thresholds,
+        bank_patches=info.bank_patches + len(new) * info.grid[0] * info.grid[1],
+        bank_pictures=(*info.bank_pictures, *new),
+    )
+    saved = save_bundle(output, changed, search.features, scores, peaks, each(calibration, held_out), selftest, graph)
+    return Accepted(saved, len(saved.bank) - len(bundle.bank), warnings)
+
+
+def image_scores(path: Path, pictures: Pictures, track: Track = silent) -> NDArray[np.float64]:
+    """Return the image scores (k,) that a bundle gives to network inputs, (k, S, S, 3) uint8 RGB.
+
+    Raises:
+        DatasetError: no pictures, or of another shape.
+        BundleError, WeightsError, ConfigError: the bundle cannot be used here.
+    """
+    bundle = load_bundle(path)
+    _checked(path, pictures, bundle.info)
+    track("load backbone", 0, 1)
+    extractor = load_extractor(bundle.info.spec, graph=bundle.graph)
+    track("load backbone", 1, 1)
+    search = _search(bundle.bank, extractor)
+    return _scored(extractor, search, pictures, np.arange(len(pictures)), bundle.info, "judge", track)[0]
+
+
+def with_threshold(live: Path, output: Path, image: float) -> Bundle:
+    """Write the `live` bundle with an image threshold that a person chose.
+
+    Its rates become those of the threshold: with m of the n calibration scores above it, it lies no lower than
+    the conformal threshold of the rate (m + 1) / (n + 1), which is thus wanted and guaranteed at once. Strictly, only
+    if it was not chosen by these scores. The pixel threshold stays.
+
+    Raises:
+        ConfigError: the threshold is no finite number above 0.
+        BundleError: the bundle cannot be read, is not calibrated, or cannot be written.
+    """
+    if not (math.isfinite(image) and image > 0):
+        raise ConfigError(f"{live}: threshold: expected a finite number above 0, got {image}")
+    bundle = live_bundle(live)
+    assert bundle.info.thresholds is not None
+    thresholds = by_hand(image, bundle.info.thresholds.pixel, bundle.calibration_scores)
+    return change_bundle(live, output, thresholds=thresholds)
+
+
+def _checked(path: Path, pictures: Pictures, info: BundleInfo) -> Pictures:
+    size_px = info.spec.size_px
+    if pictures.shape[1:] != (size_px, size_px, 3) or pictures.dtype != np.uint8:
+        raise DatasetError(
+            f"{path}: expected pictures of {size_px}×{size_px} px in colour, 8 bits, the bundle's network input; "
+            f"got {pictures.dtype} {'×'.join(map(str, pictures.shape[1:]))}"
+        )
+    if not len(pictures):
+        raise DatasetError(f"{path}: there are no pictures; choose one at least")
+    return pictures
+
+
+def _distinct(pictures: Pictures) -> Pictures:
+    """Leave out what is there twice."""
+    first = {picture_hash(picture): row for row, picture in reversed(list(enumerate(pictures)))}
+    return pictures[sorted(first.values())]
+
+
+def _held_out(path: Path, calibration: Pictures, accepted: set[str]) -> tuple[Rows, list[str]]:
+    """Return which calibration pictures are not about to be remembered, where they would score 0; and a warning."""
+    rows = np.array([row for row, one in enumerate(calibration) if picture_hash(one) not in accepted], dtype=np.int64)
+    left_out = len(calibration) - len(rows)
+    if not len(rows):
+        raise DatasetError(
+            f"{path}: all calibration pictures are among those to accept; "
+            "accept fewer, or give it others with `patchline calibrate`"
+        )
+    warning = f"{left_out} of the bundle's calibration pictures are among them and no longer calibrate"
+    return rows, [warning] if left_out else []
+
+
+def _radii(covering_radius: float) -> list[float]:
+    return [covering_radius / 2**halving for halving in range(_HALVINGS + 1)] + [0.0]
+
+
+def _search(bank: NDArray[np.float32], extractor: Extractor) -> MemoryBank:
+    return MemoryBank(bank, flat_index(bank, gpu=extractor.device == "cuda"))
+
+
+def _beyond(
+    extractor: Extractor, search: MemoryBank, pictures: Pictures, rows: Rows, radius: float, track: Track
+) -> NDArray[np.float32]:
+    """Return patches (n, D) of the pictures at `rows` that cover all of theirs within the radius, with the bank."""
+    dims = search.features.shape[1]
+    candidates = [np.empty((0, dims), np.float32)]
+    for done, batch in batches(pictures, rows):
+        patches = extractor(batch).reshape(-1, dims)
+        candidates.append(patches[perhaps_farther(search, patches, radius)])
+        track("extract features", done, len(rows))
+    found = np.concatenate(candidates)
+    return found[farthest_first(search, found, radius)]
+
+
+def _scored(
+    extractor: Extractor,
+    search: MemoryBank,
+    pictures: Pictures,
+    rows: Rows,
+    info: BundleInfo,
+    stage: str,
+    track: Track,
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    return calibration_scores(
+        extractor,
+        search,
+        pictures,
+        rows,
+        reweight_neighbours=info.reweight_neighbours,
+        stage=stage,
+        track=track,
+    )
+
+
+def _thresholds(live: Bundle, scores: NDArray[np.float64], peaks: NDArray[np.float32]) -> Thresholds:
+    """Return the thresholds of new calibration scores in the way in which the live bundle has them."""
+    before = live.info.thresholds
+    assert before is not None
+    if not before.by_hand:
+        return calibrated(scores, peaks, before.false_reject_rate)[0]
+    # The person chose for parts, not for pixels: that threshold keeps its rank among the peaks.
+    pixel = conformal_threshold(peaks, implied_rate(live.calibration_peaks, before.pixel))
+    return by_hand(before.image, pixel, scores)

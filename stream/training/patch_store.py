@@ -1,0 +1,84 @@
+"""The patch features of all remembered pictures, and the choice among them: in memory, or on disk beyond a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stream.model.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, projection
+from stream.training.memory_budget import MemoryBudget
+from stream.training.spooled_array import RowStore
+
+#: What the selection takes beyond the features: blocks, libraries' buffers.
+_WORKING_BYTES = 160 * 2**20
+
+
+class Patches:
+    """Features and their projections, appended picture by picture; the coreset does not depend on where they are."""
+
+    def __init__(self, dims: int, *, capacity: int, wanted: int, seed: int, memory: MemoryBudget, spool: Path) -> None:
+        """Make room for `capacity` patches of which `wanted` will be chosen.
+
+        Args:
+            dims: D of the features.
+            capacity: at most so many patches.
+            wanted: size of the coreset.
+            seed: of projection and first pick.
+            memory: decides whether the patches are held or spooled.
+            spool: folder for temporary files.
+
+        Raises:
+            ConfigError: the limit does not even hold the selection's working memory.
+            DatasetError: the folder has too little room, or cannot be written.
+        """
+        self._seed = seed
+        self._matrix = projection(dims, dims=PROJECTION_DIMS, seed=seed)
+        projected_dims = min(dims, PROJECTION_DIMS)
+        # Norms, distances and flags of all; picks in float64, twice, and their features in the bank, twice.
+        working = _WORKING_BYTES + 13 * capacity + wanted * (16 * projected_dims + 8 * dims)
+        memory.demand(working)
+        stored_dims = dims if self._matrix is None else dims + projected_dims
+        held = working + capacity * stored_dims * 4 <= memory.left_bytes()
+        folder = None if held else spool
+        self.features = RowStore((dims,), np.float32, capacity=capacity, folder=folder)
+        self._projected = (
+            self.features
+            if self._matrix is None
+            else RowStore((projected_dims,), np.float32, capacity=capacity, folder=folder)
+        )
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def append(self, features: NDArray[np.float32]) -> None:
+        """Add the (…, D) features of some pictures; raises DatasetError when the disk is full."""
+        rows = features.reshape(-1, features.shape[-1])
+        self.features.append(rows)
+        if self._matrix is not None:
+            self._projected.append((torch.from_numpy(rows) @ self._matrix).numpy())
+
+    def coreset(self, wanted: int, *, cuda: bool, progress: Callable[[int], None]) -> NDArray[np.int64]:
+        """Choose `wanted` patches by greedy k-center; on the GPU when told to and when it has the room."""
+        if cuda:
+            from stream.model.patchcore.coreset_cuda import bytes_needed, greedy_k_center_on_device
+
+            total, dims = self._projected.shape
+            if bytes_needed(total, dims) < torch.cuda.mem_get_info()[0]:
+                there = torch.empty((total, dims), dtype=torch.float64, device="cuda")
+                for begin in range(0, total, 65_536):
+                    part = slice(begin, min(begin + 65_536, total))
+                    there[part] = torch.from_numpy(self._projected[part])
+                return greedy_k_center_on_device(there, wanted, seed=self._seed, progress=progress)
+        return greedy_k_center(self._projected, wanted, seed=self._seed, progress=progress)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.features.close()
+        self._projected.close()

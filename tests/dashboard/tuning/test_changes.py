@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from support.offers import LINE, live, offer
+
+from stream.core.errors import ReloadError, StoreError
+from stream.dashboard.tuning.changes import Changes
+from stream.line.config import LineConfig, parse
+from stream.model.bundle import load_bundle
+from stream.store.review_store import Review
+from stream.training.extend import with_threshold
+
+
+def test_a_change_goes_live_by_one_step_and_back_by_another_and_each_is_in_the_audit_log(
+    config: LineConfig, changes: Changes, review: Review
+):
+    before = live(config)
+    offered = offer(changes, 3.5)
+    assert (offered.state, offered.may_go_live, offered.may_undo) == ("offered", True, False)
+    assert live(config) == before, "an offer changes nothing"
+
+    put = changes.put_live(offered.id, "otto")
+    assert live(config) == put.bundle
+    thresholds = load_bundle(config.stations["cap"].bundle).info.thresholds
+    assert thresholds is not None
+    assert thresholds.image == 3.5
+    assert (put.state, put.may_go_live, put.may_undo) == ("live", False, True)
+
+    undone = changes.undo(offered.id, "eva")
+    assert live(config) == before
+    assert (undone.state, undone.may_go_live, undone.may_undo) == ("undone", True, False)
+    assert [(step.who, step.what) for step in undone.log] == [
+        ("anna", "offered"),
+        ("otto", "put live"),
+        ("eva", "undone"),
+    ]
+    audit = [(entry.who, entry.what) for entry in review.audit(10)]
+    assert audit == [
+        ("eva", "undone: threshold"),
+        ("eva", "asks to undo: threshold"),
+        ("otto", "put live: threshold"),
+        ("otto", "asks to put live: threshold"),
+        ("anna", "offer threshold"),
+    ]
+
+
+def test_what_was_made_of_another_bundle_than_the_present_one_cannot_go_live(config: LineConfig, changes: Changes):
+    first, second = offer(changes, 3.5), offer(changes, 4.5)
+    changes.put_live(first.id, "otto")
+    found = changes.get(second.id)
+    assert found is not None
+    assert not found.may_go_live
+    with pytest.raises(ReloadError, match="make the change anew"):
+        changes.put_live(second.id, "otto")
+    assert live(config) == first.bundle
+    assert [change.state for change in changes.of("cap")] == ["offered", "live"]
+
+
+def test_a_bundle_that_somebody_put_there_by_hand_is_not_undone_away(
+    config: LineConfig, changes: Changes, small_bundle: Path
+):
+    put = changes.put_live(offer(changes, 3.5).id, "otto")
+    with_threshold(small_bundle, config.stations["cap"].bundle, 9.0)
+    by_hand = live(config)
+    found = changes.get(put.id)
+    assert found is not None
+    assert not found.may_undo
+    with pytest.raises(ReloadError, match="somebody has replaced it"):
+        changes.undo(put.id, "otto")
+    assert live(config) == by_hand
+
+
+def test_what_was_taught_may_follow_any_bundle_and_undo_leads_back_to_that(config: LineConfig, changes: Changes):
+    taught = offer(changes, 5.5, kind="teach")
+    between = changes.put_live(offer(changes, 3.5).id, "otto").bundle
+    changes.put_live(taught.id, "otto")
+    assert live(config) == taught.bundle
+    changes.undo(taught.id, "otto")
+    assert live(config) == between
+
+
+def test_a_discarded_change_is_gone_with_its_file_and_the_others_stay(config: LineConfig, changes: Changes):
+    kept, gone = offer(changes, 3.5), offer(changes, 4.5)
+    changes.discard(gone.id, "anna")
+    files = {file.stem for file in (config.store.path / "bundles" / "cap").glob("*.safetensors")}
+    assert files == {kept.base, kept.bundle}
+    with pytest.raises(ReloadError, match="discarded"):
+        changes.put_live(gone.id, "otto")
+    with pytest.raises(ReloadError, match="is offered, not live"):
+        changes.undo(kept.id, "otto")
+
+
+def test_a_kept_bundle_that_was_removed_is_named_and_the_line_keeps_its_own(config: LineConfig, changes: Changes):
+    before, offered = live(config), offer(changes, 3.5)
+    (config.store.path / "bundles" / "cap" / f"{offered.bundle}.safetensors").unlink()
+    assert not changes.of("cap")[0].may_go_live
+    with pytest.raises(ReloadError, match="not kept any more"):
+        changes.put_live(offered.id, "otto")
+    assert live(config) == before
+
+
+def test_changes_are_still_there_after_a_restart(config: LineConfig, changes: Changes, review: Review):
+    offered = offer(changes, 3.5)
+    review.close()
+    again = Changes(config, Review(config.store.path / "review.sqlite"))
+    assert again.get(offered.id) == offered
+    assert again.put_live(offered.id, "otto").may_undo
+
+
+def test_what_a_killed_job_has_left_is_removed_at_the_next_start(config: LineConfig, changes: Changes, review: Review):
+    kept = offer(changes, 3.5)
+    (changes.kept.workplace("cap") / "made.safetensors").write_bytes(b"half a bundle")
+    again = Changes(config, review)
+    names = {file.name for file in (config.store.path / "bundles" / "cap").iterdir()}
+    assert names == {f"{kept.base}.safetensors", f"{kept.bundle}.safetensors"}
+    assert again.of("cap")[0].may_go_live
+
+
+def test_what_cannot_stand_in_the_audit_log_is_not_done(config: LineConfig, changes: Changes, tmp_path: Path):
+    before, offered = live(config), offer(changes, 3.5)
+    with sqlite3.connect(config.store.path / "review.sqlite") as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    with pytest.raises(StoreError, match="disk full"):
+        changes.put_live(offered.id, "otto")
+    assert live(config) == before
+
+
+def test_what_was_refused_stands_in_the_change_and_in_the_audit_log(
+    config: LineConfig, changes: Changes, review: Review
+):
+    first, second = offer(changes, 3.5), offer(changes, 4.5)
+    changes.put_live(first.id, "otto")
+    with pytest.raises(ReloadError):
+        changes.put_live(second.id, "eva")
+    found = changes.get(second.id)
+    assert found is not None
+    assert (found.log[-1].who, found.state, found.asked) == ("eva", "offered", None)
+    assert "refused: " in found.log[-1].what
+    last = review.audit(1)[0]
+    assert (last.who, last.what) == ("eva", "refused: threshold")
+    assert "somebody has replaced it" in last.detail
+
+
+def test_a_change_of_a_station_that_the_line_no_longer_has_is_refused_in_words(
+    config: LineConfig, changes: Changes, review: Review, tmp_path: Path
+):
+    offered = offer(changes, 3.5)
+    renamed = Changes(parse(LINE.replace("  cap:", "  lid:"), name="line.yaml", folder=tmp_path), review)
+    found = renamed.get(offered.id)
+    assert found is not None
+    assert not found.may_go_live
+    with pytest.raises(ReloadError, match="station cap, which the configuration does not have"):
+        renamed.put_live(offered.id, "otto")
+
+
+def test_a_kept_bundle_that_was_damaged_does_not_go_live_where_no_line_could_refuse_it(
+    config: LineConfig, changes: Changes
+):
+    before, offered = live(config), offer(changes, 3.5)
+    with changes.kept.file("cap", offered.bundle).open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(ReloadError, match="damaged"):
+        changes.put_live(offered.id, "otto")
+    assert live(config) == before
+
+
+def test_what_was_taught_names_the_threshold_that_it_follows(config: LineConfig, changes: Changes, review: Review):
+    taught = offer(changes, 5.5, kind="teach")
+    changes.put_live(offer(changes, 3.5).id, "otto")
+    assert changes.put_live(taught.id, "otto").threshold_before == 3.5
+    assert "threshold 3.5 → 5.5" in review.audit(1)[0].detail

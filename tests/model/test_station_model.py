@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream.core.errors import BundleError
+from stream.inference.station_models import load_judge
+from stream.line.sections import Station, Worker
+from stream.model.bundle import SelfTest, calibration_pictures, load_bundle, save_bundle
+from stream.model.cpu_lanes import Lanes
+from stream.model.station_model import Judge, self_test
+from stream.training.fit import calibrate
+
+
+def judge_of(path: Path, device: str = "auto") -> Judge:
+    return load_judge(Station(camera="top", bundle=path), Worker(device=device), Lanes(1), {})
+
+
+def saved(path: Path, source: Path, *, factor: float) -> Path:
+    """The bundle with another self-test score."""
+    info, bank, scores, peaks, selftest, *_ = load_bundle(source)
+    other = SelfTest(selftest.picture, selftest.score * factor)
+    save_bundle(path, info, bank, scores, peaks, calibration_pictures(source), other)
+    return path
+
+
+def test_the_self_test_is_a_held_out_picture_with_one_of_the_calibration_scores(small_bundle: Path):
+    bundle = load_bundle(small_bundle)
+    assert bundle.selftest.picture.shape == (96, 96, 3)
+    assert np.isclose(bundle.calibration_scores, bundle.selftest.score, rtol=1e-5).any()
+
+
+@pytest.mark.parametrize("device", ["openvino", "torch-cpu"])
+def test_a_sound_bundle_passes_its_self_test_on_every_device(small_bundle: Path, device: str):
+    self_test(judge_of(small_bundle, device), small_bundle)
+
+
+@pytest.mark.parametrize("factor", [0.998, 1.002, float("nan"), 0.0])
+def test_a_bundle_whose_score_comes_out_differently_is_refused_with_both_scores(
+    small_bundle: Path, tmp_path: Path, factor: float
+):
+    bundle = load_bundle(small_bundle)
+    path = saved(tmp_path / "off.safetensors", small_bundle, factor=factor)
+    with pytest.raises(BundleError) as error:
+        self_test(judge_of(path), path)
+    assert f"{bundle.selftest.score * factor:.6g}" in str(error.value)
+    assert f"this worker gives it {bundle.selftest.score:.3g}"[:-1] in str(error.value)
+
+
+def test_rounding_is_allowed(small_bundle: Path, tmp_path: Path):
+    path = saved(tmp_path / "near.safetensors", small_bundle, factor=1.0005)
+    self_test(judge_of(path), path)
+
+
+def test_calibration_keeps_the_self_test(small_bundle: Path, tmp_path: Path, good_folder: Path):
+    path = tmp_path / "again.safetensors"
+    path.write_bytes(small_bundle.read_bytes())
+    calibrate(path, good_folder, false_reject_rate=0.2)
+    before, after = load_bundle(small_bundle), load_bundle(path)
+    assert after.sha256 != before.sha256
+    assert after.selftest.score == before.selftest.score
+    np.testing.assert_array_equal(after.selftest.picture, before.selftest.picture)
+
+
+def test_bundles_of_the_same_features_share_the_extractor_that_is_there(small_bundle: Path):
+    one, station = judge_of(small_bundle), Station(camera="top", bundle=small_bundle)
+    assert load_judge(station, Worker(), Lanes(1), {one.group: one.extractor}).extractor is one.extractor

@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import pytest
+
+from stream.core.parts import Counts, Part, Settled
+from stream.core.verdict import Cause, Verdict
+from stream.sink.policy.ledger import MAX_EVENTS, MAX_GAP, Ledger, SeqError
+
+MS = 1_000_000
+DEADLINE_NS = 150 * MS
+
+
+def part(seq: int, station: str = "cap", captured_ns: int = 0) -> Part:
+    return Part(station, seq, captured_ns, captured_ns + DEADLINE_NS, f"P-{seq}")
+
+
+def announced(*seqs: int, first_seq: int = 0) -> Ledger:
+    """A ledger that has heard of these parts of the station `cap` at time 0."""
+    ledger = Ledger()
+    ledger.begin("cap", first_seq)
+    for seq in seqs:
+        assert ledger.announce(part(seq), None, "", 0) == []
+    return ledger
+
+
+def outcome(settled: list[Settled]) -> list[tuple[int, Verdict, Cause | None]]:
+    return [(item.part.seq, item.verdict, item.cause) for item in settled]
+
+
+def lost(cause: Cause, *seqs: int) -> list[tuple[int, Verdict, Cause | None]]:
+    return [(seq, Verdict.UNINSPECTED, cause) for seq in seqs]
+
+
+def test_an_announced_part_is_pending_until_its_result_closes_it():
+    ledger = announced(0)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 0, 0, {}, (0,), 1)
+    settled = ledger.result(part(0), Verdict.GOOD, None, "", 40 * MS)
+    assert settled == Settled(part(0), Verdict.GOOD, None, "", 40 * MS)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 1, 0, {}, (), 1)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "cause", "expected"),
+    [
+        (Verdict.GOOD, None, Counts(1, 1, 0, {}, (), 1)),
+        (Verdict.DEFECT, None, Counts(1, 0, 1, {}, (), 1)),
+        (Verdict.UNINSPECTED, Cause.WORKER_ERROR, Counts(1, 0, 0, {Cause.WORKER_ERROR: 1}, (), 1)),
+    ],
+)
+def test_every_verdict_has_its_own_column(verdict: Verdict, cause: Cause | None, expected: Counts):
+    ledger = announced(0)
+    assert ledger.result(part(0), verdict, cause, "", 1).verdict is verdict
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == expected
+
+
+def test_the_part_is_the_announced_one_whatever_the_result_says_of_it():
+    ledger = announced(0)
+    liar = Part("cap", 0, 77, 10**15, "another")
+    assert ledger.result(liar, Verdict.GOOD, None, "", DEADLINE_NS + 1).part == part(0)
+
+
+def test_a_result_proves_its_part_before_the_announcement_comes():
+    ledger = announced(0)
+    settled = ledger.result(part(1), Verdict.DEFECT, None, "", 1)
+    assert settled.verdict is Verdict.DEFECT
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 1, {}, (0,), 1, (1,))
+
+    assert ledger.announce(part(1), None, "", 2) == [], "it has its verdict already"
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 1, {}, (0,), 2)
+
+
+def test_results_far_ahead_of_the_announcements_leave_no_gap_behind():
+    ledger = Ledger()
+    for seq in (3, 1, 2):
+        ledger.result(part(seq), Verdict.GOOD, None, "", 1)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(3, 3, 0, {}, (), 0, (1, 2, 3))
+    assert outcome(ledger.announce(part(3), None, "", 2)) == lost(Cause.CAMERA_FAULT, 0)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(4, 3, 0, {Cause.CAMERA_FAULT: 1}, (), 4)
+
+
+def test_a_missing_number_is_a_part_the_camera_lost():
+    ledger = announced(0)
+    settled = ledger.announce(part(4), None, "", 9)
+    assert outcome(settled) == lost(Cause.CAMERA_FAULT, 1, 2, 3)
+    assert settled[0].part == Part("cap", 1, None, 9), "nobody knows when it was exposed"
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(
+        5, 0, 0, {Cause.CAMERA_FAULT: 3}, (0, 4), 5
+    )
+
+
+def test_the_run_begins_at_its_own_first_number():
+    ledger = Ledger()
+    ledger.begin("cap", 40)
+    assert ledger.announce(part(40), None, "", 0) == []
+    assert outcome(ledger.announce(part(42), None, "", 0)) == lost(Cause.CAMERA_FAULT, 41)
+
+
+def test_the_first_announcements_may_be_lost_too():
+    ledger = Ledger()
+    ledger.begin("cap", 40)
+    assert outcome(ledger.announce(part(42), None, "", 0)) == lost(Cause.CAMERA_FAULT, 40, 41)
+
+
+def test_an_account_that_exists_is_not_opened_again():
+    ledger = announced(0, 1)
+    ledger.begin("cap", 17)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 0, {}, (0, 1), 2)
+
+
+def test_a_part_announced_with_a_cause_is_settled_at_once():
+    ledger = announced(0)
+    settled = ledger.announce(part(1), Cause.OVERRUN, "16 parts were waiting already", 5)
+    assert settled == [Settled(part(1), Verdict.UNINSPECTED, Cause.OVERRUN, "16 parts were waiting already", 5)]
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 0, {Cause.OVERRUN: 1}, (0,), 2)
+
+
+def test_the_missing_parts_come_before_the_announced_one():
+    ledger = announced(0)
+    settled = ledger.announce(part(2), Cause.BAD_FRAME, "", 5)
+    assert outcome(settled) == lost(Cause.CAMERA_FAULT, 1) + lost(Cause.BAD_FRAME, 2)
+
+
+def test_a_second_result_is_stray_and_changes_nothing():
+    ledger = announced(0)
+    ledger.result(part(0), Verdict.DEFECT, None, "", 1)
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
+    assert ledger.result(part(0), Verdict.GOOD, None, "", 2) is None
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
+
+
+def test_a_second_result_ahead_of_the_announcement_is_stray_too():
+    ledger = Ledger()
+    ledger.result(part(0), Verdict.DEFECT, None, "", 1)
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
+    assert ledger.result(part(0), Verdict.GOOD, None, "", 2) is None
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
+
+
+@pytest.mark.parametrize("known_from", ["announcement", "result"])
+def test_a_result_after_the_deadline_is_a_timeout_however_good(known_from: str):
+    ledger = announced(0) if known_from == "announcement" else Ledger()
+    settled = ledger.result(part(0), Verdict.GOOD, None, "", DEADLINE_NS + 1)
+    assert (settled.verdict, settled.cause) == (Verdict.UNINSPECTED, Cause.TIMEOUT)
+    counts = ledger.counts("cap")
+    assert (counts.good, counts.uninspected) == (0, {Cause.TIMEOUT: 1})
+
+
+def test_a_result_at_the_deadline_is_in_time():
+    assert announced(0).result(part(0), Verdict.GOOD, None, "", DEADLINE_NS).verdict is Verdict.GOOD
+
+
+def test_a_result_for_an_expired_part_is_stray():
+    ledger = announced(0)
+    ledger.expire(DEADLINE_NS + 1)
+    assert ledger.result(part(0), Verdict.GOOD, None, "", DEADLINE_NS + 2) is None
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 0, 0, {Cause.TIMEOUT: 1}, (), 1)
+
+
+def test_a_part_expires_after_its_deadline_and_not_before():
+    ledger = announced(0)
+    assert ledger.expire(DEADLINE_NS - 1) == []
+    assert ledger.expire(DEADLINE_NS) == []
+    settled = ledger.expire(DEADLINE_NS + 1)
+    assert settled == [
+        Settled(part(0), Verdict.UNINSPECTED, Cause.TIMEOUT, "no result by the deadline", DEADLINE_NS + 1)
+    ]
+    assert ledger.expire(DEADLINE_NS + 2) == []
+
+
+def test_only_what_is_overdue_expires_and_in_the_order_of_the_deadlines():
+    ledger = Ledger()
+    for seq, captured_ns in enumerate([30, 10, 20, 40]):
+        ledger.announce(part(seq, captured_ns=captured_ns), None, "", 0)
+    ledger.result(part(2, captured_ns=20), Verdict.GOOD, None, "", 50)
+    assert outcome(ledger.expire(DEADLINE_NS + 31)) == lost(Cause.TIMEOUT, 1, 0)
+    assert ledger.counts("cap").pending == (3,)
+
+
+def test_the_next_deadline_is_that_of_the_most_urgent_part_of_all_stations():
+    ledger = Ledger()
+    assert ledger.next_deadline_ns is None
+    ledger.announce(part(0, "cap", captured_ns=20), None, "", 0)
+    ledger.announce(part(0, "label", captured_ns=10), None, "", 0)
+    assert ledger.next_deadline_ns == DEADLINE_NS + 10
+    ledger.expire(DEADLINE_NS + 11)
+    assert ledger.next_deadline_ns == DEADLINE_NS + 20
+    ledger.expire(DEADLINE_NS + 21)
+    assert ledger.next_deadline_ns is None
+
+
+def test_deadlines_of_parts_already_judged_keep_nobody_awake():
+    ledger = announced(0, 1)
+    ledger.result(part(0), Verdict.GOOD, None, "", 1)
+    ledger.result(part(1), Verdict.GOOD, None, "", 1)
+    assert ledger.expire(2) == []
+    assert ledger.next_deadline_ns is None
+
+
+@pytest.mark.parametrize("state", ["pending", "judged"])
+def test_a_number_used_before_is_refused_and_counts_nothing(state: str):
+    ledger = announced(0, 1)
+    if state == "judged":
+        ledger.result(part(0), Verdict.GOOD, None, "", 1)
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
+    with pytest.raises(SeqError, match="cap: number 0 came again, 2 was next"):
+        ledger.announce(part(0), None, "", 5)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
+
+
+def test_a_number_that_was_booked_as_missing_is_refused_afterwards():
+    ledger = announced(0)
+    ledger.announce(part(2), None, "", 5)
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
+    with pytest.raises(SeqError):
+        ledger.announce(part(1), None, "", 6)
+    assert ledger.result(part(1), Verdict.GOOD, None, "", 7) is None
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
+
+
+def test_an_absurd_gap_is_refused_and_counts_nothing():
+    ledger = announced(0)
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
+    with pytest.raises(SeqError, match="absurd"):
+        ledger.announce(part(2 + MAX_GAP), None, "", 5)
+    with pytest.raises(SeqError, match="absurd"):
+        ledger.result(part(2 + MAX_GAP), Verdict.GOOD, None, "", 5)
+    with pytest.raises(SeqError, match="absurd"):
+        ledger.end("cap", 2 + MAX_GAP, 5)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
+    assert ledger.announce(part(1), None, "", 6) == [], "the line goes on"
+
+
+def test_the_longest_believable_gap_is_booked():
+    ledger = announced(0)
+    (settled,) = ledger.announce(part(1 + MAX_GAP), None, "", 5)
+    assert settled.detail == f"{MAX_GAP} announcements never came"
+    assert ledger.counts("cap").closed
+    assert ledger.counts("cap").uninspected == {Cause.CAMERA_FAULT: MAX_GAP}
+
+
+def test_a_long_gap_is_one_event_and_parts_known_from_results_are_not_in_it():
+    ledger = announced(0)
+    for seq in (1, 40):
+        ledger.result(part(seq), Verdict.GOOD, None, "", 1)
+    (settled,) = ledger.announce(part(2 + MAX_EVENTS), None, "", 5)
+    assert settled.part.seq == 2
+    counts = ledger.counts("cap")
+    assert counts.uninspected == {Cause.CAMERA_FAULT: MAX_EVENTS - 1}
+    assert (counts.good, counts.next_seq, counts.closed) == (2, MAX_EVENTS + 3, True)
+
+
+def test_a_part_pending_when_the_sink_died_keeps_moment_and_name_so_that_it_can_be_rejected():
+    before = announced()
+    before.announce(part(0, captured_ns=70), None, "", 71)
+    after = Ledger()
+    (settled,) = after.restore("cap", before.counts("cap"), 90)
+    assert (settled.cause, settled.part.captured_ns, settled.part.part_id) == (Cause.SINK_DOWN, 70, "P-0")
+
+
+def test_the_end_of_a_camera_books_the_tail_that_never_came():
+    ledger = announced(0)
+    ledger.result(part(2), Verdict.GOOD, None, "", 1)
+    assert outcome(ledger.end("cap", 4, 5)) == lost(Cause.CAMERA_FAULT, 1, 3)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(
+        4, 1, 0, {Cause.CAMERA_FAULT: 2}, (0,), 4
+    )
+
+
+def test_an_end_with_nothing_missing_books_nothing_and_may_come_twice():
+    ledger = announced(0, 1)
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
+    assert ledger.end("cap", 2, 5) == []
+    assert ledger.end("cap", 2, 6) == []
+    assert ledger.end("cap", 1, 7) == []
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
+
+
+def test_the_end_of_a_station_nobody_heard_of_books_nothing():
+    ledger = Ledger()
+    assert ledger.end("cap", 500, 5) == []
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(0, 0, 0, {}, (), 500)
+
+
+def test_shutting_down_settles_everything_that_is_pending():
+    ledger = announced(0, 1, 2)
+    ledger.announce(part(0, "label"), None, "", 0)
+    ledger.result(part(1), Verdict.GOOD, None, "", 1)
+    settled = ledger.shut_down(7)
+    assert [(item.part.station, item.part.seq, item.cause) for item in settled] == [
+        ("cap", 0, Cause.SHUTDOWN),
+        ("cap", 2, Cause.SHUTDOWN),
+        ("label", 0, Cause.SHUTDOWN),
+    ]
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(3, 1, 0, {Cause.SHUTDOWN: 2}, (), 3)
+    assert ledger.shut_down(8) == []
+
+
+def test_stations_keep_separate_accounts():
+    ledger = Ledger()
+    ledger.announce(part(0, "cap"), None, "", 0)
+    ledger.announce(part(1, "label"), None, "", 0)
+    assert set(ledger.stations) == {"cap", "label"}
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 0, 0, {}, (0,), 1)
+    assert ledger.counts("label")._replace(captured_ns=(), part_ids=()) == Counts(
+        2, 0, 0, {Cause.CAMERA_FAULT: 1}, (1,), 2
+    )
+
+
+def test_after_a_restart_the_pending_parts_had_no_sink():
+    ledger = Ledger()
+    settled = ledger.restore("cap", Counts(9, 5, 1, {Cause.TIMEOUT: 1}, (6, 8), 9), 3)
+    assert outcome(settled) == lost(Cause.SINK_DOWN, 6, 8)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(
+        9, 5, 1, {Cause.TIMEOUT: 1, Cause.SINK_DOWN: 2}, (), 9
+    )
+
+
+def test_after_a_restart_the_parts_nobody_heard_had_no_sink_and_later_gaps_are_the_cameras():
+    ledger = Ledger()
+    ledger.restore("cap", Counts(2, 2, 0, {}, (), 2), 3)
+    assert outcome(ledger.announce(part(5), None, "", 4)) == lost(Cause.SINK_DOWN, 2, 3, 4)
+    assert outcome(ledger.announce(part(7), None, "", 5)) == lost(Cause.CAMERA_FAULT, 6)
+    assert ledger.counts("cap").closed
+
+
+def test_after_a_restart_the_tail_of_an_ended_camera_had_no_sink():
+    ledger = Ledger()
+    ledger.restore("cap", Counts(2, 2, 0, {}, (), 2), 3)
+    assert outcome(ledger.end("cap", 4, 4)) == lost(Cause.SINK_DOWN, 2, 3)
+
+
+def test_after_a_restart_an_old_result_is_stray():
+    ledger = Ledger()
+    ledger.restore("cap", Counts(2, 1, 0, {}, (1,), 2), 3)
+    assert ledger.result(part(1), Verdict.GOOD, None, "", 4) is None
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 1, 0, {Cause.SINK_DOWN: 1}, (), 2)
+
+
+def test_after_a_restart_parts_known_from_results_only_stay_judged_and_their_announcements_are_heard_once():
+    ledger = Ledger()
+    settled = ledger.restore("cap", Counts(4, 3, 0, {}, (1,), 2, (3, 5)), 3)
+    assert outcome(settled) == lost(Cause.SINK_DOWN, 1, 2, 4), "numbers below a known one were given out"
+    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
+    assert before == Counts(6, 3, 0, {Cause.SINK_DOWN: 3}, (), 6)
+    for seq in (2, 3, 4, 5):
+        assert ledger.announce(part(seq), None, "", 4) == []
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
+    with pytest.raises(SeqError):
+        ledger.announce(part(3), None, "", 5)
+    assert ledger.announce(part(6), None, "", 5) == []

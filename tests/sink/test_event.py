@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from stream.core.clock import Clock
+from stream.core.parts import Part, Settled
+from stream.core.verdict import Cause, Verdict
+from stream.sink.event import Answer, event_of
+from stream.store.records import Event
+from stream.transport.messages import FrameHeader, FrameStamps, Result, ResultStamps
+
+CLOCK = Clock("boot", 0)
+FRAME = FrameHeader("cap", 7, 1, 2, "triggered", "ab", 4, 4, 1, "epoch", FrameStamps(1, 2, 3), CLOCK)
+RESULT = Result(FRAME, "worker0", Verdict.DEFECT, ResultStamps(1, 2, 3, 4, 5, 6, 7), CLOCK, score=9.5, threshold=8.0)
+PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+
+
+def remembered(
+    network_input: bytes, verdict: Verdict = Verdict.DEFECT, cause: Cause | None = None, **frame: int
+) -> Event:
+    result = msgspec.structs.replace(RESULT, frame=msgspec.structs.replace(FRAME, **frame))
+    settled = Settled(Part("cap", 7, 1, 2), verdict, cause, "", 3)
+    answer = Answer(result, b"", b"", network_input, 3)
+    return event_of(settled, answer, "reject", stages={}, total_ms=None, captured_realtime_ns=0)
+
+
+def test_a_defect_is_remembered_with_what_the_network_saw():
+    np.testing.assert_array_equal(remembered(PIXELS.tobytes()).network_input, PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "cause"), [(Verdict.GOOD, None), (Verdict.UNINSPECTED, Cause.TIMEOUT)], ids=["good", "came too late"]
+)
+def test_a_part_that_is_no_defect_is_remembered_without(verdict: Verdict, cause: Cause | None):
+    event = remembered(PIXELS.tobytes(), verdict, cause)
+    assert (event.verdict, event.network_input) == (verdict, None)
+
+
+@pytest.mark.parametrize(
+    ("size", "frame"),
+    [
+        (0, {}),
+        (47, {}),
+        (49, {}),
+        (48, {"height_px": 2, "width_px": 8}),
+        (48, {"height_px": -4, "width_px": -4}),
+        (0, {"height_px": 0, "width_px": 0}),
+    ],
+    ids=["none", "cut short", "too long", "no square", "negative", "empty"],
+)
+def test_pixels_that_are_not_what_the_header_says_are_left_out_and_the_part_is_remembered(
+    size: int, frame: dict[str, int]
+):
+    event = remembered(bytes(size), **frame)
+    assert (event.verdict, event.score, event.network_input) == (Verdict.DEFECT, 9.5, None)

@@ -1,0 +1,208 @@
+"""The sink's side of the live feed, over real sockets."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream.core.parts import Part
+from stream.core.verdict import Cause, Verdict
+from stream.line.config import LineConfig
+from stream.model.bundle import load_bundle
+from stream.sink.drift_monitor import Drifts
+from stream.sink.live_feed import Feed
+from stream.sink.outputs import Standing
+from stream.sink.policy.alarms import Alarm
+from stream.sink.policy.ledger import Ledger
+from stream.sink.policy.peer_health import Health
+from stream.store.records import AlarmRecord, Event
+from stream.transport.broadcast import FEED_WAITING, FeedClient
+from stream.transport.messages import DriftState, LineState, SettledPart
+from stream.transport.sockets import Received, Sockets
+
+S = 1_000_000_000
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> LineConfig:
+    return LineConfig.model_validate(
+        {
+            "line": "test",
+            "cameras": {"top": {"kind": "folder", "path": str(tmp_path)}},
+            "stations": {"cap": {"camera": "top", "bundle": "cap.safetensors"}},
+            "store": {"path": str(tmp_path / "store")},
+        }
+    )
+
+
+@pytest.fixture
+def drifts(config: LineConfig, small_bundle: Path) -> Drifts:
+    return Drifts(config, {"cap": load_bundle(small_bundle)})
+
+
+@pytest.fixture
+def sockets() -> Iterator[Sockets]:
+    with closing(Sockets(None)) as found:
+        yield found
+
+
+def event(seq: int, verdict: Verdict = Verdict.GOOD) -> Event:
+    return Event(
+        station="cap",
+        seq=seq,
+        verdict=verdict,
+        action="pass",
+        captured_realtime_ns=1_795_555_350_097_892_208,
+        score=12.5,
+        threshold=10.0,
+        pixel_threshold=8.0,
+        stages={"score": 1.5},
+        total_ms=20.0,
+        view=b"jpeg",
+        anomaly_map=np.arange(6, dtype=np.float16).reshape(2, 3),
+    )
+
+
+def states(client: FeedClient) -> list[LineState]:
+    return [each.message for each in client.receive(timeout_ms=20) if isinstance(each.message, LineState)]
+
+
+def listening(feed: Feed, drifts: Drifts, client: FeedClient) -> int:
+    """Wait until the feed knows of its listener; returns the moment that was then."""
+    now_ns, until_s = 0, time.monotonic() + 10
+    while True:
+        feed.state(Ledger(), drifts, [], [], [], now_ns := now_ns + S)
+        if states(client):
+            return now_ns
+        assert time.monotonic() < until_s, "the listener was not noticed"
+
+
+def receive(client: FeedClient, count: int) -> list[Received[SettledPart | LineState]]:
+    received: list[Received[SettledPart | LineState]] = []
+    until_s = time.monotonic() + 10
+    while len(received) < count and time.monotonic() < until_s:
+        received += client.receive(timeout_ms=100)
+    return received
+
+
+def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, drifts: Drifts, sockets: Sockets):
+    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, drifts, client)
+    feed.part(event(7, Verdict.DEFECT), S)
+    ((message, (view, values)),) = receive(client, 1)
+    assert isinstance(message, SettledPart)
+    assert (message.station, message.seq, message.verdict, message.score) == ("cap", 7, Verdict.DEFECT, 12.5)
+    assert (message.grid, view) == ((2, 3), b"jpeg")
+    assert np.frombuffer(values, "<f2").tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, drifts: Drifts, sockets: Sockets):
+    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, drifts, client)
+    seen = np.full((4, 4, 3), 77, np.uint8)
+    feed.part(dataclasses.replace(event(7, Verdict.DEFECT), network_input=seen), S)
+    ((message, attachments),) = receive(client, 1)
+    assert isinstance(message, SettledPart)
+    assert len(attachments) == 2
+    assert not any(seen.tobytes() in attachment for attachment in attachments)
+
+
+def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, drifts: Drifts, sockets: Sockets):
+    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, drifts, client)
+    for tick in range(20):  # 100 parts a second
+        feed.part(event(tick), tick * S // 100)
+    for tick in range(20, 30):
+        feed.part(event(tick, Verdict.DEFECT), tick * S // 100)
+    parts = receive(client, 30)
+    assert [each.message.seq for each in parts if isinstance(each.message, SettledPart)] == list(range(30))
+    pictures = [bool(each.attachments[0]) for each in parts]
+    assert sum(pictures[:20]) == 3
+    assert all(pictures[20:])
+    assert [each.message.grid for each in parts if isinstance(each.message, SettledPart)][1] == (0, 0)
+
+
+def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drifts: Drifts, sockets: Sockets):
+    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, drifts, client)
+    feed.part(event(1), 100 * S)
+    feed.part(event(2), 101 * S)
+    feed.alarm(AlarmRecord(1_795_555_350_097_892_208, "actuator_fault", "gate", "no answer"))
+    ledger = Ledger()
+    for seq in range(5):
+        ledger.announce(Part("cap", seq, 0, 1000 * S), Cause.TIMEOUT if seq == 3 else None, "", S)
+    for seq, verdict in enumerate([Verdict.GOOD, Verdict.GOOD, Verdict.DEFECT]):
+        ledger.result(Part("cap", seq, 0, 1000 * S), verdict, None, "", S)
+    health = [
+        Health("camera", "top", False, True, "camera top is down: stalled", None),
+        Health("worker", "worker0", True, False, "", None),
+    ]
+    outputs = [
+        Standing.of("actuator", "gate", "no answer"),
+        Standing.of("actuator", "lamp", None),
+        Standing.of("encoder", "belt", "no count"),
+    ]
+    feed.state(ledger, drifts, health, outputs, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S)
+    state = receive(client, 3)[-1].message
+    assert isinstance(state, LineState)
+    station = state.stations["cap"]
+    assert (station.announced, station.good, station.defect, station.pending) == (5, 2, 1, 1)
+    assert station.uninspected == {"timeout": 1}
+    assert (station.rate_hz, station.p50_ms, station.p99_ms) == (2.0, 20.0, 20.0)
+    assert station.drift == DriftState(parts=0, window=config.stations["cap"].drift.window)
+    assert (state.cameras["top"].up, state.cameras["top"].text) == (False, "camera top is down: stalled")
+    assert state.workers["worker0"].up
+    assert {name: each.up for name, each in state.actuators.items()} == {
+        "gate": False,
+        "lamp": True,
+        "belt": False,
+    }
+    assert [(each.kind, each.subject, each.raised_realtime_ns) for each in state.alarms] == [
+        ("actuator_fault", "gate", 1_795_555_350_097_892_208)
+    ]
+
+
+def test_without_a_listener_nothing_is_sent(config: LineConfig, drifts: Drifts, sockets: Sockets):
+    feed = Feed(sockets, config)
+    other = Sockets(None)
+    now_ns = listening(feed, drifts, FeedClient(other, config.feed_address()))
+    other.close()
+    until_s = time.monotonic() + 10
+    while feed._server.wanted():
+        assert time.monotonic() < until_s, "the end of the last listener was not noticed"
+        time.sleep(0.01)
+    feed.state(Ledger(), drifts, [], [], [], now_ns + S)
+    feed.part(event(1), now_ns + S)
+    client = FeedClient(sockets, config.feed_address())
+    listening(feed, drifts, client)
+    feed.part(event(2), now_ns + 2 * S)
+    parts = [each.message for each in receive(client, 1)]
+    assert [part.seq for part in parts if isinstance(part, SettledPart)] == [2]
+
+
+def test_a_listener_that_does_not_read_costs_the_sink_nothing_and_gets_no_backlog(
+    config: LineConfig, drifts: Drifts, sockets: Sockets
+):
+    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, drifts, client)
+    view = bytes(200_000)
+    for seq in range(2_000):
+        feed.part(_large(seq, view), seq * S)
+    assert 0 < len(_all_that_waits(client)) <= 4 * FEED_WAITING
+
+
+def _large(seq: int, view: bytes) -> Event:
+    return Event(station="cap", seq=seq, verdict=Verdict.DEFECT, action="reject", captured_realtime_ns=1, view=view)
+
+
+def _all_that_waits(client: FeedClient) -> list[Received[SettledPart | LineState]]:
+    received: list[Received[SettledPart | LineState]] = []
+    while more := client.receive(timeout_ms=500):
+        received += more
+    return received

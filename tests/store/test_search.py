@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stream.core.verdict import Cause, Verdict
+from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.records import AlarmRecord, Event
+from stream.store.search import Place
+
+NOW_NS = 1_795_555_350_097_892_208
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EventStore]:
+    with closing(EventStore.open(tmp_path / FILE_NAME)) as opened:
+        yield opened
+
+
+def night(count: int) -> list[Event]:
+    """Parts of two stations, exposed in another order than recorded; nine parts come again and again.
+
+    One is a defect in five, one late in seven, one passed over in three.
+    """
+    events = []
+    for number in range(count):
+        cause = Cause.TIMEOUT if number % 7 == 0 else Cause.SKIPPED if number % 3 == 0 else None
+        verdict = Verdict.UNINSPECTED if cause else Verdict.DEFECT if number % 5 == 0 else Verdict.GOOD
+        moment = NOW_NS + 100 * (number // 3) - number % 3
+        events.append(
+            Event(
+                station=f"s{number % 2}",
+                seq=number,
+                part_id=None if number % 13 == 0 else f"part{number % 9}",
+                verdict=verdict,
+                cause=cause,
+                action="reject",
+                captured_realtime_ns=moment,
+            )
+        )
+    return events
+
+
+def newest_first(events: list[Event]) -> list[int]:
+    numbered = sorted(((each.captured_realtime_ns, index, each.seq) for index, each in enumerate(events)), reverse=True)
+    return [seq for *_, seq in numbered]
+
+
+@pytest.mark.parametrize(
+    ("which", "matches"),
+    [
+        ({}, lambda _: True),
+        ({"station": "s1"}, lambda e: e.station == "s1"),
+        ({"verdicts": [Verdict.DEFECT]}, lambda e: e.verdict is Verdict.DEFECT),
+        (
+            {"verdicts": [Verdict.DEFECT, Verdict.UNINSPECTED], "station": "s0"},
+            lambda e: e.verdict is not Verdict.GOOD and e.station == "s0",
+        ),
+        ({"cause": Cause.TIMEOUT}, lambda e: e.cause is Cause.TIMEOUT),
+        ({"cause": Cause.TIMEOUT, "verdicts": [Verdict.UNINSPECTED]}, lambda e: e.cause is Cause.TIMEOUT),
+        ({"cause": Cause.OVERRUN}, lambda _: False),
+        ({"skipped": False}, lambda e: e.cause is not Cause.SKIPPED),
+        (
+            {"skipped": False, "verdicts": [Verdict.DEFECT, Verdict.UNINSPECTED], "station": "s1"},
+            lambda e: e.verdict is not Verdict.GOOD and e.cause is not Cause.SKIPPED and e.station == "s1",
+        ),
+        ({"skipped": False, "verdicts": [Verdict.DEFECT]}, lambda e: e.verdict is Verdict.DEFECT),
+        ({"skipped": False, "cause": Cause.SKIPPED}, lambda e: e.cause is Cause.SKIPPED),
+        ({"seq": 17}, lambda e: e.seq == 17),
+        ({"seq": 17, "station": "s0"}, lambda _: False),
+        ({"part_id": "part4"}, lambda e: e.part_id == "part4"),
+        ({"part_id": "part"}, lambda _: False),
+        (
+            {"part_id": "part4", "station": "s1", "verdicts": [Verdict.GOOD, Verdict.DEFECT]},
+            lambda e: e.part_id == "part4" and e.station == "s1" and e.verdict is not Verdict.UNINSPECTED,
+        ),
+        (
+            {"since_ns": NOW_NS + 300, "until_ns": NOW_NS + 900},
+            lambda e: NOW_NS + 300 <= e.captured_realtime_ns <= NOW_NS + 900,
+        ),
+    ],
+)
+def test_a_search_paged_to_its_end_and_back_finds_every_match_once(store, which, matches):
+    store.record(events := night(100), [], {})
+    expected = newest_first([each for each in events if matches(each)])
+    found, before = [], None
+    while page := store.search(**which, before=before, limit=7):
+        found += [each.seq for each in page]
+        before = Place(page[-1].captured_realtime_ns, page[-1].event_id)
+    assert found == expected
+    found, after = [], Place(0, 0)
+    while page := store.search(**which, after=after, limit=7):
+        found = [each.seq for each in page] + found
+        after = Place(page[0].captured_realtime_ns, page[0].event_id)
+    assert found == expected
+
+
+def plans(store: EventStore, searches: list[dict[str, object]]) -> list[tuple[str, str]]:
+    """(query, SQLite's plan) of everything that these searches ask the store."""
+    queries: list[str] = []
+    store._connection.set_trace_callback(queries.append)
+    for search in searches:
+        store.search(**search)
+    store._connection.set_trace_callback(None)
+    return [(q, " | ".join(row[3] for row in store._connection.execute(f"EXPLAIN QUERY PLAN {q}"))) for q in queries]
+
+
+MIDDLE = Place(NOW_NS + 50_000, 1500)
+WHERES = ({}, {"before": MIDDLE}, {"after": MIDDLE}, {"since_ns": NOW_NS, "until_ns": NOW_NS + 70_000})
+
+
+def test_no_search_reads_more_of_the_store_than_its_page(store):
+    store.record(night(3000), [], {})
+    kinds = ({}, {"verdicts": list(Verdict)}, {"cause": Cause.TIMEOUT}, {"skipped": False})
+    found = plans(store, [{"station": s} | kind | where for s in (None, "s1") for kind in kinds for where in WHERES])
+    assert len(found) == 2 * (1 + 3 + 1 + 11) * 4
+    for query, plan in found:
+        assert plan.startswith("SEARCH"), query
+        assert "captured_realtime_ns>? AND captured_realtime_ns<?" in plan
+        assert plan.count("=?") == query.count(" = "), "every condition is part of the index"
+        assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize(("narrow", "index"), [("seq", "events_by_seq_time"), ("part_id", "events_by_part_time")])
+def test_a_search_by_number_or_id_reads_only_the_parts_that_have_it_whatever_else_is_asked(store, narrow, index):
+    store.record(night(3000), [], {})
+    which = {narrow: 17 if narrow == "seq" else "part4"}
+    kinds = ({}, {"verdicts": list(Verdict)}, {"cause": Cause.TIMEOUT}, {"skipped": False}, {"station": "s1"})
+    for query, plan in plans(store, [which | kind | where for kind in kinds for where in WHERES]):
+        assert (
+            plan
+            == f"SEARCH events USING INDEX {index} ({narrow}=? AND captured_realtime_ns>? AND captured_realtime_ns<?)"
+        ), query
+
+
+def test_one_event_is_found_by_its_number(store):
+    store.record(night(5), [], {})
+    assert store.event(3).seq == 2
+    assert store.event(99) is None
+
+
+def test_alarms_are_paged_by_number(store):
+    store.record([], [AlarmRecord(NOW_NS + number, "defect", "cap", str(number)) for number in range(5)], {})
+    assert [alarm.text for alarm in store.alarms(before_id=4, newest_first=True, limit=2)] == ["2", "1"]

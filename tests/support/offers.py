@@ -1,0 +1,48 @@
+"""A line whose bundle is changed, and offers of changes."""
+
+from __future__ import annotations
+
+from stream.core.files import file_sha256
+from stream.dashboard.tuning.bundle_archive import remove
+from stream.dashboard.tuning.changes import Change, ChangeKind, Changes, Draft
+from stream.line.config import LineConfig
+from stream.training.extend import with_threshold
+
+LINE = """
+line: bottling
+cameras: {top: {kind: folder, path: parts, rate_hz: 10}}
+stations:
+  cap: {camera: top, bundle: cap.safetensors}
+store: {path: events}
+"""
+
+
+def live(config: LineConfig) -> str:
+    return file_sha256(config.stations["cap"].bundle)
+
+
+def offer(changes: Changes, threshold: float, kind: ChangeKind = "threshold") -> Change:
+    """Offer the present bundle with another threshold, as whatever kind of change."""
+    kept, before = changes.kept.keep_live("cap")
+    made = changes.kept.workplace("cap") / "made.safetensors"
+    after = with_threshold(kept, made, threshold)
+    assert before.info.thresholds is not None
+    draft = Draft(
+        station="cap",
+        kind=kind,
+        who="anna",
+        note="too strict",
+        base=before.sha256,
+        bundle=after.sha256,
+        threshold_before=before.info.thresholds.image,
+        threshold_after=threshold,
+        patches_before=len(before.bank),
+        patches_after=len(after.bank),
+        warnings=[],
+        table=[],
+    )
+    number = changes.offer(draft, made)
+    remove(made.parent)
+    found = changes.get(number)
+    assert found is not None
+    return found

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from stream.core.errors import DatasetError
+from stream.line.config import parse
+from stream.model.bundle import load_bundle
+from stream.training.jobs import options_like, teaching
+from stream.training.progress import silent
+
+LINE = """
+line: bottling
+cameras: {top: {kind: folder, path: good, rate_hz: 1000}}
+stations: {cap: {camera: top, bundle: cap.safetensors}}
+store: {path: events}
+"""
+
+
+def test_teaching_leaves_a_camera_that_has_no_process_alone(tmp_path: Path, good_folder: Path, small_bundle: Path):
+    shutil.copytree(good_folder, tmp_path / "good")
+    line, output = parse(LINE, name="line.yaml", folder=tmp_path), tmp_path / "made" / "new.safetensors"
+    output.parent.mkdir()
+    with pytest.raises(DatasetError, match="0 of 20 parts collected"):
+        teaching(
+            silent,
+            line=line,
+            station="cap",
+            live=small_bundle,
+            output=output,
+            parts=20,
+            false_reject_rate=0.2,
+            store=line.store.path / "events.sqlite",
+            marked=[],
+        )
+    assert list(output.parent.iterdir()) == []
+
+
+def test_a_station_is_taught_in_the_region_of_its_bundle_also_when_the_file_is_gone(tmp_path: Path, small_bundle: Path):
+    line, bundle = parse(LINE, name="line.yaml", folder=tmp_path), load_bundle(small_bundle)
+    cut = msgspec.structs.replace(bundle.info, roi=(8, 8, 96, 96))
+    assert options_like(bundle._replace(info=cut), line, "cap", 0.1).roi == (8, 8, 96, 96)
