@@ -1,1 +1,7 @@
-"""Commands of `patchline` that have a file of their own; `stream.cli.main` registers them."""
+"""The command `patchline`: every command is a thin function that calls one of the other rooms.
+
+Start with `main.py`, the table of commands.
+
+Imports: core, devices, model, transport, line, store, capture, inference, sink, training, dashboard
+Imported by: none
+"""

@@ -17,7 +17,7 @@ from stream.cli.cameras import cameras
 from stream.cli.demo.command import demo
 from stream.cli.reload import reload
 from stream.cli.replay.command import replay
-from stream.cli.snapshot import snapshot
+from stream.cli.snapshot.command import snapshot
 from stream.cli.teach import teach
 from stream.core.errors import EXIT_USAGE, PatchLineError
 

@@ -1,0 +1,1 @@
+"""The rules of capture: values and a clock's value in, values out; no input, output or threads."""

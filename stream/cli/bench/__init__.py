@@ -1,0 +1,1 @@
+"""`patchline bench`: what this machine sustains."""

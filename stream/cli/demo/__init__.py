@@ -1,0 +1,1 @@
+"""`patchline demo`: the whole product on pictures of solar cells."""

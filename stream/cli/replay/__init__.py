@@ -1,0 +1,1 @@
+"""`patchline replay`: a recording judged again and compared."""

@@ -1,0 +1,1 @@
+"""The live feed on its way from the sink to browsers."""

@@ -1,0 +1,1 @@
+"""The rules of the sink: values and a clock's value in, values out; no input, output or threads."""

@@ -1,0 +1,1 @@
+"""Industrial cameras through their makers' GenTL producers (GenICam)."""

@@ -1,0 +1,1 @@
+"""USB cameras (Video4Linux)."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from stream.cli.snapshot import Region, draw_regions, take_picture
+from stream.cli.snapshot.picture import Region, draw_regions, take_picture
 from stream.core.errors import FrameFault, SourceError
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Frame, Start

@@ -1,116 +1,20 @@
-"""`patchline snapshot`: one picture through a camera of the line."""
+"""One picture through a camera of the line, and the stations' regions drawn into it."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
 from stream.core.errors import PatchLineError, SourceError
 from stream.devices.cameras.camera import Frame, Source, Start
 from stream.devices.cameras.reconnecting import CameraLost
 from stream.model.patchcore.preprocess import Roi
-
-if TYPE_CHECKING:
-    from stream.cli.snapshot import Region
-    from stream.line.config import LineConfig
-
-
-def snapshot(
-    config: Annotated[Path, typer.Argument(help="The line's YAML file, see configs/line.yaml.", show_default=False)],
-    camera: Annotated[str, typer.Argument(help="Which of its cameras.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write: .png, .jpg, .bmp or .tif.")],
-    raw: Annotated[bool, typer.Option("--raw", help="Leave the stations' regions out.")] = False,
-    wait_s: Annotated[float, typer.Option("--wait", min=0.1, max=3600, help="Seconds to wait for a picture.")] = 10.0,
-) -> None:
-    """Take one picture with the settings of the line and draw each station's region into it.
-
-    Example: `patchline snapshot line.yaml top -o top.png`
-    """
-    from rich.console import Console
-    from rich.markup import escape
-
-    from stream.cli.snapshot import draw_regions, take_picture
-    from stream.core.errors import ConfigError
-    from stream.line.config import load
-
-    line = load(config)
-    if camera not in line.cameras:
-        raise ConfigError(f"{config}: no camera '{camera}'; known: {', '.join(sorted(line.cameras))}")
-    if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"):
-        raise ConfigError(f"--output: {output}: expected a name that ends in .png, .jpg, .bmp or .tif")
-    out = Console()
-    regions = _regions(line, camera)
-    with _alone(line, camera):
-        image = take_picture(line.cameras[camera].open(), wait_s)
-    _write(output, image if raw else draw_regions(image, regions))
-    out.print(f"{image.shape[1]}×{image.shape[0]} px written to {escape(str(output))}", highlight=False, soft_wrap=True)
-    for region in regions:
-        if not region.within(image):
-            out.print(
-                f"[yellow]warning:[/] stations.{region.station}.roi: {list(region.roi or ())} reaches outside of the "
-                "picture: each of its parts would be UNINSPECTED(wrong_geometry)",
-                highlight=False, soft_wrap=True,
-            )  # fmt: skip
-
-
-@contextmanager
-def _alone(line: LineConfig, camera: str) -> Iterator[None]:
-    """Keep the line from the camera meanwhile; raises SourceError when the line has it already."""
-    from stream.core.errors import SourceError, TransportError
-    from stream.line.locks import lock_role
-
-    if not line.state.is_dir():  # the line never ran
-        yield
-        return
-    try:
-        lock = lock_role(f"capture-{camera}", line.state)
-    except TransportError as error:
-        who = str(error).partition(";")[0]
-        raise SourceError(f"the running line holds camera '{camera}': {who}; stop it first") from None
-    with lock:
-        yield
-
-
-def _regions(line: LineConfig, camera: str) -> list[Region]:
-    """Return what each station sees; before its bundle is fitted a station without `roi` sees the whole picture."""
-    from stream.cli.snapshot import Region
-    from stream.core.errors import BundleError
-    from stream.model.bundle import load_bundle
-
-    regions = []
-    for name, station in line.stations_of(camera).items():
-        roi = station.roi
-        if roi is None and station.bundle.exists():
-            try:
-                roi = load_bundle(station.bundle).info.roi
-            except BundleError as error:
-                typer.echo(f"warning: stations.{name}.bundle: {error}", err=True)
-        regions.append(Region(name, roi))
-    return regions
-
-
-def _write(path: Path, image: object) -> None:
-    import cv2
-
-    from stream.core.errors import ConfigError
-
-    _, data = cv2.imencode(path.suffix.lower(), image)  # type: ignore[call-overload]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise ConfigError(f"--output: {path} cannot be written: {error.strerror}") from None
-
 
 _TRIGGER_EVERY_S = 0.5
 _FONT = cv2.FONT_HERSHEY_SIMPLEX

@@ -1,0 +1,1 @@
+"""`patchline snapshot`: one picture with the stations' regions."""
