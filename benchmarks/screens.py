@@ -22,7 +22,7 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from stream.line.lifecycle import give_way
+from stream.line.lifecycle import lower_priority
 
 #: Between two drawings of a screen.
 _DRAWING_S = 1 / 60
@@ -144,5 +144,5 @@ async def main(url: str, reading: int, silent: int) -> None:
 
 if __name__ == "__main__":
     os.setsid()
-    give_way(19)  # in a plant they run on computers of their own
+    lower_priority(19)  # in a plant they run on computers of their own
     asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

@@ -18,7 +18,7 @@ import numpy as np
 from stream.cli.bench.trial import make_pictures, running_roles
 from stream.cli.trial_line import free_ports
 from stream.core.images import read_image
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig
 
 #: Browsers come and go at the beginning of a block; this does not count.
@@ -71,7 +71,7 @@ class Trial:
         self.samples: list[Sample] = []
         self.seen: list[dict[str, Any]] = []
 
-    def __call__(self, ledger: dict[str, Counts], supervisor: int) -> None:
+    def __call__(self, ledger: dict[str, LedgerCounts], supervisor: int) -> None:
         self._announced = sum(counts.announced for counts in ledger.values())
         self._supervisor = supervisor
         next(self._steps, None)

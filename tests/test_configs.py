@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from stream.core.options import Options
 from stream.devices.actuators import ActuatorOptions
-from stream.devices.cameras import SourceOptions
+from stream.devices.cameras import CameraOptions
 from stream.line.config import LineConfig, load, parse
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -67,7 +67,13 @@ def kinds(cls: type[Options]) -> tuple[str, ...]:
 
 
 def test_options_are_found_in_unions_mappings_lists_and_sections_that_may_be_absent():
-    found = {"V4l2Options.pixel_format", "LogOptions.path", "Worker.threads", "AlarmRule.of", "Reject.tolerance_ms"}
+    found = {
+        "V4l2Options.pixel_format",
+        "LogOptions.path",
+        "WorkerOptions.threads",
+        "AlarmRule.of",
+        "RejectOptions.tolerance_ms",
+    }
     assert found <= every_option()
 
 
@@ -101,7 +107,7 @@ def example_cameras() -> dict[str, dict[str, Any]]:
 
 
 def test_every_kind_of_camera_is_in_the_example_line():
-    union = typing.get_args(typing.get_args(SourceOptions)[0])
+    union = typing.get_args(typing.get_args(CameraOptions)[0])
     assert {camera["kind"] for camera in example_cameras().values()} == {kind for cls in union for kind in kinds(cls)}
 
 

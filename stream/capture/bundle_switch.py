@@ -13,10 +13,10 @@ import msgspec
 from stream.capture.policy.rollout import Rollout
 from stream.core import metrics
 from stream.core.clock import now_ns
-from stream.line.bundle_watcher import News, Renewal
+from stream.line.bundle_watcher import BundleUpdate, BundleWatcher
 from stream.line.config import LineConfig
-from stream.line.reload_request import Report, StationReport, report_path, request_path
-from stream.transport.messages import CutFor, Ready
+from stream.line.reload_request import ReloadReport, StationReport, report_path, request_path
+from stream.transport.messages import CreditGrant, WantedBundles
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _DOUBT_NS = 30_000_000_000
 T = TypeVar("T")
 
 
-class Outcome(NamedTuple, Generic[T]):
+class SwitchDecision(NamedTuple, Generic[T]):
     """A decision about a station: what to cut with from now on, or `why` nothing changes."""
 
     station: str
@@ -36,7 +36,7 @@ class Outcome(NamedTuple, Generic[T]):
     why: str | None
 
 
-class Switching(Generic[T]):
+class BundleSwitch(Generic[T]):
     """The bundles that one camera's stations are cut for."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Switching(Generic[T]):
         self._reports: dict[str, dict[str, StationReport]] = {}
         self._doubted_ns: dict[str, int] = {}
         self._rollout = Rollout(patience_ns=int(config.restarts.ready_s * 1e9))
-        self._renewal: Renewal[T] = Renewal(
+        self._renewal: BundleWatcher[T] = BundleWatcher(
             config.stations_of(camera),
             asked,
             load=load,
@@ -65,20 +65,20 @@ class Switching(Generic[T]):
         )
         self._renewal.start()
 
-    def hear(self, ready: Ready) -> None:
+    def hear(self, ready: CreditGrant) -> None:
         """Take in what a worker accepts."""
         self._rollout.hear(ready, now_ns())
 
-    def cut_for(self) -> CutFor:
+    def wanted_bundles(self) -> WantedBundles:
         """Say which bundles the workers have to hold."""
-        return CutFor(
+        return WantedBundles(
             {
                 station: (bundle, proposed) if (proposed := self._rollout.proposed(station)) else (bundle,)
                 for station, bundle in self._present.items()
             }
         )
 
-    def step(self, obstacle: Callable[[T], str | None]) -> list[Outcome[T]]:
+    def step(self, obstacle: Callable[[T], str | None]) -> list[SwitchDecision[T]]:
         """Return what is decided by now; `obstacle` says why the camera's pictures cannot be cut so, if they cannot."""
         now, outcomes = now_ns(), []
         for news in self._renewal.news():
@@ -96,7 +96,7 @@ class Switching(Generic[T]):
                 self._renewal.doubt(station)
         return outcomes
 
-    def _heard(self, news: News[T], obstacle: Callable[[T], str | None], now: int) -> Outcome[T] | None:
+    def _heard(self, news: BundleUpdate[T], obstacle: Callable[[T], str | None], now: int) -> SwitchDecision[T] | None:
         station = news.station
         if news.request is not None:
             self._requests[station] = news.request
@@ -115,7 +115,7 @@ class Switching(Generic[T]):
         self._rollout.propose(station, news.bundle, now)
         return None
 
-    def _settle(self, station: str, new: str, loaded: T | None, why: str) -> Outcome[T]:
+    def _settle(self, station: str, new: str, loaded: T | None, why: str) -> SwitchDecision[T]:
         old = self._present[station]
         if loaded is None:
             log.error("station %s keeps bundle %s: %s", station, old[:12], why)
@@ -125,7 +125,7 @@ class Switching(Generic[T]):
         metrics.RELOADS.labels("switched" if loaded is not None else "refused").inc()
         said = None if loaded is not None else why
         self._report(station, StationReport(old, new, said))
-        return Outcome(station, old, new, loaded, said)
+        return SwitchDecision(station, old, new, loaded, said)
 
     def _report(self, station: str, report: StationReport) -> None:
         """Note what a request has led to; when that is known of all stations, write it down."""
@@ -140,7 +140,7 @@ class Switching(Generic[T]):
         path = report_path(self._state, self._camera)
         try:
             partial = path.with_suffix(".partial")
-            partial.write_bytes(msgspec.json.encode(Report(request, stations)))
+            partial.write_bytes(msgspec.json.encode(ReloadReport(request, stations)))
             partial.replace(path)
         except OSError as error:
             log.error("%s: cannot be written: %s", path, error.strerror)  # noqa: TRY400 - said to a person

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from stream.core.errors import FrameFault
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Frame
-from stream.line.sections import Station
+from stream.line.sections import StationOptions
 from stream.model.bundle import BundleInfo, live_bundle
 from stream.model.patchcore.preprocess import Roi, crop
 
 log = logging.getLogger(__name__)
 
 
-class Cutter(NamedTuple):
+class PartCropper(NamedTuple):
     """How a station's part is cut from a frame."""
 
     name: str
-    station: Station
+    station: StationOptions
     bundle: str
     roi: Roi | None
     size_px: int
@@ -42,10 +42,10 @@ class Cutter(NamedTuple):
         return crop(image, self.roi)
 
 
-class Cut(NamedTuple):
+class CroppedPart(NamedTuple):
     """A part on its way to a worker; encoded only when it is sent, so that skipped frames cost nothing."""
 
-    cutter: Cutter
+    cutter: PartCropper
     seq: int
     frame: Frame
     region: NDArray[np.uint8]
@@ -53,7 +53,7 @@ class Cut(NamedTuple):
     siblings: int
 
 
-def cutter_of(name: str, station: Station) -> Cutter:
+def cutter_of(name: str, station: StationOptions) -> PartCropper:
     """Read from the station's bundle how its parts are cut; raises BundleError."""
     bundle = live_bundle(station.bundle)
     info: BundleInfo = bundle.info
@@ -63,10 +63,10 @@ def cutter_of(name: str, station: Station) -> Cutter:
             "stations.%s.roi: %d×%d px, but the bundle learned %d×%d: the part's scale differs",
             name, *roi[2:], *info.roi[2:],
         )  # fmt: skip
-    return Cutter(name, station, bundle.sha256, roi, info.spec.size_px, info.picture_px)
+    return PartCropper(name, station, bundle.sha256, roi, info.spec.size_px, info.picture_px)
 
 
-def deadline_ns(frame: Frame, station: Station) -> int:
+def deadline_ns(frame: Frame, station: StationOptions) -> int:
     """Return when the verdict of a part is due."""
     return frame.captured_ns + int(station.deadline_ms * 1e6)
 

@@ -14,21 +14,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.capture.bundle_switch import Switching
-from stream.capture.cropper import Cut, Cutter, cutter_of, deadline_ns, encode_view
+from stream.capture.bundle_switch import BundleSwitch
+from stream.capture.cropper import CroppedPart, PartCropper, cutter_of, deadline_ns, encode_view
 from stream.capture.policy.backlog import Backlog, Waiting
 from stream.capture.policy.credit import Credit
 from stream.capture.policy.frozen import FrozenGate
 from stream.capture.policy.stall import Stall
 from stream.capture.reader import Reader
 from stream.capture.recording import RecordingThread
-from stream.capture.sequence import Journal, has_begun
-from stream.capture.triggered_source import open_camera
+from stream.capture.sequence import FrameSequence, has_begun
+from stream.capture.triggered_camera import open_camera
 from stream.core import metrics
 from stream.core.clock import local_clock, now_ns
-from stream.core.errors import FrameFault, SourceError
+from stream.core.errors import CameraError, FrameFault
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import Frame, Source, Start
+from stream.devices.cameras.camera import Camera, Frame, Start
 from stream.line.config import LineConfig
 from stream.line.lifecycle import RUN_VARIABLE, Role, start_role
 from stream.model.patchcore.preprocess import network_input
@@ -54,7 +54,7 @@ STOP_READING_NS = 2_000_000_000
 REOPEN_S = 1.0
 
 
-class Capture:
+class CaptureProcess:
     """The state of one camera's process."""
 
     def __init__(self, config: LineConfig, camera: str, role: Role) -> None:
@@ -65,7 +65,7 @@ class Capture:
         self.cutters = [cutter_of(name, station) for name, station in config.stations_of(camera).items()]
         run = os.environ.get(RUN_VARIABLE, uuid.uuid4().hex)
         self.source = opened(config, camera, self.role, begun=has_begun(config.state, camera, run))
-        self.journal = Journal(config.state, camera, run, now_ns())
+        self.journal = FrameSequence(config.state, camera, run, now_ns())
         self.sockets = Sockets(config.transport.keys)
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)
         self.server = FrameServer(self.sockets, config.frames_address(camera))
@@ -73,7 +73,7 @@ class Capture:
         self.epoch = uuid.uuid4().hex
         self.credit = Credit(self.epoch)
         stations = config.stations_of(camera)
-        self.backlog: Backlog[Cut] = Backlog(
+        self.backlog: Backlog[CroppedPart] = Backlog(
             {name: station.backlog for name, station in stations.items()},
             {name: station.mode for name, station in stations.items()},
         )
@@ -87,7 +87,7 @@ class Capture:
         self.last_picture: NDArray[np.uint8] | None = None
         self.workers: dict[str, bytes] = {}
         self._next_status_ns = 0
-        self.switching: Switching[Cutter] = Switching(
+        self.switching: BundleSwitch[PartCropper] = BundleSwitch(
             config,
             camera,
             present={cutter.name: cutter.bundle for cutter in self.cutters},
@@ -171,7 +171,7 @@ class Capture:
         seq = self.journal.take()
         if self.recording is not None:
             self.recording.add(seq, frame)
-        cuts: list[Cut] = []
+        cuts: list[CroppedPart] = []
         for cutter in self.cutters:
             try:
                 if frame.image is None:
@@ -187,7 +187,7 @@ class Capture:
                 continue
             if cutter.station.mode == "triggered":
                 self._tell_sink(cutter, seq, frame, None)
-            cuts.append(Cut(cutter, seq, frame, region, grabbed_ns, 0))
+            cuts.append(CroppedPart(cutter, seq, frame, region, grabbed_ns, 0))
         for cut in cuts:
             waiting = Waiting(cut.cutter.name, deadline_ns(frame, cut.cutter.station), cut._replace(siblings=len(cuts)))
             displaced = self.backlog.add(waiting)
@@ -212,7 +212,7 @@ class Capture:
             self._tell_sink(cut.cutter, cut.seq, cut.frame, None)
             self._send(worker, cut)
 
-    def _send(self, worker: bytes, cut: Cut) -> bool:
+    def _send(self, worker: bytes, cut: CroppedPart) -> bool:
         station = cut.cutter.station
         granted_ns = now_ns()
         pixels = network_input(cut.region, cut.cutter.size_px)
@@ -239,7 +239,7 @@ class Capture:
         self.credit.sent(worker)
         return True
 
-    def _load(self, name: str) -> tuple[str, Cutter]:
+    def _load(self, name: str) -> tuple[str, PartCropper]:
         """Read a station's bundle; runs in the renewal's thread."""
         new = cutter_of(name, self.config.stations[name])
         return new.bundle, new
@@ -252,7 +252,7 @@ class Capture:
             why = None if outcome.why is None else f"bundle {outcome.old[:12]} is kept: {outcome.why}"
             self.sink.send(ReloadStatus(outcome.station, outcome.old, outcome.new, why))
 
-    def _obstacle(self, new: Cutter) -> str | None:
+    def _obstacle(self, new: PartCropper) -> str | None:
         """Say why the camera's pictures cannot be cut so; None: they can, or none has come yet."""
         if self.last_picture is None:
             return None
@@ -272,7 +272,7 @@ class Capture:
             if not self.tap.send(shown, frame.image.tobytes()):
                 metrics.DROPPED.labels("tap").inc()
 
-    def _tell_sink(self, cutter: Cutter, seq: int, frame: Frame, fault: FrameFault | None) -> None:
+    def _tell_sink(self, cutter: PartCropper, seq: int, frame: Frame, fault: FrameFault | None) -> None:
         announcement = Announcement(
             station=cutter.name,
             seq=seq,
@@ -287,7 +287,7 @@ class Capture:
             # The sink sees the gap in the numbers and books the part as missing.
             metrics.DROPPED.labels("announcement").inc()
 
-    def _skip(self, cut: Cut) -> None:
+    def _skip(self, cut: CroppedPart) -> None:
         self._tell_sink(cut.cutter, cut.seq, cut.frame, FrameFault(Cause.SKIPPED, "a newer frame came"))
 
     def _report_status(self) -> None:
@@ -296,9 +296,9 @@ class Capture:
             return
         self._next_status_ns = now + STATUS_INTERVAL_NS
         self.tap.look()
-        cut_for = self.switching.cut_for()
+        wanted_bundles = self.switching.wanted_bundles()
         for identity in self.workers.values():
-            self.server.tell(identity, cut_for)
+            self.server.tell(identity, wanted_bundles)
         metrics.QUEUE_DEPTH.labels("backlog").set(len(self.backlog))
         if self.last_frame_ns is not None:
             metrics.LAST_FRAME_AGE_SECONDS.labels(self.camera).set((now - self.last_frame_ns) / 1e9)
@@ -320,7 +320,7 @@ class Capture:
         )
 
 
-def opened(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Source:
+def opened(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Camera:
     """Open the camera; raises PatchLineError.
 
     A run does not begin without its cameras. In one that has begun, this process is the successor of one
@@ -329,7 +329,7 @@ def opened(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Sourc
     while True:
         try:
             return open_camera(config, camera)
-        except SourceError as error:
+        except CameraError as error:
             if not begun or role.stop.wait(REOPEN_S):
                 raise
             log.warning("camera %s does not open in a run that has begun, trying again: %s", camera, error)
@@ -339,7 +339,7 @@ def main(config: LineConfig, camera: str) -> None:
     """Run the capture process of one camera until its source ends or a signal stops it."""
     role = start_role(f"capture-{camera}", config)
     cv2.setNumThreads(1)  # the cores belong to inference
-    capture = Capture(config, camera, role)
+    capture = CaptureProcess(config, camera, role)
     try:
         capture.run()
     finally:

@@ -10,7 +10,7 @@ from collections import deque
 from stream.core.clock import now_ns
 from stream.core.errors import FrameFault
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import Frame, Source, Start
+from stream.devices.cameras.camera import Camera, Frame, Start
 
 #: Frames between the reading thread and the loop; beyond that pictures are dropped and announced as overrun.
 READ_AHEAD = 64
@@ -19,7 +19,7 @@ READ_AHEAD = 64
 class Reader(threading.Thread):
     """Reads the source and wakes the loop."""
 
-    def __init__(self, source: Source, start: Start, stop: threading.Event) -> None:
+    def __init__(self, source: Camera, start: Start, stop: threading.Event) -> None:
         """Read from `start` until the source ends or `stop` is set."""
         super().__init__(name="reader", daemon=True)
         self._source = source

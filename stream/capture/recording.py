@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core import metrics
-from stream.core.errors import FrameFault, SourceError
+from stream.core.errors import CameraError, FrameFault
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import Frame, Record
+from stream.devices.cameras.camera import Frame, RecordOptions
 from stream.transport.messages import Seq
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Fault(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Line(msgspec.Struct, frozen=True):
+class RecordedLine(msgspec.Struct, frozen=True):
     """What a recording says of one frame, beside its pixels.
 
     Attributes:
@@ -79,8 +79,8 @@ class _Waiting(NamedTuple):
 class RecordingThread(threading.Thread):
     """Writes frames in a thread of its own; capture never waits for it."""
 
-    def __init__(self, options: Record) -> None:
-        """Continue the recording in the folder, or begin it; raises SourceError when it cannot be written."""
+    def __init__(self, options: RecordOptions) -> None:
+        """Continue the recording in the folder, or begin it; raises CameraError when it cannot be written."""
         super().__init__(name="recording", daemon=True)
         self._folder = options.path
         self._keep = None if options.keep == "all" else options.keep
@@ -100,7 +100,7 @@ class RecordingThread(threading.Thread):
             if self._keep is not None:
                 self._kept.extend(sorted(lines, key=lambda path: path.stat().st_mtime_ns))
         except OSError as error:
-            raise SourceError(f"record.path: {self._folder}: cannot be written: {error.strerror}") from None
+            raise CameraError(f"record.path: {self._folder}: cannot be written: {error.strerror}") from None
 
     def add(self, seq: int, frame: Frame) -> None:
         """Queue a frame; one that does not fit is dropped and counted."""
@@ -161,7 +161,7 @@ class RecordingThread(threading.Thread):
                 crc32 = zlib.crc32(image.data)
                 np.save(path.with_suffix(".npy"), image, allow_pickle=False)
             fault = None if frame.fault is None else Fault(frame.fault.cause, frame.fault.detail)
-            line = Line(waiting.seq, frame.captured_ns, waiting.realtime_ns, frame.part_id, fault, crc32)
+            line = RecordedLine(waiting.seq, frame.captured_ns, waiting.realtime_ns, frame.part_id, fault, crc32)
             path.write_bytes(msgspec.json.encode(line) + b"\n")
         except BaseException:
             _remove(path)  # half a frame only takes room
@@ -179,13 +179,13 @@ class Recording:
     """A recording to read: its frames in the order of their numbers."""
 
     def __init__(self, folder: Path) -> None:
-        """Look into the folder; raises SourceError when it holds no recording."""
+        """Look into the folder; raises CameraError when it holds no recording."""
         self.folder = folder
         #: Frames that were skipped because they are cut short or damaged.
         self.damaged: list[str] = []
         self._lines = sorted(folder.glob("*.json")) if folder.is_dir() else []
         if not self._lines:
-            raise SourceError(f"{folder}: no recording in it; name the folder of cameras.NAME.record.path")
+            raise CameraError(f"{folder}: no recording in it; name the folder of cameras.NAME.record.path")
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -202,7 +202,7 @@ class Recording:
 
 def _read(path: Path) -> Recorded:
     """Read one frame back; raises OSError, ValueError or MsgspecError when it is not whole."""
-    line = msgspec.json.decode(path.read_bytes(), type=Line)
+    line = msgspec.json.decode(path.read_bytes(), type=RecordedLine)
     image: NDArray[np.uint8] | None = None
     if line.crc32 is not None:
         image = np.load(io.BytesIO(path.with_suffix(".npy").read_bytes()), allow_pickle=False)

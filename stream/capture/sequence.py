@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from stream.core.errors import SourceError
+from stream.core.errors import CameraError
 
 _NUMBER = struct.Struct("<q")
 
@@ -29,14 +29,14 @@ def has_begun(folder: Path, camera: str, run: str) -> bool:
         return False  # what is wrong with it, the journal will say
 
 
-class Journal:
+class FrameSequence:
     """The journal of one camera: a number that survives the process, and the beginning of the run."""
 
     def __init__(self, folder: Path, camera: str, run: str, now_ns: int) -> None:
         """Continue the camera's numbers; begin a new run unless `run` is the one that was running.
 
         Raises:
-            SourceError: the journal cannot be written.
+            CameraError: the journal cannot be written.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class Journal:
                 partial.write_bytes(msgspec.json.encode(begun))
                 partial.replace(path)
         except (OSError, ValueError) as error:
-            raise SourceError(f"{folder}: cannot keep the numbers of camera {camera}: {error}") from None
+            raise CameraError(f"{folder}: cannot keep the numbers of camera {camera}: {error}") from None
         self.first_seq = begun.first_seq
         self.origin_ns = begun.origin_ns
 

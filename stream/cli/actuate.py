@@ -86,12 +86,12 @@ def _command(line: LineConfig, name: str) -> RejectCommand:
     from stream.core.clock import now_ns
     from stream.core.verdict import Verdict
     from stream.devices.actuators.actuator import RejectCommand
-    from stream.line.sections import Reject
+    from stream.line.sections import RejectOptions
 
     used = {key: station.reject for key, station in line.stations.items() if station.reject is not None}
     station, reject = next(
         ((key, reject) for key, reject in used.items() if reject.actuator == name),
-        ("by-hand", Reject(actuator=name, transport_delay_ms=0)),
+        ("by-hand", RejectOptions(actuator=name, transport_delay_ms=0)),
     )
     verdict = Verdict.GOOD if reject.gate == "open_on_good" else Verdict.DEFECT
     # Nobody waits for a part, so it may take as long as a person would.

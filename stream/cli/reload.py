@@ -25,11 +25,11 @@ def reload(
 
     from stream.core.errors import ReloadError
     from stream.line.config import load
-    from stream.line.reload_request import ask_for_reload
+    from stream.line.reload_request import request_reload
 
     line = load(config)
     console = Console()
-    reports = ask_for_reload(line, timeout_s=timeout or line.restarts.ready_s + 5)
+    reports = request_reload(line, timeout_s=timeout or line.restarts.ready_s + 5)
     refused = []
     for camera, report in reports.items():
         for station, change in report.stations.items():

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stream.core.errors import LineFailed, PatchLineError, StoreError
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig
 from stream.line.lifecycle import PARENT_VARIABLE
 from stream.store.event_store import FILE_NAME, EventStore
 
 #: Called with the ledger by station and the process id of the supervisor.
-Look = Callable[[dict[str, Counts], int], None]
+Look = Callable[[dict[str, LedgerCounts], int], None]
 
 
 def run_trial(path: Path, config: LineConfig, log: Path, look: Look) -> None:
@@ -52,7 +52,7 @@ def run_trial(path: Path, config: LineConfig, log: Path, look: Look) -> None:
         raise LineFailed(f"the line ended with exit code {line.returncode}; see {log}:\n" + "\n".join(tail))
 
 
-def ledger_of(config: LineConfig) -> dict[str, Counts]:
+def ledger_of(config: LineConfig) -> dict[str, LedgerCounts]:
     """Return what the store of the line has of its ledger, by station; empty while there is none."""
     try:
         store = EventStore.read(config.store.path / FILE_NAME)

@@ -7,7 +7,7 @@
     ├── DatasetError               pictures that cannot be learned from or evaluated
     ├── BundleError                a model file that cannot be trusted
     ├── WeightsError               backbone weights that are not there, or not the expected ones
-    ├── SourceError                a camera or file that cannot be opened
+    ├── CameraError                a camera or file that cannot be opened
     ├── LineFailed                 a running line had to be stopped, exit code 1
     ├── ReloadError                a running line keeps its bundle, exit code 1
     ├── StoreError                 the event store cannot be used
@@ -51,7 +51,7 @@ class WeightsError(PatchLineError):
     """The backbone's weights are missing or differ from those the bundle was fitted with."""
 
 
-class SourceError(PatchLineError):
+class CameraError(PatchLineError):
     """A source of frames cannot be opened."""
 
 

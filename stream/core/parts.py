@@ -30,7 +30,7 @@ class Settled(NamedTuple):
     settled_ns: int
 
 
-class Counts(NamedTuple):
+class LedgerCounts(NamedTuple):
     """One station's line of the ledger.
 
     Attributes:

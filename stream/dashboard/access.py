@@ -11,7 +11,7 @@ import secrets
 from collections import OrderedDict
 from typing import NamedTuple
 
-from stream.line.sections import AccessRole, Dashboard
+from stream.line.sections import AccessRole, DashboardOptions
 
 SESSION_S = 12 * 3600
 #: Guesses of a password that one address, or one name, may make at once; then one in so many seconds.
@@ -21,7 +21,7 @@ _REMEMBERED = 10_000
 _RANKS: dict[AccessRole, int] = {"viewer": 0, "operator": 1, "engineer": 2}
 
 
-class Who(NamedTuple):
+class Identity(NamedTuple):
     """Somebody who is let in.
 
     Attributes:
@@ -40,10 +40,10 @@ class Who(NamedTuple):
         return _RANKS[self.role] >= _RANKS[role]
 
 
-class Access:
+class Authenticator:
     """The users, tokens and sessions of one dashboard."""
 
-    def __init__(self, options: Dashboard, secret: bytes) -> None:
+    def __init__(self, options: DashboardOptions, secret: bytes) -> None:
         """Sign with `secret`, which no one else knows."""
         self._options = options
         self._secret = secret
@@ -70,22 +70,22 @@ class Access:
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
 
-    def identify(self, cookie: str | None, bearer: str | None, now_s: float) -> Who | None:
+    def identify(self, cookie: str | None, bearer: str | None, now_s: float) -> Identity | None:
         """Return who sends a request with this cookie and this bearer token; None: nobody that is known."""
         if bearer is not None:
             return self._program(bearer)
         if self.open_to_all:
-            return Who("local", "engineer", self._sign("forgery", "local"))
+            return Identity("local", "engineer", self._sign("forgery", "local"))
         return self._person(cookie, now_s) if cookie else None
 
-    def _program(self, bearer: str) -> Who | None:
+    def _program(self, bearer: str) -> Identity | None:
         digest = hashlib.sha256(bearer.encode()).hexdigest()
         for name, token in self._options.tokens.items():
             if hmac.compare_digest(token.sha256, digest):
-                return Who(name, token.role, None)
+                return Identity(name, token.role, None)
         return None
 
-    def _person(self, cookie: str, now_s: float) -> Who | None:
+    def _person(self, cookie: str, now_s: float) -> Identity | None:
         text, _, signature = cookie.rpartition("|")
         name, expires_s, *_ = [*text.split("|"), ""]
         user = self._options.users.get(name)
@@ -94,7 +94,7 @@ class Access:
             return None
         if now_s >= float(expires_s) or cookie in self._ended:
             return None
-        return Who(name, user.role, self._sign("forgery", text))
+        return Identity(name, user.role, self._sign("forgery", text))
 
     def _sign(self, purpose: str, text: str) -> str:
         return hmac.new(self._secret, f"{purpose}|{text}".encode(), hashlib.sha256).hexdigest()
@@ -111,12 +111,12 @@ def is_local_host(host: str | None) -> bool:
     return name in ("127.0.0.1", "localhost", "[::1]")
 
 
-def genuine(who: Who, forgery_token: str | None) -> bool:
+def genuine(who: Identity, forgery_token: str | None) -> bool:
     """Whether somebody meant the change that is asked for in his name."""
     return who.forgery_token is None or _same(forgery_token or "", who.forgery_token)
 
 
-class Guesses:
+class LoginThrottle:
     """How many passwords an address, or a user name, may still try. Pure: the clock is passed in."""
 
     def __init__(self) -> None:

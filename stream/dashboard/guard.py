@@ -9,8 +9,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stream.dashboard.access import Who, genuine, is_local_host, same_origin
-from stream.dashboard.services import FORGERY_HEADER, Services
+from stream.dashboard.access import Identity, genuine, is_local_host, same_origin
+from stream.dashboard.services import FORGERY_HEADER, Dashboard
 
 _SAFE = {"GET", "HEAD"}
 #: Open to everybody: who am I, let me in, what is there.
@@ -34,12 +34,12 @@ _HEADERS = {
 class Guard:
     """Refuses what must not come through, and puts security headers on every answer."""
 
-    def __init__(self, app: ASGIApp, services: Services) -> None:
+    def __init__(self, app: ASGIApp, dashboard: Dashboard) -> None:
         """Stand before `app`."""
         self._app = app
-        self._services = services
+        self._dashboard = dashboard
         self._headers = dict(_HEADERS)
-        if services.config.dashboard.certificate is not None:
+        if dashboard.config.dashboard.certificate is not None:
             self._headers["strict-transport-security"] = "max-age=31536000"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +66,7 @@ class Guard:
     def _refuse_form(self, connection: HTTPConnection, scope: Scope, changes: bool) -> tuple[int, str] | None:
         """Look at where a request comes from and how large it is."""
         host, origin = connection.headers.get("host"), connection.headers.get("origin")
-        if self._services.access.open_to_all and not is_local_host(host):
+        if self._dashboard.access.open_to_all and not is_local_host(host):
             return 403, "without users only http://127.0.0.1, localhost and [::1] are served"
         if (changes or scope["type"] == "websocket") and not same_origin(origin, host):
             return 403, "the request comes from a page of another server"
@@ -80,12 +80,12 @@ class Guard:
             return (405, "nothing can be changed here") if changes else None
         if path in _OPEN and not (changes and path != _LOGIN):
             return None
-        who = self._services.who(connection)
+        who = self._dashboard.who(connection)
         if who is None:
             return 401, "log in first, or send a bearer token"
         return self._refuse_change(connection, path, who) if changes else None
 
-    def _refuse_change(self, connection: HTTPConnection, path: str, who: Who) -> tuple[int, str] | None:
+    def _refuse_change(self, connection: HTTPConnection, path: str, who: Identity) -> tuple[int, str] | None:
         if not genuine(who, connection.headers.get(FORGERY_HEADER)):
             return 403, f"send the forgery_token of /api/v1/me as {FORGERY_HEADER}"
         if path != _LOGOUT and not who.may("operator"):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from stream.core.errors import MissingExtra
 from stream.line.config import LineConfig
-from stream.line.lifecycle import give_way, start_role
+from stream.line.lifecycle import lower_priority, start_role
 
 
 def main(config: LineConfig) -> None:
     """Serve the dashboard until a signal stops it."""
     role = start_role("dashboard", config)
-    give_way(10)  # the line goes first
+    lower_priority(10)  # the line goes first
     try:
         from stream.dashboard.server import serve
     except ModuleNotFoundError as error:

@@ -21,12 +21,12 @@ from starlette.staticfiles import StaticFiles
 
 from stream import __version__
 from stream.core.errors import ConfigError, PatchLineError, ReloadError, TransportError
-from stream.dashboard.access import Access, Guesses
+from stream.dashboard.access import Authenticator, LoginThrottle
 from stream.dashboard.guard import Guard
 from stream.dashboard.live.hub import Hub
 from stream.dashboard.routes import alarms, events, live, sessions, threshold, tuning
-from stream.dashboard.services import Services
-from stream.dashboard.tuning.changes import Changes
+from stream.dashboard.services import Dashboard
+from stream.dashboard.tuning.changes import BundleChanges
 from stream.dashboard.tuning.jobs import Jobs
 from stream.dashboard.tuning.marked_parts import MarkedParts
 from stream.line.config import LineConfig
@@ -50,11 +50,11 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
     listening = listen(*options.address)
     review = Review(config.store.path / FILE_NAME)
     hub = Hub(config, review)
-    jobs, changes = Jobs(), Changes(config, review)
-    found = Services(
+    jobs, changes = Jobs(), BundleChanges(config, review)
+    found = Dashboard(
         config,
-        Access(options, _secret(config.state)),
-        Guesses(),
+        Authenticator(options, _secret(config.state)),
+        LoginThrottle(),
         PasswordHasher(),
         hub,
         review,
@@ -98,7 +98,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
     uvicorn.Server(settings).run(sockets=[listening])
 
 
-def application(found: Services, lifespan: Callable[[FastAPI], object] | None = None) -> FastAPI:
+def application(found: Dashboard, lifespan: Callable[[FastAPI], object] | None = None) -> FastAPI:
     """Return the application."""
     app = FastAPI(
         title="PatchLine",
@@ -107,9 +107,9 @@ def application(found: Services, lifespan: Callable[[FastAPI], object] | None = 
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,  # type: ignore[arg-type]
-        middleware=[Middleware(Guard, services=found)],
+        middleware=[Middleware(Guard, dashboard=found)],
     )
-    app.state.services = found
+    app.state.dashboard = found
     for routes in (sessions, live, events, alarms, threshold, tuning):
         app.include_router(routes.router, prefix="/api/v1")
     app.add_exception_handler(PatchLineError, _unavailable)

@@ -13,9 +13,9 @@ from fastapi import HTTPException
 from starlette.requests import HTTPConnection, Request
 
 from stream.core.errors import StoreError
-from stream.dashboard.access import Access, Guesses, Who
+from stream.dashboard.access import Authenticator, Identity, LoginThrottle
 from stream.dashboard.live.hub import Hub
-from stream.dashboard.tuning.changes import Changes
+from stream.dashboard.tuning.changes import BundleChanges
 from stream.dashboard.tuning.jobs import Jobs
 from stream.dashboard.tuning.marked_parts import MarkedPart, MarkedParts
 from stream.line.config import LineConfig
@@ -28,17 +28,17 @@ log = logging.getLogger(__name__)
 FORGERY_HEADER = "x-forgery-token"
 
 
-class Services(NamedTuple):
+class Dashboard(NamedTuple):
     """One dashboard."""
 
     config: LineConfig
-    access: Access
-    guesses: Guesses
+    access: Authenticator
+    guesses: LoginThrottle
     hasher: PasswordHasher
     hub: Hub
     review: Review
     marked: MarkedParts
-    changes: Changes
+    changes: BundleChanges
     jobs: Jobs
 
     @property
@@ -62,7 +62,7 @@ class Services(NamedTuple):
         with self.store() as store:
             return self.marked.of(station, store)
 
-    def who(self, connection: HTTPConnection) -> Who | None:
+    def who(self, connection: HTTPConnection) -> Identity | None:
         """Return who sends a request, or None."""
         scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
         cookie = connection.cookies.get(self.cookie)
@@ -76,25 +76,25 @@ class Services(NamedTuple):
             log.error("%s", error)  # noqa: TRY400 - one line says it all
 
 
-def services(connection: HTTPConnection) -> Services:
+def dashboard_of(connection: HTTPConnection) -> Dashboard:
     """Return what the application holds."""
-    found: Services = connection.app.state.services
+    found: Dashboard = connection.app.state.dashboard
     return found
 
 
-def services_of(request: Request, station: str) -> Services:
+def services_of(request: Request, station: str) -> Dashboard:
     """Return what the application holds, for a request about a station; 404 where there is none."""
-    found = services(request)
+    found = dashboard_of(request)
     if station not in found.config.stations:
         raise HTTPException(404, f"no station {station}")
     return found
 
 
-def needs(role: AccessRole) -> Callable[[Request], Who]:
+def require_role(role: AccessRole) -> Callable[[Request], Identity]:
     """Return a dependency that lets only this role in, or a higher one."""
 
-    def asked_by(request: Request) -> Who:
-        who = services(request).who(request)
+    def asked_by(request: Request) -> Identity:
+        who = dashboard_of(request).who(request)
         if who is None:
             raise HTTPException(401, "log in first")
         if not who.may(role):

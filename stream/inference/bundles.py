@@ -8,14 +8,14 @@ import threading
 
 from stream.core import metrics
 from stream.core.clock import now_ns
-from stream.inference.executor import Desk
+from stream.inference.executor import InferenceExecutor
 from stream.inference.policy.held_bundles import GRACE_NS, Held
-from stream.inference.station_models import load_judge
-from stream.line.bundle_watcher import Renewal
+from stream.inference.station_models import load_station_model
+from stream.line.bundle_watcher import BundleWatcher
 from stream.line.config import LineConfig
 from stream.model.bundle import shadow_bundle
-from stream.model.station_model import Judge, self_test
-from stream.transport.messages import CutFor, Refusal
+from stream.model.station_model import StationModel, self_test
+from stream.transport.messages import Refusal, WantedBundles
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,16 @@ log = logging.getLogger(__name__)
 _PATIENCE_NS = 3_000_000_000
 
 
-class Holding:
+class LoadedBundles:
     """Every station's judges, by the hash of their bundle."""
 
     def __init__(
-        self, config: LineConfig, index: int, judges: dict[str, Judge], desk: Desk, asked: threading.Event
+        self,
+        config: LineConfig,
+        index: int,
+        judges: dict[str, StationModel],
+        desk: InferenceExecutor,
+        asked: threading.Event,
     ) -> None:
         """Begin with one judge for each station; read the bundles again when `asked`, or when a watched one changes."""
         self._stations = config.stations
@@ -43,7 +48,7 @@ class Holding:
         self._look_ns: dict[tuple[str, str], int] = {}
         #: Counts the changes of `accepts` and `refused`.
         self.version = 0
-        self._renewal: Renewal[Judge] = Renewal(
+        self._renewal: BundleWatcher[StationModel] = BundleWatcher(
             config.stations,
             asked,
             load=self._load,
@@ -52,7 +57,7 @@ class Holding:
         )
         self._renewal.start()
 
-    def judge(self, station: str, bundle: str) -> Judge | None:
+    def judge(self, station: str, bundle: str) -> StationModel | None:
         """Return the judge of a frame that has come; None: the bundle is not held."""
         one = self._judges.get((station, bundle))
         if one is not None:
@@ -67,10 +72,10 @@ class Holding:
         """Return what became of the last bundle that could not be loaded."""
         return {name: refusal for name, refusal in self._refused.items() if name in stations}
 
-    def want(self, cut_for: CutFor) -> None:
+    def want(self, wanted_bundles: WantedBundles) -> None:
         """Take in what capture says it needs."""
         now = now_ns()
-        for station, bundles in cut_for.bundles.items():
+        for station, bundles in wanted_bundles.bundles.items():
             if station not in self._held:
                 continue
             self._held[station].want(bundles, now)
@@ -109,12 +114,12 @@ class Holding:
                 del self._judges[station, bundle]
                 log.info("station %s: bundle %s released", station, bundle[:12])
 
-    def _load(self, station: str) -> tuple[str, Judge]:
+    def _load(self, station: str) -> tuple[str, StationModel]:
         """Load a bundle beside the live one and test it between two batches; runs in the renewal's thread."""
         path = self._stations[station].bundle
         extractors = {one.group: one.extractor for one in list(self._judges.values())}
         lanes = next(iter(extractors.values())).lanes
-        one = load_judge(self._stations[station], self._options, lanes, extractors)
+        one = load_station_model(self._stations[station], self._options, lanes, extractors)
         shadow = self._stations[station].shadow
         if shadow is not None:
             shadow_bundle(shadow, one.bundle, self._stations[station].roi)

@@ -13,15 +13,15 @@ import numpy as np
 
 from stream.core.clock import now_ns
 from stream.core.verdict import Cause
-from stream.inference.policy.batching import Queued
+from stream.inference.policy.batching import QueuedFrame
 from stream.model.cpu_lanes import Lanes
 from stream.model.patchcore.health import Measures, measure
-from stream.model.station_model import Judge, Judged, judge_batch
+from stream.model.station_model import InspectedPart, StationModel, inspect_batch
 
 log = logging.getLogger(__name__)
 
 
-class Outcome(NamedTuple):
+class InspectionOutcome(NamedTuple):
     """What became of one frame.
 
     Attributes:
@@ -32,10 +32,10 @@ class Outcome(NamedTuple):
         taken_ns, preprocess_ns, judged_ns: when its batch began, how long that was measured, when this was known.
     """
 
-    frame: Queued
-    judge: Judge
+    frame: QueuedFrame
+    judge: StationModel
     seen: Measures | None
-    judged: Judged | None
+    judged: InspectedPart | None
     cause: Cause | None
     detail: str
     taken_ns: int
@@ -43,14 +43,14 @@ class Outcome(NamedTuple):
     judged_ns: int
 
 
-class Desk:
+class InferenceExecutor:
     """Judges one part in each of OpenVINO's lanes, or one batch after the other on a GPU or in torch."""
 
     def __init__(self, lanes: Lanes | None, threads: int) -> None:
         """Use the lanes of the extractors; None: one batch at a time, with so many CPU threads."""
         self._lanes = lanes or Lanes(threads, single=True)
         self._running: list[int] = []
-        self._outcomes: deque[Outcome] = deque()
+        self._outcomes: deque[InspectionOutcome] = deque()
         self._ended: deque[int] = deque()
         self.wake = os.eventfd(0, os.EFD_NONBLOCK)
 
@@ -69,7 +69,7 @@ class Desk:
         """When the oldest batch began that is not finished; None: all are."""
         return min(self._running, default=None)
 
-    def start(self, batch: list[Queued], judges: list[Judge], *, alone: bool) -> None:
+    def start(self, batch: list[QueuedFrame], judges: list[StationModel], *, alone: bool) -> None:
         """Judge a batch of frames, each by its station's judge; `alone`: nothing else is waiting for a core."""
         begun_ns = now_ns()
         self._running.append(begun_ns)
@@ -79,7 +79,7 @@ class Desk:
         """Call a function in a lane as if it judged a part, and wait for its end; raises what it raises."""
         list(self._lanes.map(lambda _: function(), (None,)))
 
-    def outcomes(self) -> tuple[list[Outcome], list[int]]:
+    def outcomes(self) -> tuple[list[InspectionOutcome], list[int]]:
         """Return what has been found since, and how long each batch took that ended since, in ns."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.wake)
@@ -91,16 +91,22 @@ class Desk:
         found = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
         return found, [now - begun_ns for begun_ns in ended]
 
-    def _judge(self, batch: list[Queued], judges: list[Judge], begun_ns: int) -> None:
+    def _judge(self, batch: list[QueuedFrame], judges: list[StationModel], begun_ns: int) -> None:
         untold = dict.fromkeys(range(len(batch)))
         taken_ns, preprocess_ns = now_ns(), 0
 
         def tell(
-            index: int, seen: Measures | None, judged: Judged | None, cause: Cause | None = None, detail: str = ""
+            index: int,
+            seen: Measures | None,
+            judged: InspectedPart | None,
+            cause: Cause | None = None,
+            detail: str = "",
         ) -> None:
             del untold[index]
             times = (taken_ns, preprocess_ns, now_ns())
-            self._tell(Outcome(batch[index], judges[index], seen, judged, cause, detail, *times), last=not untold)
+            self._tell(
+                InspectionOutcome(batch[index], judges[index], seen, judged, cause, detail, *times), last=not untold
+            )
 
         try:
             size_px = batch[0].header.height_px
@@ -113,7 +119,9 @@ class Desk:
                 if fault is not None:
                     tell(index, measured[index], None, Cause.BAD_FRAME, fault)
             if sound:
-                answers = judge_batch([judges[index] for index in sound], np.stack([images[index] for index in sound]))
+                answers = inspect_batch(
+                    [judges[index] for index in sound], np.stack([images[index] for index in sound])
+                )
                 for index, judged in zip(sound, answers, strict=True):
                     tell(index, measured[index], judged)
         except Exception as error:
@@ -124,7 +132,7 @@ class Desk:
             self._ended.append(begun_ns)
             os.eventfd_write(self.wake, 1)
 
-    def _tell(self, outcome: Outcome, *, last: bool) -> None:
+    def _tell(self, outcome: InspectionOutcome, *, last: bool) -> None:
         self._outcomes.append(outcome)
         if not last:  # the end of the batch follows at once
             os.eventfd_write(self.wake, 1)

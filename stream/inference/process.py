@@ -12,16 +12,16 @@ import numpy as np
 from stream.core import metrics
 from stream.core.clock import local_clock, now_ns, to_local_ns
 from stream.core.verdict import Cause, Verdict, verdict_of
-from stream.inference.bundles import Holding
-from stream.inference.executor import Desk, Outcome
-from stream.inference.policy.batching import Inbox, Queued
+from stream.inference.bundles import LoadedBundles
+from stream.inference.executor import InferenceExecutor, InspectionOutcome
+from stream.inference.policy.batching import BatchQueue, QueuedFrame
 from stream.inference.shadow import Shadow
-from stream.inference.station_models import load_judges
+from stream.inference.station_models import load_station_models
 from stream.line.config import LineConfig
-from stream.line.lifecycle import Role, give_way, start_role
+from stream.line.lifecycle import Role, lower_priority, start_role
 from stream.model.patchcore.health import Measures
 from stream.model.patchcore.inspector import Inspection
-from stream.transport.messages import CutFor, FrameHeader, Ready, Result, ResultStamps, WorkerStatus
+from stream.transport.messages import CreditGrant, FrameHeader, Result, ResultStamps, WantedBundles, WorkerStatus
 from stream.transport.pipeline import RESULTS_WAITING, FrameClients, SinkOutbox
 from stream.transport.sockets import Sockets
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 STATUS_INTERVAL_NS = 250_000_000
 
 
-class Infer:
+class InferenceWorker:
     """The state of one worker."""
 
     def __init__(self, config: LineConfig, index: int, role: Role) -> None:
@@ -38,15 +38,15 @@ class Infer:
         self.worker = config.worker_names[index]
         self.role = role
         options = config.workers[index]
-        judges = load_judges(config, index)
+        judges = load_station_models(config, index)
         devices = {judge.extractor.device for judge in judges.values()}
         self.device = ", ".join(sorted(devices))
         extractors = [judge.extractor for judge in judges.values()]
         max_batch = min(options.max_batch, max(extractor.useful_batch or options.max_batch for extractor in extractors))
-        self.desk = Desk(extractors[0].lanes, options.threads)
+        self.desk = InferenceExecutor(extractors[0].lanes, options.threads)
         self.shadow = Shadow(config, index, judges)
-        self.holding = Holding(config, index, judges, self.desk, role.reload)
-        self.inbox = Inbox(max_batch=max_batch, max_wait_ns=int(options.max_wait_ms * 1e6))
+        self.holding = LoadedBundles(config, index, judges, self.desk, role.reload)
+        self.inbox = BatchQueue(max_batch=max_batch, max_wait_ns=int(options.max_wait_ms * 1e6))
         #: Frames of a camera that may wait while others are judged.
         self.room = max(max_batch, self.desk.count) + 1
         self.sockets = Sockets(config.transport.keys)
@@ -76,7 +76,7 @@ class Infer:
             wait_ns = self.inbox.wait_ns(now_ns()) if self.desk.free else None
             frames = self.frames.receive(100_000_000 if wait_ns is None else wait_ns)
             for camera, (message, attachments) in frames:
-                if isinstance(message, CutFor):
+                if isinstance(message, WantedBundles):
                     self.holding.want(message)
                 else:
                     self._take_in(camera, message, attachments)
@@ -106,7 +106,7 @@ class Infer:
         self.received[camera] = (header.epoch, count + 1 if epoch == header.epoch else 1)
         pixels, view = attachments if len(attachments) == 2 else (b"", b"")
         judge = self.holding.judge(header.station, header.bundle)
-        frame = Queued(
+        frame = QueuedFrame(
             header=header,
             pixels=pixels,
             view=view,
@@ -133,7 +133,7 @@ class Infer:
         if displaced is not None:
             self._refuse(displaced, Cause.SKIPPED, "a newer frame came")
 
-    def _start(self, batch: list[Queued]) -> None:
+    def _start(self, batch: list[QueuedFrame]) -> None:
         metrics.BATCH_SIZE.labels(self.worker).observe(len(batch))
         alone = self.desk.begun_ns is None and not len(self.inbox)
         held = [(frame, self.holding.judge(frame.header.station, frame.header.bundle)) for frame in batch]
@@ -164,7 +164,9 @@ class Infer:
                 self.shadow.offer(outcome.frame, outcome.judge, outcome.judged, verdict)
         self._took_ns.extend(took_ns)
 
-    def _send_verdict(self, outcome: Outcome, inspection: Inspection, seen: Measures, stamps: ResultStamps) -> Verdict:
+    def _send_verdict(
+        self, outcome: InspectionOutcome, inspection: Inspection, seen: Measures, stamps: ResultStamps
+    ) -> Verdict:
         frame, thresholds = outcome.frame, outcome.judge.bundle.info.thresholds
         assert thresholds is not None, "live bundles are calibrated"
         score = inspection.score
@@ -186,7 +188,7 @@ class Infer:
         self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.view, network_input])
         return result.verdict
 
-    def _refuse(self, frame: Queued, cause: Cause, detail: str) -> None:
+    def _refuse(self, frame: QueuedFrame, cause: Cause, detail: str) -> None:
         now = now_ns()
         stamps = ResultStamps(frame.received_ns, now, 0, 0, 0, 0, now)
         result = Result(
@@ -209,7 +211,7 @@ class Infer:
         """Tell each camera how much this worker takes, whenever that has changed."""
         for camera, (epoch, count) in self.received.items():
             waiting = self.inbox.count(self.stations[camera])
-            ready = Ready(
+            ready = CreditGrant(
                 worker=self.worker,
                 epoch=epoch,
                 received=count,
@@ -240,8 +242,8 @@ class Infer:
 def main(config: LineConfig, index: int) -> None:
     """Run one worker until a signal stops it."""
     role = start_role(config.worker_names[index], config)
-    give_way(5)  # capture and sink are light and must be on time; inference takes what is left
-    worker = Infer(config, index, role)
+    lower_priority(5)  # capture and sink are light and must be on time; inference takes what is left
+    worker = InferenceWorker(config, index, role)
     try:
         worker.run()
     finally:

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from stream.core import metrics
 from stream.core.verdict import Verdict, verdict_of
-from stream.inference.policy.batching import Queued
+from stream.inference.policy.batching import QueuedFrame
 from stream.line.config import LineConfig
-from stream.line.sections import Worker
+from stream.line.sections import WorkerOptions
 from stream.model.bundle import Bundle, shadow_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import choose_device, load_extractor
 from stream.model.patchcore.inspector import Extractor, judge, nearest_patches
 from stream.model.patchcore.search import MemoryBank, flat_index
-from stream.model.station_model import Judge, Judged, judge_batch, memory_of, prepare, self_test
+from stream.model.station_model import InspectedPart, StationModel, inspect_batch, memory_of, prepare, self_test
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _WAITING = 16
 
 
 class _Part(NamedTuple):
-    frame: Queued
+    frame: QueuedFrame
     group: str
     patches: NDArray[np.float32] | None
     live: Verdict
@@ -40,12 +40,12 @@ class _Part(NamedTuple):
 class Shadow(threading.Thread):
     """Judges with the stations' shadow bundles. It computes on one core, and never while a part waits."""
 
-    def __init__(self, config: LineConfig, index: int, judges: dict[str, Judge]) -> None:
+    def __init__(self, config: LineConfig, index: int, judges: dict[str, StationModel]) -> None:
         """Load and test the shadows of all stations that have one; raises PatchLineError."""
         super().__init__(name="shadow", daemon=True)
         self._options = config.workers[index]
         self._own: dict[str, Extractor] = {}
-        self._judges: dict[str, Judge] = {}
+        self._judges: dict[str, StationModel] = {}
         for name, station in config.stations.items():
             if station.shadow is None:
                 continue
@@ -57,7 +57,7 @@ class Shadow(threading.Thread):
             extractor = live.extractor if shared else self._extractor(bundle)
             on_gpu = extractor.device == "cuda"
             memory = memory_of(bundle, extractor) if on_gpu else MemoryBank(bundle.bank, flat_index(bundle.bank))
-            self._judges[name] = Judge(bundle, extractor, memory, spec.key, frame_checks=False)
+            self._judges[name] = StationModel(bundle, extractor, memory, spec.key, frame_checks=False)
             self_test(self._judges[name], station.shadow)
             log.info("station %s: shadow %s, %d patches", name, station.shadow, len(bundle.bank))
         self._changed = threading.Condition()
@@ -72,7 +72,7 @@ class Shadow(threading.Thread):
         if self.is_alive():
             self.join(timeout=5.0)
 
-    def offer(self, frame: Queued, live: Judge, judged: Judged, verdict: Verdict) -> None:
+    def offer(self, frame: QueuedFrame, live: StationModel, judged: InspectedPart, verdict: Verdict) -> None:
         """Note a part whose verdict has been sent."""
         if frame.header.station not in self._judges:
             return
@@ -119,7 +119,7 @@ class Shadow(threading.Thread):
         else:
             image = np.frombuffer(part.frame.pixels, np.uint8).reshape(1, header.height_px, header.width_px, 3)
             own = dataclasses.replace(one, extractor=self._extractor(one.bundle))
-            (judged,) = judge_batch([own], image)
+            (judged,) = inspect_batch([own], image)
             found = judged.inspection
         thresholds = one.bundle.info.thresholds
         assert thresholds is not None, "shadows are calibrated"
@@ -132,7 +132,7 @@ class Shadow(threading.Thread):
         """Return an extractor that nobody else uses, on one core of a CPU."""
         spec = bundle.info.spec
         if spec.key not in self._own:
-            options: Worker = self._options
+            options: WorkerOptions = self._options
             device = choose_device(options.device if bundle.graph is None else "openvino")
             lanes = Lanes(1) if device == "openvino" else None
             self._own[spec.key] = load_extractor(

@@ -7,24 +7,24 @@ import logging
 from collections.abc import Mapping
 
 from stream.line.config import LineConfig
-from stream.line.sections import Station, Worker
+from stream.line.sections import StationOptions, WorkerOptions
 from stream.model.bundle import live_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import Extractor
-from stream.model.station_model import Judge, memory_of, prepare, self_test
+from stream.model.station_model import StationModel, memory_of, prepare, self_test
 
 log = logging.getLogger(__name__)
 
 
-def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
+def load_station_models(config: LineConfig, index: int) -> dict[str, StationModel]:
     """Load every station's bundle for worker `index`, test it and warm all up; raises PatchLineError."""
     options = config.workers[index]
     extractors: dict[str, Extractor] = {}
     lanes = Lanes(options.threads)
-    judges: dict[str, Judge] = {}
+    judges: dict[str, StationModel] = {}
     for name, station in config.stations.items():
-        one = judges[name] = load_judge(station, options, lanes, extractors)
+        one = judges[name] = load_station_model(station, options, lanes, extractors)
         extractors[one.group] = one.extractor
         # The first pass is the slow one, on all cores and in each lane.
         self_test(one, station.bundle)
@@ -34,7 +34,9 @@ def load_judges(config: LineConfig, index: int) -> dict[str, Judge]:
     return judges
 
 
-def load_judge(station: Station, options: Worker, lanes: Lanes | None, extractors: Mapping[str, Extractor]) -> Judge:
+def load_station_model(
+    station: StationOptions, options: WorkerOptions, lanes: Lanes | None, extractors: Mapping[str, Extractor]
+) -> StationModel:
     """Load a station's bundle; one of the `extractors`, by their groups, serves it if it can, but is not called.
 
     Raises PatchLineError.
@@ -48,4 +50,4 @@ def load_judge(station: Station, options: Worker, lanes: Lanes | None, extractor
         )
         if extractor.device == "cuda":
             prepare(extractor, options.max_batch)
-    return Judge(bundle, extractor, memory_of(bundle, extractor), spec.key, station.frame_checks)
+    return StationModel(bundle, extractor, memory_of(bundle, extractor), spec.key, station.frame_checks)

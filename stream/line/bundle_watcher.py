@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from stream.core.errors import PatchLineError
 from stream.core.files import file_sha256, identity
-from stream.line.sections import Station
+from stream.line.sections import StationOptions
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ _POLL_S = 1.0
 T = TypeVar("T")
 
 
-class News(NamedTuple, Generic[T]):
+class BundleUpdate(NamedTuple, Generic[T]):
     """What became of reading one station's bundle.
 
     Attributes:
@@ -37,12 +37,12 @@ class News(NamedTuple, Generic[T]):
     request: str | None
 
 
-class Renewal(threading.Thread, Generic[T]):
+class BundleWatcher(threading.Thread, Generic[T]):
     """Reads the stations' bundles, one after the other, in the background."""
 
     def __init__(
         self,
-        stations: Mapping[str, Station],
+        stations: Mapping[str, StationOptions],
         asked: threading.Event,
         *,
         load: Callable[[str], tuple[str, T]],
@@ -64,7 +64,7 @@ class Renewal(threading.Thread, Generic[T]):
         self._load = load
         self._knows = knows
         self._request = request
-        self._news: deque[News[T]] = deque()
+        self._news: deque[BundleUpdate[T]] = deque()
         self._doubted: set[str] = set()
         #: The file as it was last read, and as it was seen at the last look.
         self._read = {name: identity(station.bundle) for name, station in stations.items()}
@@ -74,7 +74,7 @@ class Renewal(threading.Thread, Generic[T]):
         """Have one station's file looked at as if it had changed."""
         self._doubted.add(station)
 
-    def news(self) -> list[News[T]]:
+    def news(self) -> list[BundleUpdate[T]]:
         """Take out what has become known since the last call."""
         return [self._news.popleft() for _ in range(len(self._news))]
 
@@ -93,7 +93,7 @@ class Renewal(threading.Thread, Generic[T]):
                 if doubted or (station.watch and self._changed(name, station)):
                     self._look(name, None)
 
-    def _changed(self, name: str, station: Station) -> bool:
+    def _changed(self, name: str, station: StationOptions) -> bool:
         """Whether there is another file than the one read last, and nobody is still writing to it."""
         found, before = identity(station.bundle), self._seen[name]
         self._seen[name] = found
@@ -115,4 +115,4 @@ class Renewal(threading.Thread, Generic[T]):
             # Whatever a library makes of a file: the line goes on with the bundle that it has.
             log.exception("reading %s", path)
             why = f"{path}: {type(error).__name__}: {error}"
-        self._news.append(News(name, bundle, loaded, why, request))
+        self._news.append(BundleUpdate(name, bundle, loaded, why, request))

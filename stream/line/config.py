@@ -20,27 +20,37 @@ from ruamel.yaml.error import YAMLError
 from stream.core.errors import ConfigError
 from stream.core.options import Name, Options, without_password
 from stream.devices.actuators import ActuatorOptions
-from stream.devices.cameras import SourceOptions
+from stream.devices.cameras import CameraOptions
 from stream.devices.encoders import EncoderOptions
-from stream.line.sections import LOOPBACK, Alarms, Dashboard, Metrics, Restarts, Station, Store, Transport, Worker
+from stream.line.sections import (
+    LOOPBACK,
+    AlarmOptions,
+    DashboardOptions,
+    MetricsOptions,
+    RestartOptions,
+    StationOptions,
+    StoreOptions,
+    TransportOptions,
+    WorkerOptions,
+)
 
 
 class LineConfig(Options):
     """A whole line."""
 
     line: Name
-    cameras: Annotated[dict[Name, SourceOptions], Field(min_length=1)]
-    stations: Annotated[dict[Name, Station], Field(min_length=1)]
+    cameras: Annotated[dict[Name, CameraOptions], Field(min_length=1)]
+    stations: Annotated[dict[Name, StationOptions], Field(min_length=1)]
     actuators: dict[Name, ActuatorOptions] = Field(default_factory=dict)
     encoders: dict[Name, EncoderOptions] = Field(default_factory=dict)
     on_actuator_fault: Literal["continue", "stop_line"] = "continue"
-    workers: Annotated[list[Worker], Field(min_length=1)] = Field(default_factory=lambda: [Worker()])
-    store: Store = Field(default_factory=dict, validate_default=True)
-    alarms: Alarms = Alarms()
-    metrics: Metrics = Metrics()
-    dashboard: Dashboard = Dashboard()
-    restarts: Restarts = Restarts()
-    transport: Transport = Transport()
+    workers: Annotated[list[WorkerOptions], Field(min_length=1)] = Field(default_factory=lambda: [WorkerOptions()])
+    store: StoreOptions = Field(default_factory=dict, validate_default=True)
+    alarms: AlarmOptions = AlarmOptions()
+    metrics: MetricsOptions = MetricsOptions()
+    dashboard: DashboardOptions = DashboardOptions()
+    restarts: RestartOptions = RestartOptions()
+    transport: TransportOptions = TransportOptions()
 
     @model_validator(mode="after")
     def _names_point_somewhere(self) -> Self:
@@ -102,7 +112,7 @@ class LineConfig(Options):
         yield from ((f"transport.frames.{camera}", address) for camera, address in transport.frames.items())
         yield from ((f"transport.taps.{camera}", address) for camera, address in transport.taps.items())
 
-    def stations_of(self, camera: str) -> dict[str, Station]:
+    def stations_of(self, camera: str) -> dict[str, StationOptions]:
         """Return the stations that look through `camera`."""
         return {name: station for name, station in self.stations.items() if station.camera == camera}
 

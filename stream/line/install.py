@@ -11,8 +11,8 @@ from pathlib import Path
 from stream.core.errors import BundleError, PatchLineError, ReloadError
 from stream.core.files import file_sha256, replace
 from stream.line.config import LineConfig
-from stream.line.locks import holder
-from stream.line.reload_request import ask_for_reload
+from stream.line.locks import lock_owner
+from stream.line.reload_request import request_reload
 
 #: Beyond what the line allows its processes to get ready.
 _PATIENCE_S = 5.0
@@ -22,10 +22,10 @@ _BACK_S = 30.0
 
 def camera_runs_here(line: LineConfig, station: str) -> bool:
     """Whether the process of a station's camera runs on this host."""
-    return holder(f"capture-{line.stations[station].camera}", line.state) is not None
+    return lock_owner(f"capture-{line.stations[station].camera}", line.state) is not None
 
 
-def install(line: LineConfig, station: str, bundle: Path, *, base: str) -> None:
+def put_live(line: LineConfig, station: str, bundle: Path, *, base: str) -> None:
     """Give a station another bundle; a running line takes it between two parts.
 
     Args:
@@ -54,8 +54,8 @@ def install(line: LineConfig, station: str, bundle: Path, *, base: str) -> None:
         _take(line, target, wanted, base, lambda: before.replace(target))
 
 
-def confirm(line: LineConfig, station: str, *, before: Path) -> None:
-    """Have the line take the file that lies there already, as `install` does; if it refuses, `before` comes back."""
+def confirm_live(line: LineConfig, station: str, *, before: Path) -> None:
+    """Have the line take the file that lies there already, as `put_live` does; if it refuses, `before` comes back."""
     target = line.stations[station].bundle
     _demand_cameras(line, target)
     _take(line, target, _sha256(target), _sha256(before), lambda: replace(before, target))
@@ -86,7 +86,7 @@ def _not_kept(target: Path, error: OSError) -> BundleError:
 
 def _runs_here(line: LineConfig) -> bool:
     """Whether any process of the line runs on this host, besides the dashboard."""
-    return any(holder(role, line.state) is not None for role in line.roles if role != "dashboard")
+    return any(lock_owner(role, line.state) is not None for role in line.roles if role != "dashboard")
 
 
 def sharing(line: LineConfig, target: Path) -> dict[str, str]:
@@ -141,7 +141,7 @@ def _go_back(line: LineConfig, target: Path, base: str, put_back: Callable[[], o
 
 def _reload(line: LineConfig, target: Path, wanted: str, *, timeout_s: float) -> None:
     stations = sharing(line, target)
-    reports = ask_for_reload(line, timeout_s=timeout_s, cameras=set(stations.values()))
+    reports = request_reload(line, timeout_s=timeout_s, cameras=set(stations.values()))
     said = {station: change for report in reports.values() for station, change in report.stations.items()}
     for station in stations:
         change = said.get(station)

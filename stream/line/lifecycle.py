@@ -113,7 +113,7 @@ def stop_on_signals(reload: threading.Event | None = None) -> threading.Event:
     return stop
 
 
-def give_way(nice: int) -> None:
+def lower_priority(nice: int) -> None:
     """Let other processes go first: `nice` steps, 1 to 19, also where the kernel shares the cores among sessions."""
     os.nice(nice)
     # With autogroups niceness counts within a session only, and each role is a session of its own. Started by hand

@@ -10,7 +10,7 @@ from typing import IO
 
 from stream.core.errors import TransportError
 
-#: Whoever looks at a lock with `holder` has it for a moment: no reason for a process of the line not to start.
+#: Whoever looks at a lock with `lock_owner` has it for a moment: no reason for a process of the line not to start.
 _TRIES, _AGAIN_S = 20, 0.01
 
 
@@ -45,7 +45,7 @@ def _locked(file: IO[str]) -> bool:
     return False
 
 
-def holder(name: str, state: Path) -> int | None:
+def lock_owner(name: str, state: Path) -> int | None:
     """Return the id of the process that holds a role of this line on this host; None: nobody."""
     try:
         with (state / f"{name}.lock").open("r", encoding="utf-8") as file:

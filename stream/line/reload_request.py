@@ -15,12 +15,14 @@ import msgspec
 
 from stream.core.errors import ReloadError
 from stream.line.config import LineConfig
-from stream.line.locks import holder
+from stream.line.locks import lock_owner
 
 _POLL_S = 0.05
 
 
-def ask_for_reload(line: LineConfig, *, timeout_s: float, cameras: Collection[str] | None = None) -> dict[str, Report]:
+def request_reload(
+    line: LineConfig, *, timeout_s: float, cameras: Collection[str] | None = None
+) -> dict[str, ReloadReport]:
     """Have the roles of this host read their bundles anew; returns what each camera's process here says.
 
     Only the `cameras` named are waited for, None: all; one that waits for its camera to be plugged in says nothing.
@@ -28,7 +30,7 @@ def ask_for_reload(line: LineConfig, *, timeout_s: float, cameras: Collection[st
     Raises:
         ReloadError: no camera and no worker of the line runs on this host, or a camera did not answer, or not in time.
     """
-    running = {role: process for role in line.roles if (process := holder(role, line.state)) is not None}
+    running = {role: process for role in line.roles if (process := lock_owner(role, line.state)) is not None}
     told = [role for role in running if role not in ("sink", "supervisor")]
     awaited = [name for name in (line.cameras if cameras is None else cameras) if f"capture-{name}" in running]
     if not told:
@@ -49,14 +51,14 @@ def ask_for_reload(line: LineConfig, *, timeout_s: float, cameras: Collection[st
             f"line {line.line} cannot be told: {error.strerror}; run `patchline reload` as the user of the line"
         ) from None
     until_s = time.monotonic() + timeout_s
-    reports: dict[str, Report] = {}
+    reports: dict[str, ReloadReport] = {}
     while len(reports) < len(awaited):
         for camera in awaited:
             report = _read(line, camera)
             if report is not None and report.request == request:
                 reports[camera] = report
         for camera in awaited:
-            if camera not in reports and holder(f"capture-{camera}", line.state) != running[f"capture-{camera}"]:
+            if camera not in reports and lock_owner(f"capture-{camera}", line.state) != running[f"capture-{camera}"]:
                 raise ReloadError(f"capture-{camera} has ended before it answered; see the line's log")
         if time.monotonic() > until_s:
             silent = ", ".join(f"capture-{camera}" for camera in awaited if camera not in reports)
@@ -65,9 +67,9 @@ def ask_for_reload(line: LineConfig, *, timeout_s: float, cameras: Collection[st
     return {camera: reports[camera] for camera in awaited}
 
 
-def _read(line: LineConfig, camera: str) -> Report | None:
+def _read(line: LineConfig, camera: str) -> ReloadReport | None:
     try:
-        return msgspec.json.decode(report_path(line.state, camera).read_bytes(), type=Report)
+        return msgspec.json.decode(report_path(line.state, camera).read_bytes(), type=ReloadReport)
     except (OSError, msgspec.MsgspecError):
         return None
 
@@ -83,7 +85,7 @@ class StationReport(msgspec.Struct, frozen=True):
     why: str | None = None
 
 
-class Report(msgspec.Struct, frozen=True):
+class ReloadReport(msgspec.Struct, frozen=True):
     """What became of a request, said by the capture process of one camera in a file of the line's state."""
 
     request: str

@@ -17,7 +17,7 @@ Offset = Annotated[int, Field(ge=0)]
 OnUninspected = Literal["reject", "pass", "ignore"]
 
 
-class Reject(Options):
+class RejectOptions(Options):
     """How a bad part leaves the belt."""
 
     actuator: Name
@@ -39,13 +39,13 @@ class Reject(Options):
         raise ValueError("give either transport_delay_ms, or encoder, transport_counts and tolerance_counts")
 
 
-class Drift(Options):
+class DriftOptions(Options):
     """Whether good parts still look like those that the bundle was calibrated with."""
 
     window: Annotated[int, Field(ge=20, le=5_000)] = 500
 
 
-class Station(Options):
+class StationOptions(Options):
     """One inspection point: camera + region + bundle + policy + outputs."""
 
     camera: Name
@@ -58,9 +58,9 @@ class Station(Options):
     backlog: Annotated[int, Field(ge=1, le=10_000)] = 16
     on_uninspected: OnUninspected | None = None
     frame_checks: bool = True
-    drift: Drift = Drift()
+    drift: DriftOptions = DriftOptions()
     on_drift: Literal["alarm", "stop_line"] = "alarm"
-    reject: Reject | None = None
+    reject: RejectOptions | None = None
 
     @model_validator(mode="after")
     def _verdict_before_reject(self) -> Self:
@@ -78,7 +78,7 @@ class Station(Options):
         return self.on_uninspected or ("reject" if self.mode == "triggered" else "ignore")
 
 
-class Worker(Options):
+class WorkerOptions(Options):
     """One inference process."""
 
     device: Literal["auto", "cuda", "openvino", "torch-cpu"] = "auto"
@@ -87,7 +87,7 @@ class Worker(Options):
     threads: Annotated[int, Field(ge=0)] = 0
 
 
-class Store(Options):
+class StoreOptions(Options):
     """The line's folder: event store, overlays, and where each camera stands."""
 
     path: ConfigPath = Field(default=Path("events"), validate_default=True)
@@ -100,7 +100,7 @@ class Store(Options):
     view_jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85
 
 
-class Metrics(Options):
+class MetricsOptions(Options):
     """Where Prometheus finds the processes: the sink at this port, the others at the ports after it."""
 
     listen: Annotated[str, Field(pattern=r"^[^\s:]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$")] | None = "127.0.0.1:9464"
@@ -115,29 +115,29 @@ class Metrics(Options):
 AccessRole = Literal["viewer", "operator", "engineer"]
 
 
-class User(Options):
+class UserOptions(Options):
     """A person who may log in to the dashboard; `password` is what `patchline password` printed."""
 
     password: Annotated[str, Field(pattern=r"^\$argon2id\$\S+$")]
     role: AccessRole = "viewer"
 
 
-class Token(Options):
+class TokenOptions(Options):
     """A program that may use the dashboard's API; `sha256` is what `patchline password --token` printed."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     role: AccessRole = "viewer"
 
 
-class Dashboard(Options):
+class DashboardOptions(Options):
     """The line in a browser."""
 
     enabled: bool = True
     listen: Annotated[str, Field(pattern=r"^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")] = "127.0.0.1:8080"
     certificate: ConfigPath | None = None
     key: ConfigPath | None = None
-    users: dict[Name, User] = Field(default_factory=dict)
-    tokens: dict[Name, Token] = Field(default_factory=dict)
+    users: dict[Name, UserOptions] = Field(default_factory=dict)
+    tokens: dict[Name, TokenOptions] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _nobody_comes_in_unknown(self) -> Self:
@@ -183,7 +183,7 @@ class AlarmRule(Options):
         return self
 
 
-class Alarms(Options):
+class AlarmOptions(Options):
     """What calls a person."""
 
     defect: AlarmRule = AlarmRule(n=3, of=10)
@@ -193,7 +193,7 @@ class Alarms(Options):
     worker_down_ms: PositiveMs = 3000.0
 
 
-class Restarts(Options):
+class RestartOptions(Options):
     """How often the supervisor starts a dead role again before it stops the line."""
 
     limit: Annotated[int, Field(ge=0)] = 5
@@ -202,7 +202,7 @@ class Restarts(Options):
     drain_s: PositiveS = 10.0
 
 
-class Transport(Options):
+class TransportOptions(Options):
     """Addresses of the sockets. Empty: Unix sockets of this host. Between hosts: tcp:// and `keys`."""
 
     announcements: str | None = None

@@ -28,7 +28,7 @@ TOLERANCE, LOW_PRECISION_TOLERANCE = 1e-3, 2e-2
 
 
 @dataclass(frozen=True)
-class Judge:
+class StationModel:
     """One station's bundle, ready.
 
     Attributes:
@@ -50,7 +50,7 @@ class Judge:
         return check(seen, self.bundle.info.reference) if self.frame_checks else None
 
 
-class Judged(NamedTuple):
+class InspectedPart(NamedTuple):
     """One inspected part, with what its stages took, and its patch features (h, w, D) where they are at hand."""
 
     inspection: Inspection
@@ -60,10 +60,10 @@ class Judged(NamedTuple):
     patches: NDArray[np.float32] | None = None
 
 
-def self_test(one: Judge, path: Path) -> None:
+def self_test(one: StationModel, path: Path) -> None:
     """Judge the bundle's own picture; raises BundleError when the score is not the fit's."""
     picture, expected = one.bundle.selftest
-    (judged,) = judge_batch([one], picture[None])
+    (judged,) = inspect_batch([one], picture[None])
     score, device = judged.inspection.score, one.extractor.device
     # Half precision on a GPU, or int8, which processors sum up in ways of their own.
     low = device == "cuda" or one.bundle.graph is not None
@@ -76,7 +76,7 @@ def self_test(one: Judge, path: Path) -> None:
         )
 
 
-def judge_batch(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
+def inspect_batch(judges: list[StationModel], images: NDArray[np.uint8]) -> Iterator[InspectedPart]:
     """Judge (N, S, S, 3) uint8 network inputs, each by its station's judge, in one backbone pass.
 
     On a CPU each part is searched when it is asked for; a GPU does the whole batch at once, and its
@@ -96,10 +96,10 @@ def judge_batch(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judg
         searched_ns = time.monotonic_ns()
         inspection = judge(one.memory, patches, nearest, reweight_neighbours=one.bundle.info.reweight_neighbours)
         scored_ns = time.monotonic_ns()
-        yield Judged(inspection, backbone_ns, searched_ns - begun_ns, scored_ns - searched_ns, patches)
+        yield InspectedPart(inspection, backbone_ns, searched_ns - begun_ns, scored_ns - searched_ns, patches)
 
 
-def _on_gpu(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
+def _on_gpu(judges: list[StationModel], images: NDArray[np.uint8]) -> Iterator[InspectedPart]:
     from stream.model.cuda import DeviceBackbone, inspect_on_device
     from stream.model.patchcore.device_search import DeviceBank
 
@@ -112,7 +112,7 @@ def _on_gpu(judges: list[Judge], images: NDArray[np.uint8]) -> Iterator[Judged]:
     for one, result in zip(judges, found, strict=True):
         distances = result[1:].astype(np.float32).reshape(one.bundle.info.grid)
         inspection = Inspection(float(result[0]), distances)
-        yield Judged(inspection, took_ns, 0, 0)
+        yield InspectedPart(inspection, took_ns, 0, 0)
 
 
 def prepare(extractor: Extractor, max_batch: int) -> None:

@@ -14,7 +14,7 @@ from stream.core.errors import BundleError
 from stream.core.verdict import Verdict
 from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, live_bundle
-from stream.sink.policy.drift import Drift, Finding, smallest_shift
+from stream.sink.policy.drift import DriftDetector, DriftFinding, smallest_shift
 from stream.transport.messages import DriftState, Result
 
 log = logging.getLogger(__name__)
@@ -43,14 +43,14 @@ class _Watched:
             "focus": reference.focus_values,
         }
         self.counts = {what: len(values) for what, values in references.items()}
-        self.quantities = {what: Drift(values, window) for what, values in references.items()}
+        self.quantities = {what: DriftDetector(values, window) for what, values in references.items()}
         #: In standard deviations, what is noticed as often as not; None: nothing is.
         self.smallest = {what: smallest_shift(count, window) for what, count in self.counts.items()}
         self.window = 0 if set(self.smallest.values()) == {None} else window
-        self.found: dict[str, Finding] = {}
+        self.found: dict[str, DriftFinding] = {}
 
 
-class Drifts:
+class DriftMonitor:
     """Compares from time to time what the sink tells it of every judged part; `add` costs next to nothing."""
 
     def __init__(self, config: LineConfig, bundles: dict[str, Bundle]) -> None:
@@ -110,7 +110,7 @@ class Drifts:
             drifting=tuple(what for what, it in watched.found.items() if it.drifting),
         )
 
-    def _told(self, station: str, watched: _Watched, new: dict[str, Finding]) -> StationDrift:
+    def _told(self, station: str, watched: _Watched, new: dict[str, DriftFinding]) -> StationDrift:
         for what, found in new.items():
             metrics.DRIFT_PSI.labels(station, what).set(found.psi)
             metrics.DRIFT_P_VALUE.labels(station, what).set(found.p_value)

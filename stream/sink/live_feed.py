@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.core.verdict import Verdict
 from stream.line.config import LineConfig
-from stream.sink.drift_monitor import Drifts
-from stream.sink.outputs import Standing
+from stream.sink.drift_monitor import DriftMonitor
+from stream.sink.outputs import OutputHealth
 from stream.sink.policy.alarms import Alarm
 from stream.sink.policy.ledger import Ledger
-from stream.sink.policy.peer_health import Health
-from stream.sink.policy.throughput import Recent, Spacing
+from stream.sink.policy.peer_health import PeerHealth
+from stream.sink.policy.throughput import RateLimiter, ThroughputWindow
 from stream.store.records import AlarmRecord, Event
 from stream.transport.broadcast import FeedServer
 from stream.transport.messages import ActiveAlarm, DriftState, LineState, PeerState, SettledPart, StationState
@@ -31,9 +31,9 @@ class Feed:
         """Listen on the feed's address; raises TransportError."""
         self._server = FeedServer(sockets, config.feed_address())
         self._config = config
-        self._recent = {name: Recent(_WINDOW_NS) for name in config.stations}
-        self._pictures = {name: Spacing(_GOOD_PICTURES_NS) for name in config.stations}
-        self._states = Spacing(_STATE_NS)
+        self._recent = {name: ThroughputWindow(_WINDOW_NS) for name in config.stations}
+        self._pictures = {name: RateLimiter(_GOOD_PICTURES_NS) for name in config.stations}
+        self._states = RateLimiter(_STATE_NS)
         self._wanted = False
         self._raised_ns: dict[tuple[str, str], int] = {}
 
@@ -69,9 +69,9 @@ class Feed:
     def state(
         self,
         ledger: Ledger,
-        drifts: Drifts,
-        health: list[Health],
-        outputs: list[Standing],
+        drifts: DriftMonitor,
+        health: list[PeerHealth],
+        outputs: list[OutputHealth],
         alarms: list[Alarm],
         now_ns: int,
     ) -> None:
@@ -111,7 +111,7 @@ class Feed:
         )
         self._server.send(message)
 
-    def _station(self, name: str, counts: Counts, drift: DriftState, now_ns: int) -> StationState:
+    def _station(self, name: str, counts: LedgerCounts, drift: DriftState, now_ns: int) -> StationState:
         recent = self._recent[name]
         latency = recent.latency_ms(now_ns)
         return StationState(
@@ -127,5 +127,5 @@ class Feed:
         )
 
 
-def _peer(health: Health) -> PeerState:
+def _peer(health: PeerHealth) -> PeerState:
     return PeerState(health.up, health.text if health.down else "" if health.up else "not there")

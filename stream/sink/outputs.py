@@ -11,7 +11,7 @@ from stream.core.parts import Settled
 from stream.devices.actuators.actuator import RejectCommand
 from stream.devices.actuators.verdict_channel import TellsVerdicts, VerdictReport
 from stream.line.config import LineConfig
-from stream.line.sections import Reject
+from stream.line.sections import RejectOptions
 from stream.sink.actuator_thread import ActuatorThread
 from stream.sink.encoder_thread import EncoderThread
 from stream.sink.policy.decision import plan_pulse, track_pulse
@@ -22,7 +22,7 @@ from stream.store.records import Event
 _CONNECT_NS = 3_000_000_000
 
 
-class Outcome(NamedTuple):
+class PulseOutcome(NamedTuple):
     """What became of a pulse: acknowledged, failed (`error`), or not given because it would come too late.
 
     Attributes:
@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
     acknowledged_ns: int | None = None
 
 
-class Standing(NamedTuple):
+class OutputHealth(NamedTuple):
     """How an actuator or encoder is: `alarm` is the kind of alarm for it, `trouble` says what is wrong, or is None."""
 
     alarm: Literal["actuator_fault", "encoder_fault"]
@@ -48,7 +48,7 @@ class Standing(NamedTuple):
     trouble: str | None
 
     @classmethod
-    def of(cls, kind: Literal["actuator", "encoder"], name: str, trouble: str | None) -> Standing:
+    def of(cls, kind: Literal["actuator", "encoder"], name: str, trouble: str | None) -> OutputHealth:
         """Name who has the trouble in its text."""
         text = None if trouble is None else f"{kind} {name}: {trouble}"
         return cls("actuator_fault" if kind == "actuator" else "encoder_fault", name, text)
@@ -90,7 +90,7 @@ class Outputs:
         for thread in (*self._actuators.values(), *self._verdicts.values(), *self._encoders.values()):
             thread.start()
 
-    def plan(self, settled: Settled, reject: Reject, pulse_ns: int, score: float | None) -> bool:
+    def plan(self, settled: Settled, reject: RejectOptions, pulse_ns: int, score: float | None) -> bool:
         """Hand a pulse to its actuator, or its part to its encoder; False when it cannot be given any more."""
         if reject.encoder is not None:
             tracked = track_pulse(settled, reject, pulse_ns, score)
@@ -156,42 +156,42 @@ class Outputs:
         for actuator in self._actuators.values():
             actuator.alive(now)
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[PulseOutcome]:
         """Take out what became of the pulses since the last call."""
-        found: list[Outcome] = []
+        found: list[PulseOutcome] = []
         for encoder in self._encoders.values():
             for command, reason in encoder.lost():
                 if command.pulse_ns == 0:
                     continue
                 name = self._rejects[command.station].actuator
-                found.append(Outcome(name, command, late=f"part {command.seq} could not be followed: {reason}"))
+                found.append(PulseOutcome(name, command, late=f"part {command.seq} could not be followed: {reason}"))
         for name, actuator in self._actuators.items():
             for fired in actuator.outcomes():
                 command = fired.command
                 if fired.fired_ns is None:
                     late = f"part {command.seq} would have been rejected too late"
-                    found.append(Outcome(name, command, late=late))
+                    found.append(PulseOutcome(name, command, late=late))
                 elif fired.error is None:
                     self._missed.pop(name, None)
-                    found.append(Outcome(name, command, acknowledged_ns=fired.acknowledged_ns))
+                    found.append(PulseOutcome(name, command, acknowledged_ns=fired.acknowledged_ns))
                 else:
                     error = f"part {command.seq} of {command.station} not acknowledged: {fired.error}"
                     self._missed[name] = error
-                    found.append(Outcome(name, command, error=error))
+                    found.append(PulseOutcome(name, command, error=error))
         return found
 
-    def standing(self, now: int) -> list[Standing]:
+    def standing(self, now: int) -> list[OutputHealth]:
         """Return how everything is: an output has trouble until a pulse is acknowledged again."""
         connecting = now < self._connected_by_ns
-        found: list[Standing] = []
+        found: list[OutputHealth] = []
         for name, actuator in self._actuators.items():
             fault = actuator.fault
             metrics.ACTUATOR_UP.labels(name).set(int(fault is None))
-            found.append(Standing.of("actuator", name, (None if connecting else fault) or self._missed.get(name)))
+            found.append(OutputHealth.of("actuator", name, (None if connecting else fault) or self._missed.get(name)))
         for name, encoder in self._encoders.items():
             fault = encoder.fault
             metrics.ENCODER_UP.labels(name).set(int(fault is None))
-            found.append(Standing.of("encoder", name, None if connecting else fault))
+            found.append(OutputHealth.of("encoder", name, None if connecting else fault))
         return found
 
     @property

@@ -9,19 +9,19 @@ import logging
 
 from stream.core import metrics
 from stream.core.clock import Clock, local_clock, now_ns, to_local_ns
-from stream.core.parts import Counts, Part, Settled
+from stream.core.parts import LedgerCounts, Part, Settled
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.actuator import RejectCommand
 from stream.line.config import LineConfig
 from stream.line.lifecycle import Role, start_role
 from stream.model.bundle import live_bundle
-from stream.sink.drift_monitor import Drifts
+from stream.sink.drift_monitor import DriftMonitor
 from stream.sink.event import Answer
 from stream.sink.live_feed import Feed
 from stream.sink.outputs import Outputs
-from stream.sink.policy.decision import Action
+from stream.sink.policy.decision import Decision
 from stream.sink.policy.ledger import MAX_EVENTS, Ledger, SeqError
-from stream.sink.policy.peer_health import Watch, blind
+from stream.sink.policy.peer_health import PeerMonitor, blind
 from stream.sink.recorder import Recorder, Snapshot
 from stream.sink.settlement import Settlement
 from stream.store.event_store import FILE_NAME, EventStore
@@ -47,14 +47,16 @@ _OVERDUE_NS = 100_000_000
 _CLOCK_TOLERANCE_NS = 50_000_000
 
 
-class Sink:
+class SinkProcess:
     """The state of the sink."""
 
     def __init__(self, config: LineConfig, role: Role) -> None:
         """Open store, actuators and sockets; continue the ledger. Raises PatchLineError."""
         self.config = config
         self.role = role
-        self.drifts = Drifts(config, {name: live_bundle(station.bundle) for name, station in config.stations.items()})
+        self.drifts = DriftMonitor(
+            config, {name: live_bundle(station.bundle) for name, station in config.stations.items()}
+        )
         self.ledger = Ledger()
         self.store = EventStore.open(config.store.path / FILE_NAME)
         self.restored = {name: counts for name, counts in self.store.ledger().items() if name in config.stations}
@@ -65,14 +67,14 @@ class Sink:
         self.feed = Feed(self.sockets, config)
         self.settlement = Settlement(config, self.outputs, self.recorder, self.feed, self._stop_line)
         limits = config.alarms
-        self.watch = Watch(
+        self.watch = PeerMonitor(
             config.cameras,
             config.worker_names,
             since_ns=now_ns(),
             grace_ns=int(config.restarts.ready_s * 1e9),
             silent_ns={"camera": int(limits.camera_down_ms * 1e6), "worker": int(limits.worker_down_ms * 1e6)},
         )
-        self.snapshot: dict[str, Counts] = {}
+        self.snapshot: dict[str, LedgerCounts] = {}
         self._next_snapshot_ns = 0
         self._next_look_ns = 0
         self._silent = False
@@ -82,7 +84,7 @@ class Sink:
             name: self.restored[name].announced if name in self.restored else 0 for name in config.stations
         }
         for name, station in config.stations.items():
-            metrics.begin_station(name, station.deadline_ms / 1e3, [str(action) for action in Action])
+            metrics.begin_station(name, station.deadline_ms / 1e3, [str(action) for action in Decision])
 
     def run(self) -> None:
         """Judge until told to stop; then until nothing is pending, planned or unwritten."""
@@ -305,4 +307,4 @@ class Sink:
 
 def main(config: LineConfig) -> None:
     """Run the sink until a signal stops it."""
-    Sink(config, start_role("sink", config)).run()
+    SinkProcess(config, start_role("sink", config)).run()

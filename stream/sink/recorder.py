@@ -16,16 +16,16 @@ import numpy as np
 
 from stream.core import metrics
 from stream.core.errors import StoreError
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.core.verdict import Verdict
 from stream.devices.actuators.actuator import RejectCommand
-from stream.line.sections import Store
+from stream.line.sections import StoreOptions
 from stream.model.visualization import draw
 from stream.sink.policy.reorder import Reorder
-from stream.sink.policy.time_budget import Pace
+from stream.sink.policy.time_budget import TimeBudget
 from stream.store.event_store import EventStore
 from stream.store.overlay import overlay
-from stream.store.records import AlarmRecord, Event, Picture
+from stream.store.records import AlarmRecord, Event, EventImages
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +49,14 @@ class PartRecord(NamedTuple):
 class Snapshot(NamedTuple):
     """The ledger, and the rejects not yet fired by actuator, as they stand after everything recorded before."""
 
-    ledger: dict[str, Counts]
+    ledger: dict[str, LedgerCounts]
     planned: dict[str, list[RejectCommand]]
 
 
 class Recorder(threading.Thread):
     """Writes the event store and the overlays."""
 
-    def __init__(self, store: EventStore, options: Store) -> None:
+    def __init__(self, store: EventStore, options: StoreOptions) -> None:
         """Take over an open store."""
         super().__init__(name="recorder", daemon=True)
         self._store = store
@@ -198,7 +198,7 @@ class _Overlays:
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder = folder
         self._keep = keep
-        self._pace = Pace(_OVERLAYS_SHARE)
+        self._pace = TimeBudget(_OVERLAYS_SHARE)
         self._files: dict[str, deque[Path]] = defaultdict(deque)
         for station in folder.glob("*/"):
             self._files[station.name] = deque(sorted(station.glob("*.jpg")))
@@ -224,7 +224,7 @@ class _Overlays:
             self._pace.spend(whose, time.thread_time_ns() - begun_ns)
 
     def _draw(self, event: Event) -> None:
-        data = overlay(event, Picture(event.view, event.anomaly_map))
+        data = overlay(event, EventImages(event.view, event.anomaly_map))
         if data is None:
             raise ValueError("the view is no JPEG")
         path = self._folder / event.station / f"{event.seq:09d}_{event.verdict}.jpg"

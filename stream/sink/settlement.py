@@ -17,9 +17,9 @@ from stream.core.verdict import Cause, Verdict
 from stream.line.config import LineConfig
 from stream.sink.event import Answer, event_of
 from stream.sink.live_feed import Feed
-from stream.sink.outputs import Outcome, Outputs, Standing
+from stream.sink.outputs import OutputHealth, Outputs, PulseOutcome
 from stream.sink.policy.alarms import Alarm, AlarmBoard, AlarmKind
-from stream.sink.policy.decision import Action, decide, pulse_ns_for
+from stream.sink.policy.decision import Decision, decide, pulse_ns_for
 from stream.sink.policy.latency import stages_ms
 from stream.sink.recorder import PartRecord, Recorder
 from stream.store.records import AlarmRecord
@@ -53,7 +53,7 @@ class Settlement:
         self._alarm(settled)
         self._record(settled, answer, action, stages, total_ms)
 
-    def act(self, settled: Settled, score: float | None = None) -> Action:
+    def act(self, settled: Settled, score: float | None = None) -> Decision:
         """Decide, and hand a pulse to its actuator."""
         station = self._config.stations[settled.part.station]
         action = decide(settled.verdict, station.uninspected_policy)
@@ -67,7 +67,7 @@ class Settlement:
         return action
 
     def _count(
-        self, settled: Settled, answer: Answer | None, action: Action, decided_ns: int
+        self, settled: Settled, answer: Answer | None, action: Decision, decided_ns: int
     ) -> tuple[dict[str, float], float | None]:
         """Count a part; returns its milliseconds by stage and in total."""
         part = settled.part
@@ -108,7 +108,7 @@ class Settlement:
         self,
         settled: Settled,
         answer: Answer | None,
-        action: Action,
+        action: Decision,
         stages: dict[str, float],
         total_ms: float | None,
     ) -> None:
@@ -122,21 +122,21 @@ class Settlement:
         self._outputs.tell(settled, event)
         self._feed.part(event, settled.settled_ns)
 
-    def judge_output(self, standing: Standing, now: int) -> None:
+    def judge_output(self, standing: OutputHealth, now: int) -> None:
         """Alarm, and by policy the end of the line, for an output or encoder with trouble."""
         text = standing.trouble or ""
         alarm = self.observe(standing.alarm, standing.name, standing.trouble is not None, now, text)
         if alarm is not None and self._config.on_actuator_fault == "stop_line":
             self._stop_line(text)
 
-    def book_pulse(self, outcome: Outcome) -> None:
+    def book_pulse(self, outcome: PulseOutcome) -> None:
         """Count what became of a pulse; one that came too late or was not acknowledged calls a person."""
         command = outcome.command
         if outcome.late is not None:
             self.late(command.station, outcome.late)
         elif outcome.error is not None:
             log.error("failed reject: actuator %s: %s", outcome.actuator, outcome.error)
-            self.judge_output(Standing.of("actuator", outcome.actuator, outcome.error), now_ns())
+            self.judge_output(OutputHealth.of("actuator", outcome.actuator, outcome.error), now_ns())
         elif outcome.acknowledged_ns is not None:
             ack_s = (outcome.acknowledged_ns - command.planned_ns) / 1e9
             metrics.STAGE_SECONDS.labels(command.station, "actuate").observe(max(0.0, ack_s))

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from stream.core.clock import boot_id
 from stream.core.errors import StoreError
 from stream.core.images import pixels_of, png_of
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.actuator import RejectCommand
-from stream.store.records import AlarmRecord, Event, Picture
+from stream.store.records import AlarmRecord, Event, EventImages
 from stream.store.schema import (
     APPLICATION_ID,
     COLUMNS,
@@ -79,7 +79,7 @@ class EventStore:
         self,
         events: Sequence[Event],
         alarms: Sequence[AlarmRecord],
-        ledger: Mapping[str, Counts],
+        ledger: Mapping[str, LedgerCounts],
         planned: Mapping[str, Sequence[RejectCommand]] | None = None,
     ) -> None:
         """Write all of it or nothing; a part (station, seq) that is there already stays as it is.
@@ -178,7 +178,7 @@ class EventStore:
         with _one_line(self._path, "cannot be measured"):
             return sum(file.stat().st_size for file in files if file.exists())
 
-    def ledger(self) -> dict[str, Counts]:
+    def ledger(self) -> dict[str, LedgerCounts]:
         """Return how far each station has come, by station. Raises StoreError."""
         with _one_line(self._path, "the ledger cannot be read"):
             rows = self._connection.execute("SELECT station, counts FROM ledger ORDER BY station").fetchall()
@@ -289,7 +289,7 @@ class EventStore:
             limit -= wanted
             low, high = (low, page[-1][0]) if newest_first else (page[-1][0], high)
 
-    def picture(self, event_id: int) -> Picture | None:
+    def picture(self, event_id: int) -> EventImages | None:
         """Return the picture of an event, or None where it has none (any more). Raises StoreError."""
         query = "SELECT view, map, grid_height, grid_width FROM pictures WHERE event_id = ?"
         with _one_line(self._path, f"the picture of event {event_id} cannot be read"):
@@ -297,7 +297,7 @@ class EventStore:
             if row is None:
                 return None
             view, values, *grid = row
-            return Picture(view, None if values is None else np.frombuffer(values, "<f2").reshape(grid))
+            return EventImages(view, None if values is None else np.frombuffer(values, "<f2").reshape(grid))
 
     def network_input(self, event_id: int) -> NDArray[np.uint8] | None:
         """Return the exact pixels that were judged, (S, S, 3) uint8 RGB, or None where there are none (any more).
@@ -323,7 +323,7 @@ class EventStore:
         return int(self._connection.execute(query).fetchone()[0])
 
 
-_counts = msgspec.json.Decoder(Counts)
+_counts = msgspec.json.Decoder(LedgerCounts)
 _command = msgspec.json.Decoder(RejectCommand)
 
 

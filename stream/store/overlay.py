@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 from stream.model.visualization import draw
-from stream.store.records import Event, Picture
+from stream.store.records import Event, EventImages
 
 
-def overlay(event: Event, picture: Picture) -> bytes | None:
+def overlay(event: Event, picture: EventImages) -> bytes | None:
     """Return the part with heat map, contour and header as JPEG; None when its view cannot be read."""
     view = cv2.imdecode(np.frombuffer(picture.view, np.uint8), cv2.IMREAD_COLOR)
     if view is None:

@@ -41,7 +41,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class EventImages:
     """What people see of one event: `view` JPEG, `anomaly_map` (h, w) float16 patch distances."""
 
     view: bytes

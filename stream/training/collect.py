@@ -16,8 +16,8 @@ from stream.core.clock import now_ns
 from stream.core.errors import BundleError, ConfigError, DatasetError, TransportError
 from stream.devices.cameras.camera import Start
 from stream.line.config import LineConfig
-from stream.line.locks import holder, lock_role
-from stream.line.sections import Station
+from stream.line.locks import lock_owner, lock_role
+from stream.line.sections import StationOptions
 from stream.model.bundle import load_bundle
 from stream.model.patchcore.preprocess import Roi
 from stream.training.progress import Track
@@ -50,7 +50,7 @@ def collect(line: LineConfig, camera: str, folder: Path, *, wanted: int, track: 
     Ctrl-C ends it early. Without `opens` the camera is left to its process, which cannot start while another has it.
 
     Raises:
-        SourceError: the camera cannot be opened.
+        CameraError: the camera cannot be opened.
         DatasetError: the pictures cannot be written, or the folder holds something already.
     """
     _prepare(folder)
@@ -84,7 +84,7 @@ def station_of(line: LineConfig, camera: str, name: str | None) -> str:
     return name
 
 
-def region(station: Station) -> Roi | None:
+def region(station: StationOptions) -> Roi | None:
     """Return the region of a station: its own, or else that of the bundle it has; None: the whole picture."""
     if station.roi is not None:
         return station.roi
@@ -119,7 +119,7 @@ def _tapped(line: LineConfig, camera: str) -> Generator[Picture | None]:
         while True:
             received = listener.receive(_LOOK_MS)
             if received is None:
-                if holder(role, line.state) is None:
+                if lock_owner(role, line.state) is None:
                     return
                 continue
             frame, pixels = received.message, b"".join(received.attachments)

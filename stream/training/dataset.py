@@ -16,7 +16,7 @@ from stream.core.images import read_image
 from stream.model.patchcore.preprocess import Roi, crop, network_input
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
-from stream.training.spooled_array import RowStore
+from stream.training.spooled_array import SpooledArray
 
 #: A folder with more unreadable pictures than this share is refused.
 MAX_UNREADABLE = 0.05
@@ -59,7 +59,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSet:
     """The readable pictures of a folder as network inputs; close them when done.
 
     Attributes:
@@ -69,7 +69,7 @@ class Pictures:
         unreadable: those skipped.
     """
 
-    inputs: RowStore
+    inputs: SpooledArray
     hashes: list[str]
     picture_px: tuple[int, int] | None
     unreadable: list[Unreadable]
@@ -86,7 +86,7 @@ class Pictures:
 
 def read_pictures(
     paths: list[Path], roi: Roi | None, size_px: int, *, memory: MemoryBudget, spool: Path, track: Track = silent
-) -> Pictures:
+) -> ImageSet:
     """Read, cut and resize pictures; damaged ones are skipped and named.
 
     What the memory left does not hold goes to a temporary file in the folder `spool`.
@@ -96,7 +96,7 @@ def read_pictures(
     """
     shape = (size_px, size_px, 3)
     held = len(paths) * size_px * size_px * 3 <= _SHARE_OF_MEMORY * memory.left_bytes()
-    inputs = RowStore(shape, np.uint8, capacity=len(paths), folder=None if held else spool)
+    inputs = SpooledArray(shape, np.uint8, capacity=len(paths), folder=None if held else spool)
     hashes: list[str] = []
     sizes: set[tuple[int, int]] = set()
     unreadable: list[Unreadable] = []
@@ -122,7 +122,7 @@ def read_pictures(
     except BaseException:
         inputs.close()
         raise
-    return Pictures(inputs, hashes, sizes.pop() if len(sizes) == 1 else None, unreadable)
+    return ImageSet(inputs, hashes, sizes.pop() if len(sizes) == 1 else None, unreadable)
 
 
 def picture_hash(image: NDArray[np.uint8]) -> str:

@@ -29,7 +29,7 @@ from stream.model.patchcore.score import anomaly_map, sigma_px
 from stream.model.patchcore.search import MemoryBank, quickest_search
 from stream.model.visualization import draw
 from stream.training.dataset import MAX_UNREADABLE, picture_hash
-from stream.training.evaluation_report import Counts, Report, TypeReport
+from stream.training.evaluation_report import EvaluationCounts, EvaluationReport, TypeReport
 from stream.training.progress import Track, silent
 
 #: The folder of normal pictures in `test/`; every other one is a type of defect.
@@ -58,7 +58,7 @@ def evaluate(
     overlays: Path | None = None,
     device: Device = "auto",
     track: Track = silent,
-) -> Report:
+) -> EvaluationReport:
     """Judge the test pictures of a dataset with a bundle.
 
     Pixel metrics sort all map pixels: about 70 bytes of memory each, 3.5 GB for 1,000 pictures at 224 px.
@@ -99,7 +99,7 @@ def evaluate(
     if thresholds is not None and not thresholds.by_hand and counts.good:
         interval = false_reject_interval(counts.calibration, counts.good, thresholds.false_reject_rate)
     false_rejects = _share(rejected[~defective])
-    report = Report(
+    report = EvaluationReport(
         image_auroc=_auroc(defective, scores),
         pixel_auroc=pixel_auroc,
         aupro=pro,
@@ -297,10 +297,10 @@ def _types(
     return types
 
 
-def _counts(bundle: Bundle, pictures: list[_Picture]) -> Counts:
+def _counts(bundle: Bundle, pictures: list[_Picture]) -> EvaluationCounts:
     known = set(bundle.info.bank_pictures)
     good = sum(picture.kind == GOOD for picture in pictures)
-    return Counts(
+    return EvaluationCounts(
         good=good,
         defective=len(pictures) - good,
         masked=sum(picture.marked for picture in pictures),
@@ -311,7 +311,7 @@ def _counts(bundle: Bundle, pictures: list[_Picture]) -> Counts:
 
 def _warnings(
     pictures: list[_Picture],
-    counts: Counts,
+    counts: EvaluationCounts,
     false_rejects: float | None,
     interval: tuple[float, float] | None,
 ) -> list[str]:

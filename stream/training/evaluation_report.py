@@ -24,7 +24,7 @@ class TypeReport(msgspec.Struct, frozen=True):
     image_auroc: float | None
 
 
-class Counts(msgspec.Struct, frozen=True):
+class EvaluationCounts(msgspec.Struct, frozen=True):
     """Pictures that were judged; `masked` have a mask, `in_bank` are known to the memory bank."""
 
     good: int
@@ -34,7 +34,7 @@ class Counts(msgspec.Struct, frozen=True):
     calibration: int
 
 
-class Report(msgspec.Struct, frozen=True):
+class EvaluationReport(msgspec.Struct, frozen=True):
     """What an evaluation found; None where the pictures or the bundle do not allow the figure.
 
     Attributes:
@@ -64,7 +64,7 @@ class Report(msgspec.Struct, frozen=True):
     false_reject_interval: tuple[float, float] | None
     miss_rate: float | None
     ms_per_image: float
-    counts: Counts
+    counts: EvaluationCounts
     types: dict[str, TypeReport]
     unreadable: list[str]
     warnings: list[str]
@@ -76,7 +76,7 @@ class Report(msgspec.Struct, frozen=True):
     versions: dict[str, str]
 
 
-def write_report(report: Report, path: Path) -> None:
+def write_report(report: EvaluationReport, path: Path) -> None:
     """Write a report as JSON, whole or not at all; raises DatasetError when that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def write_report(report: Report, path: Path) -> None:
         raise DatasetError(f"{path}: the report cannot be written: {error.strerror}") from None
 
 
-def report_table(report: Report) -> Group:
+def report_table(report: EvaluationReport) -> Group:
     """Return a report for the terminal."""
     figures = Table("figure", "value", title=Text(report.dataset))
     low, high = report.false_reject_interval or (None, None)

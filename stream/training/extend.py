@@ -31,7 +31,7 @@ from stream.training.calibration import Rows, by_hand, calibrated, calibration_s
 from stream.training.dataset import batches, each, picture_hash
 from stream.training.progress import Track, silent
 
-Pictures = NDArray[np.uint8]
+ImageSet = NDArray[np.uint8]
 
 #: A score must lie so far below the threshold, relative, that a worker's rounding cannot lift it above:
 #: the tolerances of the self-test, in full precision, and on CUDA or in int8.
@@ -40,7 +40,7 @@ _MARGIN, _LOW_PRECISION_MARGIN = 1e-3, 2e-2
 _HALVINGS = 6
 
 
-class Accepted(NamedTuple):
+class ExtendedBank(NamedTuple):
     """What became of the pictures.
 
     Attributes:
@@ -54,7 +54,7 @@ class Accepted(NamedTuple):
     warnings: list[str]
 
 
-def accept(live: Path, output: Path, pictures: Pictures, track: Track = silent) -> Accepted:
+def extend_bank(live: Path, output: Path, pictures: ImageSet, track: Track = silent) -> ExtendedBank:
     """Write a bundle to which good pictures are GOOD that the `live` one may call DEFECT.
 
     The bank gains their patches that lie beyond the covering radius of the fit, farthest first. Then it is
@@ -122,10 +122,10 @@ def accept(live: Path, output: Path, pictures: Pictures, track: Track = silent) 
         bank_pictures=(*info.bank_pictures, *new),
     )
     saved = save_bundle(output, changed, search.features, scores, peaks, each(calibration, held_out), selftest, graph)
-    return Accepted(saved, len(saved.bank) - len(bundle.bank), warnings)
+    return ExtendedBank(saved, len(saved.bank) - len(bundle.bank), warnings)
 
 
-def image_scores(path: Path, pictures: Pictures, track: Track = silent) -> NDArray[np.float64]:
+def image_scores(path: Path, pictures: ImageSet, track: Track = silent) -> NDArray[np.float64]:
     """Return the image scores (k,) that a bundle gives to network inputs, (k, S, S, 3) uint8 RGB.
 
     Raises:
@@ -160,7 +160,7 @@ def with_threshold(live: Path, output: Path, image: float) -> Bundle:
     return change_bundle(live, output, thresholds=thresholds)
 
 
-def _checked(path: Path, pictures: Pictures, info: BundleInfo) -> Pictures:
+def _checked(path: Path, pictures: ImageSet, info: BundleInfo) -> ImageSet:
     size_px = info.spec.size_px
     if pictures.shape[1:] != (size_px, size_px, 3) or pictures.dtype != np.uint8:
         raise DatasetError(
@@ -172,13 +172,13 @@ def _checked(path: Path, pictures: Pictures, info: BundleInfo) -> Pictures:
     return pictures
 
 
-def _distinct(pictures: Pictures) -> Pictures:
+def _distinct(pictures: ImageSet) -> ImageSet:
     """Leave out what is there twice."""
     first = {picture_hash(picture): row for row, picture in reversed(list(enumerate(pictures)))}
     return pictures[sorted(first.values())]
 
 
-def _held_out(path: Path, calibration: Pictures, accepted: set[str]) -> tuple[Rows, list[str]]:
+def _held_out(path: Path, calibration: ImageSet, accepted: set[str]) -> tuple[Rows, list[str]]:
     """Return which calibration pictures are not about to be remembered, where they would score 0; and a warning."""
     rows = np.array([row for row, one in enumerate(calibration) if picture_hash(one) not in accepted], dtype=np.int64)
     left_out = len(calibration) - len(rows)
@@ -200,7 +200,7 @@ def _search(bank: NDArray[np.float32], extractor: Extractor) -> MemoryBank:
 
 
 def _beyond(
-    extractor: Extractor, search: MemoryBank, pictures: Pictures, rows: Rows, radius: float, track: Track
+    extractor: Extractor, search: MemoryBank, pictures: ImageSet, rows: Rows, radius: float, track: Track
 ) -> NDArray[np.float32]:
     """Return patches (n, D) of the pictures at `rows` that cover all of theirs within the radius, with the bank."""
     dims = search.features.shape[1]
@@ -216,7 +216,7 @@ def _beyond(
 def _scored(
     extractor: Extractor,
     search: MemoryBank,
-    pictures: Pictures,
+    pictures: ImageSet,
     rows: Rows,
     info: BundleInfo,
     stage: str,

@@ -19,7 +19,7 @@ from stream.model.patchcore.health import Reference, measure, reference_of, refr
 from stream.model.patchcore.preprocess import Roi
 from stream.model.patchcore.search import MemoryBank, flat_index
 from stream.training.calibration import Rows, calibrated, calibration_scores, self_test
-from stream.training.dataset import Pictures, Unreadable, batches, each, read_pictures
+from stream.training.dataset import ImageSet, Unreadable, batches, each, read_pictures
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 
@@ -66,7 +66,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         WeightsError, ConfigError, BundleError: see `load_extractor` and `save_bundle`.
     """
     from stream.model.patchcore.coreset import PROJECTION_DIMS, covering_radius
-    from stream.training.patch_store import Patches
+    from stream.training.patch_store import PatchStore
 
     memory = MemoryBudget.of(options.max_memory_bytes)
     paths = list_images(good)
@@ -95,7 +95,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
 
         capacity = len(bank_rows) * height * width
         wanted = max(1, round(capacity * options.coreset))
-        with Patches(
+        with PatchStore(
             dims, capacity=capacity, wanted=wanted, seed=options.seed, memory=memory, spool=output.parent
         ) as patches:
             for done, batch in batches(pictures.inputs, bank_rows):
@@ -159,7 +159,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         )
 
 
-def _split(good: Path, pictures: Pictures, options: FitOptions) -> tuple[Rows, Rows, int]:
+def _split(good: Path, pictures: ImageSet, options: FitOptions) -> tuple[Rows, Rows, int]:
     """Return which pictures to remember, which to calibrate with, and how many copies were left out."""
     count = len(pictures)
     if count < 2:
@@ -223,7 +223,7 @@ def calibrate(
         )
 
 
-def reference_of_rows(pictures: Pictures, rows: Rows) -> Reference:
+def reference_of_rows(pictures: ImageSet, rows: Rows) -> Reference:
     """Return light, focus and colour of the good pictures at `rows`."""
     return reference_of([measure(image) for image in each(pictures.inputs, rows)])
 

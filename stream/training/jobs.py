@@ -28,7 +28,7 @@ Picture = NDArray[np.uint8]
 _ROOM_BYTES = 500_000_000
 
 
-class Outcome(NamedTuple):
+class BundleOutcome(NamedTuple):
     """A new bundle.
 
     Attributes:
@@ -42,14 +42,14 @@ class Outcome(NamedTuple):
     after: list[float | None]
 
 
-def accepting(
+def extend_job(
     track: Track, *, live: Path, output: Path, store: Path, accepted: list[int], marked: list[int]
-) -> Outcome:
+) -> BundleOutcome:
     """Write to `output` the bundle `live` with the patches of accepted parts in its bank; raises PatchLineError.
 
     `accepted` and `marked` are numbers of events in the event store.
     """
-    from stream.training.extend import accept
+    from stream.training.extend import extend_bank
 
     size_px = load_bundle(live).info.spec.size_px
     found = _network_inputs(store, accepted)
@@ -61,11 +61,11 @@ def accepting(
         raise DatasetError(
             f"events {', '.join(unfit)}: no picture of {size_px} px any more, as this bundle takes; accept others"
         )
-    made = accept(live, output, np.stack(pictures), track)
-    return Outcome(made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+    made = extend_bank(live, output, np.stack(pictures), track)
+    return BundleOutcome(made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
-def teaching(
+def relearn_job(
     track: Track,
     *,
     line: LineConfig,
@@ -76,7 +76,7 @@ def teaching(
     false_reject_rate: float,
     store: Path,
     marked: list[int],
-) -> Outcome:
+) -> BundleOutcome:
     """Write to `output` what a station's running camera shows now, learned as `live` was; raises PatchLineError."""
     from stream.training.collect import collect
     from stream.training.fit import fit
@@ -106,7 +106,7 @@ def teaching(
     told = [f"{collected.parts} of {parts} parts collected; {collected.ended}"] if collected.ended else []
     if collected.skipped:
         told.append(f"{collected.skipped} frames were skipped: damaged, or faster than they could be kept")
-    return Outcome(told + made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+    return BundleOutcome(told + made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
 def _network_inputs(store: Path, events: list[int]) -> list[Picture | None]:

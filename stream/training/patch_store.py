@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from stream.model.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, projection
 from stream.training.memory_budget import MemoryBudget
-from stream.training.spooled_array import RowStore
+from stream.training.spooled_array import SpooledArray
 
 #: What the selection takes beyond the features: blocks, libraries' buffers.
 _WORKING_BYTES = 160 * 2**20
 
 
-class Patches:
+class PatchStore:
     """Features and their projections, appended picture by picture; the coreset does not depend on where they are."""
 
     def __init__(self, dims: int, *, capacity: int, wanted: int, seed: int, memory: MemoryBudget, spool: Path) -> None:
@@ -45,11 +45,11 @@ class Patches:
         stored_dims = dims if self._matrix is None else dims + projected_dims
         held = working + capacity * stored_dims * 4 <= memory.left_bytes()
         folder = None if held else spool
-        self.features = RowStore((dims,), np.float32, capacity=capacity, folder=folder)
+        self.features = SpooledArray((dims,), np.float32, capacity=capacity, folder=folder)
         self._projected = (
             self.features
             if self._matrix is None
-            else RowStore((projected_dims,), np.float32, capacity=capacity, folder=folder)
+            else SpooledArray((projected_dims,), np.float32, capacity=capacity, folder=folder)
         )
 
     def __len__(self) -> int:

@@ -21,7 +21,7 @@ from stream.training.memory_budget import gib
 _FIX = "free some space, write the bundle elsewhere, or allow more memory with --max-memory"
 
 
-class RowStore:
+class SpooledArray:
     """Rows of one shape and type: `append` them all, then read."""
 
     def __init__(self, row_shape: tuple[int, ...], dtype: DTypeLike, *, capacity: int, folder: Path | None) -> None:

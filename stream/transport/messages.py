@@ -110,7 +110,7 @@ class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     part_id: str | None = None
 
 
-class CutFor(msgspec.Struct, tag="cut_for", frozen=True):
+class WantedBundles(msgspec.Struct, tag="cut_for", frozen=True):
     """Capture → infer, several times a second: for which bundles each station is cut, or may soon be cut."""
 
     bundles: dict[str, tuple[str, ...]]
@@ -127,7 +127,7 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
     why: str
 
 
-class Ready(msgspec.Struct, tag="ready", frozen=True):
+class CreditGrant(msgspec.Struct, tag="ready", frozen=True):
     """Infer → capture: the worker's credit, repeated often so that a lost one mends itself.
 
     Of the frames of capture's `epoch` it has `received` so many, and it takes `free` more. `hungry`
@@ -267,8 +267,8 @@ class TapFrame(msgspec.Struct, tag="tap", frozen=True):
 
 
 ToSink = Announcement | CameraStatus | EndOfStream | ReloadStatus | WorkerStatus | Result
-ToWorker = FrameHeader | CutFor
-ToCapture = Ready
+ToWorker = FrameHeader | WantedBundles
+ToCapture = CreditGrant
 ToListener = TapFrame
 ToDashboard = SettledPart | LineState
 

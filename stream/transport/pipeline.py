@@ -10,11 +10,11 @@ import zmq
 
 from stream.core.errors import WireError
 from stream.transport.messages import (
-    CutFor,
+    CreditGrant,
     FrameHeader,
-    Ready,
     ToSink,
     ToWorker,
+    WantedBundles,
     decode_to_capture,
     decode_to_sink,
     decode_to_worker,
@@ -91,9 +91,9 @@ class FrameServer:
         """Wait for credit, the file descriptor, or the timeout."""
         self._poller.poll(round(timeout_ms))
 
-    def credit(self) -> list[tuple[bytes, Ready]]:
+    def credit(self) -> list[tuple[bytes, CreditGrant]]:
         """Return the credit messages that have come, each with the worker's identity."""
-        messages: list[tuple[bytes, Ready]] = []
+        messages: list[tuple[bytes, CreditGrant]] = []
         for parts in burst(self._socket):
             try:
                 messages.append((parts[0], decode_to_capture(parts[1])))
@@ -111,7 +111,7 @@ class FrameServer:
             raise
         return True
 
-    def tell(self, worker: bytes, message: CutFor) -> None:
+    def tell(self, worker: bytes, message: WantedBundles) -> None:
         """Tell a worker something that is repeated; lost silently when its connection has ended or is full."""
         try:
             self._socket.send_multipart([worker, encode(message)], zmq.NOBLOCK)
@@ -150,7 +150,7 @@ class FrameClients:
                     unreadable("frames", error)
         return received
 
-    def grant(self, camera: str, ready: Ready) -> None:
+    def grant(self, camera: str, ready: CreditGrant) -> None:
         """Tell a camera's process what this worker takes; lost silently while that process is down."""
         try:
             self._sockets[camera].send(encode(ready), zmq.NOBLOCK)

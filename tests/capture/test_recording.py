@@ -11,9 +11,9 @@ import pytest
 from stream.capture import recording
 from stream.capture.recording import Recorded, Recording, RecordingThread
 from stream.core import metrics
-from stream.core.errors import FrameFault, SourceError
+from stream.core.errors import CameraError, FrameFault
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import Frame, Record
+from stream.devices.cameras.camera import Frame, RecordOptions
 
 
 def picture(seed: int) -> np.ndarray:
@@ -22,7 +22,7 @@ def picture(seed: int) -> np.ndarray:
 
 def recorded(folder: Path, frames: dict[int, Frame], *, keep: int | str = "all") -> None:
     """Record frames and wait until all are written."""
-    thread = RecordingThread(Record.model_validate({"path": folder, "keep": keep}))
+    thread = RecordingThread(RecordOptions.model_validate({"path": folder, "keep": keep}))
     for seq, frame in frames.items():
         thread.add(seq, frame)
     thread.start()
@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_dropped_and_counted_and_capture_does_not_wait(
 ):
     monkeypatch.setattr(recording, "WAITING_BYTES", 3 * picture(0).nbytes)
     before = dropped()
-    thread = RecordingThread(Record(path=tmp_path, keep="all"))  # its disk hangs: it was not started
+    thread = RecordingThread(RecordOptions(path=tmp_path, keep="all"))  # its disk hangs: it was not started
     for seq, frame in some(*range(5)).items():
         thread.add(seq, frame)
     assert dropped() - before == 2
@@ -155,7 +155,7 @@ def test_a_disk_that_cannot_be_written_costs_frames_that_are_counted_and_no_more
 ):
     folder = tmp_path / "disk"
     before = dropped()
-    thread = RecordingThread(Record(path=folder))
+    thread = RecordingThread(RecordOptions(path=folder))
     folder.rmdir()  # every write fails from now on
     thread.start()
     for seq, frame in some(0, 1).items():
@@ -189,11 +189,11 @@ def test_a_disk_that_is_full_leaves_no_half_frame(tmp_path: Path, monkeypatch: p
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(SourceError, match=r"record.path: .*file/frames: cannot be written"):
-        RecordingThread(Record(path=tmp_path / "file" / "frames"))
+    with pytest.raises(CameraError, match=r"record.path: .*file/frames: cannot be written"):
+        RecordingThread(RecordOptions(path=tmp_path / "file" / "frames"))
 
 
 @pytest.mark.parametrize("name", ["absent", "."])
 def test_a_folder_without_a_recording_is_named(tmp_path: Path, name: str):
-    with pytest.raises(SourceError, match="no recording in it"):
+    with pytest.raises(CameraError, match="no recording in it"):
         Recording(tmp_path / name)

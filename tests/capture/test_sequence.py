@@ -6,46 +6,46 @@ from pathlib import Path
 
 import pytest
 
-from stream.capture.sequence import Journal, has_begun
-from stream.core.errors import SourceError
+from stream.capture.sequence import FrameSequence, has_begun
+from stream.core.errors import CameraError
 
 
-def taken(journal: Journal, count: int) -> list[int]:
+def taken(journal: FrameSequence, count: int) -> list[int]:
     return [journal.take() for _ in range(count)]
 
 
 def test_a_new_camera_begins_at_zero(tmp_path: Path):
-    journal = Journal(tmp_path / "state", "top", "monday", 77)
+    journal = FrameSequence(tmp_path / "state", "top", "monday", 77)
     assert (journal.first_seq, journal.next_seq, journal.frames_done, journal.origin_ns) == (0, 0, 0, 77)
     assert taken(journal, 3) == [0, 1, 2]
     assert (journal.next_seq, journal.frames_done) == (3, 3)
 
 
 def test_a_restart_within_a_run_goes_on_where_it_was(tmp_path: Path):
-    taken(Journal(tmp_path, "top", "monday", 77), 3)
-    again = Journal(tmp_path, "top", "monday", 9_999)
+    taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
+    again = FrameSequence(tmp_path, "top", "monday", 9_999)
     assert (again.first_seq, again.next_seq, again.frames_done, again.origin_ns) == (0, 3, 3, 77)
     assert taken(again, 2) == [3, 4]
 
 
 def test_a_new_run_counts_its_frames_from_zero_and_its_numbers_go_on(tmp_path: Path):
-    taken(Journal(tmp_path, "top", "monday", 77), 3)
-    tuesday = Journal(tmp_path, "top", "tuesday", 200)
+    taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
+    tuesday = FrameSequence(tmp_path, "top", "tuesday", 200)
     assert (tuesday.first_seq, tuesday.next_seq, tuesday.frames_done, tuesday.origin_ns) == (3, 3, 0, 200)
     assert taken(tuesday, 2) == [3, 4]
-    again = Journal(tmp_path, "top", "tuesday", 300)
+    again = FrameSequence(tmp_path, "top", "tuesday", 300)
     assert (again.first_seq, again.next_seq, again.frames_done, again.origin_ns) == (3, 5, 2, 200)
 
 
 def test_a_run_without_frames_keeps_its_beginning(tmp_path: Path):
-    Journal(tmp_path, "top", "monday", 77)
-    again = Journal(tmp_path, "top", "monday", 88)
+    FrameSequence(tmp_path, "top", "monday", 77)
+    again = FrameSequence(tmp_path, "top", "monday", 88)
     assert (again.next_seq, again.frames_done, again.origin_ns) == (0, 0, 77)
 
 
 def test_a_run_has_begun_once_its_camera_has_a_journal(tmp_path: Path):
     assert not has_begun(tmp_path, "top", "monday")
-    Journal(tmp_path, "top", "monday", 77)
+    FrameSequence(tmp_path, "top", "monday", 77)
     assert has_begun(tmp_path, "top", "monday")
     assert not has_begun(tmp_path, "top", "tuesday")
     assert not has_begun(tmp_path, "side", "monday")
@@ -54,15 +54,15 @@ def test_a_run_has_begun_once_its_camera_has_a_journal(tmp_path: Path):
 
 
 def test_cameras_keep_separate_journals(tmp_path: Path):
-    taken(Journal(tmp_path, "top", "monday", 77), 3)
-    side = Journal(tmp_path, "side", "monday", 88)
+    taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
+    side = FrameSequence(tmp_path, "side", "monday", 88)
     assert (side.next_seq, side.origin_ns) == (0, 88)
 
 
 def test_the_first_run_of_a_camera_that_has_numbers_already_begins_at_them(tmp_path: Path):
-    taken(Journal(tmp_path, "top", "monday", 77), 3)
+    taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
     (tmp_path / "top.run.json").unlink()
-    journal = Journal(tmp_path, "top", "monday", 88)
+    journal = FrameSequence(tmp_path, "top", "monday", 88)
     assert (journal.first_seq, journal.next_seq, journal.frames_done) == (3, 3, 0)
 
 
@@ -70,9 +70,9 @@ def test_a_killed_process_has_used_the_number_it_took(tmp_path: Path):
     program = """
 import os, sys
 from pathlib import Path
-from stream.capture.sequence import Journal
+from stream.capture.sequence import FrameSequence
 
-journal = Journal(Path(sys.argv[1]), "top", "monday", 77)
+journal = FrameSequence(Path(sys.argv[1]), "top", "monday", 77)
 for _ in range(5):
     journal.take()
 os._exit(9)
@@ -80,47 +80,47 @@ os._exit(9)
     for seqs in (5, 10):
         killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, timeout=60)
         assert killed.returncode == 9
-        journal = Journal(tmp_path, "top", "monday", 88)
+        journal = FrameSequence(tmp_path, "top", "monday", 88)
         assert (journal.next_seq, journal.frames_done, journal.origin_ns) == (seqs, seqs, 77)
 
 
 def test_a_number_is_on_record_before_it_is_used(tmp_path: Path):
-    journal = Journal(tmp_path, "top", "monday", 77)
+    journal = FrameSequence(tmp_path, "top", "monday", 77)
     for _ in range(3):
         seq = journal.take()
-        assert Journal(tmp_path, "top", "monday", 88).next_seq == seq + 1
+        assert FrameSequence(tmp_path, "top", "monday", 88).next_seq == seq + 1
 
 
 def test_numbers_outgrow_32_bits(tmp_path: Path):
     (tmp_path / "top.seq").write_bytes((2**40).to_bytes(8, "little"))
-    journal = Journal(tmp_path, "top", "monday", 77)
+    journal = FrameSequence(tmp_path, "top", "monday", 77)
     assert taken(journal, 2) == [2**40, 2**40 + 1]
-    assert Journal(tmp_path, "top", "monday", 77).next_seq == 2**40 + 2
+    assert FrameSequence(tmp_path, "top", "monday", 77).next_seq == 2**40 + 2
 
 
 def test_a_folder_that_cannot_be_written_is_refused_by_name(tmp_path: Path):
     in_the_way = tmp_path / "state"
     in_the_way.write_text("no folder")
-    with pytest.raises(SourceError, match=r"state: cannot keep the numbers of camera top"):
-        Journal(in_the_way, "top", "monday", 77)
+    with pytest.raises(CameraError, match=r"state: cannot keep the numbers of camera top"):
+        FrameSequence(in_the_way, "top", "monday", 77)
 
 
 def test_a_journal_that_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "top.seq").mkdir()
-    with pytest.raises(SourceError, match=r"cannot keep the numbers of camera top"):
-        Journal(tmp_path, "top", "monday", 77)
+    with pytest.raises(CameraError, match=r"cannot keep the numbers of camera top"):
+        FrameSequence(tmp_path, "top", "monday", 77)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"run": "monday"}', "[]", '"monday"'])
 def test_a_damaged_beginning_of_the_run_is_refused_by_name(tmp_path: Path, text: str):
-    taken(Journal(tmp_path, "top", "monday", 77), 3)
+    taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
     (tmp_path / "top.run.json").write_text(text)
-    with pytest.raises(SourceError, match=r"camera top"):
-        Journal(tmp_path, "top", "monday", 88)
+    with pytest.raises(CameraError, match=r"camera top"):
+        FrameSequence(tmp_path, "top", "monday", 88)
 
 
 def test_a_number_cut_short_on_disk_is_refused_and_not_taken_for_zero(tmp_path: Path):
-    taken(Journal(tmp_path, "top", "monday", 77), 3)
+    taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
     (tmp_path / "top.seq").write_bytes(b"\x03\x00")
-    with pytest.raises(SourceError, match=r"camera top"):
-        Journal(tmp_path, "top", "monday", 88)
+    with pytest.raises(CameraError, match=r"camera top"):
+        FrameSequence(tmp_path, "top", "monday", 88)

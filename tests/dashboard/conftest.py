@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.offers import LINE
 
-from stream.dashboard.tuning.changes import Changes
+from stream.dashboard.tuning.changes import BundleChanges
 from stream.line.config import LineConfig, parse
 from stream.store.review_store import Review
 
@@ -26,5 +26,5 @@ def review(config: LineConfig) -> Review:
 
 
 @pytest.fixture
-def changes(config: LineConfig, review: Review) -> Changes:
-    return Changes(config, review)
+def changes(config: LineConfig, review: Review) -> BundleChanges:
+    return BundleChanges(config, review)

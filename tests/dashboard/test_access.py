@@ -5,16 +5,24 @@ from typing import Any
 
 import pytest
 
-from stream.dashboard.access import SESSION_S, Access, Guesses, Who, genuine, is_local_host, same_origin
-from stream.line.sections import Dashboard
+from stream.dashboard.access import (
+    SESSION_S,
+    Authenticator,
+    Identity,
+    LoginThrottle,
+    genuine,
+    is_local_host,
+    same_origin,
+)
+from stream.line.sections import DashboardOptions
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaA"
 NOW_S = 1_800_000_000.0
 
 
-def access(secret: bytes = b"secret", **users: dict[str, Any]) -> Access:
+def access(secret: bytes = b"secret", **users: dict[str, Any]) -> Authenticator:
     tokens = {"mes": {"sha256": hashlib.sha256(b"token").hexdigest(), "role": "operator"}}
-    return Access(Dashboard.model_validate({"users": users, "tokens": tokens}), secret)
+    return Authenticator(DashboardOptions.model_validate({"users": users, "tokens": tokens}), secret)
 
 
 def anna(role: str = "viewer", password: str = HASH) -> dict[str, Any]:
@@ -92,12 +100,12 @@ def test_a_change_needs_the_sessions_own_forgery_token():
 
 @pytest.mark.parametrize(("role", "may"), [("viewer", 1), ("operator", 2), ("engineer", 3)])
 def test_a_role_includes_those_below_it(role: Any, may: int):
-    who = Who("anna", role, None)
+    who = Identity("anna", role, None)
     assert [who.may(each) for each in ("viewer", "operator", "engineer")] == [True] * may + [False] * (3 - may)
 
 
 def test_five_guesses_then_one_in_ten_seconds():
-    guesses = Guesses()
+    guesses = LoginThrottle()
     assert [guesses.wait_s("10.0.0.7", NOW_S) for _ in range(5)] == [0.0] * 5
     assert guesses.wait_s("10.0.0.7", NOW_S) == pytest.approx(10.0)
     assert guesses.wait_s("10.0.0.8", NOW_S) == 0.0
@@ -107,7 +115,7 @@ def test_five_guesses_then_one_in_ten_seconds():
 
 
 def test_the_right_password_gives_the_guesses_back():
-    guesses = Guesses()
+    guesses = LoginThrottle()
     for _ in range(5):
         guesses.wait_s("anna", NOW_S)
     guesses.forget("anna")

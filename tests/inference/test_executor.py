@@ -12,26 +12,26 @@ from support.pictures import good_picture
 
 from stream.core.clock import local_clock
 from stream.core.verdict import Cause
-from stream.inference.executor import Desk, Outcome
-from stream.inference.policy.batching import Queued
+from stream.inference.executor import InferenceExecutor, InspectionOutcome
+from stream.inference.policy.batching import QueuedFrame
 from stream.model.bundle import load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank
-from stream.model.station_model import Judge
+from stream.model.station_model import StationModel
 from stream.transport.messages import FrameHeader, FrameStamps
 
 SIZE_PX = 96
 
 
 @pytest.fixture(scope="module")
-def judge(small_bundle: Path) -> Judge:
+def judge(small_bundle: Path) -> StationModel:
     bundle = load_bundle(small_bundle)
     extractor = load_extractor(bundle.info.spec, device="openvino", threads=1)
-    return Judge(bundle, extractor, MemoryBank(bundle.bank), bundle.info.spec.key, frame_checks=True)
+    return StationModel(bundle, extractor, MemoryBank(bundle.bank), bundle.info.spec.key, frame_checks=True)
 
 
-def frame(seq: int, pixels: bytes) -> Queued:
+def frame(seq: int, pixels: bytes) -> QueuedFrame:
     header = FrameHeader(
         station="cap",
         seq=seq,
@@ -46,7 +46,7 @@ def frame(seq: int, pixels: bytes) -> Queued:
         stamps=FrameStamps(1, 1, 1),
         clock=local_clock(),
     )
-    return Queued(header=header, pixels=pixels, view=b"", deadline_ns=2, received_ns=1, group="g")
+    return QueuedFrame(header=header, pixels=pixels, view=b"", deadline_ns=2, received_ns=1, group="g")
 
 
 def pixels(picture: NDArray[np.uint8]) -> bytes:
@@ -56,18 +56,18 @@ def pixels(picture: NDArray[np.uint8]) -> bytes:
 GOOD, BLACK = pixels(good_picture(900)), bytes(SIZE_PX * SIZE_PX * 3)
 
 
-def judged(batch: list[bytes], judge: Judge) -> list[Outcome]:
+def judged(batch: list[bytes], judge: StationModel) -> list[InspectionOutcome]:
     """What becomes of a batch, in the order of its frames."""
-    desk = Desk(None, 1)
+    desk = InferenceExecutor(None, 1)
     desk.start([frame(seq, each) for seq, each in enumerate(batch)], [judge] * len(batch), alone=True)
-    found: list[Outcome] = []
+    found: list[InspectionOutcome] = []
     while desk.begun_ns is not None:
         assert select.select([desk.wake], [], [], 60)[0], "the desk does not answer"
         found += desk.outcomes()[0]
     return sorted(found, key=lambda outcome: outcome.frame.header.seq)
 
 
-def test_a_bad_frame_is_refused_with_the_reason_and_its_company_is_judged(judge: Judge):
+def test_a_bad_frame_is_refused_with_the_reason_and_its_company_is_judged(judge: StationModel):
     outcomes = judged([GOOD, BLACK, GOOD, BLACK], judge)
     assert [outcome.cause for outcome in outcomes] == [None, Cause.BAD_FRAME, None, Cause.BAD_FRAME]
     assert [outcome.judged is None for outcome in outcomes] == [False, True, False, True]
@@ -78,18 +78,18 @@ def test_a_bad_frame_is_refused_with_the_reason_and_its_company_is_judged(judge:
     assert first.inspection.score == pytest.approx(third.inspection.score)
 
 
-def test_what_was_measured_comes_with_the_verdict(judge: Judge):
+def test_what_was_measured_comes_with_the_verdict(judge: StationModel):
     (outcome,) = judged([GOOD], judge)
     assert outcome.seen is not None
     assert 100 < outcome.seen.brightness < 130
 
 
-def test_a_batch_of_nothing_but_bad_frames_is_answered(judge: Judge):
+def test_a_batch_of_nothing_but_bad_frames_is_answered(judge: StationModel):
     assert [outcome.cause for outcome in judged([BLACK] * 3, judge)] == [Cause.BAD_FRAME] * 3
 
 
-def test_a_station_without_frame_checks_has_every_picture_judged(judge: Judge):
-    unchecked = Judge(judge.bundle, judge.extractor, judge.memory, judge.group, frame_checks=False)
+def test_a_station_without_frame_checks_has_every_picture_judged(judge: StationModel):
+    unchecked = StationModel(judge.bundle, judge.extractor, judge.memory, judge.group, frame_checks=False)
     (outcome,) = judged([BLACK], unchecked)
     thresholds = judge.bundle.info.thresholds
     assert outcome.cause is None
@@ -98,14 +98,14 @@ def test_a_station_without_frame_checks_has_every_picture_judged(judge: Judge):
     assert outcome.judged.inspection.score > thresholds.image
 
 
-def test_frames_that_cannot_be_measured_are_errors_of_the_worker_and_none_is_lost(judge: Judge):
+def test_frames_that_cannot_be_measured_are_errors_of_the_worker_and_none_is_lost(judge: StationModel):
     outcomes = judged([GOOD, GOOD[:-1], BLACK], judge)
     assert [outcome.cause for outcome in outcomes] == [Cause.WORKER_ERROR] * 3
     assert all(outcome.judged is None for outcome in outcomes)
 
 
-def test_an_error_in_the_judging_spares_what_was_refused_before(judge: Judge):
+def test_an_error_in_the_judging_spares_what_was_refused_before(judge: StationModel):
     of_other_features = MemoryBank(judge.bundle.bank[:, :8].copy())
-    broken = Judge(judge.bundle, judge.extractor, of_other_features, judge.group, frame_checks=True)
+    broken = StationModel(judge.bundle, judge.extractor, of_other_features, judge.group, frame_checks=True)
     outcomes = judged([GOOD, BLACK], broken)
     assert [outcome.cause for outcome in outcomes] == [Cause.WORKER_ERROR, Cause.BAD_FRAME]

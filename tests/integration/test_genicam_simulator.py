@@ -17,11 +17,11 @@ pytest.importorskip("genicam", reason="comes with the extra `genicam`")
 
 import genicam
 
-from stream.core.errors import SourceError
+from stream.core.errors import CameraError
 from stream.core.verdict import Cause, Verdict
 from stream.devices.cameras.camera import Frame, Start
 from stream.devices.cameras.genicam.camera import GenicamConnection, GenicamOptions, SoftwareTriggered
-from stream.devices.cameras.reconnecting import CameraLost, LiveSource
+from stream.devices.cameras.reconnecting import CameraLost, ReconnectingCamera
 
 PRODUCER = Path(genicam.__file__).parent / "viky.cti"
 
@@ -32,13 +32,13 @@ def options(**given: Any) -> GenicamOptions:
     return GenicamOptions.model_validate({"kind": "genicam", "producer": PRODUCER, "serial": "1", **given})
 
 
-def opened(**given: Any) -> LiveSource:
+def opened(**given: Any) -> ReconnectingCamera:
     source = options(**given).open()
-    assert isinstance(source, LiveSource)
+    assert isinstance(source, ReconnectingCamera)
     return source
 
 
-def read(source: LiveSource, count: int) -> list[Frame]:
+def read(source: ReconnectingCamera, count: int) -> list[Frame]:
     """Read frames and close the camera: the simulator lets itself be opened once in each process."""
     stop = threading.Event()
     frames = source.frames(Start(0, 0), stop)
@@ -49,7 +49,7 @@ def read(source: LiveSource, count: int) -> list[Frame]:
 
 
 def refusal(**given: Any) -> str:
-    with pytest.raises(SourceError) as refused:
+    with pytest.raises(CameraError) as refused:
         options(**given).open()
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -180,7 +180,7 @@ def test_producers_are_found_by_the_variable_that_their_installers_set(monkeypat
 def test_a_free_running_camera_that_falls_silent_is_opened_again_and_given_up_at_the_limit():
     # One frame each second is silence for a camera that has 0.2 s.
     source = opened(fps=1, stall_ms=200, reconnect={"first_s": 0.01, "limit": 2})
-    with pytest.raises(SourceError, match=r"given up after 2 attempts: no frame for 200 ms"):
+    with pytest.raises(CameraError, match=r"given up after 2 attempts: no frame for 200 ms"):
         read(source, 1)
     assert source.reconnects == 2
     assert source.fault == "GenICam camera 1: no frame for 200 ms"

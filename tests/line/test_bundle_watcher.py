@@ -9,8 +9,8 @@ import pytest
 
 from stream.core.errors import BundleError
 from stream.core.files import file_sha256
-from stream.line.bundle_watcher import News, Renewal
-from stream.line.sections import Station
+from stream.line.bundle_watcher import BundleUpdate, BundleWatcher
+from stream.line.sections import StationOptions
 
 GENEROUS_S = 20.0
 
@@ -23,10 +23,10 @@ class Reading:
         self.path.write_bytes(b"first")
         self.known = {file_sha256(self.path)}
         self.asked = threading.Event()
-        station = Station.model_validate(
+        station = StationOptions.model_validate(
             {"camera": "top", "bundle": str(self.path), "watch": watch}, context={"folder": folder}
         )
-        self.renewal: Renewal[bytes] = Renewal(
+        self.renewal: BundleWatcher[bytes] = BundleWatcher(
             {"cap": station},
             self.asked,
             load=self._load,
@@ -48,7 +48,7 @@ class Reading:
         partial.write_bytes(content)
         partial.replace(self.path)
 
-    def news(self) -> News[bytes]:
+    def news(self) -> BundleUpdate[bytes]:
         until_s = time.monotonic() + GENEROUS_S
         while time.monotonic() < until_s:
             if news := self.renewal.news():
@@ -67,13 +67,13 @@ def test_what_is_asked_for_is_read_and_the_request_named(reading: Callable[..., 
     one = reading()
     one.replace(b"second")
     one.asked.set()
-    assert one.news() == News("cap", file_sha256(one.path), b"second", None, "request 1")
+    assert one.news() == BundleUpdate("cap", file_sha256(one.path), b"second", None, "request 1")
 
 
 def test_a_known_file_is_not_read_again_but_answered(reading: Callable[..., Reading]):
     one = reading()
     one.asked.set()
-    assert one.news() == News("cap", file_sha256(one.path), None, None, "request 1")
+    assert one.news() == BundleUpdate("cap", file_sha256(one.path), None, None, "request 1")
 
 
 @pytest.mark.parametrize(("content", "error"), [(b"bad", "cap.safetensors: bad"), (b"worse", "ZeroDivisionError")])
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_there_is_an_answer(reading: Callable[..., Reading]):
 def test_a_watched_file_is_read_when_it_was_replaced_and_without_a_request(reading: Callable[..., Reading]):
     one = reading(watch=True)
     one.replace(b"second")
-    assert one.news() == News("cap", file_sha256(one.path), b"second", None, None)
+    assert one.news() == BundleUpdate("cap", file_sha256(one.path), b"second", None, None)
 
 
 def test_a_file_is_looked_at_when_it_is_doubted(reading: Callable[..., Reading]):

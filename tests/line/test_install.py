@@ -18,7 +18,7 @@ from support.stand_in import ROLES, Answer, standing_in
 from stream.core.errors import BundleError, ReloadError
 from stream.core.files import file_sha256
 from stream.line.config import LineConfig, parse
-from stream.line.install import confirm, install, sharing
+from stream.line.install import confirm_live, put_live, sharing
 from stream.line.locks import lock_role
 from stream.training.extend import with_threshold
 
@@ -83,7 +83,7 @@ def test_another_camera_that_waits_to_be_plugged_in_keeps_no_bundle_from_going_l
     config: LineConfig, new: Path, base: str, running: Callable[..., None]
 ):
     running(TAKES)
-    install(config, "cap", new, base=base)
+    put_live(config, "cap", new, base=base)
     assert live(config) == file_sha256(new)
     assert beside(config) == set()
 
@@ -93,7 +93,7 @@ def test_a_refused_bundle_leaves_the_file_before_in_place(
 ):
     running(REFUSES, TAKES)
     with pytest.raises(ReloadError, match=r"cap keeps its bundle 0123456789ab: worker0: failed its self-test$"):
-        install(config, "cap", new, base=base)
+        put_live(config, "cap", new, base=base)
     assert live(config) == base
     assert beside(config) == set()
 
@@ -103,7 +103,7 @@ def test_a_line_that_does_not_confirm_the_bundle_before_is_named_beside_the_reas
 ):
     running(REFUSES, Answer(new="", why="no worker is there to judge with it"))
     with pytest.raises(ReloadError, match=r"failed its self-test; bundle .* has not confirmed it .*no worker is there"):
-        install(config, "cap", new, base=base)
+        put_live(config, "cap", new, base=base)
     assert live(config) == base
 
 
@@ -114,7 +114,7 @@ def test_the_bundle_before_comes_back_also_on_a_full_disk(
     running(msgspec.structs.replace(REFUSES, fills_the_disk=True), TAKES)
     try:
         with pytest.raises(ReloadError, match=r"failed its self-test$"):
-            install(config, "cap", new, base=base)
+            put_live(config, "cap", new, base=base)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert live(config) == base
@@ -125,7 +125,7 @@ def test_what_the_line_has_not_read_is_not_called_live(
 ):
     running(Answer(new="f" * 64), TAKES)
     with pytest.raises(ReloadError, match="has read bundle ffffffffffff"):
-        install(config, "cap", new, base=base)
+        put_live(config, "cap", new, base=base)
     assert live(config) == base
 
 
@@ -134,7 +134,7 @@ def test_a_camera_that_ends_before_it_answers_is_not_waited_for(
 ):
     running(Answer(ends=True))
     with pytest.raises(ReloadError, match=r"capture-top has ended before it answered.* not confirmed it"):
-        install(config, "cap", new, base=base)
+        put_live(config, "cap", new, base=base)
     assert live(config) == base
 
 
@@ -143,10 +143,10 @@ def test_what_lies_there_already_is_confirmed_or_makes_room_for_what_was_before(
 ):
     running(TAKES, REFUSES, TAKES)
     shutil.copy(new, config.stations["cap"].bundle)
-    confirm(config, "cap", before=small_bundle)
+    confirm_live(config, "cap", before=small_bundle)
     assert live(config) == file_sha256(new)
     with pytest.raises(ReloadError, match=r"failed its self-test$"):
-        confirm(config, "cap", before=small_bundle)
+        confirm_live(config, "cap", before=small_bundle)
     assert live(config) == base
 
 
@@ -163,7 +163,7 @@ def test_where_nobody_can_say_whether_the_line_takes_it_nothing_is_put_live(
 ):
     running(roles=roles)
     with pytest.raises(ReloadError, match="not its camera top on this host"):
-        install(config, "cap", new, base=base)
+        put_live(config, "cap", new, base=base)
     assert live(config) == base
 
 
@@ -172,7 +172,7 @@ def test_a_folder_in_which_nothing_can_be_made_is_named(tmp_path: Path, small_bu
     shutil.copy(small_bundle, tmp_path / name)
     config = parse(LINE.replace("cap.safetensors", name), name="line.yaml", folder=tmp_path)
     with pytest.raises(BundleError, match="cannot be kept aside"):
-        install(config, "cap", new, base=live(config))
+        put_live(config, "cap", new, base=live(config))
 
 
 def test_looking_who_holds_a_role_keeps_no_process_from_starting(config: LineConfig):

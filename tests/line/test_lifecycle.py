@@ -16,7 +16,7 @@ import pytest
 
 from stream.core.errors import TransportError
 from stream.line.lifecycle import PARENT_VARIABLE, Role, notify
-from stream.line.locks import holder, lock_role
+from stream.line.locks import lock_owner, lock_role
 
 GENEROUS_S = 20.0
 
@@ -63,18 +63,20 @@ def test_a_role_that_has_ended_can_be_started_again(tmp_path: Path):
 
 
 def test_the_lock_of_another_process_holds_until_it_is_killed(tmp_path: Path):
-    holder = python(
+    lock_owner = python(
         "import sys, time, pathlib; from stream.line.locks import lock_role;"
         "lock = lock_role('sink', pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(60)",
         tmp_path,
     )
     try:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(TransportError, match=rf"process {holder.pid}, .*stop it, or give this line another store"):
+        assert lock_owner.stdout.readline() == "held\n"
+        with pytest.raises(
+            TransportError, match=rf"process {lock_owner.pid}, .*stop it, or give this line another store"
+        ):
             lock_role("sink", tmp_path)
     finally:
-        holder.kill()
-        holder.communicate(timeout=GENEROUS_S)
+        lock_owner.kill()
+        lock_owner.communicate(timeout=GENEROUS_S)
     with lock_role("sink", tmp_path):
         assert (tmp_path / "sink.lock").read_text() == str(os.getpid())
 
@@ -188,11 +190,11 @@ def test_a_process_started_by_hand_has_no_supervisor_to_die_with():
 
 
 def test_the_holder_of_a_role_is_known_while_it_lives(tmp_path: Path):
-    assert holder("sink", tmp_path) is None
+    assert lock_owner("sink", tmp_path) is None
     with lock_role("sink", tmp_path):
-        assert holder("sink", tmp_path) == os.getpid()
-        assert holder("capture-top", tmp_path) is None
-    assert holder("sink", tmp_path) is None
+        assert lock_owner("sink", tmp_path) == os.getpid()
+        assert lock_owner("capture-top", tmp_path) is None
+    assert lock_owner("sink", tmp_path) is None
 
 
 # In a process of their own: libraries that other tests load leave too small a stack for signals.
@@ -227,7 +229,7 @@ def test_a_signal_asks_the_process_to_stop_or_to_reload_and_interrupts_nothing(n
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")
 @pytest.mark.parametrize(("leader", "nice"), [(True, "nice 10"), (False, "nice 0")])
 def test_a_role_gives_way_to_other_sessions_and_slows_nobody_in_a_session_it_shares(leader: bool, nice: str):
-    way = "from stream.line.lifecycle import give_way; give_way(10)"
+    way = "from stream.line.lifecycle import lower_priority; lower_priority(10)"
     said = "from pathlib import Path; print(Path('/proc/self/autogroup').read_text())"
     shared = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {f'{way}; {said}'!r}])"
     program = [sys.executable, "-c", f"{way}; {said}" if leader else shared]

@@ -14,7 +14,7 @@ from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank, quickest_search
-from stream.model.station_model import Judge, judge_batch
+from stream.model.station_model import StationModel, inspect_batch
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -27,13 +27,13 @@ def test_a_part_has_the_same_score_and_map_to_the_bit_alone_and_beside_others(sm
         search = quickest_search(
             bank, bundle.info.grid[0] * bundle.info.grid[1], device="openvino", lanes=extractor.lanes
         )
-        judges.append(Judge(bundle, extractor, MemoryBank(bank, search), spec.key, frame_checks=True))
+        judges.append(StationModel(bundle, extractor, MemoryBank(bank, search), spec.key, frame_checks=True))
     pictures = [good_picture(900 + n) if n % 3 else defective_picture(900 + n) for n in range(7)]
     images = np.stack([network_input(picture, spec.size_px) for picture in pictures])
     stations = [judges[n % 2] for n in range(7)]
-    alone = [next(judge_batch([one], image[None])) for one, image in zip(stations, images, strict=True)]
+    alone = [next(inspect_batch([one], image[None])) for one, image in zip(stations, images, strict=True)]
     assert extractor.lanes is not None
-    together = list(extractor.lanes.map(lambda one, image: next(judge_batch([one], image[None])), stations, images))
+    together = list(extractor.lanes.map(lambda one, image: next(inspect_batch([one], image[None])), stations, images))
     assert [found.inspection.score for found in together] == [found.inspection.score for found in alone]
     for found, expected in zip(together, alone, strict=True):
         np.testing.assert_array_equal(found.inspection.distances, expected.inspection.distances)

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from stream.core.errors import BundleError
-from stream.inference.station_models import load_judge
-from stream.line.sections import Station, Worker
+from stream.inference.station_models import load_station_model
+from stream.line.sections import StationOptions, WorkerOptions
 from stream.model.bundle import SelfTest, calibration_pictures, load_bundle, save_bundle
 from stream.model.cpu_lanes import Lanes
-from stream.model.station_model import Judge, self_test
+from stream.model.station_model import StationModel, self_test
 from stream.training.fit import calibrate
 
 
-def judge_of(path: Path, device: str = "auto") -> Judge:
-    return load_judge(Station(camera="top", bundle=path), Worker(device=device), Lanes(1), {})
+def judge_of(path: Path, device: str = "auto") -> StationModel:
+    return load_station_model(StationOptions(camera="top", bundle=path), WorkerOptions(device=device), Lanes(1), {})
 
 
 def saved(path: Path, source: Path, *, factor: float) -> Path:
@@ -65,5 +65,5 @@ def test_calibration_keeps_the_self_test(small_bundle: Path, tmp_path: Path, goo
 
 
 def test_bundles_of_the_same_features_share_the_extractor_that_is_there(small_bundle: Path):
-    one, station = judge_of(small_bundle), Station(camera="top", bundle=small_bundle)
-    assert load_judge(station, Worker(), Lanes(1), {one.group: one.extractor}).extractor is one.extractor
+    one, station = judge_of(small_bundle), StationOptions(camera="top", bundle=small_bundle)
+    assert load_station_model(station, WorkerOptions(), Lanes(1), {one.group: one.extractor}).extractor is one.extractor

@@ -16,7 +16,7 @@ from stream.core.clock import local_clock
 from stream.core.verdict import Verdict
 from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, load_bundle
-from stream.sink.drift_monitor import Drifts, StationDrift
+from stream.sink.drift_monitor import DriftMonitor, StationDrift
 from stream.transport.messages import DriftState, FrameHeader, FrameStamps, Result, ResultStamps
 
 WINDOW = 50
@@ -27,7 +27,7 @@ def bundle(small_bundle: Path) -> Bundle:
     return load_bundle(small_bundle)
 
 
-def drifts(bundle: Bundle, *names: str) -> Drifts:
+def drifts(bundle: Bundle, *names: str) -> DriftMonitor:
     station = {"camera": "top", "bundle": "cap.safetensors", "drift": {"window": WINDOW}}
     config = LineConfig.model_validate(
         {
@@ -37,7 +37,7 @@ def drifts(bundle: Bundle, *names: str) -> Drifts:
         },
         context={"folder": Path()},
     )
-    return Drifts(config, dict.fromkeys(names, bundle))
+    return DriftMonitor(config, dict.fromkeys(names, bundle))
 
 
 def result(station: str, bundle: str, **values: Any) -> Result:
@@ -60,7 +60,7 @@ def result(station: str, bundle: str, **values: Any) -> Result:
     return Result(frame=header, worker="worker0", stamps=stamps, clock=local_clock(), **told)
 
 
-def shown(found: Drifts, results: list[Result]) -> list[StationDrift]:
+def shown(found: DriftMonitor, results: list[Result]) -> list[StationDrift]:
     compared = []
     for one in results:
         found.add(one)

@@ -15,12 +15,12 @@ from stream.core.parts import Part
 from stream.core.verdict import Cause, Verdict
 from stream.line.config import LineConfig
 from stream.model.bundle import load_bundle
-from stream.sink.drift_monitor import Drifts
+from stream.sink.drift_monitor import DriftMonitor
 from stream.sink.live_feed import Feed
-from stream.sink.outputs import Standing
+from stream.sink.outputs import OutputHealth
 from stream.sink.policy.alarms import Alarm
 from stream.sink.policy.ledger import Ledger
-from stream.sink.policy.peer_health import Health
+from stream.sink.policy.peer_health import PeerHealth
 from stream.store.records import AlarmRecord, Event
 from stream.transport.broadcast import FEED_WAITING, FeedClient
 from stream.transport.messages import DriftState, LineState, SettledPart
@@ -42,8 +42,8 @@ def config(tmp_path: Path) -> LineConfig:
 
 
 @pytest.fixture
-def drifts(config: LineConfig, small_bundle: Path) -> Drifts:
-    return Drifts(config, {"cap": load_bundle(small_bundle)})
+def drifts(config: LineConfig, small_bundle: Path) -> DriftMonitor:
+    return DriftMonitor(config, {"cap": load_bundle(small_bundle)})
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def states(client: FeedClient) -> list[LineState]:
     return [each.message for each in client.receive(timeout_ms=20) if isinstance(each.message, LineState)]
 
 
-def listening(feed: Feed, drifts: Drifts, client: FeedClient) -> int:
+def listening(feed: Feed, drifts: DriftMonitor, client: FeedClient) -> int:
     """Wait until the feed knows of its listener; returns the moment that was then."""
     now_ns, until_s = 0, time.monotonic() + 10
     while True:
@@ -91,7 +91,7 @@ def receive(client: FeedClient, count: int) -> list[Received[SettledPart | LineS
     return received
 
 
-def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, drifts: Drifts, sockets: Sockets):
+def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
     feed.part(event(7, Verdict.DEFECT), S)
@@ -102,7 +102,7 @@ def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, drifts: Dri
     assert np.frombuffer(values, "<f2").tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, drifts: Drifts, sockets: Sockets):
+def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
     seen = np.full((4, 4, 3), 77, np.uint8)
@@ -113,7 +113,7 @@ def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, drifts: 
     assert not any(seen.tobytes() in attachment for attachment in attachments)
 
 
-def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, drifts: Drifts, sockets: Sockets):
+def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
     for tick in range(20):  # 100 parts a second
@@ -128,7 +128,7 @@ def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, drifts: 
     assert [each.message.grid for each in parts if isinstance(each.message, SettledPart)][1] == (0, 0)
 
 
-def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drifts: Drifts, sockets: Sockets):
+def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
     feed.part(event(1), 100 * S)
@@ -140,13 +140,13 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drif
     for seq, verdict in enumerate([Verdict.GOOD, Verdict.GOOD, Verdict.DEFECT]):
         ledger.result(Part("cap", seq, 0, 1000 * S), verdict, None, "", S)
     health = [
-        Health("camera", "top", False, True, "camera top is down: stalled", None),
-        Health("worker", "worker0", True, False, "", None),
+        PeerHealth("camera", "top", False, True, "camera top is down: stalled", None),
+        PeerHealth("worker", "worker0", True, False, "", None),
     ]
     outputs = [
-        Standing.of("actuator", "gate", "no answer"),
-        Standing.of("actuator", "lamp", None),
-        Standing.of("encoder", "belt", "no count"),
+        OutputHealth.of("actuator", "gate", "no answer"),
+        OutputHealth.of("actuator", "lamp", None),
+        OutputHealth.of("encoder", "belt", "no count"),
     ]
     feed.state(ledger, drifts, health, outputs, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S)
     state = receive(client, 3)[-1].message
@@ -168,7 +168,7 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drif
     ]
 
 
-def test_without_a_listener_nothing_is_sent(config: LineConfig, drifts: Drifts, sockets: Sockets):
+def test_without_a_listener_nothing_is_sent(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
     feed = Feed(sockets, config)
     other = Sockets(None)
     now_ns = listening(feed, drifts, FeedClient(other, config.feed_address()))
@@ -187,7 +187,7 @@ def test_without_a_listener_nothing_is_sent(config: LineConfig, drifts: Drifts, 
 
 
 def test_a_listener_that_does_not_read_costs_the_sink_nothing_and_gets_no_backlog(
-    config: LineConfig, drifts: Drifts, sockets: Sockets
+    config: LineConfig, drifts: DriftMonitor, sockets: Sockets
 ):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)

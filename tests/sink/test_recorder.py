@@ -18,20 +18,20 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
 from stream.core.clock import local_clock, now_ns
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.actuator import RejectCommand
 from stream.line.config import LineConfig
 from stream.line.lifecycle import Role
-from stream.line.sections import Store
+from stream.line.sections import StoreOptions
 from stream.model.bundle import FORMAT, BundleInfo, SelfTest, Thresholds, save_bundle
 from stream.model.patchcore.health import Measures, reference_of
 from stream.model.patchcore.preprocess import PREPROCESSING
 from stream.model.patchcore.spec import FeatureSpec
-from stream.sink.process import Sink
+from stream.sink.process import SinkProcess
 from stream.sink.recorder import INPUTS_WAITING, WAITING, PartRecord, Recorder, Snapshot
 from stream.store.event_store import FILE_NAME, EventStore
-from stream.store.records import AlarmRecord, Event, Picture
+from stream.store.records import AlarmRecord, Event, EventImages
 from stream.transport.messages import Announcement, FrameHeader, FrameStamps, Result, ResultStamps
 from stream.transport.pipeline import SinkOutbox
 from stream.transport.sockets import Sockets
@@ -75,7 +75,7 @@ COUNTED = Snapshot({}, {})
 
 def opened(folder: Path, **options: object) -> Recorder:
     """A recorder that has not been started: what it is given waits."""
-    settings = Store(path=folder, **{"overlays": 0} | options)
+    settings = StoreOptions(path=folder, **{"overlays": 0} | options)
     return Recorder(EventStore.open(folder / FILE_NAME), settings)
 
 
@@ -99,7 +99,7 @@ def found(folder: Path, station: str | None = None) -> list[tuple[str, int]]:
         return [(item.station, item.seq) for item in store.events(station=station)]
 
 
-def pictures(folder: Path) -> dict[int, Picture | None]:
+def pictures(folder: Path) -> dict[int, EventImages | None]:
     with closing(EventStore.read(folder / FILE_NAME)) as store:
         return {item.seq: store.picture(item.event_id) for item in store.events()}
 
@@ -176,8 +176,8 @@ def test_good_parts_are_recorded_without_their_pictures_and_all_others_with_them
 
 
 def test_alarms_and_the_ledger_are_recorded(tmp_path: Path):
-    older = Counts(1, 0, 1, {}, (), 1)
-    newer = Counts(3, 1, 1, {Cause.OVERRUN: 1}, (), 3)
+    older = LedgerCounts(1, 0, 1, {}, (), 1)
+    newer = LedgerCounts(3, 1, 1, {Cause.OVERRUN: 1}, (), 3)
     alarm = AlarmRecord(time.time_ns(), "defect", "cap", "3 of 10")
     recorded(tmp_path, Snapshot({"cap": older}, {}), alarm, Snapshot({"cap": newer}, {}))
     with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
@@ -204,7 +204,7 @@ def test_an_event_is_written_only_together_with_the_ledger_that_counts_it(tmp_pa
     with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
         wait_for(lambda: next(store.alarms(), None) is not None)
         assert found(tmp_path) == []
-        counts = Counts(1, 0, 1, {}, (), 1)
+        counts = LedgerCounts(1, 0, 1, {}, (), 1)
         recorder.record(Snapshot({"cap": counts}, {}))
         wait_for(lambda: store.ledger() == {"cap": counts})
     assert found(tmp_path) == [("cap", 0)]
@@ -240,7 +240,7 @@ def test_a_part_left_over_from_before_a_restart_is_recorded_at_once(tmp_path: Pa
 def test_a_failing_store_is_counted_and_called_a_fault_until_it_works_again(tmp_path: Path):
     store = EventStore.open(tmp_path / FILE_NAME)
     store._connection.execute("PRAGMA busy_timeout = 10")
-    recorder = Recorder(store, Store(path=tmp_path, overlays=0))
+    recorder = Recorder(store, StoreOptions(path=tmp_path, overlays=0))
     errors, lost = metric("patchline_store_errors_total"), dropped("event")
     with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as another:
         another.execute("BEGIN IMMEDIATE")
@@ -266,8 +266,8 @@ def test_a_snapshot_that_could_not_be_written_is_written_when_the_store_works_ag
     """The sink sends a snapshot only when something has changed: on an idle line nothing else would repair it."""
     store = EventStore.open(tmp_path / FILE_NAME)
     store._connection.execute("PRAGMA busy_timeout = 10")
-    recorder = Recorder(store, Store(path=tmp_path, overlays=0))
-    row = Counts(3, 1, 1, {Cause.OVERRUN: 1}, (), 3)
+    recorder = Recorder(store, StoreOptions(path=tmp_path, overlays=0))
+    row = LedgerCounts(3, 1, 1, {Cause.OVERRUN: 1}, (), 3)
     reject = RejectCommand("cap", 1, None, Verdict.DEFECT, None, 7, 15, 60)
     with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as another:
         another.execute("BEGIN IMMEDIATE")
@@ -412,13 +412,13 @@ def test_ending_writes_everything_and_closes_the_store(tmp_path: Path, entries: 
 @pytest.mark.parametrize(
     ("counts", "lost"),
     [
-        (Counts(14, 10, 3, {}, (11,), 14), [11]),  # 12 and 13 had their verdicts before 11
-        (Counts(15, 10, 5, {}, (), 14, (16,)), [14, 15]),  # 16 was known from its result only
+        (LedgerCounts(14, 10, 3, {}, (11,), 14), [11]),  # 12 and 13 had their verdicts before 11
+        (LedgerCounts(15, 10, 5, {}, (), 14, (16,)), [14, 15]),  # 16 was known from its result only
     ],
     ids=["pending", "ahead"],
 )
 def test_after_a_restart_what_follows_is_recorded_although_some_parts_had_been_judged_out_of_order(
-    tmp_path: Path, counts: Counts, lost: list[int]
+    tmp_path: Path, counts: LedgerCounts, lost: list[int]
 ):
     with closing(EventStore.open(tmp_path / "store" / FILE_NAME)) as store:
         store.record([], [], {"cap": counts})
@@ -463,12 +463,12 @@ def test_a_defect_keeps_its_verdict_and_its_event_whatever_came_behind_the_resul
 
 
 @contextmanager
-def running_sink(folder: Path) -> Iterator[tuple[Sink, Sockets]]:
+def running_sink(folder: Path) -> Iterator[tuple[SinkProcess, Sockets]]:
     """A sink in a thread, and the sockets of whoever talks to it; both are gone after the block."""
     addresses = Path(tempfile.mkdtemp(prefix="pl"))  # socket paths are limited to 107 bytes
     stop, peer = threading.Event(), Sockets(None)
     with (folder / "lock").open("w") as lock:
-        sink = Sink(line(folder, addresses), Role("sink", stop, lock))
+        sink = SinkProcess(line(folder, addresses), Role("sink", stop, lock))
         running = threading.Thread(target=sink.run, daemon=True)
         running.start()
         try:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from stream.core.errors import StoreError
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.core.verdict import Cause, Verdict
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.store.records import AlarmRecord, Event
@@ -163,10 +163,10 @@ def test_alarms_come_back_in_order(store):
 
 
 def test_the_ledger_holds_the_last_row_of_every_station_after_a_restart(path, store):
-    cap = Counts(10, 7, 1, {Cause.TIMEOUT: 2}, (), 10)
-    label = Counts(4, 4, 0, {}, (), 4)
+    cap = LedgerCounts(10, 7, 1, {Cause.TIMEOUT: 2}, (), 10)
+    label = LedgerCounts(4, 4, 0, {}, (), 4)
     store.record([], [], {"cap": cap, "label": label})
-    newer = Counts(14, 8, 1, {Cause.TIMEOUT: 2, Cause.SINK_DOWN: 1}, (11, 12), 13, (15,))
+    newer = LedgerCounts(14, 8, 1, {Cause.TIMEOUT: 2, Cause.SINK_DOWN: 1}, (11, 12), 13, (15,))
     store.record([], [], {"cap": newer})
     store.close()
     with closing(EventStore.open(path)) as reopened:
@@ -249,7 +249,7 @@ def test_retention_by_space_shrinks_the_files_on_disk(path, store):
 
 
 def test_space_is_never_found_by_deleting_the_ledger(store):
-    row = Counts(3, 0, 3, {}, (), 3)
+    row = LedgerCounts(3, 0, 3, {}, (), 3)
     store.record([event(seq) for seq in range(3)], [], {"cap": row})
     assert store.retain(**NO_LIMIT | {"keep_bytes": 0}) == 3
     assert store.ledger() == {"cap": row}
@@ -334,14 +334,14 @@ def test_a_writer_that_is_killed_in_mid_transaction_leaves_what_was_complete(pat
 import os, sys
 from pathlib import Path
 from stream.core.verdict import Verdict
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.store.records import Event
 from stream.store.event_store import EventStore
 
 store = EventStore.open(Path(sys.argv[1]))
 part = lambda seq: Event(station="cap", seq=seq, verdict=Verdict.DEFECT, action="reject",
                          captured_realtime_ns=seq, view=bytes(100_000))
-row = lambda n: Counts(n, 0, n, {}, (), n)
+row = lambda n: LedgerCounts(n, 0, n, {}, (), n)
 store.record([part(seq) for seq in range(5)], [], {"cap": row(5)})
 
 def dies_after(count):
@@ -365,7 +365,7 @@ store.record(dies_after(100), [], {"cap": row(105)})
 
 
 def test_a_full_disk_loses_the_transaction_and_nothing_else(store):
-    row = Counts(1, 0, 1, {}, (), 1)
+    row = LedgerCounts(1, 0, 1, {}, (), 1)
     store.record([event(0)], [], {"cap": row})
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
     store._connection.execute(f"PRAGMA max_page_count = {pages + 20}")

@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from stream.devices.triggers.trigger import Signal, Trigger
+from stream.devices.triggers.trigger import TriggerEvent, TriggerSource
 
 
 class Listener:
     """The events so far."""
 
-    def __init__(self, signal: Signal) -> None:
+    def __init__(self, signal: TriggerSource) -> None:
         self.signal = signal
-        self.heard: list[Trigger] = []
+        self.heard: list[TriggerEvent] = []
         self.error: BaseException | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -37,7 +37,7 @@ class Listener:
     def well(self) -> None:
         self.until(lambda: self.signal.fault is None, "connection")
 
-    def events(self, count: int) -> list[Trigger]:
+    def events(self, count: int) -> list[TriggerEvent]:
         """Wait for so many events; there must not be more."""
         self.until(lambda: len(self.heard) >= count, f"{count} events")
         assert len(self.heard) == count
@@ -49,7 +49,7 @@ class Listener:
 
 
 @contextmanager
-def listening(signal: Signal) -> Iterator[Listener]:
+def listening(signal: TriggerSource) -> Iterator[Listener]:
     """Listen while the block runs; afterwards the trigger must end by itself."""
     listener, stop = Listener(signal), threading.Event()
     thread = threading.Thread(target=listener.run, args=(stop,), daemon=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stream.core.files import file_sha256
 from stream.dashboard.tuning.bundle_archive import remove
-from stream.dashboard.tuning.changes import Change, ChangeKind, Changes, Draft
+from stream.dashboard.tuning.changes import BundleChanges, Change, ChangeDraft, ChangeKind
 from stream.line.config import LineConfig
 from stream.training.extend import with_threshold
 
@@ -21,13 +21,13 @@ def live(config: LineConfig) -> str:
     return file_sha256(config.stations["cap"].bundle)
 
 
-def offer(changes: Changes, threshold: float, kind: ChangeKind = "threshold") -> Change:
+def offer(changes: BundleChanges, threshold: float, kind: ChangeKind = "threshold") -> Change:
     """Offer the present bundle with another threshold, as whatever kind of change."""
     kept, before = changes.kept.keep_live("cap")
-    made = changes.kept.workplace("cap") / "made.safetensors"
+    made = changes.kept.scratch_dir("cap") / "made.safetensors"
     after = with_threshold(kept, made, threshold)
     assert before.info.thresholds is not None
-    draft = Draft(
+    draft = ChangeDraft(
         station="cap",
         kind=kind,
         who="anna",

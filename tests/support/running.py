@@ -19,7 +19,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream.core.errors import StoreError
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig, load
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.store.records import AlarmRecord, Event
@@ -65,7 +65,7 @@ class Line:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the line did not end within {timeout_s} s:\n{self.said()}") from None
 
-    def stop_with_every_part_inspected(self, station: str = "cap") -> Counts:
+    def stop_with_every_part_inspected(self, station: str = "cap") -> LedgerCounts:
         """Stop the line in order and see that a station's ledger is closed and that all its parts were inspected."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -136,7 +136,7 @@ class Line:
         counts = self.ledger().get(station)
         return counts.announced if counts else 0
 
-    def ledger(self) -> dict[str, Counts]:
+    def ledger(self) -> dict[str, LedgerCounts]:
         return self._read(lambda store: store.ledger()) or {}
 
     def events(self, station: str | None = None) -> list[Event]:

@@ -20,7 +20,7 @@ import msgspec
 from stream.core.files import file_sha256
 from stream.line.config import LineConfig
 from stream.line.locks import lock_role
-from stream.line.reload_request import Report, StationReport, report_path, request_path
+from stream.line.reload_request import ReloadReport, StationReport, report_path, request_path
 
 #: Where there is a supervisor it alone is told of a request.
 ROLES = ("supervisor", "worker0", "capture-top", "capture-side")
@@ -90,7 +90,7 @@ def _main(part: _Part) -> None:
                 for aside in bundle.parent.glob(f".{bundle.name}.*"):
                     shutil.rmtree(aside)
             new = file_sha256(bundle) if answer.new is None else answer.new
-            report = Report(request_path(state).read_text(), {"cap": StationReport(answer.old, new, answer.why)})
+            report = ReloadReport(request_path(state).read_text(), {"cap": StationReport(answer.old, new, answer.why)})
             partial = report_path(state, "top").with_suffix(".partial")
             partial.write_bytes(msgspec.json.encode(report))
             partial.replace(report_path(state, "top"))

@@ -24,7 +24,7 @@ from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank
 from stream.training.evaluate import evaluate, false_reject_interval
-from stream.training.evaluation_report import Report, report_table, write_report
+from stream.training.evaluation_report import EvaluationReport, report_table, write_report
 from stream.training.extend import with_threshold
 
 SQUARE_PX = 20
@@ -67,11 +67,11 @@ def dataset(untouched: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(small_bundle: Path, untouched: Path) -> Report:
+def report(small_bundle: Path, untouched: Path) -> EvaluationReport:
     return evaluate(small_bundle, untouched)
 
 
-def test_bright_squares_are_found_and_their_place_too(report: Report) -> None:
+def test_bright_squares_are_found_and_their_place_too(report: EvaluationReport) -> None:
     assert report.image_auroc is not None
     assert report.image_auroc > 0.95
     assert report.pixel_auroc is not None
@@ -92,7 +92,7 @@ def test_bright_squares_are_found_and_their_place_too(report: Report) -> None:
 
 
 def test_masks_in_the_wrong_place_spoil_the_pixel_metrics_only(
-    small_bundle: Path, dataset: Path, report: Report
+    small_bundle: Path, dataset: Path, report: EvaluationReport
 ) -> None:
     for path in (dataset / "ground_truth").rglob("*.png"):
         marks = cv2.imread(str(path))
@@ -108,7 +108,7 @@ def test_masks_in_the_wrong_place_spoil_the_pixel_metrics_only(
 
 
 def test_the_rates_are_those_of_a_batch_judged_without_evaluate(
-    small_bundle: Path, untouched: Path, report: Report
+    small_bundle: Path, untouched: Path, report: EvaluationReport
 ) -> None:
     bundle = load_bundle(small_bundle)
     extractor, memory = load_extractor(bundle.info.spec), MemoryBank(bundle.bank)
@@ -134,7 +134,7 @@ def test_the_rates_are_those_of_a_batch_judged_without_evaluate(
 def test_a_useless_threshold_shows_in_the_rates_but_not_in_the_best_f1(
     small_bundle: Path,
     untouched: Path,
-    report: Report,
+    report: EvaluationReport,
     tmp_path: Path,
     *,
     threshold: float,
@@ -154,7 +154,7 @@ def test_a_useless_threshold_shows_in_the_rates_but_not_in_the_best_f1(
 
 
 def test_for_a_threshold_set_by_hand_calibration_predicts_nothing(
-    small_bundle: Path, untouched: Path, report: Report, tmp_path: Path
+    small_bundle: Path, untouched: Path, report: EvaluationReport, tmp_path: Path
 ) -> None:
     with_threshold(small_bundle, tmp_path / "moved.safetensors", 1e6)
     found = evaluate(tmp_path / "moved.safetensors", untouched)
@@ -164,7 +164,7 @@ def test_for_a_threshold_set_by_hand_calibration_predicts_nothing(
 
 
 def test_an_uncalibrated_bundle_has_no_rates_and_no_overlays(
-    small_bundle: Path, untouched: Path, report: Report, tmp_path: Path
+    small_bundle: Path, untouched: Path, report: EvaluationReport, tmp_path: Path
 ) -> None:
     bundle = changed_bundle(small_bundle, tmp_path / "raw.safetensors", thresholds=None)
     found = evaluate(bundle, untouched)
@@ -196,7 +196,7 @@ def test_pictures_and_masks_are_cut_to_the_region_of_the_bundle(
         evaluate(bundle, dataset)
 
 
-def test_without_masks_there_are_no_pixel_metrics(small_bundle: Path, dataset: Path, report: Report) -> None:
+def test_without_masks_there_are_no_pixel_metrics(small_bundle: Path, dataset: Path, report: EvaluationReport) -> None:
     shutil.rmtree(dataset / "ground_truth")
     found = evaluate(small_bundle, dataset)
     assert (found.pixel_auroc, found.aupro) == (None, None)
@@ -205,7 +205,7 @@ def test_without_masks_there_are_no_pixel_metrics(small_bundle: Path, dataset: P
 
 
 def test_a_defect_without_a_mask_stays_out_of_the_pixel_metrics(
-    small_bundle: Path, dataset: Path, report: Report
+    small_bundle: Path, dataset: Path, report: EvaluationReport
 ) -> None:
     for i in range(5):
         write_defect(dataset, "unmasked", 400 + i, (60, 40), mask=False)
@@ -215,7 +215,7 @@ def test_a_defect_without_a_mask_stays_out_of_the_pixel_metrics(
     assert any("5 defective pictures have no mask" in warning for warning in found.warnings)
 
 
-def test_good_pictures_count_in_the_pixel_metrics(small_bundle: Path, dataset: Path, report: Report) -> None:
+def test_good_pictures_count_in_the_pixel_metrics(small_bundle: Path, dataset: Path, report: EvaluationReport) -> None:
     bright = np.full((HEIGHT_PX, WIDTH_PX, 3), 255, dtype=np.uint8)
     for i in range(4):
         write_picture(dataset / "test" / "good" / f"bright{i}.png", bright)
@@ -364,11 +364,11 @@ def test_overlays_appear_whole_or_not_at_all(small_bundle: Path, dataset: Path, 
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_the_report_is_json_that_reads_back(report: Report, small_bundle: Path, tmp_path: Path) -> None:
+def test_the_report_is_json_that_reads_back(report: EvaluationReport, small_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "report.json"
     write_report(report, path)
     write_report(report, path)
-    assert msgspec.json.decode(path.read_bytes(), type=Report) == report
+    assert msgspec.json.decode(path.read_bytes(), type=EvaluationReport) == report
     assert list(path.parent.iterdir()) == [path]
     raw = json.loads(path.read_text())
     assert raw["bundle_sha256"] == load_bundle(small_bundle).sha256
@@ -381,7 +381,7 @@ def test_the_report_is_json_that_reads_back(report: Report, small_bundle: Path, 
         write_report(report, path / "below-a-file.json")
 
 
-def test_the_table_names_what_matters(report: Report) -> None:
+def test_the_table_names_what_matters(report: EvaluationReport) -> None:
     types = {**report.types, "[red]dent": report.types["left"]}
     shown = msgspec.structs.replace(
         report, types=types, pixel_auroc=None, false_reject_interval=None, unreadable=["test/left/x.png"]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from support.pictures import defective_picture, good_picture
 
 from stream.core.errors import BundleError, ConfigError, DatasetError
-from stream.inference.station_models import load_judge
-from stream.line.config import Station, Worker
+from stream.inference.station_models import load_station_model
+from stream.line.config import StationOptions, WorkerOptions
 from stream.model.bundle import calibration_pictures, change_bundle, load_bundle, save_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import load_extractor
@@ -21,13 +21,13 @@ from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.preprocess import network_input
 from stream.model.station_model import self_test
 from stream.training.dataset import picture_hash
-from stream.training.extend import Accepted, accept, image_scores, with_threshold
+from stream.training.extend import ExtendedBank, extend_bank, image_scores, with_threshold
 from stream.training.fit import FitOptions, fit
 
-Pictures = NDArray[np.uint8]
+ImageSet = NDArray[np.uint8]
 
 
-def reflection(seed: int) -> Pictures:
+def reflection(seed: int) -> ImageSet:
     """A good part with a reflection that no picture of the fit has."""
     picture = good_picture(seed)
     cv2.circle(picture, (40, 30), 9, (235, 240, 245), thickness=-1)
@@ -45,9 +45,9 @@ def threshold(path: Path) -> float:
 
 
 @pytest.fixture(scope="module")
-def accepted(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Accepted]:
+def accepted(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExtendedBank]:
     path = tmp_path_factory.mktemp("accepted") / "new.safetensors"
-    return path, accept(small_bundle, path, FALSE_ALARMS)
+    return path, extend_bank(small_bundle, path, FALSE_ALARMS)
 
 
 def test_an_accepted_false_alarm_is_good_afterwards_and_a_defect_stays_one(small_bundle: Path, accepted):
@@ -100,7 +100,9 @@ def test_the_new_thresholds_are_the_conformal_ones_of_the_same_calibration_pictu
 @pytest.mark.parametrize("device", ["openvino", "torch-cpu"])
 def test_a_worker_repeats_the_new_self_test(accepted, device: str):
     path, _ = accepted
-    self_test(load_judge(Station(camera="top", bundle=path), Worker(device=device), Lanes(1), {}), path)
+    self_test(
+        load_station_model(StationOptions(camera="top", bundle=path), WorkerOptions(device=device), Lanes(1), {}), path
+    )
 
 
 def test_the_same_pictures_give_the_same_bytes_also_in_place_of_the_live_bundle(
@@ -108,7 +110,7 @@ def test_the_same_pictures_give_the_same_bytes_also_in_place_of_the_live_bundle(
 ):
     path, _ = accepted
     live = Path(shutil.copy(small_bundle, tmp_path / "live.safetensors"))
-    accept(live, live, FALSE_ALARMS)
+    extend_bank(live, live, FALSE_ALARMS)
     assert live.read_bytes() == path.read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == [live.name]
 
@@ -118,7 +120,7 @@ def test_parts_that_the_bank_covers_add_nothing(small_bundle: Path, tmp_path: Pa
     change_bundle(small_bundle, wide, covering_radius=1e6)
     plain = np.stack([network_input(good_picture(seed), 96) for seed in (800, 803)])
     assert (image_scores(small_bundle, plain) <= threshold(small_bundle)).all()
-    result = accept(wide, tmp_path / "new.safetensors", plain)
+    result = extend_bank(wide, tmp_path / "new.safetensors", plain)
     assert (result.added, result.warnings) == (0, [])
     np.testing.assert_array_equal(result.bundle.bank, load_bundle(small_bundle).bank)
     assert result.bundle.info.thresholds == load_bundle(small_bundle).info.thresholds
@@ -129,7 +131,7 @@ def test_a_picture_that_stays_defect_is_remembered_in_more_detail_until_it_is_go
 ):
     wide, new = tmp_path / "wide.safetensors", tmp_path / "new.safetensors"
     change_bundle(small_bundle, wide, covering_radius=100.0)
-    result = accept(wide, new, FALSE_ALARMS)
+    result = extend_bank(wide, new, FALSE_ALARMS)
     assert (image_scores(new, FALSE_ALARMS) <= threshold(new)).all()
     (warning,) = result.warnings
     assert "2 of 2 pictures were DEFECT even with all that lies beyond the covering radius, 100;" in warning
@@ -140,7 +142,7 @@ def test_a_picture_that_stays_defect_is_remembered_in_more_detail_until_it_is_go
 def test_a_threshold_below_all_that_is_known_makes_the_bank_remember_every_patch(small_bundle: Path, tmp_path: Path):
     low, new = tmp_path / "low.safetensors", tmp_path / "new.safetensors"
     with_threshold(small_bundle, low, 1e-3)
-    result = accept(low, new, FALSE_ALARMS[:1])
+    result = extend_bank(low, new, FALSE_ALARMS[:1])
     assert result.added == 144
     assert (image_scores(new, FALSE_ALARMS[:1]) <= 1e-3).all()
 
@@ -150,7 +152,7 @@ def test_a_threshold_chosen_by_hand_survives_while_the_pixel_threshold_keeps_its
 ):
     live, new = tmp_path / "live.safetensors", tmp_path / "new.safetensors"
     chosen = with_threshold(small_bundle, live, 27.5).info.thresholds
-    thresholds = accept(live, new, FALSE_ALARMS).bundle.info.thresholds
+    thresholds = extend_bank(live, new, FALSE_ALARMS).bundle.info.thresholds
     bundle = load_bundle(new)
     assert thresholds is not None
     assert chosen is not None
@@ -188,7 +190,7 @@ def test_a_threshold_that_would_pass_or_reject_everything_is_refused(small_bundl
 
 def test_a_calibration_picture_that_is_accepted_no_longer_calibrates(small_bundle: Path, tmp_path: Path):
     held_out = calibration_pictures(small_bundle)
-    result = accept(small_bundle, tmp_path / "new.safetensors", held_out[:1])
+    result = extend_bank(small_bundle, tmp_path / "new.safetensors", held_out[:1])
     assert len(result.bundle.calibration_scores) == 4
     np.testing.assert_array_equal(calibration_pictures(tmp_path / "new.safetensors"), held_out[1:])
     assert result.bundle.info.thresholds is not None
@@ -198,13 +200,13 @@ def test_a_calibration_picture_that_is_accepted_no_longer_calibrates(small_bundl
 
 def test_accepting_all_calibration_pictures_is_refused(small_bundle: Path, tmp_path: Path):
     with pytest.raises(DatasetError, match="all calibration pictures are among those to accept"):
-        accept(small_bundle, tmp_path / "new.safetensors", calibration_pictures(small_bundle))
+        extend_bank(small_bundle, tmp_path / "new.safetensors", calibration_pictures(small_bundle))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_picture_accepted_twice_counts_once(accepted, tmp_path: Path):
     path, first = accepted
-    again = accept(path, tmp_path / "again.safetensors", np.repeat(FALSE_ALARMS, 2, axis=0))
+    again = extend_bank(path, tmp_path / "again.safetensors", np.repeat(FALSE_ALARMS, 2, axis=0))
     assert again.warnings == ["2 of 2 pictures are in the memory bank already"]
     assert again.added == 0
     assert again.bundle.info == first.bundle.info
@@ -222,10 +224,10 @@ def test_a_picture_accepted_twice_counts_once(accepted, tmp_path: Path):
     ids=["none", "too small", "gray", "one", "float"],
 )
 def test_pictures_that_the_bundle_cannot_judge_are_refused(
-    small_bundle: Path, tmp_path: Path, pictures: Pictures, said: str
+    small_bundle: Path, tmp_path: Path, pictures: ImageSet, said: str
 ):
     for refuses in (
-        lambda: accept(small_bundle, tmp_path / "new", pictures),
+        lambda: extend_bank(small_bundle, tmp_path / "new", pictures),
         lambda: image_scores(small_bundle, pictures),
     ):
         with pytest.raises(DatasetError, match=said):
@@ -237,7 +239,7 @@ def test_a_bundle_that_is_not_calibrated_accepts_nothing(small_bundle: Path, tmp
     raw = tmp_path / "raw.safetensors"
     change_bundle(small_bundle, raw, thresholds=None)
     with pytest.raises(BundleError, match="not calibrated"):
-        accept(raw, tmp_path / "new.safetensors", FALSE_ALARMS)
+        extend_bank(raw, tmp_path / "new.safetensors", FALSE_ALARMS)
     with pytest.raises(BundleError, match="not calibrated"):
         with_threshold(raw, tmp_path / "new.safetensors", 3.0)
 
@@ -249,14 +251,14 @@ def test_a_bundle_that_rejects_even_what_it_remembers_is_refused(small_bundle: P
     save_bundle(never, info, bank, scores, peaks, calibration_pictures(small_bundle), selftest)
     change_bundle(never, never, thresholds=type(info.thresholds)(-1.0, 1.0, 0.5, 0.5, by_hand=True))
     with pytest.raises(BundleError, match="no threshold lies above the score of a remembered picture"):
-        accept(never, tmp_path / "new.safetensors", FALSE_ALARMS[:1])
+        extend_bank(never, tmp_path / "new.safetensors", FALSE_ALARMS[:1])
     assert not (tmp_path / "new.safetensors").exists()
 
 
 def test_an_int8_bundle_accepts_as_well_and_keeps_its_graph(good_folder: Path, tmp_path: Path):
     live, new = tmp_path / "live.safetensors", tmp_path / "new.safetensors"
     fit(good_folder, live, FitOptions(size_px=96, coreset=0.05, precision="int8"))
-    result = accept(live, new, FALSE_ALARMS)
+    result = extend_bank(live, new, FALSE_ALARMS)
     assert (image_scores(live, FALSE_ALARMS) > threshold(live)).all()
     assert (image_scores(new, FALSE_ALARMS) <= threshold(new)).all()
     assert (image_scores(new, DEFECTS) > threshold(new)).all()
@@ -265,7 +267,7 @@ def test_an_int8_bundle_accepts_as_well_and_keeps_its_graph(good_folder: Path, t
 
 def test_every_stage_is_reported_up_to_its_end(small_bundle: Path, tmp_path: Path):
     reported: dict[str, tuple[int, int]] = {}
-    accept(
+    extend_bank(
         small_bundle,
         tmp_path / "new.safetensors",
         FALSE_ALARMS,

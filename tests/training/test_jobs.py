@@ -9,7 +9,7 @@ import pytest
 from stream.core.errors import DatasetError
 from stream.line.config import parse
 from stream.model.bundle import load_bundle
-from stream.training.jobs import options_like, teaching
+from stream.training.jobs import options_like, relearn_job
 from stream.training.progress import silent
 
 LINE = """
@@ -25,7 +25,7 @@ def test_teaching_leaves_a_camera_that_has_no_process_alone(tmp_path: Path, good
     line, output = parse(LINE, name="line.yaml", folder=tmp_path), tmp_path / "made" / "new.safetensors"
     output.parent.mkdir()
     with pytest.raises(DatasetError, match="0 of 20 parts collected"):
-        teaching(
+        relearn_job(
             silent,
             line=line,
             station="cap",

@@ -16,14 +16,13 @@ from stream.transport.messages import (
     ActiveAlarm,
     Announcement,
     CameraStatus,
-    CutFor,
+    CreditGrant,
     DriftState,
     EndOfStream,
     FrameHeader,
     FrameStamps,
     LineState,
     PeerState,
-    Ready,
     Refusal,
     ReloadStatus,
     Result,
@@ -36,6 +35,7 @@ from stream.transport.messages import (
     ToListener,
     ToSink,
     ToWorker,
+    WantedBundles,
     WorkerStatus,
     decode_to_capture,
     decode_to_dashboard,
@@ -89,7 +89,7 @@ TO_SINK = [
         RESULT, verdict=Verdict.UNINSPECTED, cause=Cause.WORKER_ERROR, detail="…", score=None, grid=(0, 0)
     ),
 ]
-READY = Ready("worker0", "camera-7", received=12, free=3, hungry=True)
+READY = CreditGrant("worker0", "camera-7", received=12, free=3, hungry=True)
 NEWS = msgspec.structs.replace(
     READY, accepts={"cap": ("ab" * 32, "cd" * 32), "neck": ()}, refused={"cap": Refusal("ef" * 32, 2, "damaged")}
 )
@@ -124,7 +124,7 @@ STATE = LineState(
 WAYS = [
     *((message, decode_to_sink) for message in TO_SINK),
     (FRAME, decode_to_worker),
-    (CutFor({"cap": ("ab" * 32,), "neck": ("cd" * 32, "ef" * 32)}), decode_to_worker),
+    (WantedBundles({"cap": ("ab" * 32,), "neck": ("cd" * 32, "ef" * 32)}), decode_to_worker),
     (READY, decode_to_capture),
     (NEWS, decode_to_capture),
     (TapFrame("top", 17, 123_456_789, 480, 640, part_id="17"), decode_to_listener),

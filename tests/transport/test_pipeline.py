@@ -22,10 +22,10 @@ from stream.transport.broadcast import Tap, TapListener
 from stream.transport.messages import (
     WIRE_VERSION,
     Announcement,
+    CreditGrant,
     EndOfStream,
     FrameHeader,
     FrameStamps,
-    Ready,
     Result,
     ResultStamps,
     TapFrame,
@@ -62,7 +62,7 @@ RESULT = Result(
     score=31.25,
     grid=(28, 28),
 )
-READY = Ready("worker0", "top-1", received=3, free=2, hungry=False)
+READY = CreditGrant("worker0", "top-1", received=3, free=2, hungry=False)
 
 
 def announcement(seq: int) -> Announcement:
@@ -133,8 +133,8 @@ def frames(clients: FrameClients, count: int) -> list[tuple[str, Received[FrameH
     return found
 
 
-def credit(server: FrameServer, count: int) -> list[tuple[bytes, Ready]]:
-    found: list[tuple[bytes, Ready]] = []
+def credit(server: FrameServer, count: int) -> list[tuple[bytes, CreditGrant]]:
+    found: list[tuple[bytes, CreditGrant]] = []
     until_s = time.monotonic() + GENEROUS_S
     while len(found) < count:
         assert time.monotonic() < until_s, f"{len(found)} of {count} messages of credit came"
@@ -340,7 +340,7 @@ def test_what_a_worker_cannot_read_is_counted_and_the_next_frame_arrives(new_soc
 def test_a_worker_may_grant_to_a_camera_that_is_not_there(new_sockets, folder):
     worker = FrameClients(new_sockets(), {"top": f"ipc://{folder}/f"})
     for received_count in range(2_000):
-        worker.grant("top", Ready("worker0", "", received_count, 3, True))
+        worker.grant("top", CreditGrant("worker0", "", received_count, 3, True))
     assert worker.receive(0) == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.transport.messages import Ready
+from stream.transport.messages import CreditGrant
 
 
 class _Worker:
@@ -32,7 +32,7 @@ class Credit:
         self._workers: dict[bytes, _Worker] = {}
         self._clock = 0
 
-    def update(self, identity: bytes, ready: Ready) -> None:
+    def update(self, identity: bytes, ready: CreditGrant) -> None:
         """Take in what a worker says of itself."""
         received = ready.received if ready.epoch == self._epoch else 0
         worker = self._workers.setdefault(identity, _Worker())
@@ -49,8 +49,8 @@ class Credit:
         None: nobody has room who accepts `cuts`, the (station, bundle) of what is to be sent. Where
         nobody at all accepts them, anybody will do, who then says so.
         """
-        accepting = self._accepting(cuts).items()
-        ready = [(not w.idle, -w.available, w.last_sent, name) for name, w in accepting if w.available > 0]
+        extend_job = self._accepting(cuts).items()
+        ready = [(not w.idle, -w.available, w.last_sent, name) for name, w in extend_job if w.available > 0]
         return min(ready)[-1] if ready else None
 
     def hungry(self, *cuts: tuple[str, str]) -> bytes | None:
@@ -59,12 +59,12 @@ class Credit:
         return min(idle)[-1] if idle else None
 
     def _accepting(self, cuts: tuple[tuple[str, str], ...]) -> dict[bytes, _Worker]:
-        accepting = {
+        extend_job = {
             name: worker
             for name, worker in self._workers.items()
             if all(bundle in worker.accepts.get(station, ()) for station, bundle in cuts)
         }
-        return accepting or self._workers
+        return extend_job or self._workers
 
     def sent(self, identity: bytes) -> None:
         """Count a frame on its way."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from stream.core.verdict import Cause
-from stream.devices.triggers.trigger import Trigger
+from stream.devices.triggers.trigger import TriggerEvent
 
 #: Triggers that may wait for a frame; more is no belt of parts but a fault of the sender.
 MAX_WAITING = 1000
@@ -24,21 +24,21 @@ F = TypeVar("F")
 class Paired(NamedTuple, Generic[F]):
     """A part: a trigger with its frame, or with the reason why it has none."""
 
-    trigger: Trigger
+    trigger: TriggerEvent
     frame: F | None
     cause: Cause = Cause.CAMERA_FAULT
     why: str = ""
 
 
-class Debounce:
+class TriggerDebounce:
     """Tells a new event from the echo of the last one."""
 
     def __init__(self, debounce_ns: int) -> None:
         """An event with the same part's name within this time of the last new one is an echo."""
         self._debounce_ns = debounce_ns
-        self._last: Trigger | None = None
+        self._last: TriggerEvent | None = None
 
-    def is_new(self, trigger: Trigger) -> bool:
+    def is_new(self, trigger: TriggerEvent) -> bool:
         """Whether this event is a part of its own."""
         last = self._last
         if last is not None and trigger.part_id == last.part_id and abs(trigger.at_ns - last.at_ns) < self._debounce_ns:
@@ -60,11 +60,11 @@ class Pairing(Generic[F]):
         """
         self._wait_ns = wait_ns
         self._one_each = one_each
-        self._waiting: list[Trigger] = []
+        self._waiting: list[TriggerEvent] = []
         self._frames: deque[tuple[int, F]] = deque()
         self._gone_ns: int | None = None  # exposure of the newest frame that is not kept any more
 
-    def trigger(self, trigger: Trigger) -> list[Paired[F]]:
+    def trigger(self, trigger: TriggerEvent) -> list[Paired[F]]:
         """Take in an event; returns the part if it is one already."""
         if trigger.fault:
             return [Paired(trigger, None, why=trigger.fault)]
@@ -91,7 +91,7 @@ class Pairing(Generic[F]):
         lost = [Paired[F](trigger, None, why="the camera gave no frame of its own") for trigger in asked[:-1]]
         return lost + [Paired(trigger, frame) for trigger in asked[-1:]]
 
-    def lose(self, trigger: Trigger, why: str) -> list[Paired[F]]:
+    def lose(self, trigger: TriggerEvent, why: str) -> list[Paired[F]]:
         """Give up a trigger, if it still waits."""
         return [Paired(lost, None, why=why) for lost in self._take(lambda waiting: waiting is trigger)]
 
@@ -110,10 +110,10 @@ class Pairing(Generic[F]):
         """The earliest moment at which `expire` may have something to return."""
         return min((trigger.at_ns + self._wait_ns for trigger in self._waiting), default=None)
 
-    def _fits(self, trigger: Trigger, exposed_ns: int) -> bool:
+    def _fits(self, trigger: TriggerEvent, exposed_ns: int) -> bool:
         return trigger.at_ns <= exposed_ns <= trigger.at_ns + self._wait_ns
 
-    def _take(self, which: Callable[[Trigger], bool]) -> list[Trigger]:
+    def _take(self, which: Callable[[TriggerEvent], bool]) -> list[TriggerEvent]:
         taken = [trigger for trigger in self._waiting if which(trigger)]
         if taken:
             self._waiting = [trigger for trigger in self._waiting if not which(trigger)]

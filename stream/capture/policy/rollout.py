@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stream.transport.messages import Ready, Refusal
+from stream.transport.messages import CreditGrant, Refusal
 
 #: A worker that was silent for so long is away; when it comes again it says what it accepts.
 SILENT_NS = 10_000_000_000
@@ -16,7 +16,7 @@ SILENT_NS = 10_000_000_000
 SETTLE_NS = 1_000_000_000
 
 
-class Decision(NamedTuple):
+class RolloutDecision(NamedTuple):
     """What becomes of a proposed bundle: `switch`, or `why` not."""
 
     switch: bool
@@ -30,7 +30,7 @@ class _Proposal(NamedTuple):
 
 
 class _Heard(NamedTuple):
-    ready: Ready
+    ready: CreditGrant
     at_ns: int
 
 
@@ -45,7 +45,7 @@ class Rollout:
         #: Refusals that a decision has rested on; a later one is made anew.
         self._used: set[tuple[str, str, Refusal]] = set()
 
-    def hear(self, ready: Ready, now_ns: int) -> None:
+    def hear(self, ready: CreditGrant, now_ns: int) -> None:
         """Take in what a worker accepts. A restarted worker takes the place of the one before it."""
         self._workers[ready.worker] = _Heard(ready, now_ns)
 
@@ -62,9 +62,9 @@ class Rollout:
         proposal = self._proposals.get(station)
         return proposal.bundle if proposal else None
 
-    def decide(self, now_ns: int) -> dict[str, Decision]:
+    def decide(self, now_ns: int) -> dict[str, RolloutDecision]:
         """Return, and forget, the proposals that are decided by now."""
-        decided: dict[str, Decision] = {}
+        decided: dict[str, RolloutDecision] = {}
         for station, proposal in self._proposals.items():
             decision = self._decision(station, proposal, now_ns)
             if decision is not None:
@@ -78,32 +78,32 @@ class Rollout:
         present = self._present(now_ns)
         return bool(present) and not any(bundle in said.ready.accepts.get(station, ()) for said in present.values())
 
-    def _decision(self, station: str, proposal: _Proposal, now_ns: int) -> Decision | None:
+    def _decision(self, station: str, proposal: _Proposal, now_ns: int) -> RolloutDecision | None:
         present = self._present(now_ns)
-        accepting = {
+        extend_job = {
             name
             for name, heard in present.items()
             if heard.at_ns >= proposal.settled_ns and proposal.bundle in heard.ready.accepts.get(station, ())
         }
-        if present and len(accepting) == len(present):
-            return Decision(True)
+        if present and len(extend_job) == len(present):
+            return RolloutDecision(True)
         against = [
             (name, refusal)
             for name, heard in sorted(present.items())
-            if name not in accepting and (refusal := heard.ready.refused.get(station)) is not None
+            if name not in extend_job and (refusal := heard.ready.refused.get(station)) is not None
         ]
         overdue = now_ns >= proposal.by_ns
         for name, refusal in against:
             fresh = (name, station, refusal) not in self._used and refusal.bundle in (proposal.bundle, "")
             if fresh or overdue:
                 self._used.update((other, station, said) for other, said in against)
-                return Decision(False, f"{name}: {refusal.why}")
+                return RolloutDecision(False, f"{name}: {refusal.why}")
         if not overdue:
             return None
         if not present:
-            return Decision(False, "no worker is there to judge with it")
-        missing = ", ".join(sorted(present.keys() - accepting))
-        return Decision(
+            return RolloutDecision(False, "no worker is there to judge with it")
+        missing = ", ".join(sorted(present.keys() - extend_job))
+        return RolloutDecision(
             False, f"{missing} did not load it within {self._patience_ns / 1e9:.0f} s; is its file the same?"
         )
 

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream.cli.trial_line import free_ports, run_trial
 from stream.core.images import read_image
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.core.verdict import Verdict
 from stream.line.config import LineConfig, load
 from stream.model.bundle import Bundle
@@ -153,7 +153,7 @@ class _Watch:
         self.dropped: dict[str, int] = {}
         self.worker_mib = 0.0
 
-    def __call__(self, ledger: dict[str, Counts], supervisor: int) -> None:
+    def __call__(self, ledger: dict[str, LedgerCounts], supervisor: int) -> None:
         announced = sum(counts.announced for counts in ledger.values())
         self._track(min(announced, self._total), self._total)
         if announced and self._first_s is None:
@@ -289,7 +289,7 @@ def _write_line(
     return path
 
 
-def _closed(counts: Counts) -> bool:
+def _closed(counts: LedgerCounts) -> bool:
     return counts.closed and not counts.pending
 
 

@@ -24,7 +24,7 @@ from stream.cli.demo.numbers import measure, print_numbers
 from stream.cli.terminal import print_fit, tracking
 from stream.cli.trial_line import free_ports, ledger_of, run_trial
 from stream.core.errors import LineFailed, PatchLineError
-from stream.core.parts import Counts
+from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig, load
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.training.fit import FitOptions, fit
@@ -151,7 +151,7 @@ def run_line(path: Path, config: LineConfig, total: int, first_pass: Callable[[]
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("parts on the belt", total=total, verdicts="")
 
-        def look(ledger: dict[str, Counts], _supervisor: int) -> None:
+        def look(ledger: dict[str, LedgerCounts], _supervisor: int) -> None:
             nonlocal passed
             if passed or STATION not in ledger:
                 return
@@ -171,7 +171,7 @@ def run_line(path: Path, config: LineConfig, total: int, first_pass: Callable[[]
         first_pass()
 
 
-def _through(config: LineConfig, counts: Counts, total: int) -> bool:
+def _through(config: LineConfig, counts: LedgerCounts, total: int) -> bool:
     """Return whether the first `total` parts have their verdicts, and those to be rejected have been."""
     if counts.next_seq < total or any(seq < total for seq in counts.pending):
         return False
@@ -182,7 +182,7 @@ def _through(config: LineConfig, counts: Counts, total: int) -> bool:
         store.close()
 
 
-def _verdicts(counts: Counts) -> str:
+def _verdicts(counts: LedgerCounts) -> str:
     return f"good {counts.good}  defect {counts.defect}  uninspected {sum(counts.uninspected.values())}"
 
 

@@ -38,7 +38,7 @@ def replay(
     from stream.capture.recording import Recording
     from stream.cli.replay import compare as replaying
     from stream.cli.terminal import tracking
-    from stream.inference.station_models import load_judges
+    from stream.inference.station_models import load_station_models
     from stream.line.config import load
 
     if report is not None:
@@ -47,7 +47,7 @@ def replay(
     frames = Recording(recording)
     stations = line.stations_of(_camera(line, recording, camera))
     cutters = [cutter_of(name, station) for name, station in stations.items()]
-    judges = load_judges(line, 0)
+    judges = load_station_models(line, 0)
     known, close = _known(line)
     with tracking(Console(stderr=True)) as track:
         parts = list(replaying.replay(frames, cutters, judges, known, track))

@@ -17,17 +17,17 @@ from stream.core.errors import ConfigError, FrameFault
 from stream.core.verdict import Cause, Verdict, verdict_of
 from stream.model.patchcore.health import measure
 from stream.model.patchcore.preprocess import network_input
-from stream.model.station_model import Judge, judge_batch
+from stream.model.station_model import StationModel, inspect_batch
 from stream.store.records import Event
 from stream.training.progress import Track, silent
 
 #: A part of the store whose exposure lies further from the recording's is another one with the same number.
 _SAME_PART_NS = 1_000_000_000
 
-Compared = Literal["same", "differs", "other_bundle", "not_judged", "unknown"]
+Comparison = Literal["same", "differs", "other_bundle", "not_judged", "unknown"]
 
 
-class Cut(Protocol):
+class ReplayCrop(Protocol):
     """How a station's part is cut from a frame: capture's own cutter."""
 
     @property
@@ -65,7 +65,7 @@ class Replayed(msgspec.Struct, frozen=True):
     threshold: float
     line_verdict: Verdict | None
     line_score: float | None
-    compared: Compared
+    compared: Comparison
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -73,13 +73,13 @@ class Summary(msgspec.Struct, frozen=True):
 
     station: str
     verdicts: dict[Verdict, int]
-    compared: dict[Compared, int]
+    compared: dict[Comparison, int]
 
 
 def replay(
     recording: Recording,
-    cutters: Sequence[Cut],
-    judges: dict[str, Judge],
+    cutters: Sequence[ReplayCrop],
+    judges: dict[str, StationModel],
     known: Callable[[str, int], Event | None],
     track: Track = silent,
 ) -> Iterator[Replayed]:
@@ -99,7 +99,7 @@ def replay(
         track("judge frames", done, len(recording))
 
 
-def _part(recorded: Recorded, cutter: Cut, judge: Judge, event: Event | None) -> Replayed:
+def _part(recorded: Recorded, cutter: ReplayCrop, judge: StationModel, event: Event | None) -> Replayed:
     thresholds = judge.bundle.info.thresholds
     assert thresholds is not None, "live bundles are calibrated"
     frame, score = recorded.frame, None
@@ -112,7 +112,7 @@ def _part(recorded: Recorded, cutter: Cut, judge: Judge, event: Event | None) ->
         why = judge.fault_of(measure(pixels))
         if why is not None:
             raise FrameFault(Cause.BAD_FRAME, why)
-        (judged,) = judge_batch([judge], pixels[None])
+        (judged,) = inspect_batch([judge], pixels[None])
         if not np.isfinite(judged.inspection.score):
             raise FrameFault(Cause.WORKER_ERROR, f"the score is {judged.inspection.score}")
         score, verdict = judged.inspection.score, verdict_of(judged.inspection.score, thresholds.image)
@@ -136,7 +136,7 @@ def _part(recorded: Recorded, cutter: Cut, judge: Judge, event: Event | None) ->
     )
 
 
-def _compare(event: Event | None, bundle: str, verdict: Verdict, score: float | None) -> Compared:
+def _compare(event: Event | None, bundle: str, verdict: Verdict, score: float | None) -> Comparison:
     if event is None:
         return "unknown"
     if event.score is None:

@@ -54,8 +54,8 @@ def snapshot(
 
 @contextmanager
 def _alone(line: LineConfig, camera: str) -> Iterator[None]:
-    """Keep the line from the camera meanwhile; raises SourceError when the line has it already."""
-    from stream.core.errors import SourceError, TransportError
+    """Keep the line from the camera meanwhile; raises CameraError when the line has it already."""
+    from stream.core.errors import CameraError, TransportError
     from stream.line.locks import lock_role
 
     if not line.state.is_dir():  # the line never ran
@@ -65,7 +65,7 @@ def _alone(line: LineConfig, camera: str) -> Iterator[None]:
         lock = lock_role(f"capture-{camera}", line.state)
     except TransportError as error:
         who = str(error).partition(";")[0]
-        raise SourceError(f"the running line holds camera '{camera}': {who}; stop it first") from None
+        raise CameraError(f"the running line holds camera '{camera}': {who}; stop it first") from None
     with lock:
         yield
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.errors import PatchLineError, SourceError
-from stream.devices.cameras.camera import Frame, Source, Start
+from stream.core.errors import CameraError, PatchLineError
+from stream.devices.cameras.camera import Camera, Frame, Start
 from stream.devices.cameras.reconnecting import CameraLost
 from stream.model.patchcore.preprocess import Roi
 
@@ -34,11 +34,11 @@ class Region(NamedTuple):
         return bool(x + width_px <= image.shape[1] and y + height_px <= image.shape[0])
 
 
-def take_picture(source: Source, wait_s: float) -> NDArray[np.uint8]:
+def take_picture(source: Camera, wait_s: float) -> NDArray[np.uint8]:
     """Return the first (H, W, 3) uint8 BGR picture that is well; a camera with software triggers is triggered.
 
     Raises:
-        SourceError: none came within `wait_s`, or the source ended or gave up.
+        CameraError: none came within `wait_s`, or the source ended or gave up.
     """
     stop = threading.Event()
     frames: queue.SimpleQueue[Frame | BaseException | None] = queue.SimpleQueue()
@@ -51,7 +51,7 @@ def take_picture(source: Source, wait_s: float) -> NDArray[np.uint8]:
         reader.join(timeout=5.0)
 
 
-def _read(source: Source, stop: threading.Event, frames: queue.SimpleQueue[Frame | BaseException | None]) -> None:
+def _read(source: Camera, stop: threading.Event, frames: queue.SimpleQueue[Frame | BaseException | None]) -> None:
     try:
         for frame in source.frames(Start(0, time.monotonic_ns()), stop):
             frames.put(frame)
@@ -63,7 +63,7 @@ def _read(source: Source, stop: threading.Event, frames: queue.SimpleQueue[Frame
 
 
 def _first_good(
-    source: Source, frames: queue.SimpleQueue[Frame | BaseException | None], wait_s: float
+    source: Camera, frames: queue.SimpleQueue[Frame | BaseException | None], wait_s: float
 ) -> NDArray[np.uint8]:
     until_s = time.monotonic() + wait_s
     why = "no frame came"
@@ -81,14 +81,14 @@ def _first_good(
         if isinstance(frame, PatchLineError):
             raise frame
         if isinstance(frame, BaseException):
-            raise SourceError(f"the camera failed: {frame}")
+            raise CameraError(f"the camera failed: {frame}")
         if frame is None:
-            raise SourceError(f"the camera ended without a good picture: {why}")
+            raise CameraError(f"the camera ended without a good picture: {why}")
         if frame.image is not None:
             return frame.image
         why = f"the last frame was faulty: {frame.fault}"
     waits = "" if source.stall_ns is not None else "; if it waits for a trigger, let a part pass"
-    raise SourceError(f"no picture within {wait_s:g} s: {source.fault or why}{waits}")
+    raise CameraError(f"no picture within {wait_s:g} s: {source.fault or why}{waits}")
 
 
 def draw_regions(image: NDArray[np.uint8], regions: list[Region]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from stream.dashboard.live.latest import STATE, Newest
+from stream.dashboard.live.latest import STATE, LatestParts
 from stream.transport.messages import SettledPart
 
 
@@ -31,7 +31,7 @@ def part_header(part: SettledPart) -> dict[str, Any]:
     }
 
 
-def state_header(newest: Newest, seen: Mapping[tuple[str, str, int], tuple[str, float]]) -> dict[str, Any]:
+def state_header(newest: LatestParts, seen: Mapping[tuple[str, str, int], tuple[str, float]]) -> dict[str, Any]:
     """Return what a frame of the live feed says of the line; `seen` tells who has seen to which alarm, and when."""
     state = newest.state
     assert state is not None, "there is a state before there is a version of it"

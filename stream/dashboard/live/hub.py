@@ -8,7 +8,7 @@ import threading
 
 from stream.core.errors import StoreError
 from stream.dashboard.live.frames import live_frame, part_header, state_header
-from stream.dashboard.live.latest import STATE, Newest, Shown
+from stream.dashboard.live.latest import STATE, LatestParts, LivePart
 from stream.line.config import LineConfig
 from stream.store.review_store import Review
 from stream.transport.broadcast import FeedClient
@@ -23,7 +23,7 @@ class Hub:
 
     def __init__(self, config: LineConfig, review: Review) -> None:
         """Connect to the sink's feed; raises TransportError."""
-        self.newest = Newest(config.stations)
+        self.newest = LatestParts(config.stations)
         self._review = review
         self._frames: dict[str, tuple[int, bytes]] = {}
         self._sockets = Sockets(config.transport.keys)
@@ -91,7 +91,7 @@ class Hub:
             if isinstance(message, LineState):
                 self.newest.take_state(message)
             elif len(attachments) == 2:
-                self.newest.take_part(Shown(message, attachments[0], attachments[1]))
+                self.newest.take_part(LivePart(message, attachments[0], attachments[1]))
         taken.set()
         for event in self._news:
             event.set()

@@ -21,7 +21,7 @@ REJECTS = 24
 STATE = ""
 
 
-class Shown(NamedTuple):
+class LivePart(NamedTuple):
     """A part with its picture."""
 
     part: SettledPart
@@ -29,23 +29,23 @@ class Shown(NamedTuple):
     anomaly_map: bytes
 
 
-class Newest:
+class LatestParts:
     """What a browser that comes now would see."""
 
     def __init__(self, stations: Iterable[str]) -> None:
         """Know the stations of the line."""
         self.versions = dict.fromkeys([STATE, *stations], 0)
         self.state: LineState | None = None
-        self.shown: dict[str, Shown] = {}
+        self.shown: dict[str, LivePart] = {}
         self.history: dict[str, deque[SettledPart]] = {name: deque(maxlen=HISTORY) for name in self.versions if name}
-        self.rejects: deque[Shown] = deque(maxlen=REJECTS)
+        self.rejects: deque[LivePart] = deque(maxlen=REJECTS)
 
     def take_state(self, state: LineState) -> None:
         """Replace the line's state."""
         self.state = state
         self.versions[STATE] += 1
 
-    def take_part(self, shown: Shown) -> None:
+    def take_part(self, shown: LivePart) -> None:
         """Note a part; one without picture joins the charts only, unless it is all that there is of it."""
         station = shown.part.station
         if station not in self.history or shown.part.cause is Cause.SKIPPED:
@@ -57,12 +57,12 @@ class Newest:
             self.shown[station] = shown
             self.versions[station] += 1
 
-    def reject(self, station: str, seq: int) -> Shown | None:
+    def reject(self, station: str, seq: int) -> LivePart | None:
         """Return one of the last rejects."""
         return next((each for each in self.rejects if (each.part.station, each.part.seq) == (station, seq)), None)
 
 
-class Watcher:
+class Subscription:
     """What one browser was sent: on every channel at most one thing that it has not acknowledged."""
 
     def __init__(self, channels: Iterable[str]) -> None:

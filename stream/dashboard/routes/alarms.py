@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 
-from stream.dashboard.access import Who
+from stream.dashboard.access import Identity
 from stream.dashboard.routes.schemas import AlarmAnswer, AlarmPage, alarm_answer
-from stream.dashboard.services import Services, needs, services
+from stream.dashboard.services import Dashboard, dashboard_of, require_role
 from stream.store.records import AlarmRecord
 from stream.store.review_store import AlarmName, AuditEntry
 
@@ -24,7 +24,7 @@ def alarms(
     limit: Annotated[int, Query(ge=1, le=500)] = 60,
 ) -> AlarmPage:
     """Return one page of the alarms that were raised, the newest first."""
-    found = services(request)
+    found = dashboard_of(request)
     with found.store() as store:
         page = list(store.alarms(before_id=before_id, newest_first=True, limit=limit))
     return AlarmPage(alarms=_answers(found, page), older=page[-1].alarm_id if len(page) == limit else None)
@@ -33,7 +33,7 @@ def alarms(
 @router.get("/alarms/active")
 async def active(request: Request) -> list[AlarmAnswer]:
     """Return the alarms that stand."""
-    found = services(request)
+    found = dashboard_of(request)
     state = found.hub.newest.state
     standing = [] if state is None else state.alarms
     return _answers(
@@ -42,23 +42,25 @@ async def active(request: Request) -> list[AlarmAnswer]:
 
 
 @router.post("/alarms/acknowledge")
-def acknowledge(request: Request, alarm: AlarmName, who: Annotated[Who, Depends(needs("operator"))]) -> dict[str, str]:
+def acknowledge(
+    request: Request, alarm: AlarmName, who: Annotated[Identity, Depends(require_role("operator"))]
+) -> dict[str, str]:
     """Note that somebody has seen to an alarm."""
-    services(request).review.acknowledge(alarm, who.name, time.time())
+    dashboard_of(request).review.acknowledge(alarm, who.name, time.time())
     return {"acknowledged_by": who.name}
 
 
 @router.get("/audit")
 def audit(
     request: Request,
-    _who: Annotated[Who, Depends(needs("engineer"))],
+    _who: Annotated[Identity, Depends(require_role("engineer"))],
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> list[AuditEntry]:
     """Return who changed what, the newest first."""
-    return services(request).review.audit(limit)
+    return dashboard_of(request).review.audit(limit)
 
 
-def _answers(found: Services, alarms: list[AlarmRecord]) -> list[AlarmAnswer]:
+def _answers(found: Dashboard, alarms: list[AlarmRecord]) -> list[AlarmAnswer]:
     names = [(alarm.kind, alarm.subject, alarm.raised_realtime_ns) for alarm in alarms]
     seen = found.review.acknowledged(names)
     return [alarm_answer(alarm, seen.get(name)) for alarm, name in zip(alarms, names, strict=True)]

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from stream.core.verdict import Cause, Verdict
-from stream.dashboard.access import Who
+from stream.dashboard.access import Identity
 from stream.dashboard.routes.schemas import EventAnswer, EventPage, event_answer, place_of
-from stream.dashboard.services import Services, needs, services
+from stream.dashboard.services import Dashboard, dashboard_of, require_role
 from stream.store.event_store import EventStore
 from stream.store.overlay import overlay
-from stream.store.records import Event, Picture
+from stream.store.records import Event, EventImages
 from stream.store.review_store import Mark, MarkKind
 from stream.store.search import Place
 
@@ -37,7 +37,7 @@ _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 Moment = Annotated[float | None, Query(ge=0, le=_LATEST_S, description="of exposure, s since 1970")]
 
 
-class Chosen(NamedTuple):
+class EventFilter(NamedTuple):
     """Which events."""
 
     station: str | None
@@ -59,23 +59,23 @@ def chosen(
     part_id: Annotated[str | None, Query(max_length=1000, description="the whole name, not a piece of it")] = None,
     since_s: Moment = None,
     until_s: Moment = None,
-) -> Chosen:
+) -> EventFilter:
     """Read the filters of a request."""
     until_ns = round((_LATEST_S if until_s is None else until_s) * 1e9)
     since_ns = round((since_s or 0) * 1e9)
-    return Chosen(station, verdict or [], cause, skipped, seq, part_id, since_ns, until_ns)
+    return EventFilter(station, verdict or [], cause, skipped, seq, part_id, since_ns, until_ns)
 
 
 @router.get("/events")
 def events(
     request: Request,
-    which: Annotated[Chosen, Depends(chosen)],
+    which: Annotated[EventFilter, Depends(chosen)],
     before: Annotated[str | None, Query(description="place: the page of what is older")] = None,
     after: Annotated[str | None, Query(description="place: the page of what is newer")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 60,
 ) -> EventPage:
     """Return one page of events, the newest first."""
-    found = services(request)
+    found = dashboard_of(request)
     older, newer = _place(before), _place(after)
     with found.store() as store:
         # One more than asked for tells whether the page after this one has anything.
@@ -93,16 +93,18 @@ def events(
 
 
 @router.get("/events.zip", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
-def export(request: Request, which: Annotated[Chosen, Depends(chosen)], pictures: bool = True) -> Response:
+def export(request: Request, which: Annotated[EventFilter, Depends(chosen)], pictures: bool = True) -> Response:
     """Return the matching events, 20,000 at most, as CSV with their pictures, plain and with heat map, in a zip."""
     headers = {"content-disposition": 'attachment; filename="events.zip"'}
-    return StreamingResponse(_zip(services(request), which, pictures), media_type="application/zip", headers=headers)
+    return StreamingResponse(
+        _zip(dashboard_of(request), which, pictures), media_type="application/zip", headers=headers
+    )
 
 
 @router.get("/events/{event_id}")
 def event(request: Request, event_id: int) -> EventAnswer:
     """Return one event."""
-    found = services(request)
+    found = dashboard_of(request)
     event, _ = _event(found, event_id)
     return event_answer(event, found.review.marks([(event.station, event.seq)]).get((event.station, event.seq)))
 
@@ -110,14 +112,14 @@ def event(request: Request, event_id: int) -> EventAnswer:
 @router.get("/events/{event_id}/view.jpg", response_class=Response, responses=_JPEG)
 def view(request: Request, event_id: int) -> Response:
     """Return the picture as it was taken."""
-    _, picture = _event(services(request), event_id)
+    _, picture = _event(dashboard_of(request), event_id)
     return _kept(_present(picture).view, "image/jpeg")
 
 
 @router.get("/events/{event_id}/overlay.jpg", response_class=Response, responses=_JPEG)
 def with_overlay(request: Request, event_id: int) -> Response:
     """Return the picture with heat map and contour."""
-    event, picture = _event(services(request), event_id)
+    event, picture = _event(dashboard_of(request), event_id)
     data = overlay(event, _present(picture))
     if data is None:
         raise HTTPException(404, "the picture cannot be read")
@@ -127,7 +129,7 @@ def with_overlay(request: Request, event_id: int) -> Response:
 @router.get("/events/{event_id}/map", response_class=Response)
 def anomaly_map(request: Request, event_id: int) -> Response:
     """Return the patch distances, float16 little endian in rows; the header X-Grid is HEIGHTxWIDTH."""
-    grid = _present(_event(services(request), event_id)[1]).anomaly_map
+    grid = _present(_event(dashboard_of(request), event_id)[1]).anomaly_map
     if grid is None:
         raise HTTPException(404, "this event has no map")
     answer = _kept(grid.astype("<f2").tobytes(), "application/octet-stream")
@@ -138,14 +140,14 @@ def anomaly_map(request: Request, event_id: int) -> Response:
 @router.get("/events/{event_id}/input.png", response_class=Response, responses=_PNG)
 def network_input(request: Request, event_id: int) -> Response:
     """Return what the network saw of a DEFECT, pixel by pixel."""
-    with services(request).store() as store:
+    with dashboard_of(request).store() as store:
         data = store.network_input_png(event_id) if 0 < event_id < 2**62 else None
     if data is None:
         raise HTTPException(404, f"event {event_id} has no network input (any more)")
     return _kept(data, "image/png")
 
 
-class Finding(BaseModel):
+class EventMark(BaseModel):
     """What a person found at an event."""
 
     mark: MarkKind
@@ -154,10 +156,10 @@ class Finding(BaseModel):
 
 @router.post("/events/{event_id}/mark")
 def mark(
-    request: Request, event_id: int, finding: Finding, who: Annotated[Who, Depends(needs("operator"))]
+    request: Request, event_id: int, finding: EventMark, who: Annotated[Identity, Depends(require_role("operator"))]
 ) -> EventAnswer:
     """Mark an event as a false alarm or a true defect."""
-    found = services(request)
+    found = dashboard_of(request)
     event, _ = _event(found, event_id)
     given = Mark(
         station=event.station,
@@ -178,7 +180,7 @@ def _place(text: str | None) -> Place | None:
         raise HTTPException(422, "before, after: expected the place of an event") from None
 
 
-def _event(found: Services, event_id: int) -> tuple[Event, Picture | None]:
+def _event(found: Dashboard, event_id: int) -> tuple[Event, EventImages | None]:
     if not 0 < event_id < 2**62:
         raise HTTPException(404, f"no event {event_id}")
     with found.store() as store:
@@ -188,7 +190,7 @@ def _event(found: Services, event_id: int) -> tuple[Event, Picture | None]:
         return event, store.picture(event_id)
 
 
-def _present(picture: Picture | None) -> Picture:
+def _present(picture: EventImages | None) -> EventImages:
     if picture is None or not picture.view:
         raise HTTPException(404, "this event has no picture (any more)")
     return picture
@@ -199,7 +201,7 @@ def _kept(data: bytes, kind: str) -> Response:
     return Response(data, media_type=kind, headers={"cache-control": "private, max-age=3600, immutable"})
 
 
-def _zip(found: Services, which: Chosen, pictures: bool) -> Iterator[bytes]:
+def _zip(found: Dashboard, which: EventFilter, pictures: bool) -> Iterator[bytes]:
     """Yield a zip file piece by piece: pictures as they are read, then the table."""
     target = _Pieces()
     table = io.StringIO()
@@ -224,7 +226,7 @@ def _zip(found: Services, which: Chosen, pictures: bool) -> Iterator[bytes]:
     yield target.take()
 
 
-def _all(store: EventStore, which: Chosen) -> Iterator[Event]:
+def _all(store: EventStore, which: EventFilter) -> Iterator[Event]:
     before, left = None, _EXPORTED
     while left > 0 and (page := store.search(**which._asdict(), before=before, limit=min(200, left))):
         yield from page

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stream.core.verdict import Cause, Verdict
-from stream.dashboard.live.latest import STATE, Watcher
-from stream.dashboard.routes.schemas import Calibration, LineAnswer, Recent, StationAnswer, recent_answer
-from stream.dashboard.services import Services, services
+from stream.dashboard.live.latest import STATE, Subscription
+from stream.dashboard.routes.schemas import Calibration, LineAnswer, RecentPart, StationAnswer, recent_answer
+from stream.dashboard.services import Dashboard, dashboard_of
 from stream.model.bundle import live_bundle
 
 router = APIRouter(tags=["live"])
@@ -31,7 +31,7 @@ _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 @router.get("/line")
 def line(request: Request) -> LineAnswer:
     """Return the stations as configured, and the closed lists of verdicts and causes."""
-    config = services(request).config
+    config = dashboard_of(request).config
     stations = [
         StationAnswer(
             name=name,
@@ -46,9 +46,9 @@ def line(request: Request) -> LineAnswer:
 
 
 @router.get("/stations/{station}/recent")
-async def recent(request: Request, station: str) -> Recent:
+async def recent(request: Request, station: str) -> RecentPart:
     """Return the last parts of a station."""
-    history = services(request).hub.newest.history
+    history = dashboard_of(request).hub.newest.history
     if station not in history:
         raise HTTPException(404, f"no station {station}")
     return recent_answer(list(history[station]))
@@ -57,7 +57,7 @@ async def recent(request: Request, station: str) -> Recent:
 @router.get("/stations/{station}/calibration")
 def calibration(request: Request, station: str) -> Calibration:
     """Return the scores with which the station's bundle was calibrated; raises BundleError."""
-    options = services(request).config.stations.get(station)
+    options = dashboard_of(request).config.stations.get(station)
     if options is None:
         raise HTTPException(404, f"no station {station}")
     bundle = live_bundle(options.bundle)
@@ -74,7 +74,7 @@ def calibration(request: Request, station: str) -> Calibration:
 @router.get("/rejects/{station}/{seq}.jpg", response_class=Response, responses=_JPEG)
 async def reject(request: Request, station: str, seq: int) -> Response:
     """Return a small picture of one of the last parts that were not GOOD."""
-    shown = services(request).hub.newest.reject(station, seq)
+    shown = dashboard_of(request).hub.newest.reject(station, seq)
     if shown is None or not shown.view:
         raise HTTPException(404, f"no picture of part {seq} of {station} (any more)")
     data = await asyncio.to_thread(thumbnail, shown.view)
@@ -87,11 +87,11 @@ async def live(socket: WebSocket, stations: Annotated[str | None, "comma-separat
 
     Until then nothing more comes on that channel, and what comes next is the newest there is then.
     """
-    found = services(socket)
+    found = dashboard_of(socket)
     await socket.accept()
     known = found.config.stations
     wanted = known if stations is None else [name for name in stations.split(",") if name in known]
-    watcher, news = Watcher([STATE, *wanted]), found.hub.subscribe()
+    watcher, news = Subscription([STATE, *wanted]), found.hub.subscribe()
     listener = asyncio.create_task(_listen(socket, watcher, news))
     try:
         with contextlib.suppress(WebSocketDisconnect):
@@ -104,7 +104,7 @@ async def live(socket: WebSocket, stations: Annotated[str | None, "comma-separat
 
 
 async def _show(
-    found: Services, socket: WebSocket, watcher: Watcher, news: asyncio.Event, listener: asyncio.Task[None]
+    found: Dashboard, socket: WebSocket, watcher: Subscription, news: asyncio.Event, listener: asyncio.Task[None]
 ) -> None:
     news.set()
     recheck_s = time.monotonic() + _RECHECK_S
@@ -122,7 +122,7 @@ async def _show(
                 return
 
 
-async def _listen(socket: WebSocket, watcher: Watcher, news: asyncio.Event) -> None:
+async def _listen(socket: WebSocket, watcher: Subscription, news: asyncio.Event) -> None:
     """Hear acknowledgements until the browser leaves, or says something else."""
     try:
         while True:

@@ -18,7 +18,7 @@ from stream.transport.messages import SettledPart
 
 
 class Me(BaseModel):
-    """Who asks. `forgery_token` goes with every change as `X-Forgery-Token`; empty where none is needed."""
+    """Who asks. `forgery_token` goes with every change as `X-Forgery-TokenOptions`; empty where none is needed."""
 
     name: str | None
     role: AccessRole | None
@@ -61,7 +61,7 @@ class Calibration(BaseModel):
     scores: list[float]
 
 
-class Recent(BaseModel):
+class RecentPart(BaseModel):
     """The last parts of a station, oldest first, in columns of one length."""
 
     seq: list[int]
@@ -149,9 +149,9 @@ def alarm_answer(alarm: AlarmRecord, acknowledged: tuple[str, float] | None) -> 
     )
 
 
-def recent_answer(parts: list[SettledPart]) -> Recent:
+def recent_answer(parts: list[SettledPart]) -> RecentPart:
     """Return a station's last parts in columns."""
-    return Recent(
+    return RecentPart(
         seq=[part.seq for part in parts],
         captured_s=[part.captured_realtime_ns / 1e9 for part in parts],
         verdict=[part.verdict for part in parts],

@@ -13,9 +13,9 @@ from fastapi import APIRouter, HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from stream.dashboard.access import SESSION_S, Who
+from stream.dashboard.access import SESSION_S, Identity
 from stream.dashboard.routes.schemas import Credentials, Me
-from stream.dashboard.services import Services, services
+from stream.dashboard.services import Dashboard, dashboard_of
 
 router = APIRouter(tags=["session"])
 #: argon2 takes 64 MiB and a core for each guess.
@@ -25,14 +25,14 @@ _one_at_a_time = threading.Lock()
 @router.get("/me")
 def me(request: Request) -> Me:
     """Say who asks, and whether one has to log in."""
-    found = services(request)
+    found = dashboard_of(request)
     return _me(found, found.who(request))
 
 
 @router.post("/login")
 def login(request: Request, credentials: Credentials) -> JSONResponse:
     """Begin a session: the answer sets its cookie."""
-    found = services(request)
+    found = dashboard_of(request)
     address, now_s = request.client.host if request.client else "", time.time()
     for key in (f"address {address}", f"name {credentials.name}"):
         wait_s = found.guesses.wait_s(key, now_s)
@@ -61,7 +61,7 @@ def login(request: Request, credentials: Credentials) -> JSONResponse:
 @router.post("/logout")
 def logout(request: Request) -> JSONResponse:
     """End the session for good."""
-    found = services(request)
+    found = dashboard_of(request)
     cookie = request.cookies.get(found.cookie)
     if cookie:
         found.access.end_session(cookie)
@@ -70,7 +70,7 @@ def logout(request: Request) -> JSONResponse:
     return answer
 
 
-def _right_password(found: Services, credentials: Credentials) -> bool:
+def _right_password(found: Dashboard, credentials: Credentials) -> bool:
     # An unknown name takes as long as a known one, so that nobody learns which there are.
     stored = found.access.password_hash(credentials.name)
     with _one_at_a_time:
@@ -85,7 +85,7 @@ def _nobodys(hasher: PasswordHasher) -> str:
     return hasher.hash(secrets.token_hex())
 
 
-def _me(found: Services, who: Who | None) -> Me:
+def _me(found: Dashboard, who: Identity | None) -> Me:
     return Me(
         name=who.name if who else None,
         role=who.role if who else None,

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from stream.core.verdict import Verdict
-from stream.dashboard.services import Services, services_of
+from stream.dashboard.services import Dashboard, services_of
 from stream.dashboard.tuning.marked_parts import MarkedPart
 from stream.line.install import camera_runs_here
 from stream.model.bundle import Bundle, live_bundle
@@ -99,7 +99,7 @@ def _rates(rate_hz: float | None, history: list[SettledPart], present: float) ->
     return _Rates(parts, None if share is None else parts * share)
 
 
-def _tuning(found: Services, station: str, rate_hz: float | None, history: list[SettledPart]) -> Tuning:
+def _tuning(found: Dashboard, station: str, rate_hz: float | None, history: list[SettledPart]) -> Tuning:
     bundle = live_bundle(found.config.stations[station].bundle)
     thresholds = bundle.info.thresholds
     assert thresholds is not None, "live bundles are calibrated"

@@ -13,21 +13,21 @@ from starlette.requests import Request
 
 from stream.core.errors import ReloadError, StoreError
 from stream.core.verdict import Verdict
-from stream.dashboard.access import Who
-from stream.dashboard.services import Services, needs, services, services_of
+from stream.dashboard.access import Identity
+from stream.dashboard.services import Dashboard, dashboard_of, require_role, services_of
 from stream.dashboard.tuning.bundle_archive import remove
-from stream.dashboard.tuning.changes import Change, ChangeKind, Draft
+from stream.dashboard.tuning.changes import Change, ChangeDraft, ChangeKind
 from stream.dashboard.tuning.jobs import Job, JobKind
 from stream.dashboard.tuning.marked_parts import MarkedPart, compared, scale_of
 from stream.line.install import camera_runs_here, sharing
 from stream.model.bundle import live_bundle
 from stream.store.event_store import FILE_NAME
 from stream.store.review_store import AuditEntry
-from stream.training.jobs import Outcome, accepting, teaching
+from stream.training.jobs import BundleOutcome, extend_job, relearn_job
 
 router = APIRouter(tags=["tuning"])
 
-Engineer = Annotated[Who, Depends(needs("engineer"))]
+Engineer = Annotated[Identity, Depends(require_role("engineer"))]
 Note = Annotated[str, Field(max_length=1000)]
 #: Kind of a change, who wants it, note.
 Whose = tuple[ChangeKind, str, str]
@@ -69,9 +69,9 @@ def threshold(request: Request, station: str, wanted: NewThreshold, who: Enginee
 
     found = services_of(request, station)
     kept, before = found.changes.kept.keep_live(station)
-    workplace = found.changes.kept.workplace(station)
+    scratch_dir = found.changes.kept.scratch_dir(station)
     try:
-        made = workplace / _MADE
+        made = scratch_dir / _MADE
         with_threshold(kept, made, wanted.threshold)
         parts = found.marked_parts(station)
         scores = found.marked.scores(parts, before, kept.parent)
@@ -82,9 +82,9 @@ def threshold(request: Request, station: str, wanted: NewThreshold, who: Enginee
                 "no part that is known, good or marked, scores above this threshold: hardly any would be DEFECT"
             )
         whose: Whose = ("threshold", who.name, wanted.note)
-        number = _offer(found, station, whose, kept, made, parts, Outcome(warnings, scores, scores))
+        number = _offer(found, station, whose, kept, made, parts, BundleOutcome(warnings, scores, scores))
     finally:
-        remove(workplace)
+        remove(scratch_dir)
     return _change(found, number)
 
 
@@ -101,7 +101,7 @@ def accept(request: Request, station: str, wanted: Accepting, who: Engineer) -> 
             raise HTTPException(409, f"event {number} of {station} is no marked false alarm with a picture")
     seqs = ", ".join(str(by_number[number].event.seq) for number in numbers)
     return _begin(
-        found, station, ("accept", who.name, wanted.note), parts, f"parts {seqs}", accepting, {"accepted": numbers}
+        found, station, ("accept", who.name, wanted.note), parts, f"parts {seqs}", extend_job, {"accepted": numbers}
     )
 
 
@@ -120,19 +120,19 @@ def teach(request: Request, station: str, wanted: Teaching, who: Engineer) -> Jo
         "false_reject_rate": wanted.false_reject_rate,
     }
     parts = found.marked_parts(station)
-    return _begin(found, station, ("teach", who.name, wanted.note), parts, said, teaching, options)
+    return _begin(found, station, ("teach", who.name, wanted.note), parts, said, relearn_job, options)
 
 
 @router.get("/jobs")
 def jobs(request: Request) -> list[Job]:
     """Return the last jobs, the newest first."""
-    return services(request).jobs.all()
+    return dashboard_of(request).jobs.all()
 
 
 @router.post("/jobs/{number}/stop")
 def stop(request: Request, number: int, who: Engineer) -> Job:
     """End a job; nothing comes of it."""
-    found = services(request)
+    found = dashboard_of(request)
     job = next((each for each in found.jobs.all() if each.id == number), None)
     if job is None:
         raise HTTPException(404, f"no job {number}")
@@ -144,7 +144,7 @@ def stop(request: Request, number: int, who: Engineer) -> Job:
 @router.post("/changes/{number}/{step}")
 def step(request: Request, number: int, step: Literal["live", "undo", "discard"], who: Engineer) -> Change:
     """Put a change live, undo it, or offer it no longer."""
-    found = services(request).changes
+    found = dashboard_of(request).changes
     if found.get(number) is None:
         raise HTTPException(404, f"no change {number}")
     steps = {"live": found.put_live, "undo": found.undo, "discard": found.discard}
@@ -152,23 +152,23 @@ def step(request: Request, number: int, step: Literal["live", "undo", "discard"]
 
 
 def _begin(
-    found: Services,
+    found: Dashboard,
     station: str,
     whose: tuple[JobKind, str, str],
     parts: list[MarkedPart],
     said: str,
-    work: Callable[..., Outcome],
+    work: Callable[..., BundleOutcome],
     options: dict[str, Any],
 ) -> Job:
     """Begin a job that makes a bundle of the live one; `said` is what the audit log says of its options."""
     kind, who, note = whose
     kept, _ = found.changes.kept.keep_live(station)
-    workplace = found.changes.kept.workplace(station)
-    made = workplace / _MADE
+    scratch_dir = found.changes.kept.scratch_dir(station)
+    made = scratch_dir / _MADE
     store = found.config.store.path / FILE_NAME
     arguments = {"live": kept, "output": made, "store": store, "marked": [part.event_id for part in parts]}
     finish = functools.partial(_offer, found, station, whose, kept, made, parts)
-    job = found.jobs.begin(kind, station, who, work, arguments | options, finish, workplace)
+    job = found.jobs.begin(kind, station, who, work, arguments | options, finish, scratch_dir)
     detail = f"{station}: {said} {note}".strip()
     try:
         found.review.note(AuditEntry(at_s=job.begun_s, who=who, what=f"begin {kind}", detail=detail))
@@ -179,13 +179,13 @@ def _begin(
 
 
 def _offer(
-    found: Services,
+    found: Dashboard,
     station: str,
     whose: Whose,
     kept: Path,
     made: Path,
     parts: list[MarkedPart],
-    outcome: Outcome,
+    outcome: BundleOutcome,
 ) -> int:
     """Keep a new bundle as a change, with the marked parts' scores by both; returns the change's number."""
     kind, who, note = whose
@@ -208,7 +208,7 @@ def _offer(
         warnings.append(f"{missed} of the marked true defects would be GOOD")
     if others:
         warnings.append(f"the same bundle file is used by {', '.join(others)}, which changes with it")
-    draft = Draft(
+    draft = ChangeDraft(
         station=station,
         kind=kind,
         who=who,
@@ -225,7 +225,7 @@ def _offer(
     return found.changes.offer(draft, made)
 
 
-def _change(found: Services, number: int) -> Change:
+def _change(found: Dashboard, number: int) -> Change:
     change = found.changes.get(number)
     if change is None:
         raise ReloadError(f"there is no change {number}")

@@ -15,7 +15,7 @@ from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, live_bundle
 
 
-class KeptBundles:
+class BundleArchive:
     """The files of one line; any thread may call."""
 
     def __init__(self, config: LineConfig) -> None:
@@ -36,7 +36,7 @@ class KeptBundles:
                 raise BundleError(f"{kept}: the bundle was replaced meanwhile; try again")
         return kept, bundle
 
-    def workplace(self, station: str) -> Path:
+    def scratch_dir(self, station: str) -> Path:
         """Return a new folder in which to make a bundle; `remove` it in the end. Raises BundleError."""
         folder = self.folder(station)
         try:

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from stream.core.errors import PatchLineError, ReloadError, StoreError
 from stream.core.verdict import Verdict
-from stream.dashboard.tuning.bundle_archive import KeptBundles
+from stream.dashboard.tuning.bundle_archive import BundleArchive
 from stream.line.config import LineConfig
-from stream.line.install import confirm, install
+from stream.line.install import confirm_live, put_live
 from stream.store.review_store import AuditEntry, MarkKind, Review
 
 log = logging.getLogger(__name__)
@@ -24,10 +24,10 @@ KEPT = 30
 
 ChangeKind = Literal["accept", "threshold", "teach"]
 State = Literal["offered", "live", "undone", "discarded"]
-Asked = Literal["live", "undo"]
+PendingStep = Literal["live", "undo"]
 
 
-class Compared(BaseModel):
+class MarkedPartBeforeAfter(BaseModel):
     """A marked part under the old bundle and under the new one."""
 
     event_id: int
@@ -47,7 +47,7 @@ class Step(BaseModel):
     what: str
 
 
-class Draft(BaseModel):
+class ChangeDraft(BaseModel):
     """A new bundle and what it does; `base` and `bundle` are hashes of files."""
 
     station: str
@@ -61,19 +61,19 @@ class Draft(BaseModel):
     patches_before: int
     patches_after: int
     warnings: list[str]
-    table: list[Compared]
+    table: list[MarkedPartBeforeAfter]
 
 
-class Record(Draft):
+class ChangeRecord(ChangeDraft):
     """A change as it is kept; `asked`: what was begun, as long as nobody has written down how it ended."""
 
     at_s: float
     state: State = "offered"
-    asked: Asked | None = None
+    asked: PendingStep | None = None
     log: list[Step]
 
 
-class Change(Record):
+class Change(ChangeRecord):
     """A change, and what can be done with it now."""
 
     id: int
@@ -81,7 +81,7 @@ class Change(Record):
     may_undo: bool
 
 
-class Changes:
+class BundleChanges:
     """The changes of all stations; any thread may call, one thing happens at a time."""
 
     def __init__(self, config: LineConfig, review: Review) -> None:
@@ -89,14 +89,16 @@ class Changes:
         self._config = config
         self._review = review
         self._turn = threading.Lock()
-        self.kept = KeptBundles(config)
+        self.kept = BundleArchive(config)
 
-    def offer(self, draft: Draft, made: Path) -> int:
+    def offer(self, draft: ChangeDraft, made: Path) -> int:
         """Keep a change with the bundle file that was `made`; returns its number. Raises BundleError, StoreError."""
         with self._turn:
             self.kept.add(draft.station, draft.bundle, made)
             now_s = time.time()
-            record = Record(**draft.model_dump(), at_s=now_s, log=[Step(at_s=now_s, who=draft.who, what="offered")])
+            record = ChangeRecord(
+                **draft.model_dump(), at_s=now_s, log=[Step(at_s=now_s, who=draft.who, what="offered")]
+            )
             entry = AuditEntry(at_s=now_s, who=draft.who, what=f"offer {draft.kind}", detail=_named(record))
             number = self._review.add_change(draft.station, record.model_dump_json(), entry)
             self._tidy(draft.station)
@@ -152,7 +154,7 @@ class Changes:
             except PatchLineError as error:
                 log.error("station %s: %s", station, error)  # noqa: TRY400 - one line says it all
 
-    def _resume(self, number: int, record: Record, who: str) -> None:
+    def _resume(self, number: int, record: ChangeRecord, who: str) -> None:
         if self.kept.live(record.station) == (record.bundle if record.asked == "live" else record.base):
             (self.put_live if record.asked == "live" else self.undo)(number, who)
             return
@@ -160,7 +162,7 @@ class Changes:
             if (now := self._known(number)).asked is not None:
                 self._step(number, now, who, "was interrupted; nothing has changed")
 
-    def _install(self, number: int, record: Record, step: Asked, who: str) -> None:
+    def _install(self, number: int, record: ChangeRecord, step: PendingStep, who: str) -> None:
         live, wanted = self.kept.live(record.station), record.bundle if step == "live" else record.base
         done = record.asked == step and live == wanted  # nobody has written down how it ended
         if step == "live" and record.kind == "teach" and not done:
@@ -176,9 +178,9 @@ class Changes:
         self._save(number, record, who, "asks to put live" if step == "live" else "asks to undo")
         try:
             if done:
-                confirm(self._config, record.station, before=self.kept.whole(record.station, base))
+                confirm_live(self._config, record.station, before=self.kept.whole(record.station, base))
             else:
-                install(self._config, record.station, file, base=base)
+                put_live(self._config, record.station, file, base=base)
         except Exception as error:
             left = step if self.kept.live(record.station) == wanted else None  # it could not be put back
             try:
@@ -188,7 +190,13 @@ class Changes:
             raise
 
     def _step(
-        self, number: int, record: Record, who: str, what: str, state: State | None = None, asked: Asked | None = None
+        self,
+        number: int,
+        record: ChangeRecord,
+        who: str,
+        what: str,
+        state: State | None = None,
+        asked: PendingStep | None = None,
     ) -> Change:
         record.asked, record.state = asked, state or record.state
         record.log.append(Step(at_s=time.time(), who=who, what=what))
@@ -196,13 +204,13 @@ class Changes:
         self._tidy(record.station)
         return self._shown(number, record, self.kept.live(record.station))
 
-    def _save(self, number: int, record: Record, who: str, what: str) -> None:
+    def _save(self, number: int, record: ChangeRecord, who: str, what: str) -> None:
         said, _, why = what.partition(": ")
         detail = f"{_named(record)}: {why}" if why else _named(record)
         entry = AuditEntry(at_s=time.time(), who=who, what=f"{said}: {record.kind}", detail=detail)
         self._review.save_change(number, record.model_dump_json(), entry)
 
-    def _shown(self, number: int, record: Record, live: str) -> Change:
+    def _shown(self, number: int, record: ChangeRecord, live: str) -> Change:
         kept = {bundle: self.kept.file(record.station, bundle).is_file() for bundle in (record.bundle, record.base)}
         offered = record.state in ("offered", "undone")
         # Interrupted: the file lies there, and nobody knows what the line has made of it.
@@ -215,7 +223,7 @@ class Changes:
             may_undo=record.state == "live" and (record.bundle == live or undone) and kept[record.base],
         )
 
-    def _known(self, number: int) -> Record:
+    def _known(self, number: int) -> ChangeRecord:
         record = self._record(number)
         if record is None:
             raise ReloadError(f"there is no change {number}")
@@ -223,13 +231,13 @@ class Changes:
             raise ReloadError(f"this change is of station {record.station}, which the configuration does not have")
         return record
 
-    def _record(self, number: int) -> Record | None:
+    def _record(self, number: int) -> ChangeRecord | None:
         body = self._review.change(number)
-        return None if body is None else Record.model_validate_json(body)
+        return None if body is None else ChangeRecord.model_validate_json(body)
 
-    def _records(self, station: str) -> list[tuple[int, Record]]:
+    def _records(self, station: str) -> list[tuple[int, ChangeRecord]]:
         rows = self._review.changes(station, KEPT)
-        return [(number, Record.model_validate_json(body)) for number, body in rows]
+        return [(number, ChangeRecord.model_validate_json(body)) for number, body in rows]
 
     def _tidy(self, station: str) -> None:
         """Remove the bundles of discarded changes, and of those that are too old to be shown."""
@@ -238,7 +246,7 @@ class Changes:
         self.kept.tidy(station, bundles | {each.base for each in records})
 
 
-def _named(record: Record) -> str:
+def _named(record: ChangeRecord) -> str:
     return (
         f"{record.station}: {record.base[:12]} → {record.bundle[:12]}, threshold {record.threshold_before:.4g} → "
         f"{record.threshold_after:.4g}, patches {record.patches_before} → {record.patches_after} {record.note}"

@@ -65,7 +65,7 @@ class Jobs:
         work: Callable[..., Any],
         arguments: Mapping[str, Any],
         finish: Callable[[Any], int],
-        workplace: Path,
+        scratch_dir: Path,
     ) -> Job:
         """Start work, unless some is under way.
 
@@ -91,12 +91,12 @@ class Jobs:
                 self._jobs.appendleft(job)
                 self._process = process
                 self._follower = threading.Thread(
-                    target=self._follow, args=(job, here, process, finish, workplace), name="job", daemon=True
+                    target=self._follow, args=(job, here, process, finish, scratch_dir), name="job", daemon=True
                 )
                 self._follower.start()
                 return job.model_copy()
         except BaseException:
-            remove(workplace)
+            remove(scratch_dir)
             raise
 
     def all(self) -> list[Job]:
@@ -131,7 +131,7 @@ class Jobs:
         pipe: Connection,
         process: multiprocessing.process.BaseProcess,
         finish: Callable[[Any], int],
-        workplace: Path,
+        scratch_dir: Path,
     ) -> None:
         """Hear what the process says until it has its result or ends; nothing of it stays but what was finished."""
         state: Literal["done", "failed"] = "failed"
@@ -149,7 +149,7 @@ class Jobs:
             log.exception("%s of station %s", job.kind, job.station)
             state, error = "failed", str(unforeseen)
         _end(process)
-        remove(workplace)
+        remove(scratch_dir)
         with self._turn:
             if job.state == "running":
                 job.state, job.error, job.change = state, error, change

@@ -14,7 +14,7 @@ import numpy as np
 from stream.core.errors import PatchLineError
 from stream.core.files import identity
 from stream.core.verdict import verdict_of
-from stream.dashboard.tuning.changes import Compared
+from stream.dashboard.tuning.changes import MarkedPartBeforeAfter
 from stream.model.bundle import Bundle, load_bundle
 from stream.store.event_store import EventStore
 from stream.store.records import Event
@@ -91,10 +91,10 @@ def compared(
     before: Iterable[float | None],
     after: Iterable[float | None],
     thresholds: tuple[float, float],
-) -> list[Compared]:
+) -> list[MarkedPartBeforeAfter]:
     """Return the table of marked parts under two bundles, by their scores and thresholds, (old, new) each."""
     return [
-        Compared(
+        MarkedPartBeforeAfter(
             event_id=part.event_id,
             seq=part.event.seq,
             mark=part.mark.mark,

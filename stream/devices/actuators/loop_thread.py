@@ -18,7 +18,7 @@ T = TypeVar("T")
 _HANDOVER_S = 0.1
 
 
-class Loop:
+class LoopThread:
     """Runs coroutines for a thread that waits for them, or beside it."""
 
     def __init__(self, name: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stream.core.options import Options, PositiveMs
-from stream.devices.actuators.networked_output import CONNECT_S, LevelOutput, reset
+from stream.devices.actuators.networked_output import CONNECT_S, NetworkedOutput, reset
 from stream.devices.plc.modbus import Address, ModbusDevice
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ class ModbusOptions(ModbusDevice):
             raise ValueError(f"on_value: {self.on_value} is also off_value; they must differ")
         return self
 
-    def open(self) -> LevelOutput:
+    def open(self) -> NetworkedOutput:
         """Begin to connect."""
         place = f"coil {self.coil}" if self.coil is not None else f"register {self.holding_register}"
         heartbeat_ns = None if self.heartbeat is None else int(self.heartbeat.period_ms * 1e6)
-        return LevelOutput(f"{self.where} {place}", self._connect, heartbeat_ns)
+        return NetworkedOutput(f"{self.where} {place}", self._connect, heartbeat_ns)
 
     async def _connect(self) -> _ModbusSession:
         client = self.async_client(CONNECT_S)

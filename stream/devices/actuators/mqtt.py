@@ -17,7 +17,7 @@ from stream.core.clock import now_ns
 from stream.core.credentials import Tls, read_secret
 from stream.core.options import ConfigPath, Options, PositiveMs
 from stream.devices.actuators.actuator import RejectCommand, payload
-from stream.devices.actuators.mqtt_connection import Link, NobodyListens
+from stream.devices.actuators.mqtt_connection import MqttConnection, NoSubscribers
 from stream.devices.actuators.mqtt_verdicts import MqttVerdicts
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class MqttOutput:
         self._client_id = options.client_id or new_client_id()
         self._sequence = 0
         self._fault: str | None = f"{self._where}: not connected yet"
-        self._link: Link | None = None
+        self._link: MqttConnection | None = None
         self._lost = threading.Event()
         self._ending = threading.Event()
         self._keeper = threading.Thread(target=self._keep_connected, name="mqtt-io", daemon=True)
@@ -151,7 +151,7 @@ class MqttOutput:
         assert heartbeat is not None
         try:
             self._ask(link, lambda: link.publish(heartbeat.topic, str(int(level)), 1), until_ns)
-        except NobodyListens as error:
+        except NoSubscribers as error:
             log.debug("%s", error)
 
     def close(self) -> None:
@@ -167,39 +167,39 @@ class MqttOutput:
             link.disconnect()
         self._keeper.join(timeout=0.5)
 
-    def _connected(self) -> Link:
+    def _connected(self) -> MqttConnection:
         link = self._link
         if link is None:
             raise ConnectionError(self._fault or f"{self._where}: no connection")
         return link
 
-    def _ask(self, link: Link, question: Callable[[], int], until_ns: int) -> None:
+    def _ask(self, link: MqttConnection, question: Callable[[], int], until_ns: int) -> None:
         try:
             link.ask(question, until_ns)
-        except NobodyListens:
+        except NoSubscribers:
             raise
         except OSError as error:
             link.cut()  # here, not later: what it still holds back must not be sent
             self._lose(link, error)
             raise type(error)(f"{self._where}: {error}") from error
 
-    def _lose(self, link: Link, error: Exception) -> None:
+    def _lose(self, link: MqttConnection, error: Exception) -> None:
         if self._link is link:
             self._link, self._fault = None, f"{self._where}: {error or type(error).__name__}"
             self._lost.set()
             log.warning("%s", self._fault)
 
-    def _say(self, link: Link, state: str) -> None:
+    def _say(self, link: MqttConnection, state: str) -> None:
         try:
             link.ask(lambda: link.publish(self._state_topic, state, None, retain=True), now_ns() + _ANSWER_NS)
-        except NobodyListens:
+        except NoSubscribers:
             return
 
     def _keep_connected(self) -> None:
         wait_s = _RETRY_S[0]
         while not self._ending.is_set():
             options = self._options
-            link = Link(self._client_id, options.username, self._password, self._trusted, self._state_topic)
+            link = MqttConnection(self._client_id, options.username, self._password, self._trusted, self._state_topic)
             try:
                 link.connect(options.host, options.used_port, _CONNECT_S)
                 self._say(link, "online")
@@ -218,7 +218,7 @@ class MqttOutput:
             self._ending.wait(wait_s)
             wait_s = min(2 * wait_s, _RETRY_S[1])
 
-    def _watch(self, link: Link) -> None:
+    def _watch(self, link: MqttConnection) -> None:
         """Ask for a sign of life again and again until the connection is given up."""
         say_ns = now_ns() + _STATE_EVERY_NS
         while not self._lost.wait(_ASK_EVERY_S):

@@ -20,11 +20,11 @@ _MAX_MESSAGES = 1_000
 _NO_MATCHING_SUBSCRIBERS = 0x10
 
 
-class NobodyListens(OSError):  # noqa: N818 - said of the topic
+class NoSubscribers(OSError):  # noqa: N818 - said of the topic
     """The broker took the message and has no subscriber to give it to."""
 
 
-class Link:
+class MqttConnection:
     """A client of paho with its own network thread; its calls may come from several threads."""
 
     def __init__(
@@ -104,7 +104,7 @@ class Link:
 
         Raises:
             TimeoutError: none by `until_ns`.
-            NobodyListens: nobody subscribes to the topic.
+            NoSubscribers: nobody subscribes to the topic.
             OSError: the connection is lost, or the broker refuses.
         """
         with self._news:
@@ -116,7 +116,7 @@ class Link:
         if code is None:
             return
         if code.value == _NO_MATCHING_SUBSCRIBERS:
-            raise NobodyListens("nobody subscribes to the topic")
+            raise NoSubscribers("nobody subscribes to the topic")
         if code.is_failure:
             raise ConnectionError(f"the broker refuses: {code}")
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from stream.core.clock import now_ns
-from stream.devices.actuators.mqtt_connection import Link, NobodyListens
+from stream.devices.actuators.mqtt_connection import MqttConnection, NoSubscribers
 from stream.devices.actuators.verdict_channel import NEWS_NS, VerdictReport
 
 _CONNECT_S = 2.0
@@ -33,11 +33,11 @@ class MqttVerdicts:
         self._address = address
         self._topic = topic
         self._credentials = (client_id, username, password, trusted)
-        self._link: Link | None = None
+        self._link: MqttConnection | None = None
 
     def connect(self) -> None:
         """Connect anew; the broker's last word about the line belongs to the connection of the rejects."""
-        self._link = Link(*self._credentials, will=None)
+        self._link = MqttConnection(*self._credentials, will=None)
         self._link.connect(*self._address, _CONNECT_S)
 
     def tell(self, reports: Sequence[VerdictReport], until_ns: int) -> None:
@@ -47,7 +47,7 @@ class MqttVerdicts:
             raise ConnectionError("no connection")
         numbers = [self._publish(link, report) for report in reports]
         for number in numbers:
-            with suppress(NobodyListens):
+            with suppress(NoSubscribers):
                 link.answered(number, until_ns)
 
     def drop(self) -> None:
@@ -56,7 +56,7 @@ class MqttVerdicts:
         if link is not None:
             link.drop()
 
-    def _publish(self, link: Link, report: VerdictReport) -> int:
+    def _publish(self, link: MqttConnection, report: VerdictReport) -> int:
         left_s = (report.settled_ns + NEWS_NS - now_ns()) / 1e9
         return link.publish(self._topic, json.dumps(verdict_payload(report)), max(1, math.ceil(left_s)))
 

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from stream.core.clock import now_ns
 from stream.devices.actuators.actuator import RejectCommand
-from stream.devices.actuators.loop_thread import Loop
+from stream.devices.actuators.loop_thread import LoopThread
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Session(Protocol):
         ...
 
 
-class LevelOutput:
+class NetworkedOutput:
     """The acknowledgement of these actuators is the device's answer to the write."""
 
     def __init__(self, where: str, connect: Callable[[], Awaitable[Session]], heartbeat_ns: int | None) -> None:
@@ -62,7 +62,7 @@ class LevelOutput:
         self._on = False
         self._edges = 0
         self._lost = asyncio.Event()
-        self._loop = Loop(where)
+        self._loop = LoopThread(where)
         self._loop.start(self._keep_connected())
 
     @property

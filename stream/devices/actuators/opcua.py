@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import model_validator
 
 from stream.core.options import Options, PositiveMs
-from stream.devices.actuators.networked_output import CONNECT_S, LevelOutput, reset
+from stream.devices.actuators.networked_output import CONNECT_S, NetworkedOutput, reset
 from stream.devices.plc.opcua import NodeId, OpcUaServer
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class OpcUaOptions(OpcUaServer):
             raise ValueError(f"on_value: {self.on_value} is also off_value; they must differ")
         return self
 
-    def open(self) -> LevelOutput:
+    def open(self) -> NetworkedOutput:
         """Begin to connect; raises ConfigError when the file of the password is missing."""
         password = self.read_password("actuators: password")
         heartbeat_ns = None if self.heartbeat is None else int(self.heartbeat.period_ms * 1e6)
@@ -57,7 +57,7 @@ class OpcUaOptions(OpcUaServer):
                 raise
             return _OpcUaSession(client, self)
 
-        return LevelOutput(f"{self.where} {self.node}", connect, heartbeat_ns)
+        return NetworkedOutput(f"{self.where} {self.node}", connect, heartbeat_ns)
 
 
 class _OpcUaSession:

@@ -18,7 +18,7 @@ from stream.core.credentials import read_secret
 from stream.core.errors import ConfigError
 from stream.core.options import ConfigPath, Name, Options
 from stream.devices.actuators.actuator import RejectCommand, payload
-from stream.devices.actuators.loop_thread import Loop
+from stream.devices.actuators.loop_thread import LoopThread
 
 if TYPE_CHECKING:
     import httpx
@@ -70,7 +70,7 @@ class WebhookOutput:
         self._client = client
         self._sequence = 0
         self._fault: str | None = f"webhook {url}: not reached yet"
-        self._loop = Loop("webhook")
+        self._loop = LoopThread("webhook")
         self._loop.start(self._knock())
 
     @property

@@ -13,7 +13,7 @@ from stream.devices.cameras.rtsp import RtspOptions
 from stream.devices.cameras.v4l2.camera import V4l2Options
 from stream.devices.cameras.video import VideoOptions
 
-SourceOptions = Annotated[
+CameraOptions = Annotated[
     FolderOptions | VideoOptions | ConveyorOptions | RtspOptions | V4l2Options | GenicamOptions,
     Field(discriminator="kind"),
 ]

@@ -42,7 +42,7 @@ class Start(NamedTuple):
     origin_ns: int
 
 
-class Source(Protocol):
+class Camera(Protocol):
     """A camera that is open. `frames` ends when the source does, or soon after `stop` is set."""
 
     def frames(self, start: Start, stop: threading.Event) -> Iterator[Frame]:
@@ -70,14 +70,14 @@ class Source(Protocol):
         ...
 
 
-class Record(Options):
+class RecordOptions(Options):
     """Keep the frames as the camera gave them, for `patchline replay`."""
 
     path: ConfigPath  # folder of the recording, one for each camera
     keep: Annotated[int, Field(ge=1)] | Literal["all"] = 200  # the newest frames, or all of them
 
 
-class CameraOptions(Options):
+class CommonCameraOptions(Options):
     """Options of every camera."""
 
-    record: Record | None = None
+    record: RecordOptions | None = None

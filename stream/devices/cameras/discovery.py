@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from stream.core.errors import SourceError
+from stream.core.errors import CameraError
 from stream.devices.cameras.genicam import devices as genicam_devices
 from stream.devices.cameras.reconnecting import CameraLost
 
@@ -86,7 +86,7 @@ def aravis() -> Look:
 def _through(producer: Path) -> Look:
     try:
         harvester = genicam_devices.open_harvester([producer])
-    except (CameraLost, SourceError) as error:
+    except (CameraLost, CameraError) as error:
         return Look("GenICam", [], str(error))
     try:
         found = [

@@ -17,11 +17,11 @@ from stream.core.errors import DatasetError, FrameFault
 from stream.core.images import list_images, read_image
 from stream.core.options import ConfigPath, PositiveHz
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import CameraOptions, Frame, Source, Start
+from stream.devices.cameras.camera import Camera, CommonCameraOptions, Frame, Start
 from stream.devices.cameras.ticks import tick_ns, wait_until
 
 
-class FolderOptions(CameraOptions):
+class FolderOptions(CommonCameraOptions):
     """A folder of pictures, each of which is a part."""
 
     kind: Literal["folder"]
@@ -30,12 +30,12 @@ class FolderOptions(CameraOptions):
     loop: bool = False  # begin again after the last picture
     shuffle_seed: int | None = None  # mix the order, always in the same way; None: by file name
 
-    def open(self) -> Source:
+    def open(self) -> Camera:
         """Return the source; raises DatasetError when the folder holds no picture."""
-        return _FolderSource(ordered_images(self.path, self.shuffle_seed), self.rate_hz, loop=self.loop)
+        return _FolderCamera(ordered_images(self.path, self.shuffle_seed), self.rate_hz, loop=self.loop)
 
 
-class _FolderSource:
+class _FolderCamera:
     stall_ns = None
     reconnects = 0
     frozen_frames = None

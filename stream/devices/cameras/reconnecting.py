@@ -9,9 +9,9 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from stream.core.errors import SourceError
+from stream.core.errors import CameraError
 from stream.core.options import Options, PositiveMs, PositiveS
-from stream.devices.cameras.camera import CameraOptions, Frame, Start
+from stream.devices.cameras.camera import CommonCameraOptions, Frame, Start
 from stream.devices.triggers import TriggerOptions
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Reconnect(Options):
     limit: Annotated[int, Field(ge=1)] | None = None  # failed attempts in a row that end the process; None: none do
 
 
-class LiveOptions(CameraOptions):
+class ReconnectingCameraOptions(CommonCameraOptions):
     """Options of every camera that can go away."""
 
     stall_ms: PositiveMs = 1000.0  # no frame for so long is a fault of the camera
@@ -59,13 +59,13 @@ class Connection(Protocol):
         ...
 
 
-class LiveSource:
-    """A camera that is opened again for as long as it takes; a `Source`.
+class ReconnectingCamera:
+    """A camera that is opened again for as long as it takes; a `Camera`.
 
     A free-running camera has no memory: what it saw while it was away was never a frame.
     """
 
-    def __init__(self, name: str, options: LiveOptions, connect: Callable[[], Connection]) -> None:
+    def __init__(self, name: str, options: ReconnectingCameraOptions, connect: Callable[[], Connection]) -> None:
         """Connect for the first time.
 
         Args:
@@ -74,7 +74,7 @@ class LiveSource:
             connect: opens the camera; raises CameraLost when it cannot.
 
         Raises:
-            SourceError: it does not open.
+            CameraError: it does not open.
         """
         self._name = name
         self._reconnect = options.reconnect
@@ -88,10 +88,10 @@ class LiveSource:
         try:
             self._connection: Connection | None = connect()
         except CameraLost as error:
-            raise SourceError(f"{name}: {error}") from None
+            raise CameraError(f"{name}: {error}") from None
 
     def frames(self, start: Start, stop: threading.Event) -> Iterator[Frame]:  # noqa: ARG002
-        """Yield frames as the camera delivers them; raises SourceError when it is given up."""
+        """Yield frames as the camera delivers them; raises CameraError when it is given up."""
         failed = 0
         try:
             while not stop.is_set():
@@ -119,7 +119,7 @@ class LiveSource:
         self._close()
         limit = self._reconnect.limit
         if limit is not None and failed > limit:
-            raise SourceError(f"{self._name}: given up after {limit} attempts: {why} (reconnect.limit)")
+            raise CameraError(f"{self._name}: given up after {limit} attempts: {why} (reconnect.limit)")
 
     def _pause_s(self, failed: int) -> float:
         return min(self._reconnect.longest_s, self._reconnect.first_s * 2.0 ** min(failed - 1, 30))

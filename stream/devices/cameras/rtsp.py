@@ -13,9 +13,9 @@ from pydantic import Field
 
 from stream.core.errors import FrameFault
 from stream.core.options import PositiveMs, without_password
-from stream.devices.cameras.camera import Frame, Source
+from stream.devices.cameras.camera import Camera, Frame
 from stream.devices.cameras.decoding import Decoder, bgr, video_stream
-from stream.devices.cameras.reconnecting import CameraLost, FrozenFrames, LiveOptions, LiveSource
+from stream.devices.cameras.reconnecting import CameraLost, FrozenFrames, ReconnectingCamera, ReconnectingCameraOptions
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OLDEST_NS = 3_000_000_000
 
 
-class RtspOptions(LiveOptions):
+class RtspOptions(ReconnectingCameraOptions):
     """A free-running network camera."""
 
     kind: Literal["rtsp"]
@@ -37,9 +37,9 @@ class RtspOptions(LiveOptions):
     # H.264 of a still scene repeats itself exactly for a while.
     frozen_frames: FrozenFrames = 25
 
-    def open(self) -> Source:
-        """Return the camera once it delivers pictures; raises SourceError when it does not."""
-        return LiveSource(without_password(self.url), self, lambda: _RtspConnection(self))
+    def open(self) -> Camera:
+        """Return the camera once it delivers pictures; raises CameraError when it does not."""
+        return ReconnectingCamera(without_password(self.url), self, lambda: _RtspConnection(self))
 
 
 class _RtspConnection:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stream.core.errors import FrameFault, SourceError
+from stream.core.errors import CameraError, FrameFault
 from stream.core.options import ConfigPath, PositiveHz
-from stream.devices.cameras.camera import CameraOptions, Frame, Source, Start
+from stream.devices.cameras.camera import Camera, CommonCameraOptions, Frame, Start
 from stream.devices.cameras.decoding import Decoder, bgr, video_stream
 from stream.devices.cameras.ticks import tick_ns, wait_until
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FALLBACK_HZ = 25.0
 
 
-class VideoOptions(CameraOptions):
+class VideoOptions(CommonCameraOptions):
     """A video file, each of whose frames is a frame of the camera."""
 
     kind: Literal["video"]
@@ -35,18 +35,18 @@ class VideoOptions(CameraOptions):
     rate_hz: PositiveHz | None = None  # frames per second; None: as the file says, else 25
     loop: bool = False  # begin again after the last frame
 
-    def open(self) -> Source:
-        """Return the source; raises SourceError when the file is missing or cannot be decoded."""
+    def open(self) -> Camera:
+        """Return the source; raises CameraError when the file is missing or cannot be decoded."""
         with _opened(self.path) as (container, stream):
             if all(isinstance(picture, FrameFault) for picture in _pictures(self.path, container, stream)):
-                raise SourceError(f"{self.path}: no frame in it can be decoded; is it a complete video file?")
+                raise CameraError(f"{self.path}: no frame in it can be decoded; is it a complete video file?")
             file_hz = float(stream.average_rate or 0)
-        return _VideoSource(
+        return _VideoCamera(
             self.path, self.rate_hz or (file_hz if 0 < file_hz <= 10_000 else FALLBACK_HZ), loop=self.loop
         )
 
 
-class _VideoSource:
+class _VideoCamera:
     stall_ns = None
     reconnects = 0
     frozen_frames = None
@@ -90,19 +90,19 @@ class _VideoSource:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open the file for one pass; raises SourceError."""
+    """Open the file for one pass; raises CameraError."""
     import av
 
     if not path.is_file():
-        raise SourceError(f"{path}: no such video file")
+        raise CameraError(f"{path}: no such video file")
     try:
         container = av.open(str(path))
     except av.FFmpegError as error:
-        raise SourceError(f"{path}: not a video that FFmpeg can decode: {error.strerror}") from None
+        raise CameraError(f"{path}: not a video that FFmpeg can decode: {error.strerror}") from None
     with container:
         stream = video_stream(container)
         if stream is None:
-            raise SourceError(f"{path}: no pictures in it, only other streams")
+            raise CameraError(f"{path}: no pictures in it, only other streams")
         yield container, stream
 
 

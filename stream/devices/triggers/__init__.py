@@ -6,14 +6,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stream.devices.triggers.gpio import GpioTrigger
-from stream.devices.triggers.http import HttpTrigger
-from stream.devices.triggers.modbus import ModbusTrigger
-from stream.devices.triggers.mqtt import MqttTrigger
-from stream.devices.triggers.opcua import OpcUaTrigger
-from stream.devices.triggers.rate import RateTrigger
+from stream.devices.triggers.gpio import GpioTriggerOptions
+from stream.devices.triggers.http import HttpTriggerOptions
+from stream.devices.triggers.modbus import ModbusTriggerOptions
+from stream.devices.triggers.mqtt import MqttTriggerOptions
+from stream.devices.triggers.opcua import OpcUaTriggerOptions
+from stream.devices.triggers.rate import RateTriggerOptions
 
 TriggerOptions = Annotated[
-    RateTrigger | ModbusTrigger | OpcUaTrigger | GpioTrigger | MqttTrigger | HttpTrigger,
+    RateTriggerOptions
+    | ModbusTriggerOptions
+    | OpcUaTriggerOptions
+    | GpioTriggerOptions
+    | MqttTriggerOptions
+    | HttpTriggerOptions,
     Field(discriminator="kind"),
 ]

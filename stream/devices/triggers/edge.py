@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.devices.triggers.trigger import Trigger
+from stream.devices.triggers.trigger import TriggerEvent
 
 
 class RisingEdge:
@@ -16,10 +16,10 @@ class RisingEdge:
         """Note that it cannot be read: when an edge comes before the next look, nobody can say."""
         self._away = True
 
-    def seen(self, state: bool, now_ns: int) -> Trigger | None:
+    def seen(self, state: bool, now_ns: int) -> TriggerEvent | None:
         """Note the state; returns the event if it has risen. What it was before the first look is not known."""
         risen = state and self._before is False
         away, self._away, self._before = self._away, False, state
         if not risen:
             return None
-        return Trigger(now_ns, fault="the trigger could not be read when the part came" if away else "")
+        return TriggerEvent(now_ns, fault="the trigger could not be read when the part came" if away else "")

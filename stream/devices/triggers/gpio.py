@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from stream.core.errors import SourceError
-from stream.devices.triggers.trigger import CommonOptions, Signal, Trigger
+from stream.core.errors import CameraError
+from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource
 
 if TYPE_CHECKING:
     from gpiozero import DigitalInputDevice
 
 
-class GpioTrigger(CommonOptions):
+class GpioTriggerOptions(CommonTriggerOptions):
     """A digital input; it becoming active is the event."""
 
     kind: Literal["gpio"]
@@ -25,14 +25,14 @@ class GpioTrigger(CommonOptions):
     pull_up: bool = True  # True: active when connected to ground; False: pulled down, active when high
     debounce_ms: Annotated[float, Field(ge=0)] = 5.0  # contacts bounce
 
-    def open(self) -> Signal:
-        """Take the pin; raises SourceError when it cannot be used."""
+    def open(self) -> TriggerSource:
+        """Take the pin; raises CameraError when it cannot be used."""
         try:
             from gpiozero import DigitalInputDevice
 
             return _Pin(DigitalInputDevice(self.pin, pull_up=self.pull_up))
         except Exception as error:  # noqa: BLE001 - gpiozero and the pin libraries below it raise almost anything
-            raise SourceError(
+            raise CameraError(
                 f"trigger.pin: {self.pin} cannot be used: {error}; check its number, the rights to the GPIO device, "
                 "and that a pin library such as lgpio is installed"
             ) from None
@@ -46,12 +46,12 @@ class _Pin:
         self._activated: queue.SimpleQueue[int] = queue.SimpleQueue()
         device.when_activated = lambda: self._activated.put(time.monotonic_ns())
 
-    def events(self, stop: threading.Event) -> Iterator[Trigger]:
+    def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         """Yield a trigger for every change to active."""
         try:
             while not stop.is_set():
                 try:
-                    yield Trigger(self._activated.get(timeout=0.1))
+                    yield TriggerEvent(self._activated.get(timeout=0.1))
                 except queue.Empty:
                     continue
         finally:

@@ -14,8 +14,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from stream.core.errors import SourceError
-from stream.devices.triggers.trigger import CommonOptions, Signal, Trigger, part_id_in
+from stream.core.errors import CameraError
+from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource, part_id_in
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _LONGEST_BODY = 64 * 1024
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
-class HttpTrigger(CommonOptions):
+class HttpTriggerOptions(CommonTriggerOptions):
     """A server of one path, for controllers and scripts that speak HTTP."""
 
     kind: Literal["http"]
@@ -37,12 +37,12 @@ class HttpTrigger(CommonOptions):
             raise ValueError(f"token: required, since '{self.host}' can be reached from other hosts")
         return self
 
-    def open(self) -> Signal:
-        """Listen; raises SourceError when the address is taken."""
+    def open(self) -> TriggerSource:
+        """Listen; raises CameraError when the address is taken."""
         try:
             return _Endpoint(self)
         except OSError as error:
-            raise SourceError(
+            raise CameraError(
                 f"trigger.port: cannot listen on {self.host}:{self.port}: {error.strerror}; choose another one"
             ) from None
 
@@ -50,12 +50,12 @@ class HttpTrigger(CommonOptions):
 class _Endpoint:
     fault = None
 
-    def __init__(self, options: HttpTrigger) -> None:
-        self._asked: queue.SimpleQueue[Trigger] = queue.SimpleQueue()
+    def __init__(self, options: HttpTriggerOptions) -> None:
+        self._asked: queue.SimpleQueue[TriggerEvent] = queue.SimpleQueue()
         token = options.token.get_secret_value() if options.token else None
         self._server = _Server((options.host, options.port), _handler(self._asked, token))
 
-    def events(self, stop: threading.Event) -> Iterator[Trigger]:
+    def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         """Yield a trigger for every request."""
         serving = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http-trigger", daemon=True)
         serving.start()
@@ -78,7 +78,7 @@ class _Server(ThreadingHTTPServer):
         log.debug("trigger: the connection to %s broke", client_address, exc_info=True)
 
 
-def _handler(asked: queue.SimpleQueue[Trigger], token: str | None) -> type[BaseHTTPRequestHandler]:
+def _handler(asked: queue.SimpleQueue[TriggerEvent], token: str | None) -> type[BaseHTTPRequestHandler]:
     """Return the class that answers one connection."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -109,7 +109,7 @@ def _handler(asked: queue.SimpleQueue[Trigger], token: str | None) -> type[BaseH
             except ValueError as error:
                 self._answer(400, str(error))
                 return
-            asked.put(Trigger(at_ns, part_id))
+            asked.put(TriggerEvent(at_ns, part_id))
             self._answer(202, None)
 
         def _answer(self, status: int, problem: str | None) -> None:

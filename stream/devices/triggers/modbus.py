@@ -13,7 +13,7 @@ from pydantic import Field
 from stream.core.options import PositiveMs, PositiveS
 from stream.devices.plc.modbus import Address, ModbusDevice
 from stream.devices.triggers.edge import RisingEdge
-from stream.devices.triggers.trigger import CommonOptions, Signal, Trigger, clean_part_id
+from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource, clean_part_id
 
 if TYPE_CHECKING:
     from pymodbus.client import ModbusTcpClient
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class ModbusTrigger(ModbusDevice, CommonOptions):
+class ModbusTriggerOptions(ModbusDevice, CommonTriggerOptions):
     """The bit going from 0 to 1 is the event; it must stay at each for longer than `poll_ms` and an answer take."""
 
     kind: Literal["modbus"]
@@ -34,7 +34,7 @@ class ModbusTrigger(ModbusDevice, CommonOptions):
     timeout_ms: PositiveMs = 200.0  # silence after which the connection counts as lost
     reconnect_s: PositiveS = 1.0  # pause before each attempt to connect again
 
-    def open(self) -> Signal:
+    def open(self) -> TriggerSource:
         """Return the trigger, which connects when it is read."""
         return _Poll(self)
 
@@ -44,12 +44,12 @@ class _Lost(Exception):  # noqa: N818 - said of the connection
 
 
 class _Poll:
-    def __init__(self, options: ModbusTrigger) -> None:
+    def __init__(self, options: ModbusTriggerOptions) -> None:
         self._options = options
         self._name = options.where
         self.fault: str | None = f"{self._name}: not connected yet"
 
-    def events(self, stop: threading.Event) -> Iterator[Trigger]:
+    def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         """Yield a trigger for every rising edge, connecting again for as long as it takes."""
         options, edge = self._options, RisingEdge()
         while not stop.is_set():

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from stream.core.credentials import Tls, read_secret
 from stream.core.options import ConfigPath
-from stream.devices.triggers.trigger import CommonOptions, Signal, Trigger, part_id_in
+from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource, part_id_in
 
 if TYPE_CHECKING:
     import paho.mqtt.client as mqtt
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _KEEPALIVE_S = 10
 
 
-class MqttTrigger(CommonOptions):
+class MqttTriggerOptions(CommonTriggerOptions):
     """Every message on the topic is an event; its payload is the part's name, or JSON with a field `part_id`."""
 
     kind: Literal["mqtt"]
@@ -35,7 +35,7 @@ class MqttTrigger(CommonOptions):
     password_file: ConfigPath | None = None
     tls: Tls | None = None
 
-    def open(self) -> Signal:
+    def open(self) -> TriggerSource:
         """Return the trigger, which connects when it is read; raises ConfigError when a file cannot be used."""
         import paho.mqtt.client as mqtt
         from paho.mqtt.enums import CallbackAPIVersion
@@ -53,10 +53,10 @@ class MqttTrigger(CommonOptions):
 
 
 class _Subscription:
-    def __init__(self, options: MqttTrigger, client: mqtt.Client) -> None:
+    def __init__(self, options: MqttTriggerOptions, client: mqtt.Client) -> None:
         self._options = options
         self._name = f"MQTT {options.host}:{options.port}"
-        self._heard: queue.SimpleQueue[Trigger] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[TriggerEvent] = queue.SimpleQueue()
         self._client = client
         client.on_connect = self._connected
         client.on_connect_fail = lambda *_: self._down("cannot be reached")
@@ -65,7 +65,7 @@ class _Subscription:
         client.on_message = self._message
         self.fault: str | None = f"{self._name}: not connected yet"
 
-    def events(self, stop: threading.Event) -> Iterator[Trigger]:
+    def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         """Yield a trigger for every message; the library connects again by itself."""
         self._client.connect_async(self._options.host, self._options.port, keepalive=_KEEPALIVE_S)
         self._client.loop_start()
@@ -112,4 +112,4 @@ class _Subscription:
             # The part is there, whatever its name.
             log.warning("trigger: %s: a part without name: %s", self._name, error)
             part_id = None
-        self._heard.put(Trigger(at_ns, part_id))
+        self._heard.put(TriggerEvent(at_ns, part_id))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from stream.core.options import PositiveMs, PositiveS
 from stream.devices.plc.opcua import NodeId, OpcUaServer
 from stream.devices.triggers.edge import RisingEdge
-from stream.devices.triggers.trigger import CommonOptions, Signal, Trigger, clean_part_id
+from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource, clean_part_id
 
 if TYPE_CHECKING:
     from asyncua.sync import Client, SyncNode
@@ -24,7 +24,7 @@ _QUEUE = 100
 _LOOK_AFTER_S = 1.0
 
 
-class OpcUaTrigger(OpcUaServer, CommonOptions):
+class OpcUaTriggerOptions(OpcUaServer, CommonTriggerOptions):
     """The node turning true is the event."""
 
     kind: Literal["opcua"]
@@ -34,7 +34,7 @@ class OpcUaTrigger(OpcUaServer, CommonOptions):
     timeout_ms: PositiveMs = 1000.0  # silence after which the connection counts as lost
     reconnect_s: PositiveS = 1.0  # pause before each attempt to connect again
 
-    def open(self) -> Signal:
+    def open(self) -> TriggerSource:
         """Return the trigger, which connects when it is read; raises ConfigError without the password's file."""
         return _Subscription(self, self.read_password("trigger.password"))
 
@@ -50,13 +50,13 @@ class _Changes:
 
 
 class _Subscription:
-    def __init__(self, options: OpcUaTrigger, password: str | None) -> None:
+    def __init__(self, options: OpcUaTriggerOptions, password: str | None) -> None:
         self._options = options
         self._password = password
         self._name = options.where
         self.fault: str | None = f"{self._name}: not connected yet"
 
-    def events(self, stop: threading.Event) -> Iterator[Trigger]:
+    def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         """Yield a trigger whenever the node turns true, connecting again for as long as it takes."""
         edge = RisingEdge()
         while not stop.is_set():
@@ -76,7 +76,7 @@ class _Subscription:
                 if client is not None:
                     _close(client)
 
-    def _changes(self, client: Client, edge: RisingEdge, stop: threading.Event) -> Iterator[Trigger]:
+    def _changes(self, client: Client, edge: RisingEdge, stop: threading.Event) -> Iterator[TriggerEvent]:
         """Yield triggers over one connection; raises when it breaks."""
         changes = _Changes()
         watched = client.get_node(self._options.node)

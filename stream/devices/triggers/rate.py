@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stream.devices.triggers.trigger import CommonOptions, Signal, Trigger
+from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource
 
 
-class RateTrigger(CommonOptions):
+class RateTriggerOptions(CommonTriggerOptions):
     """An even beat, for trials and for belts whose parts come by the clock."""
 
     kind: Literal["rate"]
     rate_hz: Annotated[float, Field(ge=0.001, le=1000)]  # triggers per second
 
-    def open(self) -> Signal:
+    def open(self) -> TriggerSource:
         """Return the trigger."""
         return _Beat(self.rate_hz)
 
@@ -29,7 +29,7 @@ class _Beat:
     def __init__(self, rate_hz: float) -> None:
         self._interval_ns = 1e9 / rate_hz
 
-    def events(self, stop: threading.Event) -> Iterator[Trigger]:
+    def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         """Yield a trigger at every beat; beats that were slept through are left out, no part belongs to them."""
         begin_ns, beat = time.monotonic_ns(), 0
         while not stop.is_set():
@@ -37,4 +37,4 @@ class _Beat:
             due_ns = begin_ns + round(beat * self._interval_ns)
             if stop.wait(max(0, due_ns - time.monotonic_ns()) / 1e9):
                 return
-            yield Trigger(due_ns)
+            yield TriggerEvent(due_ns)

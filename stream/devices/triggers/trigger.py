@@ -15,7 +15,7 @@ from stream.core.options import Options, PositiveMs
 LONGEST_PART_ID = 200
 
 
-class Trigger(NamedTuple):
+class TriggerEvent(NamedTuple):
     """One event from outside: a part is in front of the camera now.
 
     Attributes:
@@ -29,10 +29,10 @@ class Trigger(NamedTuple):
     fault: str = ""
 
 
-class Signal(Protocol):
+class TriggerSource(Protocol):
     """A trigger that is open. `events` runs in a thread of its own and ends soon after `stop` is set."""
 
-    def events(self, stop: threading.Event) -> Iterator[Trigger]:
+    def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         """Yield events as they come, connecting again for as long as it takes."""
         ...
 
@@ -42,7 +42,7 @@ class Signal(Protocol):
         ...
 
 
-class CommonOptions(Options):
+class CommonTriggerOptions(Options):
     """Options of every kind of trigger."""
 
     wait_ms: PositiveMs | None = None  # a part without a frame by then is UNINSPECTED; None: the camera's stall_ms

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from stream.transport.messages import FrameHeader
 
 
-class Queued(NamedTuple):
+class QueuedFrame(NamedTuple):
     """One frame in a worker, its times on this host's clock.
 
     Attributes:
@@ -27,14 +27,14 @@ class Queued(NamedTuple):
     group: str
 
 
-class Inbox:
+class BatchQueue:
     """Frames by urgency. Pure: the clock is passed in."""
 
     def __init__(self, *, max_batch: int, max_wait_ns: int) -> None:
         """Bound the batches in size and the waiting for company in time."""
         self._max_batch = max_batch
         self._max_wait_ns = max_wait_ns
-        self._frames: list[Queued] = []
+        self._frames: list[QueuedFrame] = []
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -43,7 +43,7 @@ class Inbox:
         """Return how many frames of these stations wait."""
         return sum(frame.header.station in stations for frame in self._frames)
 
-    def add(self, frame: Queued) -> Queued | None:
+    def add(self, frame: QueuedFrame) -> QueuedFrame | None:
         """Take a frame in; returns the older free-running frame of its station that it replaces, if any."""
         displaced = None
         if frame.header.mode == "freerun":
@@ -55,7 +55,7 @@ class Inbox:
         self._frames.append(frame)
         return displaced
 
-    def expire(self, now_ns: int, needed_ns: int = 0) -> list[Queued]:
+    def expire(self, now_ns: int, needed_ns: int = 0) -> list[QueuedFrame]:
         """Take out the frames whose verdict would come after their deadline: no compute is spent on them.
 
         Worked off in order, parts under overload would all be judged just too late; those given up
@@ -67,8 +67,8 @@ class Inbox:
             needed_ns: what a verdict is expected to take.
         """
         last = max((frame.deadline_ns for frame in self._frames), default=0)
-        kept: list[Queued] = []
-        expired: list[Queued] = []
+        kept: list[QueuedFrame] = []
+        expired: list[QueuedFrame] = []
         for frame in self._frames:
             hopeless = frame.deadline_ns <= now_ns + needed_ns and frame.deadline_ns < last
             (expired if hopeless or frame.deadline_ns <= now_ns else kept).append(frame)
@@ -84,7 +84,7 @@ class Inbox:
             return 0
         return max(0, min(frame.received_ns for frame in group) + self._max_wait_ns - now_ns)
 
-    def take(self, now_ns: int) -> list[Queued]:
+    def take(self, now_ns: int) -> list[QueuedFrame]:
         """Take out the next batch, most urgent first: frames of one group; empty while it pays to wait."""
         if self.wait_ns(now_ns) != 0:
             return []
@@ -93,14 +93,14 @@ class Inbox:
         self._frames = [frame for frame in self._frames if id(frame) not in taken]
         return batch
 
-    def _group(self) -> list[Queued]:
+    def _group(self) -> list[QueuedFrame]:
         """Return the frames that share the most urgent one's backbone pass."""
         if not self._frames:
             return []
         ordered = sorted(self._frames, key=lambda frame: frame.deadline_ns)
         return [frame for frame in ordered if frame.group == ordered[0].group]
 
-    def _complete(self, frame: Queued, group: list[Queued]) -> bool:
+    def _complete(self, frame: QueuedFrame, group: list[QueuedFrame]) -> bool:
         """Whether every part cut from the same camera frame is here, so that waiting brings no company."""
         header = frame.header
         together = [other for other in group if other.header.seq == header.seq and other.header.epoch == header.epoch]

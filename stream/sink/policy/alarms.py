@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from stream.line.sections import AlarmRule, Alarms
+from stream.line.sections import AlarmOptions, AlarmRule
 
 #: Single observations may be chance, so these follow an AlarmRule.
 RuledKind = Literal["defect", "uninspected", "late_reject", "reload_failed"]
@@ -28,7 +28,7 @@ class Alarm:
     raised_ns: int
 
 
-class Debounce:
+class NofM:
     """Raise when n of the last m observations are bad, then stay silent for the cool-down."""
 
     def __init__(self, rule: AlarmRule) -> None:
@@ -54,14 +54,14 @@ class Debounce:
 class AlarmBoard:
     """Every alarm of a line: one debounce for each kind and subject, one edge for each level."""
 
-    def __init__(self, rules: Alarms) -> None:
+    def __init__(self, rules: AlarmOptions) -> None:
         self._rules: dict[str, AlarmRule] = {
             "defect": rules.defect,
             "uninspected": rules.uninspected,
             "late_reject": rules.late_reject,
             "reload_failed": AlarmRule(cooldown_s=0),  # somebody waits for each of them
         }
-        self._debounces: dict[tuple[str, str], Debounce] = {}
+        self._debounces: dict[tuple[str, str], NofM] = {}
         self._down: set[tuple[str, str]] = set()
         self._raised: dict[tuple[str, str], Alarm] = {}
 
@@ -81,7 +81,7 @@ class AlarmBoard:
                 self._down.discard(key)
         else:
             if key not in self._debounces:
-                self._debounces[key] = Debounce(rule)
+                self._debounces[key] = NofM(rule)
             raised = self._debounces[key].observe(bad, now_ns)
         if not raised:
             return None

@@ -7,11 +7,11 @@ from enum import StrEnum
 from stream.core.parts import Settled
 from stream.core.verdict import Verdict
 from stream.devices.actuators.actuator import RejectCommand
-from stream.line.sections import OnUninspected, Reject
+from stream.line.sections import OnUninspected, RejectOptions
 from stream.sink.policy.shift_register import Tracked
 
 
-class Action(StrEnum):
+class Decision(StrEnum):
     """The decision about one part."""
 
     REJECT = "reject"
@@ -19,27 +19,27 @@ class Action(StrEnum):
     IGNORE = "ignore"
 
 
-def decide(verdict: Verdict, on_uninspected: OnUninspected) -> Action:
+def decide(verdict: Verdict, on_uninspected: OnUninspected) -> Decision:
     """Return the action for a verdict under a station's policy for what was not inspected."""
     if verdict is Verdict.GOOD:
-        return Action.PASS
+        return Decision.PASS
     if verdict is Verdict.DEFECT:
-        return Action.REJECT
-    return Action(on_uninspected)
+        return Decision.REJECT
+    return Decision(on_uninspected)
 
 
-def pulse_ns_for(action: Action, verdict: Verdict, reject: Reject) -> int | None:
+def pulse_ns_for(action: Decision, verdict: Verdict, reject: RejectOptions) -> int | None:
     """Return for how long a part wants the reject's output on: to push it off, or to let it through.
 
     0: it wants it off, so that it cannot slip through a gate that is still open for the part before; None: nothing.
     """
     pulse_ns = int(reject.pulse_ms * 1e6)
     if reject.gate == "open_on_good":
-        return pulse_ns if action is Action.PASS and verdict is Verdict.GOOD else 0
-    return pulse_ns if action is Action.REJECT else None
+        return pulse_ns if action is Decision.PASS and verdict is Verdict.GOOD else 0
+    return pulse_ns if action is Decision.REJECT else None
 
 
-def plan_pulse(settled: Settled, reject: Reject, pulse_ns: int, score: float | None) -> RejectCommand | None:
+def plan_pulse(settled: Settled, reject: RejectOptions, pulse_ns: int, score: float | None) -> RejectCommand | None:
     """Plan the pulse for a part at captured + transport delay.
 
     Returns:
@@ -55,7 +55,7 @@ def plan_pulse(settled: Settled, reject: Reject, pulse_ns: int, score: float | N
     return command if settled.settled_ns <= command.expires_ns else None
 
 
-def track_pulse(settled: Settled, reject: Reject, pulse_ns: int, score: float | None) -> Tracked | None:
+def track_pulse(settled: Settled, reject: RejectOptions, pulse_ns: int, score: float | None) -> Tracked | None:
     """Plan the pulse for a part that is followed by an encoder; None when its moment of exposure is unknown."""
     captured_ns = settled.part.captured_ns
     if captured_ns is None or reject.transport_counts is None or reject.tolerance_counts is None:

@@ -30,7 +30,7 @@ _STEPS = 5
 Values = NDArray[np.float64]
 
 
-class Finding(NamedTuple):
+class DriftFinding(NamedTuple):
     """One window against the reference: the PSI, the p-value, and whether this lasts."""
 
     psi: float
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
     drifting: bool
 
 
-class Drift:
+class DriftDetector:
     """One quantity of one station."""
 
     def __init__(self, reference: Sequence[float], window: int) -> None:
@@ -61,7 +61,7 @@ class Drift:
         """How much of the window is there."""
         return len(self._recent)
 
-    def compare(self) -> Finding | None:
+    def compare(self) -> DriftFinding | None:
         """Compare the newest window; None while it is not full, or too little of it is new."""
         full = len(self._recent) == self._recent.maxlen
         if not full or self._fresh < self._step or not len(self._reference):
@@ -74,7 +74,7 @@ class Drift:
             self._drifting = True
         elif not any(self._bad):
             self._drifting = False
-        return Finding(psi, p_value, self._drifting)
+        return DriftFinding(psi, p_value, self._drifting)
 
 
 def same_distribution(reference: Values, window: Values) -> float:

@@ -10,7 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable
 
-from stream.core.parts import Counts, Part, Settled
+from stream.core.parts import LedgerCounts, Part, Settled
 from stream.core.verdict import Cause, Verdict
 
 #: A longer gap in the numbers is a defect of the sender, not a loss of parts.
@@ -67,7 +67,7 @@ class Ledger:
         """Open a station's account at the first number of the run; an account that exists stays."""
         self._accounts.setdefault(station, _Account(first_seq))
 
-    def restore(self, station: str, counts: Counts, now_ns: int) -> list[Settled]:
+    def restore(self, station: str, counts: LedgerCounts, now_ns: int) -> list[Settled]:
         """Continue an account after a restart: what was pending, or comes to light as missing, had no sink."""
         account = self._accounts[station] = _Account(counts.next_seq)
         account.announced = counts.announced - len(counts.pending)
@@ -183,10 +183,10 @@ class Ledger:
         """Stations with an account."""
         return self._accounts.keys()
 
-    def counts(self, station: str) -> Counts:
+    def counts(self, station: str) -> LedgerCounts:
         """Return one station's line of the ledger."""
         account = self._accounts[station]
-        return Counts(
+        return LedgerCounts(
             announced=account.announced,
             good=account.verdicts[Verdict.GOOD],
             defect=account.verdicts[Verdict.DEFECT],

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 
-class Health(NamedTuple):
+class PeerHealth(NamedTuple):
     """How one camera or worker stands at a moment.
 
     Attributes:
@@ -39,7 +39,7 @@ class _Peer:
         self.pid, self.heard_ns = pid, now_ns
 
 
-class Watch:
+class PeerMonitor:
     """The last that was heard of every camera and worker. Pure: the clock is passed in."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Watch:
         """Whether the configuration has such a camera or worker."""
         return name in (self._cameras if kind == "camera" else self._workers)
 
-    def health(self, now_ns: int) -> list[Health]:
+    def health(self, now_ns: int) -> list[PeerHealth]:
         """Return how everyone stands now.
 
         Someone whose process was replaced is down once, even if that took less than the silence allowed.
@@ -89,7 +89,7 @@ class Watch:
         cameras = [self._judge("camera", name, peer, now_ns) for name, peer in self._cameras.items()]
         return cameras + [self._judge("worker", name, peer, now_ns) for name, peer in self._workers.items()]
 
-    def _judge(self, kind: Literal["camera", "worker"], name: str, peer: _Peer, now_ns: int) -> Health:
+    def _judge(self, kind: Literal["camera", "worker"], name: str, peer: _Peer, now_ns: int) -> PeerHealth:
         if peer.heard_ns is None:
             silent = now_ns > self._expected_by_ns
         else:
@@ -98,7 +98,7 @@ class Watch:
         down = not peer.ended and (silent or replaced or peer.fault is not None)
         reason = "its process is silent" if silent else "its process died" if replaced else peer.fault or "no fault"
         age_ns = None if peer.last_frame_ns is None else max(0, now_ns - peer.last_frame_ns)
-        return Health(
+        return PeerHealth(
             kind=kind,
             name=name,
             up=peer.heard_ns is not None and not down and not peer.ended,
@@ -108,7 +108,7 @@ class Watch:
         )
 
 
-def blind(peers: Iterable[Health], before: bool) -> bool:
+def blind(peers: Iterable[PeerHealth], before: bool) -> bool:
     """Return whether parts may pass unseen: from the start and when a camera is down, until all are up at once."""
     cameras = [health for health in peers if health.kind == "camera"]
     if any(health.down for health in cameras):

@@ -8,7 +8,7 @@ from collections import deque
 _MOST = 1_000
 
 
-class Recent:
+class ThroughputWindow:
     """The parts of one station within a window of time. Pure: the clock is passed in."""
 
     def __init__(self, window_ns: int) -> None:
@@ -41,7 +41,7 @@ class Recent:
             self._parts.popleft()
 
 
-class Spacing:
+class RateLimiter:
     """Lets something happen at most so often on average. Pure: the clock is passed in.
 
     What comes a little too late has the next one earlier: of parts that come slightly faster than the interval nearly

@@ -13,7 +13,7 @@ class _Purse(NamedTuple):
     at_ns: int
 
 
-class Pace:
+class TimeBudget:
     """A budget of time for each key, which may be overdrawn once. Pure: the clock is passed in."""
 
     def __init__(self, share: float) -> None:

@@ -4,17 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.capture.policy.credit import Credit
-from stream.transport.messages import Ready
+from stream.transport.messages import CreditGrant
 
 ALICE, BOB = b"\x00alice", b"\x00bob"
 EPOCH = "this capture process"
 
 
-def ready(received: int = 0, free: int = 3, *, hungry: bool = False, epoch: str = EPOCH) -> Ready:
-    return Ready("worker0", epoch, received, free, hungry)
+def ready(received: int = 0, free: int = 3, *, hungry: bool = False, epoch: str = EPOCH) -> CreditGrant:
+    return CreditGrant("worker0", epoch, received, free, hungry)
 
 
-def credit(**workers: Ready) -> Credit:
+def credit(**workers: CreditGrant) -> Credit:
     """What capture knows after these workers, alice and bob, have said what they take."""
     known = Credit(EPOCH)
     for name, message in workers.items():
@@ -198,8 +198,8 @@ def test_an_idle_worker_comes_before_a_busy_one_with_more_room():
 
 def test_a_frame_goes_only_to_a_worker_that_holds_its_bundle_or_if_nobody_does_to_whoever_says_so():
     old, new = (
-        Ready("worker0", EPOCH, 0, 3, True, {"cap": ("old",)}),
-        Ready("worker1", EPOCH, 0, 3, True, {"cap": ("new",)}),
+        CreditGrant("worker0", EPOCH, 0, 3, True, {"cap": ("old",)}),
+        CreditGrant("worker1", EPOCH, 0, 3, True, {"cap": ("new",)}),
     )
     known = credit(alice=old, bob=new)
     assert (known.best(("cap", "old")), known.hungry(("cap", "old"))) == (ALICE, ALICE)

@@ -5,9 +5,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.capture.policy.pairing import MAX_WAITING, Debounce, Paired, Pairing
+from stream.capture.policy.pairing import MAX_WAITING, Paired, Pairing, TriggerDebounce
 from stream.core.verdict import Cause
-from stream.devices.triggers.trigger import Trigger
+from stream.devices.triggers.trigger import TriggerEvent
 
 MS = 1_000_000
 WAIT_NS = 100 * MS
@@ -20,7 +20,7 @@ def names(parts: list[Paired[str]]) -> list[tuple[str | None, str | None]]:
 def test_a_trigger_takes_the_first_frame_exposed_at_or_after_it():
     pairing: Pairing[str] = Pairing(WAIT_NS)
     assert pairing.frame(5 * MS, "before") == []
-    assert pairing.trigger(Trigger(10 * MS, "a")) == []
+    assert pairing.trigger(TriggerEvent(10 * MS, "a")) == []
     assert names(pairing.frame(10 * MS, "at")) == [("a", "at")]
     assert pairing.frame(15 * MS, "after") == []
 
@@ -33,8 +33,8 @@ def test_frames_that_nobody_asked_for_are_no_parts():
 
 def test_two_triggers_before_the_same_exposure_are_two_parts_of_that_frame():
     pairing: Pairing[str] = Pairing(WAIT_NS)
-    pairing.trigger(Trigger(1 * MS, "a"))
-    pairing.trigger(Trigger(2 * MS, "b"))
+    pairing.trigger(TriggerEvent(1 * MS, "a"))
+    pairing.trigger(TriggerEvent(2 * MS, "b"))
     assert names(pairing.frame(3 * MS, "both")) == [("a", "both"), ("b", "both")]
     assert pairing.frame(4 * MS, "next") == []
 
@@ -43,21 +43,21 @@ def test_a_frame_that_came_before_the_news_of_its_trigger_is_still_its_frame():
     pairing: Pairing[str] = Pairing(WAIT_NS)
     for ms in (10, 20, 30):
         pairing.frame(ms * MS, str(ms))
-    assert names(pairing.trigger(Trigger(15 * MS, "late"))) == [("late", "20")]
+    assert names(pairing.trigger(TriggerEvent(15 * MS, "late"))) == [("late", "20")]
 
 
 def test_a_trigger_whose_frame_is_gone_does_not_take_a_later_one():
     pairing: Pairing[str] = Pairing(WAIT_NS)
     for ms in range(10, 200, 10):
         pairing.frame(ms * MS, str(ms))
-    (part,) = pairing.trigger(Trigger(15 * MS, "a"))
+    (part,) = pairing.trigger(TriggerEvent(15 * MS, "a"))
     assert part.frame is None
     assert part.cause is Cause.CAMERA_FAULT
 
 
 def test_a_trigger_without_a_frame_in_time_is_a_part_without_one():
     pairing: Pairing[str] = Pairing(WAIT_NS)
-    pairing.trigger(Trigger(1 * MS, "a"))
+    pairing.trigger(TriggerEvent(1 * MS, "a"))
     assert pairing.next_ns == 101 * MS
     assert pairing.expire(101 * MS) == []
     (part,) = pairing.expire(101 * MS + 1)
@@ -69,7 +69,7 @@ def test_a_trigger_without_a_frame_in_time_is_a_part_without_one():
 
 def test_a_frame_exposed_after_the_wait_belongs_to_nobody_even_before_the_clock_is_looked_at():
     pairing: Pairing[str] = Pairing(WAIT_NS)
-    pairing.trigger(Trigger(1 * MS, "a"))
+    pairing.trigger(TriggerEvent(1 * MS, "a"))
     assert pairing.frame(102 * MS, "too late") == []
     assert len(pairing.expire(103 * MS)) == 1
 
@@ -77,14 +77,14 @@ def test_a_frame_exposed_after_the_wait_belongs_to_nobody_even_before_the_clock_
 def test_a_trigger_whose_moment_is_not_known_takes_no_frame():
     pairing: Pairing[str] = Pairing(WAIT_NS)
     pairing.frame(20 * MS, "there")
-    (part,) = pairing.trigger(Trigger(10 * MS, "a", fault="the connection was lost"))
+    (part,) = pairing.trigger(TriggerEvent(10 * MS, "a", fault="the connection was lost"))
     assert (part.frame, part.cause, part.why) == (None, Cause.CAMERA_FAULT, "the connection was lost")
 
 
 def test_where_each_trigger_exposes_a_frame_none_is_given_to_two_parts():
     pairing: Pairing[str] = Pairing(WAIT_NS, one_each=True)
-    pairing.trigger(Trigger(1 * MS, "a"))
-    pairing.trigger(Trigger(10 * MS, "b"))
+    pairing.trigger(TriggerEvent(1 * MS, "a"))
+    pairing.trigger(TriggerEvent(10 * MS, "b"))
     # The frame of the first was lost: what comes after the second is the second's.
     assert names(pairing.frame(12 * MS, "b's")) == [("a", None), ("b", "b's")]
 
@@ -92,12 +92,12 @@ def test_where_each_trigger_exposes_a_frame_none_is_given_to_two_parts():
 def test_where_each_trigger_exposes_a_frame_an_old_frame_is_nobodys():
     pairing: Pairing[str] = Pairing(WAIT_NS, one_each=True)
     pairing.frame(12 * MS, "stray")
-    assert pairing.trigger(Trigger(11 * MS, "a")) == []
+    assert pairing.trigger(TriggerEvent(11 * MS, "a")) == []
 
 
 def test_a_trigger_that_is_given_up_is_a_part_once():
     pairing: Pairing[str] = Pairing(WAIT_NS)
-    lost, kept = Trigger(1 * MS, "a"), Trigger(1 * MS, "b")
+    lost, kept = TriggerEvent(1 * MS, "a"), TriggerEvent(1 * MS, "b")
     pairing.trigger(lost)
     pairing.trigger(kept)
     assert names(pairing.lose(lost, "does not expose")) == [("a", None)]
@@ -108,24 +108,24 @@ def test_a_trigger_that_is_given_up_is_a_part_once():
 def test_a_flood_of_triggers_is_announced_as_overrun():
     pairing: Pairing[str] = Pairing(WAIT_NS)
     for number in range(MAX_WAITING):
-        assert pairing.trigger(Trigger(number)) == []
-    (part,) = pairing.trigger(Trigger(MAX_WAITING))
+        assert pairing.trigger(TriggerEvent(number)) == []
+    (part,) = pairing.trigger(TriggerEvent(MAX_WAITING))
     assert part.cause is Cause.OVERRUN
 
 
 def test_an_echo_is_no_part_but_another_name_is():
-    debounce = Debounce(10 * MS)
-    assert debounce.is_new(Trigger(0))
-    assert not debounce.is_new(Trigger(4 * MS))
-    assert debounce.is_new(Trigger(10 * MS)), "counted from the event that was taken, not from the echo"
-    assert debounce.is_new(Trigger(11 * MS, "a"))
-    assert debounce.is_new(Trigger(12 * MS, "b"))
-    assert not debounce.is_new(Trigger(13 * MS, "b"))
+    debounce = TriggerDebounce(10 * MS)
+    assert debounce.is_new(TriggerEvent(0))
+    assert not debounce.is_new(TriggerEvent(4 * MS))
+    assert debounce.is_new(TriggerEvent(10 * MS)), "counted from the event that was taken, not from the echo"
+    assert debounce.is_new(TriggerEvent(11 * MS, "a"))
+    assert debounce.is_new(TriggerEvent(12 * MS, "b"))
+    assert not debounce.is_new(TriggerEvent(13 * MS, "b"))
 
 
 def test_without_debouncing_every_event_is_a_part():
-    debounce = Debounce(0)
-    assert all(debounce.is_new(Trigger(5 * MS)) for _ in range(3))
+    debounce = TriggerDebounce(0)
+    assert all(debounce.is_new(TriggerEvent(5 * MS)) for _ in range(3))
 
 
 steps = st.lists(
@@ -144,7 +144,7 @@ def test_every_trigger_ends_in_exactly_one_part_and_never_in_an_earlier_or_late_
     for what, pause_ms, age_ms in steps:
         now_ns += pause_ms * MS
         if what == "trigger":
-            triggers.append(Trigger(max(0, now_ns - age_ms * MS), f"{len(triggers)}"))
+            triggers.append(TriggerEvent(max(0, now_ns - age_ms * MS), f"{len(triggers)}"))
             parts += pairing.trigger(triggers[-1])
         elif what == "frame":
             exposed_ns = max(exposed_ns + 1, now_ns - age_ms * MS)

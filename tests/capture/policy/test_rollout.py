@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-from stream.capture.policy.rollout import SETTLE_NS, SILENT_NS, Decision, Rollout
+from stream.capture.policy.rollout import SETTLE_NS, SILENT_NS, Rollout, RolloutDecision
 from stream.inference.policy.held_bundles import GRACE_NS, Held
-from stream.transport.messages import Ready, Refusal
+from stream.transport.messages import CreditGrant, Refusal
 
 OLD, NEW, NEWER = "old" * 20, "new" * 20, "newer" * 12
 PATIENCE_NS = 60_000_000_000
 S = 1_000_000_000
 
 
-def ready(worker: str, *accepts: str, refused: Refusal | None = None) -> Ready:
-    return Ready(worker, "epoch", 0, 3, False, {"cap": accepts}, {} if refused is None else {"cap": refused})
+def ready(worker: str, *accepts: str, refused: Refusal | None = None) -> CreditGrant:
+    return CreditGrant(worker, "epoch", 0, 3, False, {"cap": accepts}, {} if refused is None else {"cap": refused})
 
 
-def rollout(*workers: Ready) -> Rollout:
+def rollout(*workers: CreditGrant) -> Rollout:
     """What capture knows at the beginning of time."""
     known = Rollout(patience_ns=PATIENCE_NS)
     for worker in workers:
@@ -32,7 +32,7 @@ def test_capture_switches_when_the_last_worker_accepts_and_not_earlier():
     known.hear(ready("worker0", OLD, NEW), 2 * S)
     assert known.decide(2 * S) == {}
     known.hear(ready("worker1", OLD, NEW), 3 * S)
-    assert known.decide(3 * S) == {"cap": Decision(True)}
+    assert known.decide(3 * S) == {"cap": RolloutDecision(True)}
     assert known.decide(4 * S) == {}, "once"
 
 
@@ -42,13 +42,13 @@ def test_what_was_said_before_the_worker_could_know_of_the_proposal_does_not_cou
     known.hear(ready("worker0", OLD, NEW), SETTLE_NS - 1)
     assert known.decide(5 * S) == {}
     known.hear(ready("worker0", OLD, NEW), SETTLE_NS)
-    assert known.decide(5 * S) == {"cap": Decision(True)}
+    assert known.decide(5 * S) == {"cap": RolloutDecision(True)}
 
 
 def test_a_station_that_a_worker_accepts_says_nothing_of_another_station():
-    known = rollout(Ready("worker0", "epoch", 0, 3, False, {"cap": (OLD, NEW), "neck": (OLD,)}))
+    known = rollout(CreditGrant("worker0", "epoch", 0, 3, False, {"cap": (OLD, NEW), "neck": (OLD,)}))
     known.propose("neck", NEW, 0)
-    known.hear(Ready("worker0", "epoch", 0, 3, False, {"cap": (OLD, NEW), "neck": (OLD,)}), S)
+    known.hear(CreditGrant("worker0", "epoch", 0, 3, False, {"cap": (OLD, NEW), "neck": (OLD,)}), S)
     assert known.decide(S) == {}
 
 
@@ -56,13 +56,13 @@ def test_one_refusal_keeps_the_old_bundle_and_names_worker_and_reason():
     known = rollout(ready("worker0", OLD, NEW), ready("worker1", OLD))
     known.propose("cap", NEW, 0)
     known.hear(ready("worker1", OLD, refused=Refusal(NEW, 1, "its self-test fails")), 1)
-    assert known.decide(1) == {"cap": Decision(False, "worker1: its self-test fails")}
+    assert known.decide(1) == {"cap": RolloutDecision(False, "worker1: its self-test fails")}
 
 
 def test_a_file_that_one_worker_cannot_read_at_all_is_refused():
     known = rollout(ready("worker0", OLD, refused=Refusal("", 1, "truncated")))
     known.propose("cap", NEW, 0)
-    assert known.decide(1) == {"cap": Decision(False, "worker0: truncated")}
+    assert known.decide(1) == {"cap": RolloutDecision(False, "worker0: truncated")}
 
 
 def test_a_refusal_of_another_bundle_says_nothing_of_this_one():
@@ -70,7 +70,7 @@ def test_a_refusal_of_another_bundle_says_nothing_of_this_one():
     known.propose("cap", NEW, 0)
     assert known.decide(S) == {}
     known.hear(ready("worker0", OLD, NEW), 2 * S)
-    assert known.decide(2 * S) == {"cap": Decision(True)}
+    assert known.decide(2 * S) == {"cap": RolloutDecision(True)}
 
 
 def test_a_second_attempt_waits_for_a_second_answer():
@@ -82,7 +82,7 @@ def test_a_second_attempt_waits_for_a_second_answer():
     known.hear(ready("worker0", OLD, refused=refused), 2)  # said of the first attempt
     assert known.decide(2) == {}
     known.hear(ready("worker0", OLD, refused=Refusal(NEW, 2, "weights are absent")), 3)
-    assert known.decide(3) == {"cap": Decision(False, "worker0: weights are absent")}
+    assert known.decide(3) == {"cap": RolloutDecision(False, "worker0: weights are absent")}
 
 
 def test_a_worker_that_says_nothing_of_the_bundle_is_waited_for_and_then_named():
@@ -101,7 +101,7 @@ def test_without_any_worker_nothing_is_switched():
     known = rollout()
     known.propose("cap", NEW, 0)
     assert known.decide(PATIENCE_NS - 1) == {}
-    assert known.decide(PATIENCE_NS) == {"cap": Decision(False, "no worker is there to judge with it")}
+    assert known.decide(PATIENCE_NS) == {"cap": RolloutDecision(False, "no worker is there to judge with it")}
 
 
 def test_a_worker_that_is_silent_is_not_waited_for():
@@ -109,14 +109,14 @@ def test_a_worker_that_is_silent_is_not_waited_for():
     known.propose("cap", NEW, 0)
     known.hear(ready("worker0", OLD, NEW), SILENT_NS)
     assert known.decide(SILENT_NS) == {}
-    assert known.decide(SILENT_NS + 1) == {"cap": Decision(True)}
+    assert known.decide(SILENT_NS + 1) == {"cap": RolloutDecision(True)}
 
 
 def test_a_restarted_worker_takes_the_place_of_the_one_before():
     known = rollout(ready("worker0", OLD))
     known.propose("cap", NEW, 0)
     known.hear(ready("worker0", NEW), S)
-    assert known.decide(S) == {"cap": Decision(True)}
+    assert known.decide(S) == {"cap": RolloutDecision(True)}
 
 
 def test_a_later_proposal_takes_the_place_of_the_one_before_and_can_be_withdrawn():

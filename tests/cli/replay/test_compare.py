@@ -16,10 +16,10 @@ from stream.cli.replay import command
 from stream.cli.replay.compare import Replayed, replay, summarise, write_report
 from stream.core.errors import BundleError, ConfigError, FrameFault
 from stream.core.verdict import Cause, Verdict
-from stream.devices.cameras.camera import Frame, Record
-from stream.inference.station_models import load_judges
+from stream.devices.cameras.camera import Frame, RecordOptions
+from stream.inference.station_models import load_station_models
 from stream.line.config import LineConfig
-from stream.model.station_model import Judge
+from stream.model.station_model import StationModel
 from stream.store.records import Event
 
 FRAMES = {
@@ -39,14 +39,14 @@ def line(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> LineCo
 
 
 @pytest.fixture(scope="module")
-def judges(line: LineConfig) -> dict[str, Judge]:
-    return load_judges(line, 0)
+def judges(line: LineConfig) -> dict[str, StationModel]:
+    return load_station_models(line, 0)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recording")
-    thread = RecordingThread(Record(path=folder))
+    thread = RecordingThread(RecordOptions(path=folder))
     for seq, frame in FRAMES.items():
         thread.add(seq, frame)
     thread.start()
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def judged(
-    folder: Path, line: LineConfig, judges: dict[str, Judge], events: dict[int, Event] | None = None
+    folder: Path, line: LineConfig, judges: dict[str, StationModel], events: dict[int, Event] | None = None
 ) -> list[Replayed]:
     known = events or {}
     cutters = [cutter_of("cap", line.stations["cap"])]
@@ -63,11 +63,11 @@ def judged(
 
 
 @pytest.fixture(scope="module")
-def parts(folder: Path, line: LineConfig, judges: dict[str, Judge]) -> list[Replayed]:
+def parts(folder: Path, line: LineConfig, judges: dict[str, StationModel]) -> list[Replayed]:
     return judged(folder, line, judges)
 
 
-def event(part: Replayed, judges: dict[str, Judge]) -> Event:
+def event(part: Replayed, judges: dict[str, StationModel]) -> Event:
     """What the line's store would say of a part."""
     return Event(
         station="cap",
@@ -94,7 +94,7 @@ def test_a_recording_is_judged_with_the_verdicts_and_causes_of_the_line(parts: l
 
 
 def test_what_the_line_said_is_compared_bit_for_bit(
-    folder: Path, line: LineConfig, judges: dict[str, Judge], parts: list[Replayed]
+    folder: Path, line: LineConfig, judges: dict[str, StationModel], parts: list[Replayed]
 ):
     events = {part.seq: event(part, judges) for part in parts}
     assert [part.compared for part in judged(folder, line, judges, events)] == [
@@ -109,21 +109,21 @@ def test_what_the_line_said_is_compared_bit_for_bit(
 
 
 def test_a_verdict_that_came_too_late_is_compared_by_its_score(
-    folder: Path, line: LineConfig, judges: dict[str, Judge], parts: list[Replayed]
+    folder: Path, line: LineConfig, judges: dict[str, StationModel], parts: list[Replayed]
 ):
     late = dataclasses.replace(event(parts[0], judges), verdict=Verdict.UNINSPECTED, cause=Cause.TIMEOUT)
     assert judged(folder, line, judges, {0: late})[0].compared == "same"
 
 
 def test_a_part_that_only_replay_cannot_judge_differs(
-    folder: Path, line: LineConfig, judges: dict[str, Judge], parts: list[Replayed]
+    folder: Path, line: LineConfig, judges: dict[str, StationModel], parts: list[Replayed]
 ):
     small = dataclasses.replace(event(parts[0], judges), seq=3)
     assert judged(folder, line, judges, {3: small})[3].compared == "differs"
 
 
 def test_another_bundle_and_another_part_of_the_same_number_are_not_held_against_it(
-    folder: Path, line: LineConfig, judges: dict[str, Judge], parts: list[Replayed]
+    folder: Path, line: LineConfig, judges: dict[str, StationModel], parts: list[Replayed]
 ):
     other = dataclasses.replace(event(parts[0], judges), bundle="other", score=1.0)
     assert judged(folder, line, judges, {0: other})[0].compared == "other_bundle"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stream.cli.snapshot.picture import Region, draw_regions, take_picture
-from stream.core.errors import FrameFault, SourceError
+from stream.core.errors import CameraError, FrameFault
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Frame, Start
 from stream.devices.cameras.reconnecting import CameraLost
@@ -63,26 +63,26 @@ def test_the_first_picture_that_is_well_is_taken_and_the_camera_given_back():
 
 
 def test_a_camera_that_gives_only_faulty_frames_says_what_is_wrong_with_them():
-    with pytest.raises(SourceError, match=r"no picture within 0\.2 s: the last frame was faulty: cut short"):
+    with pytest.raises(CameraError, match=r"no picture within 0\.2 s: the last frame was faulty: cut short"):
         take_picture(Camera(FAULTY, FAULTY), 0.2)
 
 
 def test_a_camera_without_frames_is_given_up_in_time():
-    with pytest.raises(SourceError, match=r"no picture within 0\.2 s: no frame came$"):
+    with pytest.raises(CameraError, match=r"no picture within 0\.2 s: no frame came$"):
         take_picture(Camera(), 0.2)
-    with pytest.raises(SourceError, match="if it waits for a trigger, let a part pass"):
+    with pytest.raises(CameraError, match="if it waits for a trigger, let a part pass"):
         take_picture(Camera(stall_ns=None), 0.2)
 
 
 def test_a_camera_that_is_lost_says_why():
     camera = Camera()
     camera.fault = "camera 1: the cable is out"
-    with pytest.raises(SourceError, match="the cable is out"):
+    with pytest.raises(CameraError, match="the cable is out"):
         take_picture(camera, 0.2)
 
 
 def test_a_source_that_ends_without_a_picture_is_not_waited_for():
-    with pytest.raises(SourceError, match="ended without a good picture: the last frame was faulty: cut short"):
+    with pytest.raises(CameraError, match="ended without a good picture: the last frame was faulty: cut short"):
         take_picture(Camera(FAULTY, ends=True), 60)
 
 

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 from stream.core.verdict import Cause, Verdict
-from stream.dashboard.live.latest import HISTORY, REJECTS, STATE, Newest, Shown, Watcher
+from stream.dashboard.live.latest import HISTORY, REJECTS, STATE, LatestParts, LivePart, Subscription
 from stream.transport.messages import LineState, SettledPart
 
 
-def part(seq: int, verdict: Verdict = Verdict.GOOD, *, view: bytes = b"jpeg", station: str = "cap") -> Shown:
+def part(seq: int, verdict: Verdict = Verdict.GOOD, *, view: bytes = b"jpeg", station: str = "cap") -> LivePart:
     cause = Cause.TIMEOUT if verdict is Verdict.UNINSPECTED else None
-    return Shown(SettledPart(station, seq, verdict, "pass", 1, cause=cause), view, b"")
+    return LivePart(SettledPart(station, seq, verdict, "pass", 1, cause=cause), view, b"")
 
 
 def test_a_browser_that_acknowledges_gets_every_part():
-    newest, watcher = Newest(["cap"]), Watcher(["cap"])
+    newest, watcher = LatestParts(["cap"]), Subscription(["cap"])
     for seq in range(3):
         newest.take_part(part(seq))
         assert watcher.due(newest.versions) == ["cap"]
@@ -21,7 +21,7 @@ def test_a_browser_that_acknowledges_gets_every_part():
 
 
 def test_a_browser_that_says_nothing_gets_one_picture_and_then_the_newest_never_an_older_one():
-    newest, watcher = Newest(["cap"]), Watcher(["cap"])
+    newest, watcher = LatestParts(["cap"]), Subscription(["cap"])
     sent = []
     for seq in range(100):
         newest.take_part(part(seq))
@@ -34,7 +34,7 @@ def test_a_browser_that_says_nothing_gets_one_picture_and_then_the_newest_never_
 
 
 def test_a_station_that_is_not_acknowledged_holds_up_no_other():
-    newest, watcher = Newest(["cap", "label"]), Watcher(["cap", "label", STATE])
+    newest, watcher = LatestParts(["cap", "label"]), Subscription(["cap", "label", STATE])
     newest.take_part(part(0))
     assert watcher.due(newest.versions) == ["cap"]
     newest.take_part(part(1))
@@ -44,7 +44,7 @@ def test_a_station_that_is_not_acknowledged_holds_up_no_other():
 
 
 def test_an_acknowledgement_of_what_was_never_sent_changes_nothing():
-    newest, watcher = Newest(["cap"]), Watcher(["cap"])
+    newest, watcher = LatestParts(["cap"]), Subscription(["cap"])
     watcher.acknowledge("cap")
     watcher.acknowledge("nonsense")
     newest.take_part(part(0))
@@ -53,7 +53,7 @@ def test_an_acknowledgement_of_what_was_never_sent_changes_nothing():
 
 
 def test_good_parts_without_picture_are_in_the_charts_only():
-    newest = Newest(["cap"])
+    newest = LatestParts(["cap"])
     newest.take_part(part(0))
     newest.take_part(part(1, view=b""))
     assert newest.shown["cap"].part.seq == 0
@@ -61,7 +61,7 @@ def test_good_parts_without_picture_are_in_the_charts_only():
 
 
 def test_an_uninspected_part_is_shown_though_it_has_no_picture():
-    newest = Newest(["cap"])
+    newest = LatestParts(["cap"])
     newest.take_part(part(0))
     newest.take_part(part(1, Verdict.UNINSPECTED, view=b""))
     assert newest.shown["cap"].part.seq == 1
@@ -70,16 +70,16 @@ def test_an_uninspected_part_is_shown_though_it_has_no_picture():
 
 
 def test_frames_that_a_free_running_camera_passes_over_do_not_hide_those_that_were_judged():
-    newest = Newest(["cap"])
+    newest = LatestParts(["cap"])
     newest.take_part(part(0))
     skipped = SettledPart("cap", 1, Verdict.UNINSPECTED, "ignore", 1, cause=Cause.SKIPPED)
-    newest.take_part(Shown(skipped, b"", b""))
+    newest.take_part(LivePart(skipped, b"", b""))
     assert newest.shown["cap"].part.seq == 0
     assert not newest.rejects
 
 
 def test_what_is_remembered_is_bounded():
-    newest = Newest(["cap"])
+    newest = LatestParts(["cap"])
     for seq in range(2 * HISTORY):
         newest.take_part(part(seq, Verdict.DEFECT))
     assert len(newest.history["cap"]) == HISTORY
@@ -87,7 +87,7 @@ def test_what_is_remembered_is_bounded():
 
 
 def test_a_station_that_is_not_configured_is_passed_over():
-    newest = Newest(["cap"])
+    newest = LatestParts(["cap"])
     newest.take_part(part(0, station="other"))
     assert set(newest.versions) == {STATE, "cap"}
     assert not newest.shown

@@ -7,7 +7,7 @@ import pytest
 from support.offers import LINE, live, offer
 
 from stream.core.errors import ReloadError, StoreError
-from stream.dashboard.tuning.changes import Changes
+from stream.dashboard.tuning.changes import BundleChanges
 from stream.line.config import LineConfig, parse
 from stream.model.bundle import load_bundle
 from stream.store.review_store import Review
@@ -15,7 +15,7 @@ from stream.training.extend import with_threshold
 
 
 def test_a_change_goes_live_by_one_step_and_back_by_another_and_each_is_in_the_audit_log(
-    config: LineConfig, changes: Changes, review: Review
+    config: LineConfig, changes: BundleChanges, review: Review
 ):
     before = live(config)
     offered = offer(changes, 3.5)
@@ -47,7 +47,9 @@ def test_a_change_goes_live_by_one_step_and_back_by_another_and_each_is_in_the_a
     ]
 
 
-def test_what_was_made_of_another_bundle_than_the_present_one_cannot_go_live(config: LineConfig, changes: Changes):
+def test_what_was_made_of_another_bundle_than_the_present_one_cannot_go_live(
+    config: LineConfig, changes: BundleChanges
+):
     first, second = offer(changes, 3.5), offer(changes, 4.5)
     changes.put_live(first.id, "otto")
     found = changes.get(second.id)
@@ -60,7 +62,7 @@ def test_what_was_made_of_another_bundle_than_the_present_one_cannot_go_live(con
 
 
 def test_a_bundle_that_somebody_put_there_by_hand_is_not_undone_away(
-    config: LineConfig, changes: Changes, small_bundle: Path
+    config: LineConfig, changes: BundleChanges, small_bundle: Path
 ):
     put = changes.put_live(offer(changes, 3.5).id, "otto")
     with_threshold(small_bundle, config.stations["cap"].bundle, 9.0)
@@ -73,7 +75,7 @@ def test_a_bundle_that_somebody_put_there_by_hand_is_not_undone_away(
     assert live(config) == by_hand
 
 
-def test_what_was_taught_may_follow_any_bundle_and_undo_leads_back_to_that(config: LineConfig, changes: Changes):
+def test_what_was_taught_may_follow_any_bundle_and_undo_leads_back_to_that(config: LineConfig, changes: BundleChanges):
     taught = offer(changes, 5.5, kind="teach")
     between = changes.put_live(offer(changes, 3.5).id, "otto").bundle
     changes.put_live(taught.id, "otto")
@@ -82,7 +84,7 @@ def test_what_was_taught_may_follow_any_bundle_and_undo_leads_back_to_that(confi
     assert live(config) == between
 
 
-def test_a_discarded_change_is_gone_with_its_file_and_the_others_stay(config: LineConfig, changes: Changes):
+def test_a_discarded_change_is_gone_with_its_file_and_the_others_stay(config: LineConfig, changes: BundleChanges):
     kept, gone = offer(changes, 3.5), offer(changes, 4.5)
     changes.discard(gone.id, "anna")
     files = {file.stem for file in (config.store.path / "bundles" / "cap").glob("*.safetensors")}
@@ -93,7 +95,7 @@ def test_a_discarded_change_is_gone_with_its_file_and_the_others_stay(config: Li
         changes.undo(kept.id, "otto")
 
 
-def test_a_kept_bundle_that_was_removed_is_named_and_the_line_keeps_its_own(config: LineConfig, changes: Changes):
+def test_a_kept_bundle_that_was_removed_is_named_and_the_line_keeps_its_own(config: LineConfig, changes: BundleChanges):
     before, offered = live(config), offer(changes, 3.5)
     (config.store.path / "bundles" / "cap" / f"{offered.bundle}.safetensors").unlink()
     assert not changes.of("cap")[0].may_go_live
@@ -102,24 +104,26 @@ def test_a_kept_bundle_that_was_removed_is_named_and_the_line_keeps_its_own(conf
     assert live(config) == before
 
 
-def test_changes_are_still_there_after_a_restart(config: LineConfig, changes: Changes, review: Review):
+def test_changes_are_still_there_after_a_restart(config: LineConfig, changes: BundleChanges, review: Review):
     offered = offer(changes, 3.5)
     review.close()
-    again = Changes(config, Review(config.store.path / "review.sqlite"))
+    again = BundleChanges(config, Review(config.store.path / "review.sqlite"))
     assert again.get(offered.id) == offered
     assert again.put_live(offered.id, "otto").may_undo
 
 
-def test_what_a_killed_job_has_left_is_removed_at_the_next_start(config: LineConfig, changes: Changes, review: Review):
+def test_what_a_killed_job_has_left_is_removed_at_the_next_start(
+    config: LineConfig, changes: BundleChanges, review: Review
+):
     kept = offer(changes, 3.5)
-    (changes.kept.workplace("cap") / "made.safetensors").write_bytes(b"half a bundle")
-    again = Changes(config, review)
+    (changes.kept.scratch_dir("cap") / "made.safetensors").write_bytes(b"half a bundle")
+    again = BundleChanges(config, review)
     names = {file.name for file in (config.store.path / "bundles" / "cap").iterdir()}
     assert names == {f"{kept.base}.safetensors", f"{kept.bundle}.safetensors"}
     assert again.of("cap")[0].may_go_live
 
 
-def test_what_cannot_stand_in_the_audit_log_is_not_done(config: LineConfig, changes: Changes, tmp_path: Path):
+def test_what_cannot_stand_in_the_audit_log_is_not_done(config: LineConfig, changes: BundleChanges, tmp_path: Path):
     before, offered = live(config), offer(changes, 3.5)
     with sqlite3.connect(config.store.path / "review.sqlite") as other:
         other.execute("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END")
@@ -129,7 +133,7 @@ def test_what_cannot_stand_in_the_audit_log_is_not_done(config: LineConfig, chan
 
 
 def test_what_was_refused_stands_in_the_change_and_in_the_audit_log(
-    config: LineConfig, changes: Changes, review: Review
+    config: LineConfig, changes: BundleChanges, review: Review
 ):
     first, second = offer(changes, 3.5), offer(changes, 4.5)
     changes.put_live(first.id, "otto")
@@ -145,10 +149,10 @@ def test_what_was_refused_stands_in_the_change_and_in_the_audit_log(
 
 
 def test_a_change_of_a_station_that_the_line_no_longer_has_is_refused_in_words(
-    config: LineConfig, changes: Changes, review: Review, tmp_path: Path
+    config: LineConfig, changes: BundleChanges, review: Review, tmp_path: Path
 ):
     offered = offer(changes, 3.5)
-    renamed = Changes(parse(LINE.replace("  cap:", "  lid:"), name="line.yaml", folder=tmp_path), review)
+    renamed = BundleChanges(parse(LINE.replace("  cap:", "  lid:"), name="line.yaml", folder=tmp_path), review)
     found = renamed.get(offered.id)
     assert found is not None
     assert not found.may_go_live
@@ -157,7 +161,7 @@ def test_a_change_of_a_station_that_the_line_no_longer_has_is_refused_in_words(
 
 
 def test_a_kept_bundle_that_was_damaged_does_not_go_live_where_no_line_could_refuse_it(
-    config: LineConfig, changes: Changes
+    config: LineConfig, changes: BundleChanges
 ):
     before, offered = live(config), offer(changes, 3.5)
     with changes.kept.file("cap", offered.bundle).open("r+b") as file:
@@ -167,7 +171,9 @@ def test_a_kept_bundle_that_was_damaged_does_not_go_live_where_no_line_could_ref
     assert live(config) == before
 
 
-def test_what_was_taught_names_the_threshold_that_it_follows(config: LineConfig, changes: Changes, review: Review):
+def test_what_was_taught_names_the_threshold_that_it_follows(
+    config: LineConfig, changes: BundleChanges, review: Review
+):
     taught = offer(changes, 5.5, kind="teach")
     changes.put_live(offer(changes, 3.5).id, "otto")
     assert changes.put_live(taught.id, "otto").threshold_before == 3.5

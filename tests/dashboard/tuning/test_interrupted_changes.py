@@ -8,7 +8,7 @@ from support.offers import live, offer
 from support.stand_in import Answer, standing_in
 
 from stream.core.errors import ReloadError, StoreError
-from stream.dashboard.tuning.changes import Changes
+from stream.dashboard.tuning.changes import BundleChanges
 from stream.line.config import LineConfig
 from stream.store.review_store import Review
 
@@ -30,7 +30,7 @@ def remember(other: sqlite3.Connection) -> None:
     other.close()
 
 
-def test_a_change_whose_end_nobody_wrote_down_can_be_ended_and_undone(config: LineConfig, changes: Changes):
+def test_a_change_whose_end_nobody_wrote_down_can_be_ended_and_undone(config: LineConfig, changes: BundleChanges):
     offered = offer(changes, 3.5)
     dead = forget(config, "live")
     with pytest.raises(StoreError, match="died here"):
@@ -52,13 +52,13 @@ def test_a_change_whose_end_nobody_wrote_down_can_be_ended_and_undone(config: Li
     assert changes.undo(offered.id, "otto").state == "undone"
 
 
-def test_the_next_dashboard_ends_what_was_interrupted(config: LineConfig, changes: Changes, review: Review):
+def test_the_next_dashboard_ends_what_was_interrupted(config: LineConfig, changes: BundleChanges, review: Review):
     offered = offer(changes, 3.5)
     dead = forget(config, "live")
     with pytest.raises(StoreError, match="died here"):
         changes.put_live(offered.id, "otto")
     remember(dead)
-    again = Changes(config, review)
+    again = BundleChanges(config, review)
     again.resume("dashboard")
     found = again.get(offered.id)
     assert found is not None
@@ -67,12 +67,12 @@ def test_the_next_dashboard_ends_what_was_interrupted(config: LineConfig, change
 
 
 def test_what_was_interrupted_before_the_file_was_replaced_has_changed_nothing(
-    config: LineConfig, changes: Changes, review: Review
+    config: LineConfig, changes: BundleChanges, review: Review
 ):
     before, offered = live(config), offer(changes, 3.5)
     with sqlite3.connect(config.store.path / "review.sqlite") as other:
         other.execute("UPDATE changes SET body = json_set(body, '$.asked', 'live')")
-    again = Changes(config, review)
+    again = BundleChanges(config, review)
     again.resume("dashboard")
     found = again.get(offered.id)
     assert found is not None
@@ -80,7 +80,7 @@ def test_what_was_interrupted_before_the_file_was_replaced_has_changed_nothing(
     assert found.log[-1].what == "was interrupted; nothing has changed"
 
 
-def test_a_refused_file_that_could_not_be_put_back_can_be_tried_again(config: LineConfig, changes: Changes):
+def test_a_refused_file_that_could_not_be_put_back_can_be_tried_again(config: LineConfig, changes: BundleChanges):
     offered = offer(changes, 3.5)
     refuses = Answer(why="no", removes_what_lies_aside=True)  # what would be put back is gone
     with (

@@ -24,7 +24,7 @@ def jobs() -> Iterator[Jobs]:
     found.close()
 
 
-def workplace() -> Path:
+def scratch_dir() -> Path:
     """A folder with something half done in it."""
     folder = Path(tempfile.mkdtemp())
     (folder / "half").write_bytes(b"half")
@@ -32,7 +32,7 @@ def workplace() -> Path:
 
 
 def begin(jobs: Jobs, work: Callable[..., Any], finish: Callable[[Any], int] = lambda _: 0, **arguments: Any) -> Job:
-    return jobs.begin("accept", "cap", "anna", work, arguments, finish, workplace())
+    return jobs.begin("accept", "cap", "anna", work, arguments, finish, scratch_dir())
 
 
 def ended(job: Job) -> bool:
@@ -98,14 +98,14 @@ def test_one_thing_is_done_at_a_time_and_it_can_be_stopped_in_order(jobs: Jobs, 
 
 @pytest.mark.parametrize(("work", "state"), [(count, "done"), (refuse, "failed"), (vanish, "failed")])
 def test_nothing_is_left_where_a_job_has_worked(jobs: Jobs, work: Callable[..., Any], state: str):
-    folder = workplace()
+    folder = scratch_dir()
     jobs.begin("accept", "cap", "anna", work, {"parts": 1} if work is count else {}, lambda _: 0, folder)
     assert until(jobs, ended).state == state
     assert not folder.exists()
 
 
 def test_a_job_that_is_refused_leaves_nothing_and_one_that_is_stopped_neither(jobs: Jobs, tmp_path: Path):
-    first, second = workplace(), workplace()
+    first, second = scratch_dir(), scratch_dir()
     jobs.begin("accept", "cap", "anna", wait, {"trace": tmp_path / "trace"}, lambda _: 0, first)
     with pytest.raises(ReloadError):
         jobs.begin("accept", "cap", "otto", count, {"parts": 1}, lambda _: 0, second)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from stream.core.errors import DatasetError
 from stream.core.verdict import Cause
-from stream.devices.cameras import SourceOptions
+from stream.devices.cameras import CameraOptions
 from stream.devices.cameras.camera import Frame, Start
 from stream.devices.cameras.folder import FolderOptions
 from stream.devices.cameras.ticks import tick_ns, wait_until
@@ -142,6 +142,6 @@ def test_waiting_reports_whether_the_moment_came_or_the_line_stops() -> None:
     ],
 )
 def test_the_kind_of_a_section_chooses_the_source(section: dict[str, Any]) -> None:
-    options = TypeAdapter(SourceOptions).validate_python(section)
+    options = TypeAdapter(CameraOptions).validate_python(section)
     assert options.kind == section["kind"]
     assert type(options).__name__.lower() == f"{section['kind']}options"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from stream.core.errors import SourceError
+from stream.core.errors import CameraError
 from stream.devices.cameras.camera import Frame, Start
-from stream.devices.cameras.reconnecting import CameraLost, LiveOptions, LiveSource, Reconnect
+from stream.devices.cameras.reconnecting import CameraLost, Reconnect, ReconnectingCamera, ReconnectingCameraOptions
 
 PICTURE = np.zeros((4, 6, 3), np.uint8)
 
@@ -59,13 +59,13 @@ class Pauses(threading.Event):
         return self.is_set()
 
 
-def options(**reconnect: float) -> LiveOptions:
-    return LiveOptions(reconnect=Reconnect(**reconnect))
+def options(**reconnect: float) -> ReconnectingCameraOptions:
+    return ReconnectingCameraOptions(reconnect=Reconnect(**reconnect))
 
 
 def test_a_camera_that_breaks_is_opened_again_and_counted():
     camera = Camera(2, 3)
-    source = LiveSource("front", options(), camera.connect)
+    source = ReconnectingCamera("front", options(), camera.connect)
     assert source.reconnects == 0
     stop = Pauses()
     frames = list(itertools.islice(source.frames(Start(0, 0), stop), 6))
@@ -77,7 +77,7 @@ def test_a_camera_that_breaks_is_opened_again_and_counted():
 
 def test_pauses_grow_up_to_the_longest_while_the_camera_is_away():
     camera = Camera(1, None, None, None, None, 5)
-    source = LiveSource("front", options(first_s=0.1, longest_s=0.5), camera.connect)
+    source = ReconnectingCamera("front", options(first_s=0.1, longest_s=0.5), camera.connect)
     told: list[str | None] = []
     stop = Pauses(lambda _: told.append(source.fault))
     assert len(list(itertools.islice(source.frames(Start(0, 0), stop), 2))) == 2
@@ -88,7 +88,7 @@ def test_pauses_grow_up_to_the_longest_while_the_camera_is_away():
 
 def test_a_camera_that_opens_but_delivers_nothing_stays_faulty_and_is_tried_less_and_less_often():
     camera = Camera(1, 0)
-    source = LiveSource("front", options(first_s=0.1, longest_s=10), camera.connect)
+    source = ReconnectingCamera("front", options(first_s=0.1, longest_s=10), camera.connect)
     stop = Pauses(lambda pauses: stop.set() if pauses == 5 else None)
     assert len(list(source.frames(Start(0, 0), stop))) == 1
     assert stop.lengths_s == [0.1, 0.2, 0.4, 0.8, 1.6]
@@ -97,16 +97,16 @@ def test_a_camera_that_opens_but_delivers_nothing_stays_faulty_and_is_tried_less
 
 def test_a_camera_is_given_up_after_the_limit_of_attempts():
     camera = Camera(1, None)
-    source = LiveSource("front", options(limit=3), camera.connect)
+    source = ReconnectingCamera("front", options(limit=3), camera.connect)
     stop = Pauses()
-    with pytest.raises(SourceError, match=r"front: given up after 3 attempts: does not open \(reconnect\.limit\)"):
+    with pytest.raises(CameraError, match=r"front: given up after 3 attempts: does not open \(reconnect\.limit\)"):
         list(source.frames(Start(0, 0), stop))
     assert len(stop.lengths_s) == 3
 
 
 def test_stop_ends_the_source_and_gives_the_camera_back():
     camera = Camera(1000)
-    source = LiveSource("front", options(), camera.connect)
+    source = ReconnectingCamera("front", options(), camera.connect)
     stop = threading.Event()
     frames = source.frames(Start(0, 0), stop)
     next(frames)
@@ -116,10 +116,10 @@ def test_stop_ends_the_source_and_gives_the_camera_back():
 
 
 def test_a_camera_that_does_not_open_at_first_is_refused_by_name():
-    with pytest.raises(SourceError, match=r"^front: does not open$"):
-        LiveSource("front", options(), Camera(None).connect)
+    with pytest.raises(CameraError, match=r"^front: does not open$"):
+        ReconnectingCamera("front", options(), Camera(None).connect)
 
 
 def test_options_tell_when_the_camera_has_stalled_or_is_frozen():
-    source = LiveSource("front", LiveOptions(stall_ms=1.5, frozen_frames=7), Camera(1).connect)
+    source = ReconnectingCamera("front", ReconnectingCameraOptions(stall_ms=1.5, frozen_frames=7), Camera(1).connect)
     assert (source.stall_ns, source.frozen_frames) == (1_500_000, 7)

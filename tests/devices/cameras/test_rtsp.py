@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from stream.core.errors import ConfigError, SourceError
+from stream.core.errors import CameraError, ConfigError
 from stream.core.options import without_password
 from stream.devices.cameras.rtsp import OLDEST_NS, RtspOptions, exposed_ns
 from stream.line.config import parse
@@ -77,7 +77,7 @@ def listener() -> Iterator[socket.socket]:
 def refusal(port: int) -> str:
     """What is said of a camera at this port that does not open."""
     options = RtspOptions(kind="rtsp", url=f"rtsp://user:secret@127.0.0.1:{port}/a", open_timeout_ms=200)
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(CameraError) as error:
         options.open()
     text = str(error.value)
     assert text.startswith(f"rtsp://127.0.0.1:{port}/a: does not open: ")

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stream.core.errors import SourceError
+from stream.core.errors import CameraError
 from stream.devices.cameras.camera import Frame, Start
 from stream.devices.cameras.video import VideoOptions
 
@@ -82,7 +82,7 @@ def test_without_a_rate_the_file_sets_the_pace(tmp_path: Path) -> None:
 
 
 def test_a_missing_video_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"none\.mp4: no such video file"):
+    with pytest.raises(CameraError, match=r"none\.mp4: no such video file"):
         VideoOptions(kind="video", path=tmp_path / "none.mp4").open()
 
 
@@ -90,7 +90,7 @@ def test_a_missing_video_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_file_that_is_no_video_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"a\.mp4") as refusal:
+    with pytest.raises(CameraError, match=r"a\.mp4") as refusal:
         VideoOptions(kind="video", path=path).open()
     assert "\n" not in str(refusal.value)
 
@@ -98,7 +98,7 @@ def test_a_file_that_is_no_video_is_refused_by_name(tmp_path: Path, content: byt
 def test_a_video_whose_end_was_never_written_is_refused_by_name(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", codec="mp4v")
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(SourceError, match=r"a\.mp4"):
+    with pytest.raises(CameraError, match=r"a\.mp4"):
         VideoOptions(kind="video", path=path).open()
 
 

@@ -7,8 +7,8 @@ import pytest
 from gpiozero.pins.mock import MockFactory
 from support.listening import listening
 
-from stream.core.errors import SourceError
-from stream.devices.triggers.gpio import GpioTrigger
+from stream.core.errors import CameraError
+from stream.devices.triggers.gpio import GpioTriggerOptions
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def pins() -> Iterator[MockFactory]:
 
 
 def test_a_pin_that_is_pulled_to_ground_is_an_event_and_its_release_is_none(pins: MockFactory):
-    signal = GpioTrigger(kind="gpio", pin=17).open()
+    signal = GpioTriggerOptions(kind="gpio", pin=17).open()
     with listening(signal) as listener:
         for count in (1, 2):
             pins.pin(17).drive_low()
@@ -32,18 +32,18 @@ def test_a_pin_that_is_pulled_to_ground_is_an_event_and_its_release_is_none(pins
 
 
 def test_a_pin_that_is_pulled_down_is_active_when_high(pins: MockFactory):
-    with listening(GpioTrigger(kind="gpio", pin="GPIO4", pull_up=False).open()) as listener:
+    with listening(GpioTriggerOptions(kind="gpio", pin="GPIO4", pull_up=False).open()) as listener:
         pins.pin(4).drive_high()
         listener.events(1)
 
 
 def test_a_pin_is_free_again_after_the_trigger_has_ended():
-    options = GpioTrigger(kind="gpio", pin=17)
+    options = GpioTriggerOptions(kind="gpio", pin=17)
     for _ in range(2):
         with listening(options.open()):
             pass
 
 
 def test_a_pin_that_does_not_exist_is_named():
-    with pytest.raises(SourceError, match=r"trigger.pin: 999 cannot be used"):
-        GpioTrigger(kind="gpio", pin=999).open()
+    with pytest.raises(CameraError, match=r"trigger.pin: 999 cannot be used"):
+        GpioTriggerOptions(kind="gpio", pin=999).open()

@@ -9,14 +9,14 @@ import pytest
 from pydantic import ValidationError
 from support.listening import free_port, listening
 
-from stream.core.errors import SourceError
-from stream.devices.triggers.http import HttpTrigger
+from stream.core.errors import CameraError
+from stream.devices.triggers.http import HttpTriggerOptions
 
 
 def test_every_post_is_an_event_that_may_name_its_part():
     port, before_ns = free_port(), time.monotonic_ns()
     with (
-        listening(HttpTrigger(kind="http", port=port).open()) as listener,
+        listening(HttpTriggerOptions(kind="http", port=port).open()) as listener,
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         assert client.post("/trigger", json={"part_id": "A-17"}).status_code == 202
@@ -30,7 +30,7 @@ def test_every_post_is_an_event_that_may_name_its_part():
 def test_what_is_not_understood_is_answered_and_is_no_event():
     port = free_port()
     with (
-        listening(HttpTrigger(kind="http", port=port).open()) as listener,
+        listening(HttpTriggerOptions(kind="http", port=port).open()) as listener,
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         assert client.post("/other").status_code == 404
@@ -45,7 +45,7 @@ def test_what_is_not_understood_is_answered_and_is_no_event():
 def test_with_a_token_only_who_knows_it_triggers():
     port = free_port()
     with (
-        listening(HttpTrigger(kind="http", port=port, token="secret").open()) as listener,
+        listening(HttpTriggerOptions(kind="http", port=port, token="secret").open()) as listener,
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
@@ -56,7 +56,7 @@ def test_with_a_token_only_who_knows_it_triggers():
 
 def test_a_client_that_hangs_up_half_way_disturbs_nobody():
     port = free_port()
-    with listening(HttpTrigger(kind="http", port=port).open()) as listener:
+    with listening(HttpTriggerOptions(kind="http", port=port).open()) as listener:
         half = http.client.HTTPConnection("127.0.0.1", port)
         half.putrequest("POST", "/trigger")
         half.putheader("Content-Length", "50")
@@ -74,16 +74,16 @@ def test_a_client_that_hangs_up_half_way_disturbs_nobody():
 def test_an_address_that_is_taken_is_named():
     port = free_port()
     with (
-        listening(HttpTrigger(kind="http", port=port).open()),
-        pytest.raises(SourceError, match=rf"cannot listen on 127.0.0.1:{port}"),
+        listening(HttpTriggerOptions(kind="http", port=port).open()),
+        pytest.raises(CameraError, match=rf"cannot listen on 127.0.0.1:{port}"),
     ):
-        HttpTrigger(kind="http", port=port).open()
+        HttpTriggerOptions(kind="http", port=port).open()
 
 
 def test_beyond_this_host_a_token_is_required():
     with pytest.raises(ValidationError, match=r"token: required, since '0.0.0.0'"):
-        HttpTrigger(kind="http", host="0.0.0.0")
+        HttpTriggerOptions(kind="http", host="0.0.0.0")
 
 
 def test_the_token_is_not_shown():
-    assert "secret" not in repr(HttpTrigger(kind="http", token="secret"))
+    assert "secret" not in repr(HttpTriggerOptions(kind="http", token="secret"))

@@ -12,8 +12,8 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from support.listening import free_port, listening
 
 from stream.devices.triggers.edge import RisingEdge
-from stream.devices.triggers.modbus import ModbusTrigger, name_in
-from stream.devices.triggers.trigger import Trigger
+from stream.devices.triggers.modbus import ModbusTriggerOptions, name_in
+from stream.devices.triggers.trigger import TriggerEvent
 
 BIT, NAME = 3, 10
 
@@ -70,9 +70,9 @@ def plc() -> Iterator[Plc]:
     plc.end()
 
 
-def options(plc: Plc, **more: object) -> ModbusTrigger:
+def options(plc: Plc, **more: object) -> ModbusTriggerOptions:
     basic = {"kind": "modbus", "host": "127.0.0.1", "port": plc.port, "table": "coil", "address": BIT}
-    return ModbusTrigger.model_validate(basic | {"reconnect_s": 0.1, "timeout_ms": 1000} | more)
+    return ModbusTriggerOptions.model_validate(basic | {"reconnect_s": 0.1, "timeout_ms": 1000} | more)
 
 
 def test_a_bit_that_rises_is_an_event_and_its_register_block_names_the_part(plc: Plc):
@@ -110,7 +110,7 @@ def test_what_a_bit_was_before_the_first_look_is_not_known():
     edge = RisingEdge()
     assert edge.seen(True, 1) is None
     assert edge.seen(False, 2) is None
-    assert edge.seen(True, 3) == Trigger(3)
+    assert edge.seen(True, 3) == TriggerEvent(3)
     assert edge.seen(True, 4) is None
 
 
@@ -122,7 +122,7 @@ def test_an_edge_that_came_while_the_connection_was_lost_has_no_known_moment():
     assert missed is not None
     assert "could not be read" in missed.fault
     edge.seen(False, 6)
-    assert edge.seen(True, 7) == Trigger(7)
+    assert edge.seen(True, 7) == TriggerEvent(7)
 
 
 def test_registers_hold_text_or_a_number():

@@ -13,7 +13,7 @@ from support.listening import free_port, listening
 from support.programs import needs_program
 
 from stream.core.errors import ConfigError
-from stream.devices.triggers.mqtt import MqttTrigger
+from stream.devices.triggers.mqtt import MqttTriggerOptions
 
 pytestmark = needs_program("mosquitto")
 TOPIC = "line/part"
@@ -58,8 +58,10 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     broker.stop()
 
 
-def options(broker: Broker, **more: object) -> MqttTrigger:
-    return MqttTrigger.model_validate({"kind": "mqtt", "host": "127.0.0.1", "port": broker.port, "topic": TOPIC} | more)
+def options(broker: Broker, **more: object) -> MqttTriggerOptions:
+    return MqttTriggerOptions.model_validate(
+        {"kind": "mqtt", "host": "127.0.0.1", "port": broker.port, "topic": TOPIC} | more
+    )
 
 
 def test_every_message_is_an_event_named_by_its_payload(broker: Broker):

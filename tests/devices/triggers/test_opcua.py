@@ -7,7 +7,7 @@ from asyncua import ua
 from asyncua.sync import Server
 from support.listening import free_port, listening
 
-from stream.devices.triggers.opcua import OpcUaTrigger
+from stream.devices.triggers.opcua import OpcUaTriggerOptions
 
 SPACE = "urn:line"
 
@@ -46,9 +46,9 @@ def plc() -> Iterator[Plc]:
     plc.stop()
 
 
-def options(plc: Plc, **more: object) -> OpcUaTrigger:
+def options(plc: Plc, **more: object) -> OpcUaTriggerOptions:
     basic = {"kind": "opcua", "url": plc.url, "node": "ns=2;s=Present", "id_node": "ns=2;s=Name", "reconnect_s": 0.1}
-    return OpcUaTrigger.model_validate(basic | {"timeout_ms": 2000} | more)
+    return OpcUaTriggerOptions.model_validate(basic | {"timeout_ms": 2000} | more)
 
 
 def test_a_node_that_turns_true_is_an_event_and_the_other_node_names_the_part(plc: Plc):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from stream.core.clock import Clock
 from stream.core.verdict import Mode
-from stream.inference.policy.batching import Inbox, Queued
+from stream.inference.policy.batching import BatchQueue, QueuedFrame
 from stream.transport.messages import FrameHeader, FrameStamps
 
 MS = 1_000_000
@@ -19,7 +19,7 @@ def frame(
     mode: Mode = "triggered",
     siblings: int = 9,
     epoch: str = "top",
-) -> Queued:
+) -> QueuedFrame:
     """A frame of a camera that cut so many siblings that by default company may be on its way."""
     header = FrameHeader(
         station=station,
@@ -35,17 +35,17 @@ def frame(
         stamps=FrameStamps(0, 0, 0),
         clock=Clock("boot", 0),
     )
-    return Queued(header, bytes(12), b"jpeg", deadline_ns, received_ns, group)
+    return QueuedFrame(header, bytes(12), b"jpeg", deadline_ns, received_ns, group)
 
 
-def inbox(*frames: Queued, max_batch: int = 4, max_wait_ns: int = WAIT_NS) -> Inbox:
-    filled = Inbox(max_batch=max_batch, max_wait_ns=max_wait_ns)
+def inbox(*frames: QueuedFrame, max_batch: int = 4, max_wait_ns: int = WAIT_NS) -> BatchQueue:
+    filled = BatchQueue(max_batch=max_batch, max_wait_ns=max_wait_ns)
     for item in frames:
         assert filled.add(item) is None
     return filled
 
 
-def names(frames: list[Queued]) -> list[tuple[str, int]]:
+def names(frames: list[QueuedFrame]) -> list[tuple[str, int]]:
     return [(item.header.station, item.header.seq) for item in frames]
 
 

@@ -12,7 +12,7 @@ from support import reference
 
 from stream.model.patchcore.coreset import covering_radius, greedy_k_center, projection
 from stream.model.patchcore.coreset_cuda import greedy_k_center_on_device
-from stream.training.spooled_array import RowStore
+from stream.training.spooled_array import SpooledArray
 
 Features = NDArray[np.float32]
 
@@ -109,7 +109,7 @@ def test_a_device_chooses_one_or_two_as_well(count: int):
 
 def test_features_in_a_file_are_chosen_as_those_in_memory(tmp_path: Path):
     features = heavy_tailed(17)
-    store = RowStore((24,), np.float32, capacity=len(features), folder=tmp_path)
+    store = SpooledArray((24,), np.float32, capacity=len(features), folder=tmp_path)
     for begin in range(0, len(features), 700):
         store.append(features[begin : begin + 700])
     assert greedy_k_center(store, 200, seed=0).tolist() == greedy_k_center(features, 200, seed=0).tolist()

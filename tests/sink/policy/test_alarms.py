@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from stream.line.sections import AlarmRule, Alarms
-from stream.sink.policy.alarms import Alarm, AlarmBoard, Debounce
+from stream.line.sections import AlarmOptions, AlarmRule
+from stream.sink.policy.alarms import Alarm, AlarmBoard, NofM
 
 SECOND_NS = 1_000_000_000
 
 
 def raised_at(rule: AlarmRule, observations: list[bool], every_ns: int = SECOND_NS) -> list[int]:
     """Return at which observations an alarm is raised, one observation every `every_ns`."""
-    debounce = Debounce(rule)
+    debounce = NofM(rule)
     return [index for index, bad in enumerate(observations) if debounce.observe(bad, index * every_ns)]
 
 
@@ -51,17 +51,19 @@ def test_without_cool_down_every_bad_one_is_raised():
 
 
 def test_a_clock_that_begins_below_zero_does_not_keep_the_first_alarm_back():
-    assert Debounce(AlarmRule()).observe(True, -5 * SECOND_NS)
+    assert NofM(AlarmRule()).observe(True, -5 * SECOND_NS)
 
 
 def test_an_alarm_says_what_where_and_when():
-    board = AlarmBoard(Alarms())
+    board = AlarmBoard(AlarmOptions())
     alarm = board.observe("uninspected", "cap", True, 7, "part 3: timeout")
     assert alarm == Alarm("uninspected", "cap", "part 3: timeout", 7)
 
 
 def test_each_kind_follows_its_own_rule():
-    board = AlarmBoard(Alarms(defect=AlarmRule(n=2, of=2), uninspected=AlarmRule(), late_reject=AlarmRule(n=3, of=3)))
+    board = AlarmBoard(
+        AlarmOptions(defect=AlarmRule(n=2, of=2), uninspected=AlarmRule(), late_reject=AlarmRule(n=3, of=3))
+    )
     first_raised = {
         kind: next(n for n in range(1, 10) if board.observe(kind, "cap", True, n, "bad"))
         for kind in ("defect", "uninspected", "late_reject")
@@ -70,7 +72,7 @@ def test_each_kind_follows_its_own_rule():
 
 
 def test_stations_do_not_share_a_window():
-    board = AlarmBoard(Alarms(defect=AlarmRule(n=2, of=2)))
+    board = AlarmBoard(AlarmOptions(defect=AlarmRule(n=2, of=2)))
     assert board.observe("defect", "cap", True, 0, "bad") is None
     assert board.observe("defect", "label", True, 1, "bad") is None
     assert board.observe("defect", "cap", True, 2, "bad") == Alarm("defect", "cap", "bad", 2)
@@ -78,7 +80,7 @@ def test_stations_do_not_share_a_window():
 
 @pytest.mark.parametrize("kind", ["camera_down", "worker_down", "actuator_fault", "encoder_fault", "store_fault"])
 def test_a_level_is_raised_once_when_it_goes_down_and_once_more_after_it_recovered(kind):
-    board = AlarmBoard(Alarms())
+    board = AlarmBoard(AlarmOptions())
     levels = [False, True, True, True, False, False, True, True]
     raised = [
         second
@@ -89,18 +91,18 @@ def test_a_level_is_raised_once_when_it_goes_down_and_once_more_after_it_recover
 
 
 def test_what_is_down_from_the_start_is_raised():
-    alarm = AlarmBoard(Alarms()).observe("worker_down", "worker0", True, 5, "silent since the start")
+    alarm = AlarmBoard(AlarmOptions()).observe("worker_down", "worker0", True, 5, "silent since the start")
     assert alarm == Alarm("worker_down", "worker0", "silent since the start", 5)
 
 
 def test_one_camera_that_is_down_does_not_hide_another():
-    board = AlarmBoard(Alarms())
+    board = AlarmBoard(AlarmOptions())
     assert board.observe("camera_down", "top", True, 0, "stalled")
     assert board.observe("camera_down", "side", True, 1, "stalled") == Alarm("camera_down", "side", "stalled", 1)
 
 
 def test_a_level_stands_until_it_was_seen_to_end():
-    board = AlarmBoard(Alarms())
+    board = AlarmBoard(AlarmOptions())
     board.observe("camera_down", "top", True, SECOND_NS, "stalled")
     board.observe("camera_down", "top", True, 500 * SECOND_NS, "stalled")
     assert [alarm.text for alarm in board.active(1000 * SECOND_NS)] == ["stalled"]
@@ -109,7 +111,7 @@ def test_a_level_stands_until_it_was_seen_to_end():
 
 
 def test_any_other_alarm_stands_as_long_as_its_cool_down_the_newest_first():
-    board = AlarmBoard(Alarms(defect=AlarmRule(cooldown_s=60), uninspected=AlarmRule(cooldown_s=0)))
+    board = AlarmBoard(AlarmOptions(defect=AlarmRule(cooldown_s=60), uninspected=AlarmRule(cooldown_s=0)))
     board.observe("defect", "cap", True, 0, "part 1 is defective")
     board.observe("uninspected", "cap", True, SECOND_NS, "part 2 was not inspected")
     assert [alarm.kind for alarm in board.active(2 * SECOND_NS)] == ["uninspected", "defect"]

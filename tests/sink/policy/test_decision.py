@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from stream.core.parts import Part, Settled
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.actuator import RejectCommand
-from stream.line.sections import Reject, Station
-from stream.sink.policy.decision import Action, decide, plan_pulse, pulse_ns_for, track_pulse
+from stream.line.sections import RejectOptions, StationOptions
+from stream.sink.policy.decision import Decision, decide, plan_pulse, pulse_ns_for, track_pulse
 
 MS = 1_000_000
 CAPTURED_NS = 5_000 * MS
-REJECT = Reject(actuator="gate", transport_delay_ms=420, pulse_ms=60, tolerance_ms=15)
+REJECT = RejectOptions(actuator="gate", transport_delay_ms=420, pulse_ms=60, tolerance_ms=15)
 PLANNED_NS = CAPTURED_NS + 420 * MS
 LATEST_NS = PLANNED_NS + 15 * MS
 
@@ -24,27 +24,27 @@ def settled(at_ns: int, captured_ns: int | None = CAPTURED_NS) -> Settled:
 
 @pytest.mark.parametrize("policy", ["reject", "pass", "ignore"])
 def test_a_good_part_passes_and_a_defective_one_is_rejected_under_every_policy(policy: str):
-    assert decide(Verdict.GOOD, policy) is Action.PASS
-    assert decide(Verdict.DEFECT, policy) is Action.REJECT
+    assert decide(Verdict.GOOD, policy) is Decision.PASS
+    assert decide(Verdict.DEFECT, policy) is Decision.REJECT
 
 
 @pytest.mark.parametrize(
-    ("policy", "action"), [("reject", Action.REJECT), ("pass", Action.PASS), ("ignore", Action.IGNORE)]
+    ("policy", "action"), [("reject", Decision.REJECT), ("pass", Decision.PASS), ("ignore", Decision.IGNORE)]
 )
-def test_what_happens_to_an_uninspected_part_is_the_stations_policy(policy: str, action: Action):
+def test_what_happens_to_an_uninspected_part_is_the_stations_policy(policy: str, action: Decision):
     assert decide(Verdict.UNINSPECTED, policy) is action
 
 
-@pytest.mark.parametrize(("mode", "action"), [("triggered", Action.REJECT), ("freerun", Action.IGNORE)])
-def test_without_a_policy_only_a_triggered_station_rejects_what_nobody_inspected(mode: str, action: Action):
-    station = Station(camera="top", bundle="cap.safetensors", mode=mode)
+@pytest.mark.parametrize(("mode", "action"), [("triggered", Decision.REJECT), ("freerun", Decision.IGNORE)])
+def test_without_a_policy_only_a_triggered_station_rejects_what_nobody_inspected(mode: str, action: Decision):
+    station = StationOptions(camera="top", bundle="cap.safetensors", mode=mode)
     assert decide(Verdict.UNINSPECTED, station.uninspected_policy) is action
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 @pytest.mark.parametrize("policy", ["reject", "pass", "ignore"])
 def test_a_gate_that_opens_on_good_opens_for_good_parts_alone_and_is_shut_for_all_others(verdict: Verdict, policy: str):
-    gate = Reject(actuator="gate", transport_delay_ms=420, pulse_ms=60, gate="open_on_good")
+    gate = RejectOptions(actuator="gate", transport_delay_ms=420, pulse_ms=60, gate="open_on_good")
     pulse_ns = pulse_ns_for(decide(verdict, policy), verdict, gate)
     assert pulse_ns == (60 * MS if verdict is Verdict.GOOD else 0)
 
@@ -53,11 +53,11 @@ def test_a_gate_that_opens_on_good_opens_for_good_parts_alone_and_is_shut_for_al
 @pytest.mark.parametrize("policy", ["reject", "pass", "ignore"])
 def test_a_reject_that_pulses_on_bad_pulses_for_what_is_rejected(verdict: Verdict, policy: str):
     action = decide(verdict, policy)
-    assert pulse_ns_for(action, verdict, REJECT) == (60 * MS if action is Action.REJECT else None)
+    assert pulse_ns_for(action, verdict, REJECT) == (60 * MS if action is Decision.REJECT else None)
 
 
 def test_a_part_that_is_followed_by_an_encoder_has_counts_and_no_moment_yet():
-    counted = Reject(actuator="gate", encoder="belt", transport_counts=900, tolerance_counts=20)
+    counted = RejectOptions(actuator="gate", encoder="belt", transport_counts=900, tolerance_counts=20)
     tracked = track_pulse(settled(CAPTURED_NS + 100 * MS), counted, 60 * MS, 3.5)
     assert tracked is not None
     assert (tracked.captured_ns, tracked.transport_counts, tracked.tolerance_counts) == (CAPTURED_NS, 900, 20)
@@ -102,7 +102,7 @@ def test_a_part_whose_exposure_is_unknown_cannot_be_aimed_at():
 def test_a_command_that_is_planned_can_still_be_fired_and_any_other_could_not(
     delay_ms: float, tolerance_ms: float, decided_ms: int
 ):
-    reject = Reject(actuator="gate", transport_delay_ms=delay_ms, tolerance_ms=tolerance_ms)
+    reject = RejectOptions(actuator="gate", transport_delay_ms=delay_ms, tolerance_ms=tolerance_ms)
     decided_ns = CAPTURED_NS + decided_ms * MS
     command = plan_pulse(settled(decided_ns), reject, 60 * MS, None)
     margin_ns = CAPTURED_NS + (delay_ms + tolerance_ms) * MS - decided_ns

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from stream.model.patchcore.calibrate import conformal_threshold
-from stream.sink.policy.drift import Drift, Finding, same_distribution, smallest_shift, stability_index
+from stream.sink.policy.drift import DriftDetector, DriftFinding, same_distribution, smallest_shift, stability_index
 
 WINDOW = 500
 Values = NDArray[np.float64]
@@ -27,7 +27,7 @@ def calibration(seed: int, count: int) -> tuple[Values, float]:
     return found[found <= threshold], threshold
 
 
-def drifting_at(drift: Drift, values: Values) -> int | None:
+def drifting_at(drift: DriftDetector, values: Values) -> int | None:
     """After how many values the drift is found; None: it is not."""
     for index, value in enumerate(values):
         drift.add(value)
@@ -37,7 +37,7 @@ def drifting_at(drift: Drift, values: Values) -> int | None:
     return None
 
 
-def fed(drift: Drift, values: Values) -> list[Finding]:
+def fed(drift: DriftDetector, values: Values) -> list[DriftFinding]:
     found = []
     for value in values:
         drift.add(value)
@@ -52,7 +52,7 @@ def test_a_stationary_stream_of_100_000_parts_is_never_called_drifting(count: in
     reference, threshold = calibration(seed, count)
     stream = scores(1000 + seed, 100_000)
     # Only GOOD parts are told of, so the stream is cut at the threshold like the reference.
-    assert drifting_at(Drift(reference, WINDOW), stream[stream <= threshold]) is None
+    assert drifting_at(DriftDetector(reference, WINDOW), stream[stream <= threshold]) is None
 
 
 @pytest.mark.parametrize("shift", [1, -1])
@@ -60,13 +60,13 @@ def test_a_stationary_stream_of_100_000_parts_is_never_called_drifting(count: in
 def test_a_shift_of_one_standard_deviation_is_found_within_1000_parts(seed: int, shift: float):
     reference, threshold = calibration(seed, 100)
     before, after = scores(1000 + seed, 2_000), scores(2000 + seed, 1_000) + shift * math.sqrt(20)
-    drift = Drift(reference, WINDOW)
+    drift = DriftDetector(reference, WINDOW)
     assert drifting_at(drift, before[before <= threshold]) is None
     assert drifting_at(drift, after[after <= threshold]) is not None
 
 
 def test_a_tenth_of_a_standard_deviation_is_not_worth_a_call_however_many_values_prove_it():
-    drift = Drift(scores(1, 10_000), 10_000)
+    drift = DriftDetector(scores(1, 10_000), 10_000)
     found = fed(drift, scores(2, 30_000) + 0.1 * math.sqrt(20))
     assert min(one.p_value for one in found) < 1e-6
     assert not any(one.drifting for one in found)
@@ -80,7 +80,9 @@ def test_twenty_scores_are_honest_about_what_they_cannot_see():
     def found(sigmas: float) -> float:
         streams = [scores(5000 + seed, 1_500) + sigmas * math.sqrt(20) for seed in range(40)]
         return float(
-            np.mean([drifting_at(Drift(scores(seed, 20), WINDOW), s) is not None for seed, s in enumerate(streams)])
+            np.mean(
+                [drifting_at(DriftDetector(scores(seed, 20), WINDOW), s) is not None for seed, s in enumerate(streams)]
+            )
         )
 
     assert found(0.5) < 0.05
@@ -96,7 +98,7 @@ def test_more_reference_values_see_smaller_shifts_and_too_few_none():
 
 
 def test_one_odd_window_is_not_a_drift_and_three_of_four_are():
-    drift = Drift(scores(1, 200), WINDOW)
+    drift = DriftDetector(scores(1, 200), WINDOW)
     assert fed(drift, scores(2, 500))[-1].p_value > 0.001
     burst = fed(drift, scores(3, 200) + 50)
     assert burst[-1].p_value == pytest.approx(1e-16)
@@ -105,7 +107,7 @@ def test_one_odd_window_is_not_a_drift_and_three_of_four_are():
 
 
 def test_a_drift_lasts_until_all_recent_windows_are_well_again():
-    drift = Drift(scores(1, 200), WINDOW)
+    drift = DriftDetector(scores(1, 200), WINDOW)
     assert fed(drift, scores(2, 1_000) + 20)[-1].drifting
     after = [one.drifting for one in fed(drift, scores(3, 2_000))]
     assert after[0]
@@ -115,7 +117,7 @@ def test_a_drift_lasts_until_all_recent_windows_are_well_again():
 
 
 def test_nothing_is_compared_before_the_window_is_full_and_then_after_every_fifth_of_it():
-    drift = Drift(scores(1, 50), 100)
+    drift = DriftDetector(scores(1, 50), 100)
     compared = []
     for index, value in enumerate(scores(2, 200)):
         drift.add(value)
@@ -125,17 +127,17 @@ def test_nothing_is_compared_before_the_window_is_full_and_then_after_every_fift
 
 
 def test_without_reference_values_nothing_is_compared():
-    assert fed(Drift([], 20), scores(1, 100)) == []
+    assert fed(DriftDetector([], 20), scores(1, 100)) == []
 
 
 def test_a_value_that_is_no_number_is_left_out():
-    drift = Drift(scores(1, 50), 20)
+    drift = DriftDetector(scores(1, 50), 20)
     assert fed(drift, np.array([math.nan, math.inf] * 100)) == []
     assert 0 <= fed(drift, scores(2, 20))[0].p_value <= 1
 
 
 def test_equal_values_everywhere_are_one_distribution():
-    (found, *_) = fed(Drift([3.0] * 30, 20), np.full(20, 3.0))
+    (found, *_) = fed(DriftDetector([3.0] * 30, 20), np.full(20, 3.0))
     assert (found.psi, found.p_value, found.drifting) == (pytest.approx(0, abs=0.1), 1.0, False)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.core.parts import Counts, Part, Settled
+from stream.core.parts import LedgerCounts, Part, Settled
 from stream.core.verdict import Cause, Verdict
 from stream.sink.policy.ledger import MAX_EVENTS, MAX_GAP, Ledger, SeqError
 
@@ -33,21 +33,21 @@ def lost(cause: Cause, *seqs: int) -> list[tuple[int, Verdict, Cause | None]]:
 
 def test_an_announced_part_is_pending_until_its_result_closes_it():
     ledger = announced(0)
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 0, 0, {}, (0,), 1)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(1, 0, 0, {}, (0,), 1)
     settled = ledger.result(part(0), Verdict.GOOD, None, "", 40 * MS)
     assert settled == Settled(part(0), Verdict.GOOD, None, "", 40 * MS)
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 1, 0, {}, (), 1)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(1, 1, 0, {}, (), 1)
 
 
 @pytest.mark.parametrize(
     ("verdict", "cause", "expected"),
     [
-        (Verdict.GOOD, None, Counts(1, 1, 0, {}, (), 1)),
-        (Verdict.DEFECT, None, Counts(1, 0, 1, {}, (), 1)),
-        (Verdict.UNINSPECTED, Cause.WORKER_ERROR, Counts(1, 0, 0, {Cause.WORKER_ERROR: 1}, (), 1)),
+        (Verdict.GOOD, None, LedgerCounts(1, 1, 0, {}, (), 1)),
+        (Verdict.DEFECT, None, LedgerCounts(1, 0, 1, {}, (), 1)),
+        (Verdict.UNINSPECTED, Cause.WORKER_ERROR, LedgerCounts(1, 0, 0, {Cause.WORKER_ERROR: 1}, (), 1)),
     ],
 )
-def test_every_verdict_has_its_own_column(verdict: Verdict, cause: Cause | None, expected: Counts):
+def test_every_verdict_has_its_own_column(verdict: Verdict, cause: Cause | None, expected: LedgerCounts):
     ledger = announced(0)
     assert ledger.result(part(0), verdict, cause, "", 1).verdict is verdict
     assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == expected
@@ -63,19 +63,21 @@ def test_a_result_proves_its_part_before_the_announcement_comes():
     ledger = announced(0)
     settled = ledger.result(part(1), Verdict.DEFECT, None, "", 1)
     assert settled.verdict is Verdict.DEFECT
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 1, {}, (0,), 1, (1,))
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(2, 0, 1, {}, (0,), 1, (1,))
 
     assert ledger.announce(part(1), None, "", 2) == [], "it has its verdict already"
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 1, {}, (0,), 2)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(2, 0, 1, {}, (0,), 2)
 
 
 def test_results_far_ahead_of_the_announcements_leave_no_gap_behind():
     ledger = Ledger()
     for seq in (3, 1, 2):
         ledger.result(part(seq), Verdict.GOOD, None, "", 1)
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(3, 3, 0, {}, (), 0, (1, 2, 3))
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(3, 3, 0, {}, (), 0, (1, 2, 3))
     assert outcome(ledger.announce(part(3), None, "", 2)) == lost(Cause.CAMERA_FAULT, 0)
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(4, 3, 0, {Cause.CAMERA_FAULT: 1}, (), 4)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(
+        4, 3, 0, {Cause.CAMERA_FAULT: 1}, (), 4
+    )
 
 
 def test_a_missing_number_is_a_part_the_camera_lost():
@@ -83,7 +85,7 @@ def test_a_missing_number_is_a_part_the_camera_lost():
     settled = ledger.announce(part(4), None, "", 9)
     assert outcome(settled) == lost(Cause.CAMERA_FAULT, 1, 2, 3)
     assert settled[0].part == Part("cap", 1, None, 9), "nobody knows when it was exposed"
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(
         5, 0, 0, {Cause.CAMERA_FAULT: 3}, (0, 4), 5
     )
 
@@ -104,14 +106,16 @@ def test_the_first_announcements_may_be_lost_too():
 def test_an_account_that_exists_is_not_opened_again():
     ledger = announced(0, 1)
     ledger.begin("cap", 17)
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 0, {}, (0, 1), 2)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(2, 0, 0, {}, (0, 1), 2)
 
 
 def test_a_part_announced_with_a_cause_is_settled_at_once():
     ledger = announced(0)
     settled = ledger.announce(part(1), Cause.OVERRUN, "16 parts were waiting already", 5)
     assert settled == [Settled(part(1), Verdict.UNINSPECTED, Cause.OVERRUN, "16 parts were waiting already", 5)]
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 0, 0, {Cause.OVERRUN: 1}, (0,), 2)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(
+        2, 0, 0, {Cause.OVERRUN: 1}, (0,), 2
+    )
 
 
 def test_the_missing_parts_come_before_the_announced_one():
@@ -153,7 +157,9 @@ def test_a_result_for_an_expired_part_is_stray():
     ledger = announced(0)
     ledger.expire(DEADLINE_NS + 1)
     assert ledger.result(part(0), Verdict.GOOD, None, "", DEADLINE_NS + 2) is None
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 0, 0, {Cause.TIMEOUT: 1}, (), 1)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(
+        1, 0, 0, {Cause.TIMEOUT: 1}, (), 1
+    )
 
 
 def test_a_part_expires_after_its_deadline_and_not_before():
@@ -261,7 +267,7 @@ def test_the_end_of_a_camera_books_the_tail_that_never_came():
     ledger = announced(0)
     ledger.result(part(2), Verdict.GOOD, None, "", 1)
     assert outcome(ledger.end("cap", 4, 5)) == lost(Cause.CAMERA_FAULT, 1, 3)
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(
         4, 1, 0, {Cause.CAMERA_FAULT: 2}, (0,), 4
     )
 
@@ -278,7 +284,7 @@ def test_an_end_with_nothing_missing_books_nothing_and_may_come_twice():
 def test_the_end_of_a_station_nobody_heard_of_books_nothing():
     ledger = Ledger()
     assert ledger.end("cap", 500, 5) == []
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(0, 0, 0, {}, (), 500)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(0, 0, 0, {}, (), 500)
 
 
 def test_shutting_down_settles_everything_that_is_pending():
@@ -291,7 +297,9 @@ def test_shutting_down_settles_everything_that_is_pending():
         ("cap", 2, Cause.SHUTDOWN),
         ("label", 0, Cause.SHUTDOWN),
     ]
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(3, 1, 0, {Cause.SHUTDOWN: 2}, (), 3)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(
+        3, 1, 0, {Cause.SHUTDOWN: 2}, (), 3
+    )
     assert ledger.shut_down(8) == []
 
 
@@ -300,24 +308,24 @@ def test_stations_keep_separate_accounts():
     ledger.announce(part(0, "cap"), None, "", 0)
     ledger.announce(part(1, "label"), None, "", 0)
     assert set(ledger.stations) == {"cap", "label"}
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(1, 0, 0, {}, (0,), 1)
-    assert ledger.counts("label")._replace(captured_ns=(), part_ids=()) == Counts(
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(1, 0, 0, {}, (0,), 1)
+    assert ledger.counts("label")._replace(captured_ns=(), part_ids=()) == LedgerCounts(
         2, 0, 0, {Cause.CAMERA_FAULT: 1}, (1,), 2
     )
 
 
 def test_after_a_restart_the_pending_parts_had_no_sink():
     ledger = Ledger()
-    settled = ledger.restore("cap", Counts(9, 5, 1, {Cause.TIMEOUT: 1}, (6, 8), 9), 3)
+    settled = ledger.restore("cap", LedgerCounts(9, 5, 1, {Cause.TIMEOUT: 1}, (6, 8), 9), 3)
     assert outcome(settled) == lost(Cause.SINK_DOWN, 6, 8)
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(
         9, 5, 1, {Cause.TIMEOUT: 1, Cause.SINK_DOWN: 2}, (), 9
     )
 
 
 def test_after_a_restart_the_parts_nobody_heard_had_no_sink_and_later_gaps_are_the_cameras():
     ledger = Ledger()
-    ledger.restore("cap", Counts(2, 2, 0, {}, (), 2), 3)
+    ledger.restore("cap", LedgerCounts(2, 2, 0, {}, (), 2), 3)
     assert outcome(ledger.announce(part(5), None, "", 4)) == lost(Cause.SINK_DOWN, 2, 3, 4)
     assert outcome(ledger.announce(part(7), None, "", 5)) == lost(Cause.CAMERA_FAULT, 6)
     assert ledger.counts("cap").closed
@@ -325,23 +333,25 @@ def test_after_a_restart_the_parts_nobody_heard_had_no_sink_and_later_gaps_are_t
 
 def test_after_a_restart_the_tail_of_an_ended_camera_had_no_sink():
     ledger = Ledger()
-    ledger.restore("cap", Counts(2, 2, 0, {}, (), 2), 3)
+    ledger.restore("cap", LedgerCounts(2, 2, 0, {}, (), 2), 3)
     assert outcome(ledger.end("cap", 4, 4)) == lost(Cause.SINK_DOWN, 2, 3)
 
 
 def test_after_a_restart_an_old_result_is_stray():
     ledger = Ledger()
-    ledger.restore("cap", Counts(2, 1, 0, {}, (1,), 2), 3)
+    ledger.restore("cap", LedgerCounts(2, 1, 0, {}, (1,), 2), 3)
     assert ledger.result(part(1), Verdict.GOOD, None, "", 4) is None
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == Counts(2, 1, 0, {Cause.SINK_DOWN: 1}, (), 2)
+    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == LedgerCounts(
+        2, 1, 0, {Cause.SINK_DOWN: 1}, (), 2
+    )
 
 
 def test_after_a_restart_parts_known_from_results_only_stay_judged_and_their_announcements_are_heard_once():
     ledger = Ledger()
-    settled = ledger.restore("cap", Counts(4, 3, 0, {}, (1,), 2, (3, 5)), 3)
+    settled = ledger.restore("cap", LedgerCounts(4, 3, 0, {}, (1,), 2, (3, 5)), 3)
     assert outcome(settled) == lost(Cause.SINK_DOWN, 1, 2, 4), "numbers below a known one were given out"
     before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
-    assert before == Counts(6, 3, 0, {Cause.SINK_DOWN: 3}, (), 6)
+    assert before == LedgerCounts(6, 3, 0, {Cause.SINK_DOWN: 3}, (), 6)
     for seq in (2, 3, 4, 5):
         assert ledger.announce(part(seq), None, "", 4) == []
     assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before

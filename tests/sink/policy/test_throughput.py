@@ -2,20 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from stream.sink.policy.throughput import Recent, Spacing
+from stream.sink.policy.throughput import RateLimiter, ThroughputWindow
 
 S = 1_000_000_000
 
 
 def test_the_rate_is_that_of_the_window():
-    recent = Recent(10 * S)
+    recent = ThroughputWindow(10 * S)
     for tick in range(40):
         recent.add(tick * S // 2, 5.0)
     assert recent.rate_hz(20 * S) == pytest.approx(2.0, rel=0.1)
 
 
 def test_a_line_that_stands_still_has_no_rate_and_no_latency():
-    recent = Recent(10 * S)
+    recent = ThroughputWindow(10 * S)
     assert (recent.rate_hz(0), recent.latency_ms(0)) == (0.0, None)
     for tick in range(5):
         recent.add(tick * S, 5.0)
@@ -24,7 +24,7 @@ def test_a_line_that_stands_still_has_no_rate_and_no_latency():
 
 
 def test_latency_is_median_and_99th_percentile_of_the_parts_whose_exposure_is_known():
-    recent = Recent(10 * S)
+    recent = ThroughputWindow(10 * S)
     for total_ms in range(1, 101):
         recent.add(S, float(total_ms))
         recent.add(S, None)
@@ -32,7 +32,7 @@ def test_latency_is_median_and_99th_percentile_of_the_parts_whose_exposure_is_kn
 
 
 def test_something_happens_once_in_its_interval():
-    spacing = Spacing(S)
+    spacing = RateLimiter(S)
     assert [spacing.allows(now) for now in (0, S // 2, S - 1, S, S + 1, 5 * S)] == [
         *(True, False, False),
         *(True, False, True),
@@ -41,6 +41,6 @@ def test_something_happens_once_in_its_interval():
 
 @pytest.mark.parametrize("parts_hz", [10, 14, 16, 17, 20, 24, 29, 31, 47, 200])
 def test_of_faster_parts_nearly_as_many_pass_as_the_interval_allows(parts_hz: int):
-    spacing = Spacing(S // 15)
+    spacing = RateLimiter(S // 15)
     passed = sum(spacing.allows(number * S // parts_hz) for number in range(60 * parts_hz))
     assert min(13.5, 0.99 * parts_hz) <= passed / 60 <= 15.1

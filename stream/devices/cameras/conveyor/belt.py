@@ -14,7 +14,7 @@ _SEED = 7
 _RIB_PX = 32  # distance of the transverse ribs
 
 
-class Part(NamedTuple):
+class BeltPart(NamedTuple):
     """One part on the belt.
 
     Attributes:
@@ -55,11 +55,11 @@ class Belt:
         """Return the travel at which the part of this place is centred."""
         return (place + 1) * self.width_px
 
-    def left_px(self, part: Part, travel_px: int) -> int:
+    def left_px(self, part: BeltPart, travel_px: int) -> int:
         """Return the part's left edge in the picture; negative or beyond the width when out of view."""
         return (self.width_px - part.width_px) // 2 + travel_px - self.centred_px(part.place)
 
-    def picture(self, travel_px: int, parts: Iterable[Part]) -> NDArray[np.uint8]:
+    def picture(self, travel_px: int, parts: Iterable[BeltPart]) -> NDArray[np.uint8]:
         """Return (H, W, 3) uint8 BGR: the belt moved by `travel_px`, the parts' pixels unchanged on it."""
         period_px = self._rubber.shape[1] - self.width_px
         column = -travel_px % period_px

@@ -12,12 +12,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stream.core.errors import DatasetError, FrameFault, SourceError
+from stream.core.errors import CameraError, DatasetError, FrameFault
 from stream.core.images import image_size
 from stream.core.options import ConfigPath, PositiveHz
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import CameraOptions, Frame, Source, Start
-from stream.devices.cameras.conveyor.belt import Belt, Part
+from stream.devices.cameras.camera import Camera, CommonCameraOptions, Frame, Start
+from stream.devices.cameras.conveyor.belt import Belt, BeltPart
 from stream.devices.cameras.folder import ordered_images, picture_or_fault
 from stream.devices.cameras.ticks import tick_ns, wait_until
 from stream.devices.triggers import TriggerOptions
@@ -25,7 +25,7 @@ from stream.devices.triggers import TriggerOptions
 Side = Annotated[int, Field(ge=16, le=8192)]
 
 
-class ConveyorOptions(CameraOptions):
+class ConveyorOptions(CommonCameraOptions):
     """A synthetic belt. Parts come whether the camera looks or not, as on a real one."""
 
     kind: Literal["conveyor"]
@@ -43,8 +43,8 @@ class ConveyorOptions(CameraOptions):
             raise ValueError("trigger: the belt's own sensor triggers already; set fps for a free-running camera")
         return self
 
-    def open(self) -> Source:
-        """Return the source; raises DatasetError without pictures, SourceError when one exceeds the belt."""
+    def open(self) -> Camera:
+        """Return the source; raises DatasetError without pictures, CameraError when one exceeds the belt."""
         pictures = ordered_images(self.path, self.shuffle_seed)
         for path in pictures:
             try:
@@ -52,14 +52,14 @@ class ConveyorOptions(CameraOptions):
             except DatasetError:
                 continue  # it becomes the fault of its frame
             if width_px > self.belt_px[0] or height_px > self.belt_px[1]:
-                raise SourceError(
+                raise CameraError(
                     f"{path}: {width_px}x{height_px} px is larger than the belt; "
                     f"set belt_px to at least [{width_px}, {height_px}]"
                 )
-        return _ConveyorSource(pictures, self)
+        return _ConveyorCamera(pictures, self)
 
 
-class _ConveyorSource:
+class _ConveyorCamera:
     """Part k is centred at origin + (k + 1) / rate; parts follow each other at one belt width."""
 
     stall_ns = None
@@ -107,7 +107,7 @@ class _ConveyorSource:
             yield Frame(image, trigger_ns, part.name, part.fault)
 
     def _free_running(self, origin_ns: int, called_ns: int, fps: float, stop: threading.Event) -> Iterator[Frame]:
-        near: dict[int, Part] = {}
+        near: dict[int, BeltPart] = {}
         first = max(0, math.ceil((called_ns - origin_ns) * fps / 1e9))
         for tick in itertools.count(first):
             taken_ns = tick_ns(origin_ns, tick, fps)
@@ -125,7 +125,7 @@ class _ConveyorSource:
                 return
             yield frame
 
-    def _free_frame(self, taken_ns: int, travel_px: int, near: list[Part]) -> Frame:
+    def _free_frame(self, taken_ns: int, travel_px: int, near: list[BeltPart]) -> Frame:
         middle = min(near, key=lambda part: abs(travel_px - self._belt.centred_px(part.place)))
         in_view = 0 <= self._belt.left_px(middle, travel_px) <= self._belt.width_px - middle.width_px
         if in_view and middle.fault:
@@ -135,10 +135,10 @@ class _ConveyorSource:
     def _path(self, index: int) -> Path:
         return self._pictures[index % len(self._pictures)]
 
-    def _part(self, index: int) -> Part:
+    def _part(self, index: int) -> BeltPart:
         path = self._path(index)
         image, fault = picture_or_fault(path)
         if image is not None and not self._belt.holds(image.shape[1], image.shape[0]):
             # The file has changed since the belt was opened.
             image, fault = None, FrameFault(Cause.BAD_FRAME, f"{path}: larger than the belt")
-        return Part(index, path.name, image, fault)
+        return BeltPart(index, path.name, image, fault)

@@ -15,14 +15,14 @@ from pydantic import Field, model_validator
 from stream.core.errors import FrameFault
 from stream.core.options import ConfigPath, PositiveHz
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import Frame, Source
+from stream.devices.cameras.camera import Camera, Frame
 from stream.devices.cameras.genicam import devices as genicam_devices
 from stream.devices.cameras.genicam import nodes as genicam_nodes
 from stream.devices.cameras.genicam.device_clock import DeviceClock
 from stream.devices.cameras.genicam.frame_ids import gap, lost_frames
 from stream.devices.cameras.genicam.nodes import Setting, if_there, needed
 from stream.devices.cameras.genicam.pixel_formats import PixelFormat, to_bgr
-from stream.devices.cameras.reconnecting import CameraLost, LiveOptions, LiveSource
+from stream.devices.cameras.reconnecting import CameraLost, ReconnectingCamera, ReconnectingCameraOptions
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ Pixels = Annotated[int, Field(ge=1)]
 Offset = Annotated[int, Field(ge=0)]
 
 
-class GenicamOptions(LiveOptions):
+class GenicamOptions(ReconnectingCameraOptions):
     """An industrial camera behind a GenTL producer."""
 
     kind: Literal["genicam"]
@@ -68,22 +68,22 @@ class GenicamOptions(LiveOptions):
             )
         return self
 
-    def open(self) -> Source:
-        """Return the camera, open and set; raises SourceError."""
+    def open(self) -> Camera:
+        """Return the camera, open and set; raises CameraError."""
         name = "the GenICam camera" if self.serial is None else f"GenICam camera {self.serial}"
         if self.trigger_mode == "software":
             return SoftwareTriggered(name, self)
-        source = LiveSource(name, self, lambda: GenicamConnection(self))
+        source = ReconnectingCamera(name, self, lambda: GenicamConnection(self))
         if self.trigger_mode == "hardware":
             source.stall_ns = None
         return source
 
 
-class SoftwareTriggered(LiveSource):
+class SoftwareTriggered(ReconnectingCamera):
     """A camera that exposes when it is told to."""
 
     def __init__(self, name: str, options: GenicamOptions) -> None:
-        """Connect for the first time; raises SourceError."""
+        """Connect for the first time; raises CameraError."""
         super().__init__(name, options, lambda: GenicamConnection(options))
         self.stall_ns = None
 

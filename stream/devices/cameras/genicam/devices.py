@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stream.core.errors import SourceError
+from stream.core.errors import CameraError
 from stream.devices.cameras.genicam.nodes import said
 from stream.devices.cameras.reconnecting import CameraLost
 
@@ -25,7 +25,7 @@ _harvesters_log.propagate = False
 _harvesters_log.addHandler(logging.NullHandler())
 
 
-class Device(NamedTuple):
+class GenicamDevice(NamedTuple):
     """One camera as its producer describes it, and the producer's own object for it."""
 
     serial: str
@@ -50,13 +50,13 @@ def open_harvester(files: list[Path]) -> Any:
     """Return a Harvester that knows the cameras of these producers.
 
     Raises:
-        SourceError: the library is not installed.
+        CameraError: the library is not installed.
         CameraLost: a producer cannot be loaded, or there is none.
     """
     try:
         from harvesters.core import Harvester
     except ImportError:
-        raise SourceError("GenICam cameras need the extra `genicam`: pip install 'patchline[genicam]'") from None
+        raise CameraError("GenICam cameras need the extra `genicam`: pip install 'patchline[genicam]'") from None
     if not files:
         raise CameraLost(
             f"there is no GenTL producer (a .cti file): install the one of the camera's maker and set `producer` "
@@ -78,12 +78,12 @@ def open_harvester(files: list[Path]) -> Any:
     return harvester
 
 
-def devices(harvester: Any) -> list[Device]:
+def devices(harvester: Any) -> list[GenicamDevice]:
     """Return the cameras in the order of the producers."""
     return [_device(info) for info in harvester.device_info_list]
 
 
-def find(harvester: Any, serial: str | None) -> Device:
+def find(harvester: Any, serial: str | None) -> GenicamDevice:
     """Return the camera with this serial number, or the only one there is; raises CameraLost naming those present."""
     present = devices(harvester)
     wanted = [device for device in present if serial in (None, device.serial)]
@@ -122,10 +122,10 @@ def _complaints() -> Iterator[list[str]]:
         _harvesters_log.removeHandler(handler)
 
 
-def _device(info: Any) -> Device:
+def _device(info: Any) -> GenicamDevice:
     serial = _told(info, "serial_number") or _told(info, "id_") or "unknown"
     producer = Path(str(info.parent.parent.parent.path_name))
-    return Device(serial, _told(info, "vendor") or "", _told(info, "model") or "", producer, info)
+    return GenicamDevice(serial, _told(info, "vendor") or "", _told(info, "model") or "", producer, info)
 
 
 def _told(info: Any, what: str) -> str | None:

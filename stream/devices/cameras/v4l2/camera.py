@@ -13,8 +13,8 @@ from pydantic import Field
 from stream.core.errors import FrameFault
 from stream.core.options import PositiveHz, PositiveMs
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import Frame, Source
-from stream.devices.cameras.reconnecting import CameraLost, LiveOptions, LiveSource
+from stream.devices.cameras.camera import Camera, Frame
+from stream.devices.cameras.reconnecting import CameraLost, ReconnectingCamera, ReconnectingCameraOptions
 from stream.devices.cameras.v4l2.settings import Settings, devices, offers, refused, rounded
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _EXPOSURE_UNIT_MS = 0.1
 _OLDEST_NS = 10_000_000_000
 
 
-class V4l2Options(LiveOptions):
+class V4l2Options(ReconnectingCameraOptions):
     """A free-running camera of this host. What is not set stays as the device has it."""
 
     kind: Literal["v4l2"]
@@ -40,9 +40,9 @@ class V4l2Options(LiveOptions):
     fps: PositiveHz | None = None
     exposure_ms: PositiveMs | None = None  # None: automatic, or as it was set
 
-    def open(self) -> Source:
-        """Return the opened camera; raises SourceError when it does not open or refuses a setting."""
-        return LiveSource(self.shown, self, lambda: _V4l2Connection(self))
+    def open(self) -> Camera:
+        """Return the opened camera; raises CameraError when it does not open or refuses a setting."""
+        return ReconnectingCamera(self.shown, self, lambda: _V4l2Connection(self))
 
     @property
     def shown(self) -> str:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stream.core.errors import DatasetError, SourceError
+from stream.core.errors import CameraError, DatasetError
 from stream.core.images import read_image
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Frame, Start
@@ -139,7 +139,7 @@ def test_a_seed_mixes_the_order_and_a_restart_finds_it_again(parts: Path) -> Non
 
 def test_a_part_larger_than_the_belt_is_refused_by_name(parts: Path) -> None:
     options = ConveyorOptions(kind="conveyor", path=parts, belt_px=(64, 47))
-    with pytest.raises(SourceError, match=r"c\.png: 64x48 px .*at least \[64, 48\]"):
+    with pytest.raises(CameraError, match=r"c\.png: 64x48 px .*at least \[64, 48\]"):
         options.open()
 
 

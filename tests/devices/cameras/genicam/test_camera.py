@@ -9,7 +9,7 @@ pytest.importorskip("genicam", reason="comes with the extra `genicam`")
 
 from support.node_maps import NodeMap
 
-from stream.core.errors import SourceError
+from stream.core.errors import CameraError
 from stream.core.verdict import Cause
 from stream.devices.cameras.genicam.camera import GenicamOptions, camera_settings
 from stream.devices.cameras.genicam.device_clock import WINDOW_NS, DeviceClock
@@ -245,7 +245,7 @@ def test_a_camera_that_counts_whole_microseconds_takes_a_whole_number():
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "harvesters.core", None)
-    with pytest.raises(SourceError, match=r"need the extra `genicam`: pip install 'patchline\[genicam\]'"):
+    with pytest.raises(CameraError, match=r"need the extra `genicam`: pip install 'patchline\[genicam\]'"):
         options(producer="any.cti").open()
 
 

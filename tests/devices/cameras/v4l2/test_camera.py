@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from stream.core.errors import SourceError
+from stream.core.errors import CameraError
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Start
 from stream.devices.cameras.reconnecting import Reconnect
@@ -84,7 +84,7 @@ def test_a_camera_is_set_before_it_is_used(device: type[Device], caplog: pytest.
 
 
 def test_a_camera_that_answers_with_another_size_is_refused_and_given_back(device: type[Device]):
-    with pytest.raises(SourceError, match=r"^/dev/video0: it answers with .*: width is 640, not 800; .*v4l2-ctl"):
+    with pytest.raises(CameraError, match=r"^/dev/video0: it answers with .*: width is 640, not 800; .*v4l2-ctl"):
         V4l2Options(kind="v4l2", width=800).open()
     assert device.open_devices == 0
 
@@ -103,7 +103,7 @@ def test_a_camera_that_is_unplugged_is_opened_again(device: type[Device], monkey
 
 
 def test_a_missing_camera_says_which_there_are():
-    with pytest.raises(SourceError, match=r"^/dev/video63: does not open; this host has .*/dev/video.*permitted\?$"):
+    with pytest.raises(CameraError, match=r"^/dev/video63: does not open; this host has .*/dev/video.*permitted\?$"):
         V4l2Options(kind="v4l2", device=63).open()
 
 

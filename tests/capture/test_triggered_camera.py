@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from support.pictures import good_picture, write_picture
 
-from stream.capture.triggered_source import TriggeredSource, open_camera
+from stream.capture.triggered_camera import TriggeredCamera, open_camera
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import Frame, Source, Start
+from stream.devices.cameras.camera import Camera, Frame, Start
 from stream.devices.cameras.conveyor.camera import ConveyorOptions
-from stream.devices.triggers.trigger import Signal, Trigger
+from stream.devices.triggers.trigger import TriggerEvent, TriggerSource
 from stream.line.config import LineConfig
 
 WAIT_NS = 500_000_000
@@ -28,7 +28,7 @@ def parts(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def belt(parts: Path, fps: float, count: int) -> Source:
+def belt(parts: Path, fps: float, count: int) -> Camera:
     """A belt on which a part passes every tenth of a second."""
     return ConveyorOptions(kind="conveyor", path=parts, rate_hz=10, belt_px=(64, 48), fps=fps, parts=count).open()
 
@@ -37,10 +37,10 @@ class ByHand:
     """A trigger that the test pulls."""
 
     def __init__(self) -> None:
-        self.pulled: queue.SimpleQueue[Trigger | Exception] = queue.SimpleQueue()
+        self.pulled: queue.SimpleQueue[TriggerEvent | Exception] = queue.SimpleQueue()
         self.fault: str | None = None
 
-    def events(self, stop: threading.Event) -> Iterator[Trigger]:
+    def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         while not stop.is_set():
             try:
                 pulled = self.pulled.get(timeout=0.02)
@@ -51,8 +51,8 @@ class ByHand:
             yield pulled
 
 
-def triggered(source: Source, signal: Signal, *, debounce_ns: int = 0) -> TriggeredSource:
-    return TriggeredSource(source, signal, WAIT_NS, debounce_ns)
+def triggered(source: Camera, signal: TriggerSource, *, debounce_ns: int = 0) -> TriggeredCamera:
+    return TriggeredCamera(source, signal, WAIT_NS, debounce_ns)
 
 
 def now() -> Start:
@@ -64,7 +64,7 @@ def test_each_trigger_becomes_one_frame_exposed_after_it_with_its_name(parts: Pa
     frames = triggered(belt(parts, 50, 1000), signal).frames(start, threading.Event())
     for name in ("A", "B", "C"):
         before_ns = time.monotonic_ns()
-        signal.pulled.put(Trigger(before_ns, name))
+        signal.pulled.put(TriggerEvent(before_ns, name))
         frame = next(frames)
         assert frame.part_id == name
         assert frame.image is not None
@@ -78,7 +78,7 @@ def test_a_trigger_for_which_the_camera_has_no_frame_is_a_part_without_picture(p
     signal = ByHand()
     source = triggered(belt(parts, 0.01, 10_000), signal)
     frames = source.frames(now(), threading.Event())
-    signal.pulled.put(Trigger(at_ns := time.monotonic_ns() + 1_000_000, "A"))
+    signal.pulled.put(TriggerEvent(at_ns := time.monotonic_ns() + 1_000_000, "A"))
     frame = next(frames)
     assert (frame.image, frame.part_id, frame.captured_ns) == (None, "A", at_ns)
     assert frame.fault is not None
@@ -89,7 +89,7 @@ def test_a_trigger_for_which_the_camera_has_no_frame_is_a_part_without_picture(p
 
 def test_a_trigger_still_waiting_when_the_camera_ends_is_a_part(parts: Path):
     signal = ByHand()
-    signal.pulled.put(Trigger(time.monotonic_ns() + 60_000_000_000, "never"))
+    signal.pulled.put(TriggerEvent(time.monotonic_ns() + 60_000_000_000, "never"))
     (frame,) = triggered(belt(parts, 50, 1), signal).frames(now(), threading.Event())
     assert (frame.image, frame.part_id) == (None, "never")
 
@@ -111,7 +111,7 @@ def test_echoes_are_left_out(parts: Path):
     frames = source.frames(now(), threading.Event())
     at_ns = time.monotonic_ns()
     for late_ms, name in ((0, None), (10, None), (20, None), (31, None), (32, "A")):
-        signal.pulled.put(Trigger(at_ns + late_ms * 1_000_000, name))
+        signal.pulled.put(TriggerEvent(at_ns + late_ms * 1_000_000, name))
     found = list(itertools.islice(frames, 3))
     assert [frame.part_id for frame in found][-1] == "A"
     assert found[0].captured_ns <= found[1].captured_ns
@@ -163,13 +163,13 @@ def test_a_camera_with_a_software_trigger_exposes_at_the_event():
     frames = source.frames(now(), threading.Event())
     for name in ("A", "B"):
         at_ns = time.monotonic_ns()
-        signal.pulled.put(Trigger(at_ns, name))
+        signal.pulled.put(TriggerEvent(at_ns, name))
         frame = next(frames)
         assert (frame.part_id, frame.fault) == (name, None)
         assert frame.captured_ns >= at_ns
     assert source.fault is None, "it is silent as long as no part comes"
     camera.broken = True
-    signal.pulled.put(Trigger(time.monotonic_ns(), "C"))
+    signal.pulled.put(TriggerEvent(time.monotonic_ns(), "C"))
     frame = next(frames)
     assert frame.part_id == "C"
     assert "no such command" in str(frame.fault)
@@ -183,7 +183,7 @@ def line(parts: Path, camera: dict[str, object]) -> LineConfig:
 
 
 def test_a_camera_without_a_trigger_is_opened_as_it_is(parts: Path):
-    assert not isinstance(open_camera(line(parts, {}), "top"), TriggeredSource)
+    assert not isinstance(open_camera(line(parts, {}), "top"), TriggeredCamera)
 
 
 def test_a_trigger_waits_no_longer_than_the_first_verdict_is_due(parts: Path):

@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from stream.capture.policy.pairing import Debounce, Paired, Pairing
+from stream.capture.policy.pairing import Paired, Pairing, TriggerDebounce
 from stream.core.errors import FrameFault
-from stream.devices.cameras.camera import Frame, Source, Start
-from stream.devices.triggers.trigger import Signal, Trigger
+from stream.devices.cameras.camera import Camera, Frame, Start
+from stream.devices.triggers.trigger import TriggerEvent, TriggerSource
 from stream.line.config import LineConfig
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class SoftwareTriggered(Protocol):
         ...
 
 
-def open_camera(config: LineConfig, camera: str) -> Source:
+def open_camera(config: LineConfig, camera: str) -> Camera:
     """Return the opened camera, paired with its trigger if it has one; raises PatchLineError."""
     options = config.cameras[camera]
     source = options.open()
@@ -46,7 +46,7 @@ def open_camera(config: LineConfig, camera: str) -> Source:
     # No longer than the first verdict is due: a part that waits beyond has missed it anyway.
     deadlines_ms = [station.deadline_ms for station in config.stations_of(camera).values()]
     wait_ms = min(trigger.wait_ms or getattr(options, "stall_ms", _WAIT_MS), *deadlines_ms)
-    return TriggeredSource(source, trigger.open(), int(wait_ms * 1e6), int(trigger.debounce_ms * 1e6))
+    return TriggeredCamera(source, trigger.open(), int(wait_ms * 1e6), int(trigger.debounce_ms * 1e6))
 
 
 class _End(NamedTuple):
@@ -56,19 +56,19 @@ class _End(NamedTuple):
     error: BaseException | None
 
 
-class TriggeredSource:
-    """Yields a frame for every trigger and passes over all others. A `Source`."""
+class TriggeredCamera:
+    """Yields a frame for every trigger and passes over all others. A `Camera`."""
 
     stall_ns: int | None = None  # a trigger may take as long as it likes
 
-    def __init__(self, source: Source, signal: Signal, wait_ns: int, debounce_ns: int) -> None:
+    def __init__(self, source: Camera, signal: TriggerSource, wait_ns: int, debounce_ns: int) -> None:
         """Take over an open camera and an open trigger."""
         self._source = source
         self._signal = signal
         self._expose = source.trigger if isinstance(source, SoftwareTriggered) else None
         self._pairing: Pairing[Frame] = Pairing(wait_ns, one_each=self._expose is not None)
-        self._debounce = Debounce(debounce_ns)
-        self._news: queue.Queue[Trigger | Frame | _End] = queue.Queue(_WAITING)
+        self._debounce = TriggerDebounce(debounce_ns)
+        self._news: queue.Queue[TriggerEvent | Frame | _End] = queue.Queue(_WAITING)
         self._last_frame_ns: int | None = None
 
     @property
@@ -120,13 +120,13 @@ class TriggeredSource:
                 case Frame() as frame:
                     self._last_frame_ns = time.monotonic_ns()
                     yield from map(_part, self._pairing.frame(frame.captured_ns, frame))
-                case Trigger() as trigger:
+                case TriggerEvent() as trigger:
                     yield from map(_part, self._triggered(trigger))
             if self._news.empty():  # what has come may hold the frame that a trigger waits for
                 yield from map(_part, self._pairing.expire(time.monotonic_ns()))
         yield from map(_part, self._pairing.end())
 
-    def _next(self) -> Trigger | Frame | _End | None:
+    def _next(self) -> TriggerEvent | Frame | _End | None:
         """Return the next news, or None when something is to be looked after."""
         due_ns = self._pairing.next_ns
         patience_s = _LOOK_S if due_ns is None else min(_LOOK_S, max(0.0, (due_ns - time.monotonic_ns()) / 1e9))
@@ -135,7 +135,7 @@ class TriggeredSource:
         except queue.Empty:
             return None
 
-    def _triggered(self, trigger: Trigger) -> list[Paired[Frame]]:
+    def _triggered(self, trigger: TriggerEvent) -> list[Paired[Frame]]:
         if not self._debounce.is_new(trigger):
             log.info("trigger: an echo of the last event is left out (debounce_ms)")
             return []
@@ -149,7 +149,7 @@ class TriggeredSource:
             return self._pairing.lose(trigger, f"the camera does not expose: {error}")
         return []
 
-    def _read(self, name: str, stream: Iterator[Trigger] | Iterator[Frame]) -> None:
+    def _read(self, name: str, stream: Iterator[TriggerEvent] | Iterator[Frame]) -> None:
         """Pass on what camera or trigger yields, in a thread of its own."""
         error: BaseException | None = None
         try:
