@@ -74,7 +74,7 @@ def sink_ms(event: Event) -> float:
 def latency_rows(table: Table, events: dict[bool, list[Event]]) -> float:
     """Add a row for each percentile; returns the ratio of the sink's p99."""
     judged = {
-        watched: [each for each in found if each.verdict is not Verdict.UNINSPECTED]
+        watched: [each for each in found if each.part.verdict is not Verdict.UNINSPECTED]
         for watched, found in events.items()
     }
     ratio = 0.0

@@ -20,6 +20,7 @@ from conditions import conditions, report
 from rich.console import Console
 from rich.table import Table
 
+from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.sink.policy.latency import STAGES
 from stream.store.event_store import EventStore
@@ -48,17 +49,19 @@ def drawn_events(count: int) -> Iterator[Event]:
             cause = Cause.SKIPPED
         verdict = Verdict.UNINSPECTED if cause else Verdict.DEFECT if kind < 0.022 else Verdict.GOOD
         yield Event(
-            station=station,
-            seq=number // len(STATIONS),
-            verdict=verdict,
-            cause=cause,
-            action="pass" if verdict is Verdict.GOOD else "reject",
+            part=PartResult(
+                station=station,
+                seq=number // len(STATIONS),
+                verdict=verdict,
+                cause=cause,
+                part_id="pallet-7" if number % 1000 == 7 else f"part-{number}",
+                score=None if cause else 10 * kind,
+                threshold=None if cause else 12.5,
+            ),
+            decision="pass" if verdict is Verdict.GOOD else "reject",
             captured_realtime_ns=begin_ns + number * 25_000_000 + dice.randrange(10**9),
-            part_id="pallet-7" if number % 1000 == 7 else f"part-{number}",
-            score=None if cause else 10 * kind,
-            threshold=None if cause else 12.5,
             worker="worker0",
-            bundle="ab" * 32,
+            bundle_sha256="ab" * 32,
             stages={stage: round(10 * dice.random(), 3) for stage in STAGES},
             total_ms=40.0,
         )

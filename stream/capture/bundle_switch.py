@@ -21,7 +21,7 @@ from stream.transport.messages import CreditGrant, WantedBundles
 log = logging.getLogger(__name__)
 
 #: How often a file is looked at because no worker holds the bundle in use.
-_DOUBT_NS = 30_000_000_000
+_RECHECK_NS = 30_000_000_000
 
 T = TypeVar("T")
 
@@ -30,8 +30,8 @@ class SwitchDecision(NamedTuple, Generic[T]):
     """A decision about a station: what to cut with from now on, or `why` nothing changes."""
 
     station: str
-    old: str
-    new: str
+    old_sha256: str
+    new_sha256: str
     loaded: T | None
     why: str | None
 
@@ -54,20 +54,20 @@ class BundleSwitch(Generic[T]):
         self._candidates: dict[str, tuple[T, str]] = {}
         self._requests: dict[str, str] = {}
         self._reports: dict[str, dict[str, StationReport]] = {}
-        self._doubted_ns: dict[str, int] = {}
+        self._recheck_ns: dict[str, int] = {}
         self._rollout = Rollout(patience_ns=int(config.restarts.ready_s * 1e9))
-        self._renewal: BundleWatcher[T] = BundleWatcher(
+        self._watcher: BundleWatcher[T] = BundleWatcher(
             config.stations_of(camera),
             asked,
             load=load,
             knows=lambda station, bundle: self._present[station] == bundle,
             request=self._read_request,
         )
-        self._renewal.start()
+        self._watcher.start()
 
-    def hear(self, ready: CreditGrant) -> None:
+    def on_credit(self, ready: CreditGrant) -> None:
         """Take in what a worker accepts."""
-        self._rollout.hear(ready, now_ns())
+        self._rollout.on_credit(ready, now_ns())
 
     def wanted_bundles(self) -> WantedBundles:
         """Say which bundles the workers have to hold."""
@@ -81,8 +81,8 @@ class BundleSwitch(Generic[T]):
     def step(self, obstacle: Callable[[T], str | None]) -> list[SwitchDecision[T]]:
         """Return what is decided by now; `obstacle` says why the camera's pictures cannot be cut so, if they cannot."""
         now, outcomes = now_ns(), []
-        for news in self._renewal.news():
-            outcome = self._heard(news, obstacle, now)
+        for update in self._watcher.updates():
+            outcome = self._heard(update, obstacle, now)
             if outcome is not None:
                 outcomes.append(outcome)
         for station, decision in self._rollout.decide(now).items():
@@ -91,28 +91,30 @@ class BundleSwitch(Generic[T]):
         for station, bundle in self._present.items():
             # A worker that was started after the file had been replaced holds only the new one.
             stranded = self._rollout.proposed(station) is None and self._rollout.nobody_accepts(station, bundle, now)
-            if stranded and now >= self._doubted_ns.get(station, 0):
-                self._doubted_ns[station] = now + _DOUBT_NS
-                self._renewal.doubt(station)
+            if stranded and now >= self._recheck_ns.get(station, 0):
+                self._recheck_ns[station] = now + _RECHECK_NS
+                self._watcher.recheck(station)
         return outcomes
 
-    def _heard(self, news: BundleUpdate[T], obstacle: Callable[[T], str | None], now: int) -> SwitchDecision[T] | None:
-        station = news.station
-        if news.request is not None:
-            self._requests[station] = news.request
+    def _heard(
+        self, update: BundleUpdate[T], obstacle: Callable[[T], str | None], now: int
+    ) -> SwitchDecision[T] | None:
+        station = update.station
+        if update.request is not None:
+            self._requests[station] = update.request
         # What was proposed before is not what lies there now.
         self._rollout.withdraw(station)
         self._candidates.pop(station, None)
-        if news.error is not None:
-            return self._settle(station, news.bundle, None, news.error)
-        if news.loaded is None:
+        if update.error is not None:
+            return self._settle(station, update.bundle_sha256, None, update.error)
+        if update.loaded is None:
             self._report(station, StationReport(self._present[station], self._present[station]))
             return None
-        why = obstacle(news.loaded)
+        why = obstacle(update.loaded)
         if why is not None:
-            return self._settle(station, news.bundle, None, why)
-        self._candidates[station] = (news.loaded, news.bundle)
-        self._rollout.propose(station, news.bundle, now)
+            return self._settle(station, update.bundle_sha256, None, why)
+        self._candidates[station] = (update.loaded, update.bundle_sha256)
+        self._rollout.propose(station, update.bundle_sha256, now)
         return None
 
     def _settle(self, station: str, new: str, loaded: T | None, why: str) -> SwitchDecision[T]:

@@ -24,7 +24,7 @@ class PartCropper(NamedTuple):
 
     name: str
     station: StationOptions
-    bundle: str
+    bundle_sha256: str
     roi: Roi | None
     size_px: int
     picture_px: tuple[int, int] | None
@@ -71,7 +71,7 @@ def deadline_ns(frame: Frame, station: StationOptions) -> int:
     return frame.captured_ns + int(station.deadline_ms * 1e6)
 
 
-def encode_view(region: NDArray[np.uint8], max_px: int, quality: int) -> bytes:
+def encode_preview(region: NDArray[np.uint8], max_px: int, quality: int) -> bytes:
     """Encode the region for people: JPEG, shrunk when its longer side exceeds `max_px`."""
     longer = max(region.shape[:2])
     if longer > max_px:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.capture.bundle_switch import BundleSwitch
-from stream.capture.cropper import CroppedPart, PartCropper, cutter_of, deadline_ns, encode_view
+from stream.capture.cropper import CroppedPart, PartCropper, cutter_of, deadline_ns, encode_preview
 from stream.capture.policy.backlog import Backlog, Waiting
 from stream.capture.policy.credit import Credit
 from stream.capture.policy.frozen import FrozenGate
@@ -87,10 +87,10 @@ class CaptureProcess:
         self.last_picture: NDArray[np.uint8] | None = None
         self.workers: dict[str, bytes] = {}
         self._next_status_ns = 0
-        self.switching: BundleSwitch[PartCropper] = BundleSwitch(
+        self.bundle_switch: BundleSwitch[PartCropper] = BundleSwitch(
             config,
             camera,
-            present={cutter.name: cutter.bundle for cutter in self.cutters},
+            present={cutter.name: cutter.bundle_sha256 for cutter in self.cutters},
             asked=role.reload,
             load=self._load,
         )
@@ -111,7 +111,7 @@ class CaptureProcess:
             self.server.wait(timeout_ms=20 if self.backlog else 200)
             for identity, ready in self.server.credit():
                 self.credit.update(identity, ready)
-                self.switching.hear(ready)
+                self.bundle_switch.on_credit(ready)
                 self.workers[ready.worker] = identity
             self._switch()
             frames = reader.take()
@@ -197,13 +197,15 @@ class CaptureProcess:
     def _hand_out(self) -> None:
         """Send what waits to workers that have room: parts in order, free-running frames to an idle worker."""
         while (waiting := self.backlog.next_triggered()) is not None:
-            worker = self.credit.best((waiting.station, waiting.payload.cutter.bundle))
+            worker = self.credit.best((waiting.station, waiting.payload.cutter.bundle_sha256))
             if worker is None:
                 return
             if self._send(worker, waiting.payload):
                 self.backlog.sent()
         newest = self.backlog.newest()
-        worker = self.credit.hungry(*((waiting.station, waiting.payload.cutter.bundle) for waiting in newest))
+        worker = self.credit.idle_worker(
+            *((waiting.station, waiting.payload.cutter.bundle_sha256) for waiting in newest)
+        )
         if worker is None:
             return
         for waiting in self.backlog.take_newest():
@@ -216,14 +218,16 @@ class CaptureProcess:
         station = cut.cutter.station
         granted_ns = now_ns()
         pixels = network_input(cut.region, cut.cutter.size_px)
-        view = encode_view(cut.region, self.config.store.view_max_px, self.config.store.view_jpeg_quality)
+        preview_jpeg = encode_preview(
+            cut.region, self.config.store.preview_max_px, self.config.store.preview_jpeg_quality
+        )
         header = FrameHeader(
             station=cut.cutter.name,
             seq=cut.seq,
             captured_ns=cut.frame.captured_ns,
             deadline_ns=deadline_ns(cut.frame, station),
             mode=station.mode,
-            bundle=cut.cutter.bundle,
+            bundle_sha256=cut.cutter.bundle_sha256,
             height_px=pixels.shape[0],
             width_px=pixels.shape[1],
             siblings=cut.siblings,
@@ -232,7 +236,7 @@ class CaptureProcess:
             clock=local_clock(),
             part_id=cut.frame.part_id,
         )
-        if not self.server.send(worker, header, pixels.tobytes(), view):
+        if not self.server.send(worker, header, pixels.tobytes(), preview_jpeg):
             log.warning("worker %s is gone", worker.hex())
             self.credit.gone(worker)
             return False
@@ -242,15 +246,15 @@ class CaptureProcess:
     def _load(self, name: str) -> tuple[str, PartCropper]:
         """Read a station's bundle; runs in the renewal's thread."""
         new = cutter_of(name, self.config.stations[name])
-        return new.bundle, new
+        return new.bundle_sha256, new
 
     def _switch(self) -> None:
         """Go over to bundles that all workers hold; what is cut already stays as it is."""
-        for outcome in self.switching.step(self._obstacle):
+        for outcome in self.bundle_switch.step(self._obstacle):
             if outcome.loaded is not None:
                 self.cutters = [outcome.loaded if old.name == outcome.station else old for old in self.cutters]
-            why = None if outcome.why is None else f"bundle {outcome.old[:12]} is kept: {outcome.why}"
-            self.sink.send(ReloadStatus(outcome.station, outcome.old, outcome.new, why))
+            why = None if outcome.why is None else f"bundle {outcome.old_sha256[:12]} is kept: {outcome.why}"
+            self.sink.send(ReloadStatus(outcome.station, outcome.old_sha256, outcome.new_sha256, why))
 
     def _obstacle(self, new: PartCropper) -> str | None:
         """Say why the camera's pictures cannot be cut so; None: they can, or none has come yet."""
@@ -296,9 +300,9 @@ class CaptureProcess:
             return
         self._next_status_ns = now + STATUS_INTERVAL_NS
         self.tap.look()
-        wanted_bundles = self.switching.wanted_bundles()
+        wanted_bundles = self.bundle_switch.wanted_bundles()
         for identity in self.workers.values():
-            self.server.tell(identity, wanted_bundles)
+            self.server.send_wanted(identity, wanted_bundles)
         metrics.QUEUE_DEPTH.labels("backlog").set(len(self.backlog))
         if self.last_frame_ns is not None:
             metrics.LAST_FRAME_AGE_SECONDS.labels(self.camera).set((now - self.last_frame_ns) / 1e9)

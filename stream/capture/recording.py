@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from stream.core import metrics
 from stream.core.errors import CameraError, FrameFault
+from stream.core.parts import Seq
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Frame, RecordOptions
-from stream.transport.messages import Seq
 
 log = logging.getLogger(__name__)
 

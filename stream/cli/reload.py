@@ -33,12 +33,12 @@ def reload(
     refused = []
     for camera, report in reports.items():
         for station, change in report.stations.items():
-            names = f"{change.old[:12]} → {change.new[:12] or 'unreadable'}"
+            names = f"{change.old_sha256[:12]} → {change.new_sha256[:12] or 'unreadable'}"
             if change.why is not None:
-                refused.append(f"station {station} keeps bundle {change.old[:12]}: {change.why}")
+                refused.append(f"station {station} keeps bundle {change.old_sha256[:12]}: {change.why}")
                 console.print(f"[bold red]refused[/]    {camera} {station}: {names}", highlight=False)
-            elif change.old == change.new:
-                console.print(f"unchanged  {camera} {station}: {change.old[:12]}", highlight=False)
+            elif change.old_sha256 == change.new_sha256:
+                console.print(f"unchanged  {camera} {station}: {change.old_sha256[:12]}", highlight=False)
             else:
                 console.print(f"[bold green]new bundle[/] {camera} {station}: {names}", highlight=False)
     if not reports:

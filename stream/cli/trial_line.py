@@ -55,15 +55,10 @@ def run_trial(path: Path, config: LineConfig, log: Path, look: Look) -> None:
 def ledger_of(config: LineConfig) -> dict[str, LedgerCounts]:
     """Return what the store of the line has of its ledger, by station; empty while there is none."""
     try:
-        store = EventStore.read(config.store.path / FILE_NAME)
+        with EventStore.read(config.store.path / FILE_NAME) as store:
+            return store.ledger()
     except StoreError:
         return {}
-    try:
-        return store.ledger()
-    except StoreError:
-        return {}
-    finally:
-        store.close()
 
 
 def free_ports(count: int, usual: int = 9464) -> int:

@@ -28,7 +28,7 @@ VERDICTS = Counter("patchline_verdicts_total", "Parts by verdict", ["station", "
 UNINSPECTED = Counter("patchline_uninspected_total", "Parts without inspection, by cause", ["station", "cause"])
 ANNOUNCED = Counter("patchline_announced_total", "Parts the line has heard of", ["station"])
 PENDING = Gauge("patchline_pending", "Parts announced whose verdict is still due", ["station"])
-DECISIONS = Counter("patchline_decisions_total", "What the line did about its parts", ["station", "action"])
+DECISIONS = Counter("patchline_decisions_total", "What the line did about its parts", ["station", "decision"])
 SCORE_RATIO = Histogram(
     "patchline_score_ratio",
     "Image score divided by the station's image threshold (above 1 is a defect)",
@@ -91,7 +91,7 @@ CLOCK_OFFSET_SECONDS = Gauge(
 )
 
 
-def begin_station(station: str, deadline_s: float, actions: Iterable[str]) -> None:
+def begin_station(station: str, deadline_s: float, decisions: Iterable[str]) -> None:
     """Say what a station's parts may take; let its counters exist from the start, so that the first increase is one."""
     DEADLINE_SECONDS.labels(station).set(deadline_s)
     ANNOUNCED.labels(station)
@@ -100,8 +100,8 @@ def begin_station(station: str, deadline_s: float, actions: Iterable[str]) -> No
         VERDICTS.labels(station, verdict)
     for cause in Cause:
         UNINSPECTED.labels(station, cause)
-    for action in actions:
-        DECISIONS.labels(station, action)
+    for decision in decisions:
+        DECISIONS.labels(station, decision)
 
 
 def serve(address: tuple[str, int] | None) -> None:

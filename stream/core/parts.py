@@ -1,8 +1,37 @@
+"""A part: how it is named, its result, and its station's line in the ledger."""
+
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import msgspec
 
 from stream.core.verdict import Cause, Verdict
+
+#: A part's number, within what every store and every client can hold.
+Seq = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+
+class PartResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One part and its final verdict, as it is recorded, published and reported.
+
+    Attributes:
+        station, seq: the part.
+        part_id: its name from outside, if it has one.
+        verdict, cause, detail: what the line says of it; a cause if it is UNINSPECTED.
+        score: image score; None where no worker gave one.
+        threshold, pixel_threshold: of the bundle that gave the score.
+    """
+
+    station: str
+    seq: Seq
+    part_id: str | None = None
+    verdict: Verdict
+    cause: Cause | None = None
+    detail: str = ""
+    score: float | None = None
+    threshold: float | None = None
+    pixel_threshold: float | None = None
 
 
 class Part(NamedTuple):

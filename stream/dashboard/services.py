@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 from argon2 import PasswordHasher
@@ -48,14 +47,9 @@ class Dashboard(NamedTuple):
         prefix = "" if self.config.dashboard.certificate is None else "__Host-"
         return f"{prefix}patchline-{self.config.line}"
 
-    @contextmanager
-    def store(self) -> Iterator[EventStore]:
-        """Open the event store for one question; raises StoreError."""
-        store = EventStore.read(self.config.store.path / FILE_NAME)
-        try:
-            yield store
-        finally:
-            store.close()
+    def store(self) -> EventStore:
+        """Open the event store for one question, in a `with` block; raises StoreError."""
+        return EventStore.read(self.config.store.path / FILE_NAME)
 
     def marked_parts(self, station: str) -> list[MarkedPart]:
         """Return the parts of a station that people have marked; raises StoreError."""

@@ -43,19 +43,19 @@ class InferenceWorker:
         self.device = ", ".join(sorted(devices))
         extractors = [judge.extractor for judge in judges.values()]
         max_batch = min(options.max_batch, max(extractor.useful_batch or options.max_batch for extractor in extractors))
-        self.desk = InferenceExecutor(extractors[0].lanes, options.threads)
+        self.executor = InferenceExecutor(extractors[0].lanes, options.threads)
         self.shadow = Shadow(config, index, judges)
-        self.holding = LoadedBundles(config, index, judges, self.desk, role.reload)
+        self.bundles = LoadedBundles(config, index, judges, self.executor, role.reload)
         self.inbox = BatchQueue(max_batch=max_batch, max_wait_ns=int(options.max_wait_ms * 1e6))
         #: Frames of a camera that may wait while others are judged.
-        self.room = max(max_batch, self.desk.count) + 1
+        self.room = max(max_batch, self.executor.count) + 1
         self.sockets = Sockets(config.transport.keys)
         self.frames = FrameClients(self.sockets, {camera: config.frames_address(camera) for camera in config.cameras})
-        self.frames.wake_on(self.desk.wake)
+        self.frames.wake_on(self.executor.wake)
         self.sink = SinkOutbox(self.sockets, config.results_address(), RESULTS_WAITING)
         self.stations = {camera: set(config.stations_of(camera)) for camera in config.cameras}
         # Where every frame must be sent and this is the only worker, nobody asks whether it is idle.
-        self.says_hungry = {
+        self.reports_idle_to = {
             camera
             for camera in config.cameras
             if len(config.workers) > 1
@@ -71,23 +71,23 @@ class InferenceWorker:
         self.shadow.start()
         self.role.ready()
         while True:
-            self.holding.step()
+            self.bundles.step()
             self._grant()
-            wait_ns = self.inbox.wait_ns(now_ns()) if self.desk.free else None
+            wait_ns = self.inbox.wait_ns(now_ns()) if self.executor.free else None
             frames = self.frames.receive(100_000_000 if wait_ns is None else wait_ns)
             for camera, (message, attachments) in frames:
                 if isinstance(message, WantedBundles):
-                    self.holding.want(message)
+                    self.bundles.on_wanted(message)
                 else:
                     self._take_in(camera, message, attachments)
             self._answer_judged()
             for late in self.inbox.expire(now_ns(), self._needed_ns()):
                 self._refuse(late, Cause.TIMEOUT, "too late to be judged by its deadline")
-            while self.desk.free and (batch := self.inbox.take(now_ns())):
+            while self.executor.free and (batch := self.inbox.take(now_ns())):
                 self._start(batch)
-            self.shadow.step(idle=not (len(self.inbox) or self.desk.begun_ns))
+            self.shadow.step(idle=not (len(self.inbox) or self.executor.begun_ns))
             self._report_status()
-            if self.role.stop.is_set() and not (frames or len(self.inbox) or self.desk.begun_ns):
+            if self.role.stop.is_set() and not (frames or len(self.inbox) or self.executor.begun_ns):
                 break
         self.role.stopping()
         self.sink.send(WorkerStatus(worker=self.worker, pid=os.getpid(), device=self.device, ending=True))
@@ -104,12 +104,12 @@ class InferenceWorker:
     def _take_in(self, camera: str, header: FrameHeader, attachments: list[bytes]) -> None:
         epoch, count = self.received[camera]
         self.received[camera] = (header.epoch, count + 1 if epoch == header.epoch else 1)
-        pixels, view = attachments if len(attachments) == 2 else (b"", b"")
-        judge = self.holding.judge(header.station, header.bundle)
+        pixels, preview_jpeg = attachments if len(attachments) == 2 else (b"", b"")
+        judge = self.bundles.model(header.station, header.bundle_sha256)
         frame = QueuedFrame(
             header=header,
             pixels=pixels,
-            view=view,
+            preview_jpeg=preview_jpeg,
             deadline_ns=to_local_ns(header.deadline_ns, header.clock, local_clock()),
             received_ns=now_ns(),
             group=judge.group if judge else "",
@@ -118,8 +118,8 @@ class InferenceWorker:
             self._refuse(frame, Cause.MODEL_MISMATCH, f"worker {self.worker} knows no station {header.station}")
             return
         if judge is None:
-            held = ", ".join(bundle[:12] for bundle in self.holding.accepts({header.station})[header.station])
-            detail = f"cut for bundle {header.bundle[:12]}, worker {self.worker} holds {held}"
+            held = ", ".join(bundle[:12] for bundle in self.bundles.accepts({header.station})[header.station])
+            detail = f"cut for bundle {header.bundle_sha256[:12]}, worker {self.worker} holds {held}"
             self._refuse(frame, Cause.MODEL_MISMATCH, detail)
             return
         size_px = judge.bundle.info.spec.size_px
@@ -135,16 +135,16 @@ class InferenceWorker:
 
     def _start(self, batch: list[QueuedFrame]) -> None:
         metrics.BATCH_SIZE.labels(self.worker).observe(len(batch))
-        alone = self.desk.begun_ns is None and not len(self.inbox)
-        held = [(frame, self.holding.judge(frame.header.station, frame.header.bundle)) for frame in batch]
+        alone = self.executor.begun_ns is None and not len(self.inbox)
+        held = [(frame, self.bundles.model(frame.header.station, frame.header.bundle_sha256)) for frame in batch]
         for frame in (frame for frame, judge in held if judge is None):
-            self._refuse(frame, Cause.MODEL_MISMATCH, f"bundle {frame.header.bundle[:12]} has been released")
+            self._refuse(frame, Cause.MODEL_MISMATCH, f"bundle {frame.header.bundle_sha256[:12]} has been released")
         judged = [(frame, judge) for frame, judge in held if judge is not None]
         if judged:
-            self.desk.start([frame for frame, _ in judged], [judge for _, judge in judged], alone=alone)
+            self.executor.start([frame for frame, _ in judged], [judge for _, judge in judged], alone=alone)
 
     def _answer_judged(self) -> None:
-        outcomes, took_ns = self.desk.outcomes()
+        outcomes, took_ns = self.executor.outcomes()
         for outcome in outcomes:
             if outcome.judged is None or outcome.seen is None:
                 self._refuse(outcome.frame, outcome.cause or Cause.WORKER_ERROR, outcome.detail)
@@ -185,7 +185,7 @@ class InferenceWorker:
         )
         # People may accept a false alarm into the memory bank later: from the very pixels that were judged.
         network_input = frame.pixels if result.verdict is Verdict.DEFECT else b""
-        self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.view, network_input])
+        self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.preview_jpeg, network_input])
         return result.verdict
 
     def _refuse(self, frame: QueuedFrame, cause: Cause, detail: str) -> None:
@@ -200,7 +200,7 @@ class InferenceWorker:
             cause=cause,
             detail=detail,
         )
-        self._send(result, [b"", frame.view, b""])
+        self._send(result, [b"", frame.preview_jpeg, b""])
 
     def _send(self, result: Result, attachments: list[bytes]) -> None:
         if not self.sink.send(result, attachments):
@@ -211,25 +211,25 @@ class InferenceWorker:
         """Tell each camera how much this worker takes, whenever that has changed."""
         for camera, (epoch, count) in self.received.items():
             waiting = self.inbox.count(self.stations[camera])
-            ready = CreditGrant(
+            grant = CreditGrant(
                 worker=self.worker,
                 epoch=epoch,
                 received=count,
                 free=0 if self.role.stop.is_set() else max(0, self.room - waiting),
-                hungry=camera in self.says_hungry
-                and not (self.role.stop.is_set() or self.desk.begun_ns or len(self.inbox)),
-                accepts=self.holding.accepts(self.stations[camera]),
-                refused=self.holding.refused(self.stations[camera]),
+                idle=camera in self.reports_idle_to
+                and not (self.role.stop.is_set() or self.executor.begun_ns or len(self.inbox)),
+                accepts=self.bundles.accepts(self.stations[camera]),
+                refused=self.bundles.refused(self.stations[camera]),
             )
             # A frame that has come and waits leaves the camera's credit as it was.
-            said = (epoch, count + ready.free, ready.hungry, self.holding.version)
+            said = (epoch, count + grant.free, grant.idle, self.bundles.version)
             if self.granted.get(camera) != said:
                 self.granted[camera] = said
-                self.frames.grant(camera, ready)
+                self.frames.grant(camera, grant)
 
     def _report_status(self) -> None:
         now = now_ns()
-        begun_ns = self.desk.begun_ns
+        begun_ns = self.executor.begun_ns
         stuck = begun_ns is not None and now - begun_ns > STATUS_INTERVAL_NS  # if for long, the sink raises an alarm
         if now < self._next_status_ns or stuck:
             return

@@ -24,14 +24,14 @@ class BundleUpdate(NamedTuple, Generic[T]):
 
     Attributes:
         station: whose.
-        bundle: hash of the file; empty when it could not be read.
+        bundle_sha256: hash of the file; empty when it could not be read.
         loaded: what was made of it; None when there is an error, or the process knew it already.
         error: why it cannot be used.
         request: name of the request that this answers; None when only the file had changed.
     """
 
     station: str
-    bundle: str
+    bundle_sha256: str
     loaded: T | None
     error: str | None
     request: str | None
@@ -58,25 +58,25 @@ class BundleWatcher(threading.Thread, Generic[T]):
             knows: whether a station's bundle of this hash is at hand, so that it need not be read.
             request: names the present request.
         """
-        super().__init__(name="renewal", daemon=True)
+        super().__init__(name="bundle-watcher", daemon=True)
         self._stations = stations
         self._asked = asked
         self._load = load
         self._knows = knows
         self._request = request
-        self._news: deque[BundleUpdate[T]] = deque()
-        self._doubted: set[str] = set()
+        self._updates: deque[BundleUpdate[T]] = deque()
+        self._recheck: set[str] = set()
         #: The file as it was last read, and as it was seen at the last look.
         self._read = {name: identity(station.bundle) for name, station in stations.items()}
         self._seen = dict(self._read)
 
-    def doubt(self, station: str) -> None:
+    def recheck(self, station: str) -> None:
         """Have one station's file looked at as if it had changed."""
-        self._doubted.add(station)
+        self._recheck.add(station)
 
-    def news(self) -> list[BundleUpdate[T]]:
+    def updates(self) -> list[BundleUpdate[T]]:
         """Take out what has become known since the last call."""
-        return [self._news.popleft() for _ in range(len(self._news))]
+        return [self._updates.popleft() for _ in range(len(self._updates))]
 
     def run(self) -> None:
         """Read what is to be read, for ever."""
@@ -88,8 +88,8 @@ class BundleWatcher(threading.Thread, Generic[T]):
                     self._look(name, request)
                 continue
             for name, station in self._stations.items():
-                doubted = name in self._doubted
-                self._doubted.discard(name)
+                doubted = name in self._recheck
+                self._recheck.discard(name)
                 if doubted or (station.watch and self._changed(name, station)):
                     self._look(name, None)
 
@@ -101,12 +101,12 @@ class BundleWatcher(threading.Thread, Generic[T]):
 
     def _look(self, name: str, request: str | None) -> None:
         path = self._stations[name].bundle
-        bundle, loaded, why = "", None, None
+        bundle_sha256, loaded, why = "", None, None
         self._read[name] = identity(path)
         try:
-            bundle = file_sha256(path)
-            if not self._knows(name, bundle):
-                bundle, loaded = self._load(name)
+            bundle_sha256 = file_sha256(path)
+            if not self._knows(name, bundle_sha256):
+                bundle_sha256, loaded = self._load(name)
         except PatchLineError as error:
             why = str(error)
         except OSError as error:
@@ -115,4 +115,4 @@ class BundleWatcher(threading.Thread, Generic[T]):
             # Whatever a library makes of a file: the line goes on with the bundle that it has.
             log.exception("reading %s", path)
             why = f"{path}: {type(error).__name__}: {error}"
-        self._news.append(BundleUpdate(name, bundle, loaded, why, request))
+        self._updates.append(BundleUpdate(name, bundle_sha256, loaded, why, request))

@@ -80,8 +80,8 @@ log = logging.getLogger(__name__)
 class StationReport(msgspec.Struct, frozen=True):
     """One station's bundle before and after; `why` it stayed, if it was to change."""
 
-    old: str
-    new: str
+    old_sha256: str
+    new_sha256: str
     why: str | None = None
 
 

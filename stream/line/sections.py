@@ -96,8 +96,8 @@ class StoreOptions(Options):
     keep_days: Annotated[float, Field(gt=0)] = 30.0
     keep_gib: Annotated[float, Field(gt=0)] = 20.0
     overlays: Annotated[int, Field(ge=0)] = 200
-    view_max_px: Annotated[int, Field(ge=64)] = 1024
-    view_jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85
+    preview_max_px: Annotated[int, Field(ge=64)] = 1024
+    preview_jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85
 
 
 class MetricsOptions(Options):

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.verdict import Cause, Verdict
-from stream.model.patchcore.score import anomaly_map as map_to_pixels
-from stream.model.patchcore.score import mask, sigma_px
+from stream.model.patchcore.score import anomaly_map, mask, sigma_px
 
 _COLOURS_BGR = {
     Verdict.GOOD: (96, 208, 80),
@@ -26,7 +25,7 @@ _HEAT_ALPHA = 0.6
 
 def draw(
     view: NDArray[np.uint8],
-    anomaly_map: NDArray[np.floating] | None,
+    patch_distances: NDArray[np.floating] | None,
     *,
     verdict: Verdict,
     score: float | None,
@@ -47,8 +46,8 @@ def draw(
         (H', W, 3) uint8 BGR; its last H rows are the view.
     """
     picture = view
-    if anomaly_map is not None and anomaly_map.size and pixel_threshold is not None:
-        picture = _heat(view, anomaly_map, pixel_threshold)
+    if patch_distances is not None and patch_distances.size and pixel_threshold is not None:
+        picture = _heat(view, patch_distances, pixel_threshold)
     headline = [str(verdict), "" if cause is None else str(cause)]
     numbers = "" if score is None else f"score {score:.4g}"
     if score is not None and threshold is not None:
@@ -62,7 +61,7 @@ def _heat(view: NDArray[np.uint8], distances: NDArray[np.floating], pixel_thresh
     short_px = min(height_px, width_px)
     # A distance beyond float16 arrives as inf, and smoothing would spread it as NaN.
     finite = np.nan_to_num(distances.astype(np.float32), nan=0.0, posinf=float(np.finfo(np.float16).max))
-    pixels = map_to_pixels(finite, (height_px, width_px), sigma_px(short_px))
+    pixels = anomaly_map(finite, (height_px, width_px), sigma_px(short_px))
     excess = pixels / max(pixel_threshold, float(np.finfo(np.float32).tiny))
     share = np.clip((excess - _HEAT_FROM) / (_HEAT_FULL - _HEAT_FROM), 0.0, 1.0)
     if not share.any():

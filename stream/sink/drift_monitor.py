@@ -82,7 +82,7 @@ class DriftMonitor:
     def add(self, result: Result) -> None:
         """Take a part that was judged; others than GOOD ones of the station's bundle say nothing about drift."""
         watched = self._stations[result.frame.station]
-        if result.verdict is not Verdict.GOOD or result.frame.bundle != watched.sha256:
+        if result.verdict is not Verdict.GOOD or result.frame.bundle_sha256 != watched.sha256:
             return
         for what, value in (("score", result.score), ("brightness", result.brightness), ("focus", result.focus)):
             if value is not None:

@@ -39,28 +39,21 @@ class Feed:
 
     def part(self, event: Event, now_ns: int) -> None:
         """Publish a settled part."""
-        self._recent[event.station].add(now_ns, event.total_ms)
+        self._recent[event.part.station].add(now_ns, event.total_ms)
         if not self._wanted:
             return
-        with_picture = event.verdict is not Verdict.GOOD or self._pictures[event.station].allows(now_ns)
-        grid = event.anomaly_map if with_picture else None
+        with_picture = event.part.verdict is not Verdict.GOOD or self._pictures[event.part.station].allows(now_ns)
+        grid = event.patch_distances if with_picture else None
         message = SettledPart(
-            station=event.station,
-            seq=event.seq,
-            verdict=event.verdict,
-            action=event.action,
+            part=event.part,
+            decision=event.decision,
             captured_realtime_ns=event.captured_realtime_ns,
-            part_id=event.part_id,
-            cause=event.cause,
-            score=event.score,
-            threshold=event.threshold,
-            pixel_threshold=event.pixel_threshold,
             stages=event.stages,
             total_ms=event.total_ms,
             grid=(0, 0) if grid is None else (grid.shape[0], grid.shape[1]),
         )
-        view = event.view if with_picture else b""
-        self._server.send(message, [view, b"" if grid is None else grid.astype("<f2").tobytes()])
+        preview_jpeg = event.preview_jpeg if with_picture else b""
+        self._server.send(message, [preview_jpeg, b"" if grid is None else grid.astype("<f2").tobytes()])
 
     def alarm(self, record: AlarmRecord) -> None:
         """Note by which moment an alarm is known in the event store."""

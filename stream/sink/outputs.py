@@ -104,22 +104,22 @@ class Outputs:
 
     def tell(self, settled: Settled, event: Event) -> None:
         """Have the actuator of the part's station tell the verdict, if it is one that does."""
-        reject = self._rejects.get(event.station)
+        reject = self._rejects.get(event.part.station)
         thread = None if reject is None else self._verdicts.get(reject.actuator)
         if thread is None:
             return
         thread.tell(
             VerdictReport(
                 sequence=0,
-                station=event.station,
-                seq=event.seq,
-                part_id=event.part_id,
-                verdict=event.verdict,
-                cause=event.cause,
-                detail=event.detail,
-                score=event.score,
-                threshold=event.threshold,
-                decision=event.action,
+                station=event.part.station,
+                seq=event.part.seq,
+                part_id=event.part.part_id,
+                verdict=event.part.verdict,
+                cause=event.part.cause,
+                detail=event.part.detail,
+                score=event.part.score,
+                threshold=event.part.threshold,
+                decision=event.decision,
                 captured_realtime_ns=None if settled.part.captured_ns is None else event.captured_realtime_ns,
                 settled_realtime_ns=settled.settled_ns + local_clock().realtime_offset_ns,
                 settled_ns=settled.settled_ns,

@@ -84,7 +84,7 @@ class SinkProcess:
             name: self.restored[name].announced if name in self.restored else 0 for name in config.stations
         }
         for name, station in config.stations.items():
-            metrics.begin_station(name, station.deadline_ms / 1e3, [str(action) for action in Decision])
+            metrics.begin_station(name, station.deadline_ms / 1e3, [str(decision) for decision in Decision])
 
     def run(self) -> None:
         """Judge until told to stop; then until nothing is pending, planned or unwritten."""
@@ -139,8 +139,10 @@ class SinkProcess:
                     self._announced(message)
                 case Result():
                     attachments = received.attachments
-                    anomaly_map, view, network_input = attachments if len(attachments) == 3 else (b"", b"", b"")
-                    self._answered(Answer(message, anomaly_map, view, network_input, now_ns()))
+                    patch_distances, preview_jpeg, network_input = (
+                        attachments if len(attachments) == 3 else (b"", b"", b"")
+                    )
+                    self._answered(Answer(message, patch_distances, preview_jpeg, network_input, now_ns()))
                 case CameraStatus():
                     self._camera_reports(message)
                 case WorkerStatus():

@@ -124,7 +124,7 @@ class Recorder(threading.Thread):
                 except Exception as error:  # noqa: BLE001
                     # Damaged pictures and full disks raise many kinds; a picture for people is all that is lost.
                     metrics.DROPPED.labels("overlay").inc()
-                    log.warning("overlay of %s %d not written: %s", event.station, event.seq, error)
+                    log.warning("overlay of %s %d not written: %s", event.part.station, event.part.seq, error)
             self._retain()
         self._store.close()
 
@@ -142,8 +142,8 @@ class Recorder(threading.Thread):
 
     def _in_order(self, part: PartRecord, event: Event | None) -> list[Event]:
         """Take in a part's event, or that it was lost, and return the events whose turn it is."""
-        station = part.event.station
-        if part.event.seq < part.first_seq:
+        station = part.event.part.station
+        if part.event.part.seq < part.first_seq:
             return _present([event])  # left over from before a restart, out of any order
         released: list[Event | None] = []
         if self._stations.get(station) != part.first_seq:
@@ -152,13 +152,13 @@ class Recorder(threading.Thread):
                 released = self._reorder.flush()
             self._stations[station] = part.first_seq
             self._reorder.start(station, part.first_seq)
-        return _present(released + self._reorder.add(station, part.event.seq, event))
+        return _present(released + self._reorder.add(station, part.event.part.seq, event))
 
     def _write(self, events: list[Event], alarms: list[AlarmRecord]) -> None:
         if self._options.record == "non_good":
-            kept = [event for event in events if event.verdict is not Verdict.GOOD]
+            kept = [event for event in events if event.part.verdict is not Verdict.GOOD]
         else:
-            kept = [_without_picture(event) if event.verdict is Verdict.GOOD else event for event in events]
+            kept = [_without_picture(event) if event.part.verdict is Verdict.GOOD else event for event in events]
         if not (kept or alarms or self._unwritten):
             return
         ledger, planned = self._unwritten or ({}, None)
@@ -211,9 +211,9 @@ class _Overlays:
 
     def save(self, event: Event) -> None:
         """Draw and write one part; without a picture, or when its verdict had many lately, it is left out."""
-        if not self._keep or not event.view:
+        if not self._keep or not event.preview_jpeg:
             return
-        whose = (event.station, event.verdict)
+        whose = (event.part.station, event.part.verdict)
         if not self._pace.allows(whose, time.monotonic_ns()):
             metrics.DROPPED.labels("overlay_pace").inc()
             return
@@ -224,13 +224,13 @@ class _Overlays:
             self._pace.spend(whose, time.thread_time_ns() - begun_ns)
 
     def _draw(self, event: Event) -> None:
-        data = overlay(event, EventImages(event.view, event.anomaly_map))
+        data = overlay(event, EventImages(event.preview_jpeg, event.patch_distances))
         if data is None:
             raise ValueError("the view is no JPEG")
-        path = self._folder / event.station / f"{event.seq:09d}_{event.verdict}.jpg"
+        path = self._folder / event.part.station / f"{event.part.seq:09d}_{event.part.verdict}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        files = self._files[event.station]
+        files = self._files[event.part.station]
         files.append(path)
         while len(files) > self._keep:
             files.popleft().unlink(missing_ok=True)
@@ -241,7 +241,7 @@ def _present(events: list[Event | None]) -> list[Event]:
 
 
 def _without_picture(event: Event) -> Event:
-    return dataclasses.replace(event, view=b"", anomaly_map=None, network_input=None)
+    return dataclasses.replace(event, preview_jpeg=b"", patch_distances=None, network_input=None)
 
 
 def _lightened(event: Event, waiting: int) -> Event:
@@ -249,7 +249,7 @@ def _lightened(event: Event, waiting: int) -> Event:
     if waiting > INPUTS_WAITING and event.network_input is not None:
         metrics.DROPPED.labels("input").inc()
         event = dataclasses.replace(event, network_input=None)
-    if waiting > WAITING // 2 and event.view:
+    if waiting > WAITING // 2 and event.preview_jpeg:
         metrics.DROPPED.labels("picture").inc()
         event = _without_picture(event)
     return event

@@ -47,32 +47,32 @@ class Settlement:
 
     def settle(self, settled: Settled, answer: Answer | None) -> None:
         """Everything that follows a verdict, in the order of its urgency."""
-        action = self.act(settled, answer.result.score if answer else None)
+        decision = self.act(settled, answer.result.score if answer else None)
         decided_ns = now_ns()
-        stages, total_ms = self._count(settled, answer, action, decided_ns)
+        stages, total_ms = self._count(settled, answer, decision, decided_ns)
         self._alarm(settled)
-        self._record(settled, answer, action, stages, total_ms)
+        self._record(settled, answer, decision, stages, total_ms)
 
     def act(self, settled: Settled, score: float | None = None) -> Decision:
         """Decide, and hand a pulse to its actuator."""
         station = self._config.stations[settled.part.station]
-        action = decide(settled.verdict, station.uninspected_policy)
-        pulse_ns = None if station.reject is None else pulse_ns_for(action, settled.verdict, station.reject)
+        decision = decide(settled.verdict, station.uninspected_policy)
+        pulse_ns = None if station.reject is None else pulse_ns_for(decision, settled.verdict, station.reject)
         if station.reject is None or pulse_ns is None:
-            return action
+            return decision
         if self._outputs.plan(settled, station.reject, pulse_ns, score):
             self.board.observe("late_reject", settled.part.station, bad=False, now_ns=settled.settled_ns, text="")
         else:
             self.late(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) was past the reject")
-        return action
+        return decision
 
     def _count(
-        self, settled: Settled, answer: Answer | None, action: Decision, decided_ns: int
+        self, settled: Settled, answer: Answer | None, decision: Decision, decided_ns: int
     ) -> tuple[dict[str, float], float | None]:
         """Count a part; returns its milliseconds by stage and in total."""
         part = settled.part
         metrics.VERDICTS.labels(part.station, settled.verdict).inc()
-        metrics.DECISIONS.labels(part.station, action).inc()
+        metrics.DECISIONS.labels(part.station, decision).inc()
         if settled.cause is not None:
             metrics.UNINSPECTED.labels(part.station, settled.cause).inc()
         stages: dict[str, float] = {}
@@ -108,7 +108,7 @@ class Settlement:
         self,
         settled: Settled,
         answer: Answer | None,
-        action: Decision,
+        decision: Decision,
         stages: dict[str, float],
         total_ms: float | None,
     ) -> None:
@@ -116,7 +116,12 @@ class Settlement:
         part = settled.part
         age_ns = now_ns() - part.captured_ns if part.captured_ns is not None else 0
         event = event_of(
-            settled, answer, str(action), stages=stages, total_ms=total_ms, captured_realtime_ns=time.time_ns() - age_ns
+            settled,
+            answer,
+            str(decision),
+            stages=stages,
+            total_ms=total_ms,
+            captured_realtime_ns=time.time_ns() - age_ns,
         )
         self._recorder.record(PartRecord(event, self.first_seq.setdefault(part.station, 0)))
         self._outputs.tell(settled, event)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 import numpy as np
@@ -20,17 +20,19 @@ from numpy.typing import NDArray
 from stream.core.clock import boot_id
 from stream.core.errors import StoreError
 from stream.core.images import pixels_of, png_of
-from stream.core.parts import LedgerCounts
+from stream.core.parts import LedgerCounts, PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.actuator import RejectCommand
 from stream.store.records import AlarmRecord, Event, EventImages
 from stream.store.schema import (
     APPLICATION_ID,
     COLUMNS,
+    EVENT_COLUMNS,
     INDICES,
     INSERT_ALARM,
     INSERT_EVENT,
-    INSERT_PICTURE,
+    INSERT_IMAGES,
+    PART_COLUMNS,
     REPLACE_LEDGER,
     SCHEMA,
     SCHEMA_VERSION,
@@ -110,17 +112,18 @@ class EventStore:
                 raise
 
     def _insert(self, event: Event) -> None:
-        columns = {name: getattr(event, name) for name in COLUMNS} | {"stages": _json(event.stages)}
+        part = {name: getattr(event.part, name) for name in PART_COLUMNS}
+        columns = part | {name: getattr(event, name) for name in EVENT_COLUMNS} | {"stages": _json(event.stages)}
         cursor = self._connection.execute(INSERT_EVENT, columns)
-        shown = event.view or event.anomaly_map is not None or event.network_input is not None
+        shown = event.preview_jpeg or event.patch_distances is not None or event.network_input is not None
         if cursor.rowcount == 0 or not shown:
             return
         png = None if event.network_input is None else png_of(event.network_input)
         grid, values = (0, 0), None
-        if event.anomaly_map is not None:
-            height, width = event.anomaly_map.shape
-            grid, values = (height, width), event.anomaly_map.astype("<f2").tobytes()
-        self._connection.execute(INSERT_PICTURE, (cursor.lastrowid, *grid, values, event.view, png))
+        if event.patch_distances is not None:
+            height, width = event.patch_distances.shape
+            grid, values = (height, width), event.patch_distances.astype("<f2").tobytes()
+        self._connection.execute(INSERT_IMAGES, (cursor.lastrowid, *grid, values, event.preview_jpeg, png))
 
     def retain(
         self,
@@ -289,15 +292,15 @@ class EventStore:
             limit -= wanted
             low, high = (low, page[-1][0]) if newest_first else (page[-1][0], high)
 
-    def picture(self, event_id: int) -> EventImages | None:
-        """Return the picture of an event, or None where it has none (any more). Raises StoreError."""
-        query = "SELECT view, map, grid_height, grid_width FROM pictures WHERE event_id = ?"
-        with _one_line(self._path, f"the picture of event {event_id} cannot be read"):
+    def images(self, event_id: int) -> EventImages | None:
+        """Return the images of an event, or None where it has none (any more). Raises StoreError."""
+        query = "SELECT preview_jpeg, patch_distances, grid_height, grid_width FROM images WHERE event_id = ?"
+        with _one_line(self._path, f"the images of event {event_id} cannot be read"):
             row = self._connection.execute(query, (event_id,)).fetchone()
             if row is None:
                 return None
-            view, values, *grid = row
-            return EventImages(view, None if values is None else np.frombuffer(values, "<f2").reshape(grid))
+            preview_jpeg, values, *grid = row
+            return EventImages(preview_jpeg, None if values is None else np.frombuffer(values, "<f2").reshape(grid))
 
     def network_input(self, event_id: int) -> NDArray[np.uint8] | None:
         """Return the exact pixels that were judged, (S, S, 3) uint8 RGB, or None where there are none (any more).
@@ -310,10 +313,18 @@ class EventStore:
 
     def network_input_png(self, event_id: int) -> bytes | None:
         """Return what `network_input` returns as a PNG file. Raises StoreError."""
-        query = "SELECT input FROM pictures WHERE event_id = ?"
+        query = "SELECT network_input_png FROM images WHERE event_id = ?"
         with _one_line(self._path, f"the network input of event {event_id} cannot be read"):
             row = self._connection.execute(query, (event_id,)).fetchone()
             return None if row is None else row[0]
+
+    def __enter__(self) -> Self:
+        """Return the store itself, for a `with` block that closes it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
 
     def close(self) -> None:
         """Close the file; the last one to close a writable store folds the log into it."""
@@ -372,10 +383,11 @@ def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:
 
 def _event(row: tuple[Any, ...]) -> Event:
     values = dict(zip(("event_id", *COLUMNS), row, strict=True))
-    values["verdict"] = Verdict(values["verdict"])
-    values["cause"] = None if values["cause"] is None else Cause(values["cause"])
+    part = {name: values.pop(name) for name in PART_COLUMNS}
+    part["verdict"] = Verdict(part["verdict"])
+    part["cause"] = None if part["cause"] is None else Cause(part["cause"])
     values["stages"] = msgspec.json.decode(values["stages"])
-    return Event(**values)
+    return Event(part=PartResult(**part), **values)
 
 
 def _json(value: object) -> str:

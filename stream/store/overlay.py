@@ -9,20 +9,20 @@ from stream.model.visualization import draw
 from stream.store.records import Event, EventImages
 
 
-def overlay(event: Event, picture: EventImages) -> bytes | None:
-    """Return the part with heat map, contour and header as JPEG; None when its view cannot be read."""
-    view = cv2.imdecode(np.frombuffer(picture.view, np.uint8), cv2.IMREAD_COLOR)
-    if view is None:
+def overlay(event: Event, images: EventImages) -> bytes | None:
+    """Return the part with heat map, contour and header as JPEG; None when its preview cannot be read."""
+    preview = cv2.imdecode(np.frombuffer(images.preview_jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if preview is None:
         return None
     drawn = draw(
-        np.asarray(view, dtype=np.uint8),
-        picture.anomaly_map,
-        verdict=event.verdict,
-        score=event.score,
-        threshold=event.threshold,
-        pixel_threshold=event.pixel_threshold,
-        title=f"{event.station} {event.seq}",
-        cause=event.cause,
+        np.asarray(preview, dtype=np.uint8),
+        images.patch_distances,
+        verdict=event.part.verdict,
+        score=event.part.score,
+        threshold=event.part.threshold,
+        pixel_threshold=event.part.pixel_threshold,
+        title=f"{event.part.station} {event.part.seq}",
+        cause=event.part.cause,
     )
     _, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 90])
     return data.tobytes()

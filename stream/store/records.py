@@ -7,45 +7,37 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.verdict import Cause, Verdict
+from stream.core.parts import PartResult
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One settled part. `stages` are milliseconds by stage; `event_id` is None until it is recorded.
 
-    `view` is a JPEG (empty: none), `anomaly_map` (h, w) float16 patch distances, `network_input` (S, S, 3)
+    `preview_jpeg` is a JPEG (empty: none), `patch_distances` (h, w) float16 patch distances, `network_input` (S, S, 3)
     uint8 RGB, of a DEFECT only. Events read in pages come without them; `EventStore.picture` and
     `EventStore.network_input` have them. None takes part in comparisons.
     """
 
-    station: str
-    seq: int
-    verdict: Verdict
-    action: str
+    part: PartResult
+    decision: str
     captured_realtime_ns: int
-    cause: Cause | None = None
-    detail: str = ""
-    part_id: str | None = None
-    score: float | None = None
-    threshold: float | None = None
-    pixel_threshold: float | None = None
     worker: str | None = None
-    bundle: str | None = None
+    bundle_sha256: str | None = None
     stages: dict[str, float] = field(default_factory=dict)
     total_ms: float | None = None
-    view: bytes = field(default=b"", compare=False, repr=False)
-    anomaly_map: NDArray[np.float16] | None = field(default=None, compare=False, repr=False)
+    preview_jpeg: bytes = field(default=b"", compare=False, repr=False)
+    patch_distances: NDArray[np.float16] | None = field(default=None, compare=False, repr=False)
     network_input: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
     event_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventImages:
-    """What people see of one event: `view` JPEG, `anomaly_map` (h, w) float16 patch distances."""
+    """What people see of one event: `preview_jpeg` JPEG, `patch_distances` (h, w) float16 patch distances."""
 
-    view: bytes
-    anomaly_map: NDArray[np.float16] | None
+    preview_jpeg: bytes
+    patch_distances: NDArray[np.float16] | None
 
 
 @dataclass(frozen=True, slots=True)

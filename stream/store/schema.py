@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+from stream.core.parts import PartResult
+
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x50_4C_4E_45  # "PLNE": tells our file from any other SQLite file
 
-COLUMNS = (
-    *("station", "seq", "part_id", "verdict", "cause", "detail", "action", "score", "threshold"),
-    *("pixel_threshold", "captured_realtime_ns", "worker", "bundle", "stages", "total_ms"),
-)
+#: Columns of an event: its part's result (the fields of `PartResult`), then the rest.
+PART_COLUMNS = PartResult.__struct_fields__
+EVENT_COLUMNS = ("decision", "captured_realtime_ns", "worker", "bundle_sha256", "stages", "total_ms")
+COLUMNS = (*PART_COLUMNS, *EVENT_COLUMNS)
 INSERT_EVENT = (
     f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)}) ON CONFLICT (station, seq) DO NOTHING"
 )
 INSERT_ALARM = (
     "INSERT INTO alarms (raised_realtime_ns, kind, subject, text) VALUES (:raised_realtime_ns, :kind, :subject, :text)"
 )
-INSERT_PICTURE = "INSERT INTO pictures (event_id, grid_height, grid_width, map, view, input) VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_IMAGES = (
+    "INSERT INTO images (event_id, grid_height, grid_width, patch_distances, preview_jpeg, network_input_png) "
+    "VALUES (?, ?, ?, ?, ?, ?)"
+)
 REPLACE_LEDGER = "INSERT OR REPLACE INTO ledger (station, counts) VALUES (?, ?)"
 
-# `input` is a PNG. It stands last: SQLite reads a row from its beginning, and who wants the picture reads no more.
+# The network input comes last: SQLite reads a row from its beginning, and stops where a query needs no more.
 # AUTOINCREMENT: a number is never used twice, so a reader that follows `after_id` misses nothing
 # even after retention has emptied the table.
 SCHEMA = f"""
@@ -26,17 +31,18 @@ BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     station TEXT NOT NULL, seq INTEGER NOT NULL, part_id TEXT,
-    verdict TEXT NOT NULL, cause TEXT, detail TEXT NOT NULL, action TEXT NOT NULL,
+    verdict TEXT NOT NULL, cause TEXT, detail TEXT NOT NULL, decision TEXT NOT NULL,
     score REAL, threshold REAL, pixel_threshold REAL,
-    captured_realtime_ns INTEGER NOT NULL, worker TEXT, bundle TEXT,
+    captured_realtime_ns INTEGER NOT NULL, worker TEXT, bundle_sha256 TEXT,
     stages TEXT NOT NULL, total_ms REAL,
     UNIQUE (station, seq)
 );
 CREATE INDEX IF NOT EXISTS events_by_station ON events (station, id);
 CREATE INDEX IF NOT EXISTS events_by_time ON events (captured_realtime_ns);
-CREATE TABLE IF NOT EXISTS pictures (
+CREATE TABLE IF NOT EXISTS images (
     event_id INTEGER PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
-    grid_height INTEGER NOT NULL, grid_width INTEGER NOT NULL, map BLOB, view BLOB NOT NULL, input BLOB
+    grid_height INTEGER NOT NULL, grid_width INTEGER NOT NULL, patch_distances BLOB, preview_jpeg BLOB NOT NULL,
+    network_input_png BLOB
 );
 CREATE TABLE IF NOT EXISTS alarms (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -111,11 +111,8 @@ def relearn_job(
 
 def _network_inputs(store: Path, events: list[int]) -> list[Picture | None]:
     """Return (S, S, 3) uint8 RGB of each event, None where the store has none (any more); raises StoreError."""
-    opened = EventStore.read(store)
-    try:
+    with EventStore.read(store) as opened:
         return [opened.network_input(number) for number in events]
-    finally:
-        opened.close()
 
 
 def options_like(bundle: Bundle, line: LineConfig, station: str, false_reject_rate: float) -> FitOptions:

@@ -7,20 +7,20 @@ msgpack map, so that a newer peer is refused with a clear error instead of being
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
 from stream.core.clock import Clock
 from stream.core.errors import WireError
+from stream.core.parts import PartResult, Seq
 from stream.core.verdict import Cause, Mode, Verdict
 
 #: Raised whenever the meaning or layout of any struct below changes.
-WIRE_VERSION = 3
+WIRE_VERSION = 4
 
 
-#: A part's number, and a time of the sender's monotonic clock: within what every store and client can hold.
-Seq = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+#: A time of the sender's monotonic clock.
 Ns = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 GridSize = Annotated[int, msgspec.Meta(ge=0, lt=2**15)]
 
@@ -67,8 +67,8 @@ class ReloadStatus(msgspec.Struct, tag="reload", frozen=True):
     """Capture → sink: a station is cut for another bundle from now on; or, with `why`, it is not."""
 
     station: str
-    old: str
-    new: str
+    old_sha256: str
+    new_sha256: str
     why: str | None = None
 
 
@@ -100,7 +100,7 @@ class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     captured_ns: Ns
     deadline_ns: Ns
     mode: Mode
-    bundle: str
+    bundle_sha256: str
     height_px: int
     width_px: int
     siblings: int
@@ -113,16 +113,16 @@ class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
 class WantedBundles(msgspec.Struct, tag="cut_for", frozen=True):
     """Capture → infer, several times a second: for which bundles each station is cut, or may soon be cut."""
 
-    bundles: dict[str, tuple[str, ...]]
+    bundle_sha256s: dict[str, tuple[str, ...]]
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True):
     """Why a worker does not take a bundle; `attempt` counts on, so that an old refusal is not taken for a new one.
 
-    `bundle` is empty where the file could not even be read.
+    `bundle_sha256` is empty where the file could not even be read.
     """
 
-    bundle: str
+    bundle_sha256: str
     attempt: int
     why: str
 
@@ -130,7 +130,7 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
 class CreditGrant(msgspec.Struct, tag="ready", frozen=True):
     """Infer → capture: the worker's credit, repeated often so that a lost one mends itself.
 
-    Of the frames of capture's `epoch` it has `received` so many, and it takes `free` more. `hungry`
+    Of the frames of capture's `epoch` it has `received` so many, and it takes `free` more. `idle`
     says that it has nothing to do at all: the moment for a free-running frame, not earlier. For each of
     the camera's stations it judges frames cut for the bundles that it `accepts`, and no others; `refused`
     is what became of the last one that it could not load.
@@ -140,7 +140,7 @@ class CreditGrant(msgspec.Struct, tag="ready", frozen=True):
     epoch: str
     received: int
     free: int
-    hungry: bool
+    idle: bool
     accepts: dict[str, tuple[str, ...]] = {}
     refused: dict[str, Refusal] = {}
 
@@ -185,16 +185,9 @@ class SettledPart(msgspec.Struct, tag="settled", frozen=True):
     Either may be empty; `captured_realtime_ns` is the moment of exposure, `stages` are milliseconds by stage.
     """
 
-    station: str
-    seq: Seq
-    verdict: Verdict
-    action: str
+    part: PartResult
+    decision: str
     captured_realtime_ns: int
-    part_id: str | None = None
-    cause: Cause | None = None
-    score: float | None = None
-    threshold: float | None = None
-    pixel_threshold: float | None = None
     stages: dict[str, float] = {}
     total_ms: float | None = None
     grid: tuple[GridSize, GridSize] = (0, 0)
@@ -273,11 +266,8 @@ ToListener = TapFrame
 ToDashboard = SettledPart | LineState
 
 _encoder = msgspec.msgpack.Encoder()
-_to_sink: msgspec.msgpack.Decoder[ToSink] = msgspec.msgpack.Decoder(ToSink)
-_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
-_to_capture: msgspec.msgpack.Decoder[ToCapture] = msgspec.msgpack.Decoder(ToCapture)
-_to_listener: msgspec.msgpack.Decoder[ToListener] = msgspec.msgpack.Decoder(ToListener)
-_to_dashboard: msgspec.msgpack.Decoder[ToDashboard] = msgspec.msgpack.Decoder(ToDashboard)
+
+T = TypeVar("T")
 
 
 def encode(message: ToSink | ToWorker | ToCapture | ToListener | ToDashboard) -> bytes:
@@ -285,44 +275,27 @@ def encode(message: ToSink | ToWorker | ToCapture | ToListener | ToDashboard) ->
     return bytes((WIRE_VERSION,)) + _encoder.encode(message)
 
 
-def decode_to_sink(data: bytes) -> ToSink:
-    """Read what capture and infer send to the sink; raises WireError."""
-    try:
-        return _to_sink.decode(_body(data))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WireError(f"message to the sink: {error}") from error
+class Decoder(Generic[T]):
+    """Reads the messages that one kind of process receives; any thread may call it."""
+
+    def __init__(self, kind: Any, receiver: str) -> None:
+        """Decode the union `kind`; `receiver` is named in errors."""
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
+        self._receiver = receiver
+
+    def __call__(self, data: bytes) -> T:
+        """Return the message in a version byte and msgpack map; raises WireError."""
+        try:
+            return self._decoder.decode(_body(data))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise WireError(f"message to {self._receiver}: {error}") from error
 
 
-def decode_to_worker(data: bytes) -> ToWorker:
-    """Read what capture sends to infer; raises WireError."""
-    try:
-        return _to_worker.decode(_body(data))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WireError(f"message to a worker: {error}") from error
-
-
-def decode_to_capture(data: bytes) -> ToCapture:
-    """Read what infer sends to capture; raises WireError."""
-    try:
-        return _to_capture.decode(_body(data))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WireError(f"message to capture: {error}") from error
-
-
-def decode_to_listener(data: bytes) -> ToListener:
-    """Read what a capture process shows to listeners; raises WireError."""
-    try:
-        return _to_listener.decode(_body(data))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WireError(f"message to a listener: {error}") from error
-
-
-def decode_to_dashboard(data: bytes) -> ToDashboard:
-    """Read what the sink sends to dashboards; raises WireError."""
-    try:
-        return _to_dashboard.decode(_body(data))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WireError(f"message to a dashboard: {error}") from error
+decode_to_sink: Decoder[ToSink] = Decoder(ToSink, "the sink")
+decode_to_worker: Decoder[ToWorker] = Decoder(ToWorker, "a worker")
+decode_to_capture: Decoder[ToCapture] = Decoder(ToCapture, "capture")
+decode_to_listener: Decoder[ToListener] = Decoder(ToListener, "a listener")
+decode_to_dashboard: Decoder[ToDashboard] = Decoder(ToDashboard, "a dashboard")
 
 
 def _body(data: bytes) -> memoryview:

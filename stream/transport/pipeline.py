@@ -101,17 +101,17 @@ class FrameServer:
                 unreadable("credit", error)
         return messages
 
-    def send(self, worker: bytes, header: FrameHeader, pixels: bytes, view: bytes) -> bool:
+    def send(self, worker: bytes, header: FrameHeader, pixels: bytes, preview_jpeg: bytes) -> bool:
         """Hand a frame to a worker; False when its connection has ended."""
         try:
-            self._socket.send_multipart([worker, encode(header), pixels, view], zmq.NOBLOCK)
+            self._socket.send_multipart([worker, encode(header), pixels, preview_jpeg], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False
             raise
         return True
 
-    def tell(self, worker: bytes, message: WantedBundles) -> None:
+    def send_wanted(self, worker: bytes, message: WantedBundles) -> None:
         """Tell a worker something that is repeated; lost silently when its connection has ended or is full."""
         try:
             self._socket.send_multipart([worker, encode(message)], zmq.NOBLOCK)

@@ -38,7 +38,7 @@ def frame(seq: int, pixels: bytes) -> QueuedFrame:
         captured_ns=1,
         deadline_ns=2,
         mode="triggered",
-        bundle="",
+        bundle_sha256="",
         height_px=SIZE_PX,
         width_px=SIZE_PX,
         siblings=1,
@@ -46,7 +46,7 @@ def frame(seq: int, pixels: bytes) -> QueuedFrame:
         stamps=FrameStamps(1, 1, 1),
         clock=local_clock(),
     )
-    return QueuedFrame(header=header, pixels=pixels, view=b"", deadline_ns=2, received_ns=1, group="g")
+    return QueuedFrame(header=header, pixels=pixels, preview_jpeg=b"", deadline_ns=2, received_ns=1, group="g")
 
 
 def pixels(picture: NDArray[np.uint8]) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from support.running import complaint, patchline
 
 from stream.cli.bench.trial import overhead_ms
+from stream.core.parts import PartResult
 from stream.core.verdict import Verdict
 from stream.store.records import Event
 
@@ -35,7 +36,11 @@ def test_a_bench_reports_every_rate_with_a_ledger_that_closed(small_bundle: Path
 def test_the_overhead_of_a_part_is_what_inference_did_not_take():
     stages = {"capture": 0.5, "backbone": 4.0, "search": 2.0, "score": 0.25, "wire_in": 1.0}
     event = Event(
-        station="cap", seq=1, verdict=Verdict.GOOD, action="pass", captured_realtime_ns=0, stages=stages, total_ms=9.0
+        part=PartResult(station="cap", seq=1, verdict=Verdict.GOOD),
+        decision="pass",
+        captured_realtime_ns=0,
+        stages=stages,
+        total_ms=9.0,
     )
     assert overhead_ms(event) == pytest.approx(2.75)
 

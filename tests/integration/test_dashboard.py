@@ -90,7 +90,7 @@ def live(line: Line, client: httpx.Client, **headers: str) -> ClientConnection:
 @pytest.mark.parametrize(
     "path",
     [
-        *("line", "events", "events/1", "events/1/view.jpg", "events/1/overlay.jpg", "events/1/map"),
+        *("line", "events", "events/1", "events/1/preview.jpg", "events/1/overlay.jpg", "events/1/map"),
         *("events/1/input.png", "events.zip"),
         *("alarms", "alarms/active", "audit", "stations/cap/recent", "stations/cap/calibration", "rejects/cap/3.jpg"),
     ],
@@ -224,7 +224,7 @@ def test_an_event_has_its_picture_plain_and_with_heat_map_and_the_map(viewer: ht
     path = f"/api/v1/events/{event['event_id']}"
     view, drawn = (
         cv2.imdecode(np.frombuffer(viewer.get(f"{path}/{file}").content, np.uint8), cv2.IMREAD_COLOR)
-        for file in ("view.jpg", "overlay.jpg")
+        for file in ("preview.jpg", "overlay.jpg")
     )
     assert view.shape == (120, 160, 3)
     assert drawn.shape[0] > 120
@@ -232,7 +232,7 @@ def test_an_event_has_its_picture_plain_and_with_heat_map_and_the_map(viewer: ht
     height, width = map(int, answer.headers["x-grid"].split("x"))
     values = np.frombuffer(answer.content, "<f2").reshape(height, width)
     assert values.max() > event["pixel_threshold"]
-    assert viewer.get("/api/v1/events/999999999/view.jpg").status_code == 404
+    assert viewer.get("/api/v1/events/999999999/preview.jpg").status_code == 404
 
 
 def test_a_defect_has_what_the_network_saw_as_a_png_without_loss(viewer: httpx.Client, module_line: Line):
@@ -241,7 +241,7 @@ def test_a_defect_has_what_the_network_saw_as_a_png_without_loss(viewer: httpx.C
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert "immutable" in answer.headers["cache-control"]
     picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
-    with closing(EventStore.read(module_line.config.store.path / FILE_NAME)) as store:
+    with EventStore.read(module_line.config.store.path / FILE_NAME) as store:
         np.testing.assert_array_equal(picture[:, :, ::-1], store.network_input(event["event_id"]))
     good = viewer.get("/api/v1/events", params={"verdict": "GOOD", "limit": 1}).json()["events"][0]
     for without in (good["event_id"], 999_999_999, 2**70):

@@ -114,8 +114,8 @@ def test_a_defect_is_among_the_events_within_a_second_of_its_verdict_and_shows_w
     )
     seen_s = time.time()
     station, seq = page.locator(".event").first.locator("span").nth(1).inner_text().split(" #")
-    (event,) = (each for each in line.events(station) if each.seq == int(seq))
-    assert event.verdict is Verdict.DEFECT
+    (event,) = (each for each in line.events(station) if each.part.seq == int(seq))
+    assert event.part.verdict is Verdict.DEFECT
     assert event.total_ms is not None
     assert seen_s - (event.captured_realtime_ns / 1e9 + event.total_ms / 1e3) < 1.0
 

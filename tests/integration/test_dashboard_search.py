@@ -14,6 +14,7 @@ from support.dashboards import client_of, watched_line
 from support.programs import needs_program
 from support.running import Line
 
+from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.store.records import Event
@@ -23,17 +24,17 @@ NOW_NS = 1_795_555_350_000_000_000
 
 def recorded() -> Iterator[Event]:
     """An old defect and timeout of `label`, then 200 passed-over parts of `cap` with one defect among them."""
-    common = {"action": "reject", "score": 9.0, "threshold": 4.0, "pixel_threshold": 4.0}
-    yield Event(station="label", seq=7, verdict=Verdict.DEFECT, part_id="A-7", captured_realtime_ns=NOW_NS, **common)
-    late = {"verdict": Verdict.UNINSPECTED, "cause": Cause.TIMEOUT, "action": "reject"}
-    yield Event(station="label", seq=8, part_id="A-8", captured_realtime_ns=NOW_NS + 1, **late)
-    passed_over = {"verdict": Verdict.UNINSPECTED, "cause": Cause.SKIPPED, "action": "ignore"}
+    scored = {"verdict": Verdict.DEFECT, "score": 9.0, "threshold": 4.0, "pixel_threshold": 4.0}
+    late = {"verdict": Verdict.UNINSPECTED, "cause": Cause.TIMEOUT}
+    passed_over = {"verdict": Verdict.UNINSPECTED, "cause": Cause.SKIPPED}
+    yield Event(PartResult(station="label", seq=7, part_id="A-7", **scored), "reject", NOW_NS)
+    yield Event(PartResult(station="label", seq=8, part_id="A-8", **late), "reject", NOW_NS + 1)
     for seq in range(200):
         moment_ns = NOW_NS + 1000 + seq
         if seq == 100:
-            yield Event(station="cap", seq=seq, verdict=Verdict.DEFECT, captured_realtime_ns=moment_ns, **common)
+            yield Event(PartResult(station="cap", seq=seq, **scored), "reject", moment_ns)
         else:
-            yield Event(station="cap", seq=seq, captured_realtime_ns=moment_ns, **passed_over)
+            yield Event(PartResult(station="cap", seq=seq, **passed_over), "ignore", moment_ns)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def dashboard(
 ) -> Iterator[tuple[Line, httpx.Client]]:
     """The dashboard of a line that does not run, and a client of it."""
     line = make_line(watched_line(parts_folder, small_bundle))
-    with closing(EventStore.open(line.config.store.path / FILE_NAME)) as store:
+    with EventStore.open(line.config.store.path / FILE_NAME) as store:
         store.record(list(recorded()), [], {})
     line.start("dashboard", str(line.path))
     with closing(client_of(line)) as client:

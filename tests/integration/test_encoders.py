@@ -38,7 +38,9 @@ def test_parts_are_rejected_by_the_count_of_the_belts_encoder(
     line.wait_for(lambda: line.metric("sink", "patchline_encoder_up", encoder="drive") == 1, "the encoder")
     assert line.finish(90) == 0, line.said()
     assert line.ledger()["cap"].closed
-    bad = {event.seq: event.captured_realtime_ns for event in line.events() if event.verdict is not Verdict.GOOD}
+    bad = {
+        event.part.seq: event.captured_realtime_ns for event in line.events() if event.part.verdict is not Verdict.GOOD
+    }
     rejects = line.rejects()
     missed = line.said().count("late reject:")
     assert {reject["seq"] for reject in rejects} <= set(bad)
@@ -66,7 +68,9 @@ def test_a_sink_that_is_killed_leaves_the_parts_on_the_belt_to_the_next(
     killed_ns = time.monotonic_ns()
     assert line.finish(120) == 0, line.said()
     assert line.ledger()["cap"].closed
-    bad = {event.seq: event.captured_realtime_ns for event in line.events() if event.verdict is not Verdict.GOOD}
+    bad = {
+        event.part.seq: event.captured_realtime_ns for event in line.events() if event.part.verdict is not Verdict.GOOD
+    }
     rejects = line.rejects()
     offset_ns = time.time_ns() - time.monotonic_ns()
     fired = {reject["seq"] for reject in rejects}
@@ -100,7 +104,7 @@ def test_an_encoder_that_cannot_be_read_is_an_alarm_and_its_rejects_are_counted_
     modbus.kill()
     assert line.finish(90) == 0, line.said()
     assert line.ledger()["cap"].closed
-    bad = [event for event in line.events() if event.verdict is not Verdict.GOOD]
+    bad = [event for event in line.events() if event.part.verdict is not Verdict.GOOD]
     assert line.rejects() == [], "the belt stood"
     assert line.said().count("late reject:") == len(bad) > 0
     assert "encoder_fault" in {alarm.kind for alarm in line.alarms()}

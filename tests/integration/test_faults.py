@@ -34,12 +34,12 @@ def check_that_nothing_was_silently_good(line: Line) -> None:
     assert counts.closed
     assert counts.pending == ()
     assert counts.announced == PARTS
-    assert [event.seq for event in events] == list(range(PARTS))
-    assert sum(event.verdict is Verdict.GOOD for event in events) == counts.good
-    assert all(event.score is not None for event in events if event.verdict is Verdict.GOOD)
+    assert [event.part.seq for event in events] == list(range(PARTS))
+    assert sum(event.part.verdict is Verdict.GOOD for event in events) == counts.good
+    assert all(event.part.score is not None for event in events if event.part.verdict is Verdict.GOOD)
     fired = [reject["seq"] for reject in line.rejects()]
     assert len(fired) == len(set(fired))
-    bad = {event.seq for event in events if event.verdict is not Verdict.GOOD}
+    bad = {event.part.seq for event in events if event.part.verdict is not Verdict.GOOD}
     assert set(fired) <= bad
     late = line.said().count("late reject:")
     assert len(bad) == len(fired) + late, "a bad part was neither rejected nor counted as late"
@@ -65,11 +65,11 @@ def test_a_killed_worker_costs_its_parts_their_inspection_and_is_back_within_ten
     assert lost.get(Cause.TIMEOUT, 0) >= 1, "the parts in flight time out"
     assert set(lost) <= {Cause.TIMEOUT, Cause.OVERRUN}
     # Booked by their deadline (0.2 s after exposure), in time for the gate 2.5 s after exposure.
-    unjudged = [event for event in line.events() if event.verdict is Verdict.UNINSPECTED]
-    assert {event.seq for event in unjudged} <= {reject["seq"] for reject in line.rejects()}
+    unjudged = [event for event in line.events() if event.part.verdict is Verdict.UNINSPECTED]
+    assert {event.part.seq for event in unjudged} <= {reject["seq"] for reject in line.rejects()}
     assert all(event.total_ms is not None and event.total_ms < 2500 for event in unjudged)
     # And the parts after the restart are inspected again.
-    assert line.events()[-1].verdict in (Verdict.GOOD, Verdict.DEFECT)
+    assert line.events()[-1].part.verdict in (Verdict.GOOD, Verdict.DEFECT)
 
 
 def test_a_killed_capture_is_an_alarm_and_a_metric_and_its_parts_are_announced_as_lost(
@@ -122,11 +122,11 @@ def test_a_killed_sink_books_the_parts_between_as_sink_down(
     counts, events = line.ledger()["cap"], line.events()
     assert counts.closed
     assert (counts.announced, counts.pending) == (PARTS, ())
-    numbers = [event.seq for event in events]
+    numbers = [event.part.seq for event in events]
     assert len(numbers) == len(set(numbers))
     assert set(counts.uninspected) <= {Cause.SINK_DOWN, Cause.TIMEOUT}
     fired = [reject["seq"] for reject in line.rejects()]
-    assert {event.seq for event in events if event.verdict is Verdict.GOOD}.isdisjoint(fired)
+    assert {event.part.seq for event in events if event.part.verdict is Verdict.GOOD}.isdisjoint(fired)
 
 
 def test_a_slow_worker_makes_a_free_running_camera_skip_frames_and_age_none(
@@ -150,7 +150,7 @@ def test_a_slow_worker_makes_a_free_running_camera_skip_frames_and_age_none(
 
     counts = line.ledger()["cap"]
     assert counts.closed
-    judged = [event for event in line.events() if event.verdict is not Verdict.UNINSPECTED]
+    judged = [event for event in line.events() if event.part.verdict is not Verdict.UNINSPECTED]
     assert counts.uninspected.get(Cause.SKIPPED, 0) > counts.announced // 2, "the worker was slow indeed"
     assert len(judged) >= 5
     service_ms = max(sum(event.stages[s] for s in ("preprocess", "backbone", "search", "score")) for event in judged)
@@ -183,12 +183,12 @@ def test_a_slow_worker_makes_triggered_parts_overrun_and_that_is_known_at_once(
     counts = line.ledger()["cap"]
     assert counts.closed
     assert (counts.announced, counts.pending) == (120, ())
-    overrun = [event for event in line.events() if event.cause is Cause.OVERRUN]
+    overrun = [event for event in line.events() if event.part.cause is Cause.OVERRUN]
     assert len(overrun) >= 40, "the worker was slow indeed"
     assert set(counts.uninspected) == {Cause.OVERRUN}
     # Their deadline is 6 s away; they are booked as they come.
     assert max(event.total_ms or 0 for event in overrun) < 2000
-    assert {event.seq for event in overrun} <= {reject["seq"] for reject in line.rejects()}
+    assert {event.part.seq for event in overrun} <= {reject["seq"] for reject in line.rejects()}
 
 
 def test_children_do_not_outlive_a_killed_supervisor(make_line: MakeLine, parts_folder: Path, small_bundle: Path):

@@ -72,11 +72,11 @@ def test_a_line_judges_every_frame_of_the_camera(make_line: MakeLine, small_bund
     assert line.finish() == 0
     counts = line.ledger()["cap"]
     assert counts.pending == ()
-    events = sorted(line.events("cap"), key=lambda event: event.seq)
-    assert [event.seq for event in events] == list(range(counts.announced))
-    judged = [event for event in events if event.verdict in (Verdict.GOOD, Verdict.DEFECT)]
+    events = sorted(line.events("cap"), key=lambda event: event.part.seq)
+    assert [event.part.seq for event in events] == list(range(counts.announced))
+    judged = [event for event in events if event.part.verdict in (Verdict.GOOD, Verdict.DEFECT)]
     assert len(judged) >= 40
-    assert all(event.score is not None for event in judged)
+    assert all(event.part.score is not None for event in judged)
 
 
 @pytest.mark.parametrize("pixel_format", ["Mono8", "RGBa8"])

@@ -74,15 +74,19 @@ def test_black_and_blurred_parts_are_bad_frames_and_rejected_and_the_others_are_
     assert counts.closed
     assert (counts.announced, counts.uninspected) == (30, {"bad_frame": 12}), line.said()
     for event in events:
-        number = event.seq % 10
+        number = event.part.seq % 10
         reason = "black" if number in BLACK else "out of focus" if number in BLURRED else None
         if reason is None:
-            assert event.verdict is not Verdict.UNINSPECTED
-            assert event.score is not None
+            assert event.part.verdict is not Verdict.UNINSPECTED
+            assert event.part.score is not None
         else:
-            assert (event.verdict, event.cause, event.score) == (Verdict.UNINSPECTED, Cause.BAD_FRAME, None)
-            assert event.detail.startswith(reason)
-    bad = {event.seq for event in events if event.verdict is not Verdict.GOOD}
+            assert (event.part.verdict, event.part.cause, event.part.score) == (
+                Verdict.UNINSPECTED,
+                Cause.BAD_FRAME,
+                None,
+            )
+            assert event.part.detail.startswith(reason)
+    bad = {event.part.seq for event in events if event.part.verdict is not Verdict.GOOD}
     assert {reject["seq"] for reject in line.rejects()} == bad
 
 
@@ -99,7 +103,7 @@ def test_without_frame_checks_even_a_black_picture_is_judged_and_is_not_good(
     line.start()
     assert line.finish() == 0, line.said()
     assert line.ledger()["cap"].uninspected == {}
-    assert [line.events()[number].verdict for number in (*BLACK, *BLURRED)] == [Verdict.DEFECT] * 4
+    assert [line.events()[number].part.verdict for number in (*BLACK, *BLURRED)] == [Verdict.DEFECT] * 4
 
 
 def drift_line(make_line: MakeLine, folder: Path, bundle: Path, **options: object) -> Line:

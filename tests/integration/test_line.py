@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -43,20 +42,20 @@ def test_every_part_gets_the_verdict_of_the_offline_score_and_only_bad_ones_are_
     counts, events = line.ledger()["cap"], line.events()
     assert (counts.announced, counts.pending, counts.uninspected) == (40, (), {})
     assert counts.closed
-    assert [event.seq for event in events] == list(range(40)), "the event log is in the order of the parts"
+    assert [event.part.seq for event in events] == list(range(40)), "the event log is in the order of the parts"
 
     bundle = load_bundle(small_bundle)
     extractor, memory = load_extractor(bundle.info.spec), MemoryBank(bundle.bank)
     thresholds = bundle.info.thresholds
     assert thresholds is not None
     for event in events:
-        picture = network_input(read_image(parts_folder / str(event.part_id)), bundle.info.spec.size_px)
+        picture = network_input(read_image(parts_folder / str(event.part.part_id)), bundle.info.spec.size_px)
         (offline,) = inspect(extractor, memory, picture[None], reweight_neighbours=bundle.info.reweight_neighbours)
-        assert event.score == pytest.approx(offline.score, rel=1e-6)
-        assert event.verdict == (Verdict.DEFECT if offline.score > thresholds.image else Verdict.GOOD)
-        assert event.bundle == bundle.sha256
-    defective = {event.seq for event in events if event.verdict is Verdict.DEFECT}
-    assert {event.part_id for event in events if event.seq in defective} >= {"part3.png", "part7.png"}
+        assert event.part.score == pytest.approx(offline.score, rel=1e-6)
+        assert event.part.verdict == (Verdict.DEFECT if offline.score > thresholds.image else Verdict.GOOD)
+        assert event.bundle_sha256 == bundle.sha256
+    defective = {event.part.seq for event in events if event.part.verdict is Verdict.DEFECT}
+    assert {event.part.part_id for event in events if event.part.seq in defective} >= {"part3.png", "part7.png"}
 
     rejects = line.rejects()
     assert [reject["seq"] for reject in rejects] == sorted(defective)
@@ -79,8 +78,10 @@ def test_overlays_and_pictures_of_bad_parts_are_kept_for_people(
     overlays = sorted((line.folder / "store" / "overlays" / "cap").glob("*.jpg"))
     assert [path.name[:9] for path in overlays] == [f"{seq:09d}" for seq in range(4, 10)]
     assert cv2.imread(str(overlays[0])).shape[1] >= 160
-    assert {event.part_id for event in line.events()} >= {"part3.png", "part7.png"}
-    assert all(event.verdict is not Verdict.GOOD for event in line.events()), "good parts are not stored by default"
+    assert {event.part.part_id for event in line.events()} >= {"part3.png", "part7.png"}
+    assert all(event.part.verdict is not Verdict.GOOD for event in line.events()), (
+        "good parts are not stored by default"
+    )
 
 
 def test_of_a_defect_and_of_nothing_else_the_very_pixels_that_were_judged_are_kept(
@@ -100,14 +101,14 @@ def test_of_a_defect_and_of_nothing_else_the_very_pixels_that_were_judged_are_ke
     line.start()
     assert line.finish() == 0, line.said()
     events = line.events()
-    assert {event.verdict for event in events} == set(Verdict), [event.detail for event in events]
+    assert {event.part.verdict for event in events} == set(Verdict), [event.part.detail for event in events]
     size_px = load_bundle(small_bundle).info.spec.size_px
-    with closing(EventStore.read(line.config.store.path / FILE_NAME)) as store:
+    with EventStore.read(line.config.store.path / FILE_NAME) as store:
         for event in events:
             assert event.event_id is not None
             kept = store.network_input(event.event_id)
-            if event.verdict is Verdict.DEFECT:
-                cut = network_input(read_image(folder / str(event.part_id)), size_px)
+            if event.part.verdict is Verdict.DEFECT:
+                cut = network_input(read_image(folder / str(event.part.part_id)), size_px)
                 np.testing.assert_array_equal(kept, cut)
             else:
                 assert kept is None
@@ -132,12 +133,12 @@ def test_two_stations_on_one_camera_and_two_workers_share_the_work_and_keep_the_
     for name in ("left", "right"):
         counts = line.ledger()[name]
         assert (counts.announced, counts.uninspected) == (40, {}), line.said()
-        assert [event.seq for event in line.events(name)] == list(range(40))
+        assert [event.part.seq for event in line.events(name)] == list(range(40))
     assert {event.worker for event in line.events()} == {"worker0", "worker1"}
     left, right = line.events("left"), line.events("right")
     # The same pixels, the same features; only the banks differ.
-    assert len({event.bundle for event in left}) == len({event.bundle for event in right}) == 1
-    assert left[0].bundle != right[0].bundle
+    assert len({event.bundle_sha256 for event in left}) == len({event.bundle_sha256 for event in right}) == 1
+    assert left[0].bundle_sha256 != right[0].bundle_sha256
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -161,7 +162,7 @@ def test_a_stopped_line_judges_what_is_under_way_closes_the_ledger_and_leaves_no
     counts = line.ledger()["cap"]
     assert counts.closed
     assert (counts.pending, counts.uninspected) == ((), {}), line.said()
-    assert {event.seq for event in line.events() if event.verdict is Verdict.DEFECT} == {
+    assert {event.part.seq for event in line.events() if event.part.verdict is Verdict.DEFECT} == {
         reject["seq"] for reject in line.rejects()
     }
 
@@ -174,7 +175,7 @@ def test_numbers_go_on_in_the_next_run(make_line: MakeLine, parts_folder: Path, 
         line.start()
         assert line.finish() == 0, line.said()
         assert line.announced("cap") == total
-    assert [event.seq for event in line.events()] == list(range(20))
+    assert [event.part.seq for event in line.events()] == list(range(20))
     assert line.ledger()["cap"].closed
 
 

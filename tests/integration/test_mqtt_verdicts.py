@@ -91,9 +91,9 @@ def test_over_three_hundred_parts_each_has_exactly_one_verdict_message_that_says
     line = line_with(make_line, broker, parts_of_all_kinds, small_bundle, 300, gate=gate)
     line.start()
     assert line.finish(150) == 0, line.said()
-    events = {event.seq: event for event in line.events()}
+    events = {event.part.seq: event for event in line.events()}
     assert len(events) == 300
-    assert {event.verdict for event in events.values()} == set(Verdict)
+    assert {event.part.verdict for event in events.values()} == set(Verdict)
     wait_for(lambda: len(listener.said("line/reject/verdict")) >= 300, "verdicts")
     messages = [message for _, message in listener.commands("line/reject/verdict")]
     assert [message["sequence"] for message in messages] == list(range(1, 301))
@@ -101,10 +101,14 @@ def test_over_three_hundred_parts_each_has_exactly_one_verdict_message_that_says
     for message in messages:
         event = events[message["seq"]]
         assert is_no_command(message)
-        assert (message["station"], message["part_id"]) == ("cap", event.part_id)
-        assert (message["verdict"], message["cause"], message["detail"]) == (event.verdict, event.cause, event.detail)
-        assert (message["score"], message["threshold"]) == (event.score, event.threshold)
-        assert message["decision"] == event.action
+        assert (message["station"], message["part_id"]) == ("cap", event.part.part_id)
+        assert (message["verdict"], message["cause"], message["detail"]) == (
+            event.part.verdict,
+            event.part.cause,
+            event.part.detail,
+        )
+        assert (message["score"], message["threshold"]) == (event.part.score, event.part.threshold)
+        assert message["decision"] == event.decision
         assert message["captured_at"] == pytest.approx(event.captured_realtime_ns / 1e9, abs=1e-5)
         assert message["settled_at"] > message["captured_at"]
     assert messages[8]["cause"] == Cause.BAD_FRAME
@@ -137,21 +141,21 @@ def test_while_the_broker_is_away_the_line_goes_on_and_what_comes_after_is_news_
     counts = line.ledger()["cap"]
     assert counts.closed
     assert (counts.announced, counts.pending) == (300, ())
-    events = {event.seq: event for event in line.events()}
+    events = {event.part.seq: event for event in line.events()}
     heard = {}
     for _, message in listener.commands("line/reject/verdict"):
         assert is_no_command(message)
         assert message == heard.setdefault(message["sequence"], message), "a repetition is the same message"
-        assert message["verdict"] == events[message["seq"]].verdict
+        assert message["verdict"] == events[message["seq"]].part.verdict
     assert len({message["seq"] for message in heard.values()}) == len(heard)
     assert max(heard) == 300
     if away == "frozen":  # a listener that a new broker does not know yet is not told
         assert len(heard) == 300
-    bad = [event for event in events.values() if event.verdict is not Verdict.GOOD]
+    bad = [event for event in events.values() if event.part.verdict is not Verdict.GOOD]
     commands = listener.commands("line/reject")
     missed = line.said().count("failed reject:") + line.said().count("late reject:")
     assert missed >= 1
-    assert {message["seq"] for _, message in commands} <= {event.seq for event in bad}
+    assert {message["seq"] for _, message in commands} <= {event.part.seq for event in bad}
     assert len(commands) == len({message["seq"] for _, message in commands})
     for at_ns, message in commands:
         if at_ns > away_until_ns:

@@ -60,16 +60,16 @@ def test_over_five_hundred_parts_each_bad_one_is_rejected_and_no_other(
     counts = line.ledger()["cap"]
     assert counts.closed
     assert (counts.announced, counts.pending) == (500, ())
-    bad = [event for event in line.events() if event.verdict is not Verdict.GOOD]
-    assert {event.seq for event in bad} >= set(range(5, 500, 10))
+    bad = [event for event in line.events() if event.part.verdict is not Verdict.GOOD]
+    assert {event.part.seq for event in bad} >= set(range(5, 500, 10))
     commands = listener.commands("line/reject")
     missed = line.said().count("failed reject:") + line.said().count("late reject:")
     assert len(commands) == len({message["seq"] for _, message in commands})
-    assert {message["seq"] for _, message in commands} <= {event.seq for event in bad}
+    assert {message["seq"] for _, message in commands} <= {event.part.seq for event in bad}
     assert len(commands) + missed == len(bad)
     assert missed <= len(bad) // 10
     offset_ns = time.time_ns() - time.monotonic_ns()
-    captured_ns = {event.seq: event.captured_realtime_ns - offset_ns for event in bad}
+    captured_ns = {event.part.seq: event.captured_realtime_ns - offset_ns for event in bad}
     for at_ns, message in commands:
         assert 0 <= at_ns - captured_ns[message["seq"]] - 2_500 * MS <= 250 * MS + 20 * MS
     listener.close()
@@ -102,7 +102,7 @@ def test_while_the_plc_is_frozen_rejects_are_missed_counted_and_alarmed_and_the_
     counts = line.ledger()["cap"]
     assert counts.closed
     assert (counts.announced, counts.pending) == (240, ())
-    bad = [event for event in line.events() if event.verdict is not Verdict.GOOD]
+    bad = [event for event in line.events() if event.part.verdict is not Verdict.GOOD]
     pulses = modbus.pulses("coil3")
     missed = line.said().count("failed reject:") + line.said().count("late reject:")
     assert failed is not None
@@ -226,7 +226,7 @@ def test_a_gate_that_opens_on_good_opens_for_the_good_parts_alone(
     )
     line.start()
     assert line.finish(90) == 0, line.said()
-    good = [event for event in line.events() if event.verdict is Verdict.GOOD]
+    good = [event for event in line.events() if event.part.verdict is Verdict.GOOD]
     assert len(good) < 40
     missed = line.said().count("failed reject:") + line.said().count("late reject:")
     offset_ns = time.time_ns() - time.monotonic_ns()

@@ -59,7 +59,7 @@ def judged_with(line: Line, bundle: str, more: int = 15) -> None:
     """Wait until so many parts were judged with a bundle."""
 
     def enough() -> bool:
-        return sum(event.bundle == bundle for event in line.events()) >= more
+        return sum(event.bundle_sha256 == bundle for event in line.events()) >= more
 
     line.wait_for(enough, f"{more} parts judged with {bundle[:12]}")
 
@@ -68,13 +68,13 @@ def stop(line: Line) -> None:
     """Stop the line and see that every part was inspected and has its event."""
     counts = line.stop_with_every_part_inspected()
     events = line.events()
-    assert [event.seq for event in events] == list(range(counts.announced))
-    assert all(event.verdict in (Verdict.GOOD, Verdict.DEFECT) for event in events)
+    assert [event.part.seq for event in events] == list(range(counts.announced))
+    assert all(event.part.verdict in (Verdict.GOOD, Verdict.DEFECT) for event in events)
 
 
 def switches(line: Line) -> list[str]:
     """The bundles in the order in which parts were judged with them."""
-    names = [str(event.bundle) for event in line.events()]
+    names = [str(event.bundle_sha256) for event in line.events()]
     return [name for index, name in enumerate(names) if index == 0 or name != names[index - 1]]
 
 
@@ -91,7 +91,9 @@ def test_a_new_bundle_takes_over_between_two_parts_and_none_stays_uninspected(
     judged_with(line, new)
     stop(line)
     assert switches(line) == [old, new]
-    scores = {name: {e.part_id: e.score for e in line.events() if e.bundle == name} for name in (old, new)}
+    scores = {
+        name: {e.part.part_id: e.part.score for e in line.events() if e.bundle_sha256 == name} for name in (old, new)
+    }
     both = scores[old].keys() & scores[new].keys()
     assert both
     assert all(scores[old][part] != scores[new][part] for part in both), "each was judged with the bundle it names"
@@ -122,7 +124,7 @@ def test_a_threshold_calibrated_anew_is_live_after_a_reload(
     assert line.reload().returncode == 0, line.said()
     judged_with(line, after.sha256)
     stop(line)
-    told = {event.bundle: event.threshold for event in line.events()}
+    told = {event.bundle_sha256: event.part.threshold for event in line.events()}
     assert before is not None
     assert after.info.thresholds is not None
     assert list(told.values()) == [before.image, after.info.thresholds.image]
@@ -229,7 +231,7 @@ def test_a_process_that_starts_again_with_a_new_file_takes_the_others_with_it(
     line.process.send_signal(signal.SIGTERM)
     assert line.finish() == 0, line.said()
     assert line.ledger()["cap"].closed
-    assert line.events()[-1].bundle == file_sha256(other_bundle)
+    assert line.events()[-1].bundle_sha256 == file_sha256(other_bundle)
 
 
 def test_roles_that_run_alone_hear_the_request_themselves(
@@ -281,9 +283,9 @@ def test_a_shadow_is_seen_in_the_metrics_and_changes_nothing(
     assert line.metric("worker0", "patchline_shadow_verdicts_total", **(labels | {"shadow": "GOOD"})) is None
     stop(line)
     events = line.events()
-    assert {event.bundle for event in events} == {file_sha256(small_bundle)}
-    assert sum(event.verdict is Verdict.GOOD for event in events) > len(events) / 2
-    bad = {event.seq for event in events if event.verdict is Verdict.DEFECT}
+    assert {event.bundle_sha256 for event in events} == {file_sha256(small_bundle)}
+    assert sum(event.part.verdict is Verdict.GOOD for event in events) > len(events) / 2
+    bad = {event.part.seq for event in events if event.part.verdict is Verdict.DEFECT}
     assert {reject["seq"] for reject in line.rejects()} <= bad
 
 

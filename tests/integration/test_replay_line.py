@@ -37,7 +37,7 @@ def test_a_recorded_run_is_judged_again_with_identical_scores(
     line.start()
     assert line.finish(120) == 0, line.said()
     events = line.events()
-    assert sum(event.score is not None for event in events) == PARTS, line.said()
+    assert sum(event.part.score is not None for event in events) == PARTS, line.said()
     assert len(Recording(line.folder / "frames")) == PARTS
 
     answer = replayed(line, "--report", str(line.folder / "replay.json"))
@@ -45,9 +45,9 @@ def test_a_recorded_run_is_judged_again_with_identical_scores(
     report = json.loads((line.folder / "replay.json").read_text())
     (summary,) = report["summary"]
     assert summary["compared"] == {"same": PARTS}
-    assert [part["score"] for part in report["parts"]] == [event.score for event in events]
-    assert [part["part_id"] for part in report["parts"]] == [event.part_id for event in events]
-    defects = sum(event.verdict is Verdict.DEFECT for event in events)
+    assert [part["score"] for part in report["parts"]] == [event.part.score for event in events]
+    assert [part["part_id"] for part in report["parts"]] == [event.part.part_id for event in events]
+    defects = sum(event.part.verdict is Verdict.DEFECT for event in events)
     assert summary["verdicts"]["DEFECT"] == defects > 0
     assert answer.stdout.count("DEFECT score") == defects
 
@@ -78,7 +78,7 @@ def test_a_ring_of_a_triggered_camera_keeps_the_newest_parts_and_their_names(
     assert announced > 20
     recorded = [one for one in Recording(line.folder / "frames").frames() if one is not None]
     assert [one.seq for one in recorded] == list(range(announced - 10, announced))
-    names = {event.seq: event.part_id for event in line.events()}
+    names = {event.part.seq: event.part.part_id for event in line.events()}
     assert [one.frame.part_id for one in recorded] == [names[one.seq] for one in recorded]
     answer = replayed(line)
     assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -91,13 +91,13 @@ NOISE = {"frame_checks": False}
 
 
 def lost(line: Line) -> list[Event]:
-    return [event for event in line.events() if event.cause is Cause.CAMERA_FAULT]
+    return [event for event in line.events() if event.part.cause is Cause.CAMERA_FAULT]
 
 
 def judged_since(line: Line, since_ns: int) -> Event | None:
     """Return the first verdict on a picture taken after a moment."""
     for event in line.events():
-        if event.captured_realtime_ns > since_ns and event.verdict is not Verdict.UNINSPECTED:
+        if event.captured_realtime_ns > since_ns and event.part.verdict is not Verdict.UNINSPECTED:
             return event
     return None
 
@@ -120,14 +120,14 @@ def test_a_camera_that_goes_away_is_one_lost_part_and_an_alarm_and_is_used_again
     process = line.start()
     line.wait_for(lambda: line.announced("cap") >= 300, "300 frames")
     events = line.events()
-    assert [event.seq for event in events] == list(range(len(events)))
-    assert not [event for event in events if event.cause is not None]
+    assert [event.part.seq for event in events] == list(range(len(events)))
+    assert not [event for event in events if event.part.cause is not None]
 
     hurt_ns = time.time_ns()
     hurt(camera)
     (fault,) = line.wait_for(lambda: lost(line), "a camera_fault part", 10)
     assert fault.captured_realtime_ns - hurt_ns < STALL_MS * 1_000_000 + S // 2
-    assert fault.detail.startswith("no frame for 1000 ms")
+    assert fault.part.detail.startswith("no frame for 1000 ms")
     line.wait_for(lambda: [a for a in line.alarms() if a.kind == "camera_down"], "a camera_down alarm", 10)
     assert line.metric("sink", "patchline_camera_up", camera="top") == 0
     (alarm,) = (alarm for alarm in line.alarms() if alarm.kind == "camera_down")
@@ -148,8 +148,8 @@ def test_a_camera_that_goes_away_is_one_lost_part_and_an_alarm_and_is_used_again
     counts, events = line.ledger()["cap"], line.events()
     assert counts.closed
     assert counts.uninspected.get(Cause.CAMERA_FAULT) == 1
-    assert [event.seq for event in events] == list(range(len(events)))
-    assert all(event.score is not None for event in events if event.verdict is Verdict.GOOD)
+    assert [event.part.seq for event in events] == list(range(len(events)))
+    assert all(event.part.score is not None for event in events if event.part.verdict is Verdict.GOOD)
 
 
 def test_a_frozen_picture_is_a_bad_frame_and_an_alarm_until_it_moves_again(
@@ -168,9 +168,9 @@ def test_a_frozen_picture_is_a_bad_frame_and_an_alarm_until_it_moves_again(
     line.wait_for(lambda: line.announced("cap") >= 60, "60 frames")
     (alarm,) = (alarm for alarm in line.alarms() if alarm.kind == "camera_down")
     assert "the picture is frozen" in alarm.text
-    frozen = [event for event in line.events() if event.cause is Cause.BAD_FRAME]
-    assert [event.seq for event in frozen] == list(range(frozen[0].seq, line.events()[-1].seq + 1))
-    assert "in a row are identical" in frozen[0].detail
+    frozen = [event for event in line.events() if event.part.cause is Cause.BAD_FRAME]
+    assert [event.part.seq for event in frozen] == list(range(frozen[0].part.seq, line.events()[-1].part.seq + 1))
+    assert "in a row are identical" in frozen[0].part.detail
     camera.kill()
     camera.start()
     healed_ns = time.time_ns()
@@ -281,7 +281,7 @@ def test_when_one_of_three_cameras_fails_the_others_get_every_verdict(
         counts, events = line.ledger()[name], line.events(name)
         assert counts.closed
         assert (counts.announced, counts.uninspected) == (parts, {})
-        assert [event.seq for event in events] == list(range(parts))
+        assert [event.part.seq for event in events] == list(range(parts))
         p99_ms = float(np.percentile([event.total_ms for event in events], 99))
         record_property(f"{name}_p99_ms", p99_ms)
         print(f"{name}: exposure to decision, p99 of {parts} parts: {p99_ms:.0f} ms")

@@ -61,15 +61,15 @@ def test_a_running_line_teaches_a_bundle_that_then_judges_its_parts(
     assert taught.info.roi == (20, 20, 160, 120), "the station's region"
     assert taught.info.picture_px == (200, 160), "of the whole picture"
     assert line.reload().returncode == 0, line.said()
-    line.wait_for(lambda: sum(e.bundle == taught.sha256 for e in line.events()) >= 10, "10 parts judged with it")
+    line.wait_for(lambda: sum(e.bundle_sha256 == taught.sha256 for e in line.events()) >= 10, "10 parts judged with it")
     assert line.process is not None
     line.process.send_signal(signal.SIGTERM)
     assert line.finish() == 0
     counts = line.ledger()["cap"]
     assert counts.closed
     assert counts.uninspected == {}, "the line has not noticed that somebody listened"
-    judged = [event for event in line.events() if event.bundle == taught.sha256]
-    good = sum(event.verdict is Verdict.GOOD for event in judged)
+    judged = [event for event in line.events() if event.bundle_sha256 == taught.sha256]
+    good = sum(event.part.verdict is Verdict.GOOD for event in judged)
     assert good > len(judged) / 2, "they look like those it learned from"
 
 
@@ -89,7 +89,7 @@ def test_a_camera_that_nobody_uses_is_opened_for_teaching_and_the_new_bundle_jud
     assert line.process is not None
     line.process.send_signal(signal.SIGTERM)
     assert line.finish() == 0
-    assert {event.bundle for event in line.events()} == {load_bundle(bundle).sha256}
+    assert {event.bundle_sha256 for event in line.events()} == {load_bundle(bundle).sha256}
     assert line.ledger()["cap"].uninspected == {}
 
 

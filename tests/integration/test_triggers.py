@@ -44,9 +44,9 @@ def test_names_given_over_http_arrive_in_the_store_and_at_the_reject(
 
     counts, events = line.ledger()["cap"], line.events()
     assert (counts.announced, counts.closed, counts.uninspected) == (len(names), True, {}), line.said()
-    assert [(event.seq, event.part_id) for event in events] == list(enumerate(names))
-    assert all(event.score is not None for event in events)
-    defective = {event.part_id for event in events if event.verdict is Verdict.DEFECT}
+    assert [(event.part.seq, event.part.part_id) for event in events] == list(enumerate(names))
+    assert all(event.part.score is not None for event in events)
+    defective = {event.part.part_id for event in events if event.part.verdict is Verdict.DEFECT}
     assert defective, "most frames show a part off its place"
     assert {reject["part_id"] for reject in line.rejects()} == defective
 
@@ -70,8 +70,12 @@ def test_a_trigger_without_a_frame_is_a_part_that_is_rejected_by_name(
     process.terminate()
     assert line.finish() == 0, line.said()
     (event,) = line.events()
-    assert (event.part_id, event.verdict, event.cause) == ("lost", Verdict.UNINSPECTED, Cause.CAMERA_FAULT)
-    assert "200 ms" in event.detail
+    assert (event.part.part_id, event.part.verdict, event.part.cause) == (
+        "lost",
+        Verdict.UNINSPECTED,
+        Cause.CAMERA_FAULT,
+    )
+    assert "200 ms" in event.part.detail
     (reject,) = line.rejects()
     assert (reject["part_id"], reject["cause"]) == ("lost", "camera_fault")
     assert 0 <= reject["error_ms"] <= 100

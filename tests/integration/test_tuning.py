@@ -88,7 +88,11 @@ def judged(line: Line, bundle: str, part_id: str) -> Verdict:
     """The verdict on a part by a bundle, once it has passed."""
 
     def verdict() -> Verdict | None:
-        found = [event.verdict for event in line.events("cap") if (event.bundle, event.part_id) == (bundle, part_id)]
+        found = [
+            event.part.verdict
+            for event in line.events("cap")
+            if (event.bundle_sha256, event.part.part_id) == (bundle, part_id)
+        ]
         return found[-1] if found else None
 
     return line.wait_for(verdict, f"{part_id} judged by {bundle[:12]}")
@@ -105,7 +109,7 @@ def test_an_accepted_false_alarm_is_good_from_then_on_until_it_is_undone_and_no_
     table = {row["event_id"]: row for row in made["table"]}
     assert (table[alarm]["verdict_before"], table[alarm]["verdict_after"]) == ("DEFECT", "GOOD")
     assert (table[defect]["verdict_before"], table[defect]["verdict_after"]) == ("DEFECT", "DEFECT")
-    recorded = {event.event_id: event.score for event in line.events("cap")}
+    recorded = {event.event_id: event.part.score for event in line.events("cap")}
     assert table[alarm]["score_before"] == pytest.approx(recorded[alarm], rel=1e-3)
     assert file_sha256(live) == before, "an offer changes nothing"
 
@@ -120,7 +124,7 @@ def test_an_accepted_false_alarm_is_good_from_then_on_until_it_is_undone_and_no_
     assert reviewed[alarm]["score"] == table[alarm]["score_after"]
 
     assert change(engineer, f"changes/{made['id']}/undo")["state"] == "undone"
-    line.wait_for(lambda: line.events("cap")[-1].bundle == before, "a part judged by the first bundle again")
+    line.wait_for(lambda: line.events("cap")[-1].bundle_sha256 == before, "a part judged by the first bundle again")
     assert file_sha256(live) == before
     said = [(entry["who"], entry["what"]) for entry in ask(engineer, "audit")]
     for what in ("begin accept", "offer accept", "put live: accept", "undone: accept"):
@@ -182,7 +186,7 @@ def test_a_station_is_taught_while_it_runs_and_a_job_can_be_stopped(line: Line, 
     assert len(taught.info.bank_pictures) + len(taught.calibration_scores) == 10
     assert taught.info.spec == load_bundle(before).info.spec
     change(engineer, f"changes/{made['id']}/live")
-    line.wait_for(lambda: line.events("cap")[-1].bundle == made["bundle"], "a part judged by the taught bundle")
+    line.wait_for(lambda: line.events("cap")[-1].bundle_sha256 == made["bundle"], "a part judged by the taught bundle")
     line.stop_with_every_part_inspected()
 
 
@@ -237,7 +241,7 @@ def test_what_makes_no_sense_is_refused_in_words(line: Line, engineer: httpx.Cli
     answer = engineer.post(f"/api/v1/changes/{offered['id']}/live")
     assert answer.status_code == 409
     assert "somebody has replaced it" in answer.json()["detail"]
-    assert line.events("cap")[-1].bundle == before, "the line goes on"
+    assert line.events("cap")[-1].bundle_sha256 == before, "the line goes on"
 
 
 def test_only_engineers_change_a_bundle_also_by_direct_requests(line: Line, live: Path):

@@ -62,9 +62,9 @@ def judged(line: Line, name: str, part: str, bundle: str, after: int = -1) -> Ev
     """The first part of this name that a bundle has judged, in time, later than number `after`."""
 
     def found() -> Event | None:
-        events = (event for event in line.events(name) if event.seq > after and event.bundle == bundle)
-        judged = (event for event in events if event.verdict is not Verdict.UNINSPECTED)
-        return next((event for event in judged if event.part_id == f"{part}.png"), None)
+        events = (event for event in line.events(name) if event.part.seq > after and event.bundle_sha256 == bundle)
+        judged = (event for event in events if event.part.verdict is not Verdict.UNINSPECTED)
+        return next((event for event in judged if event.part.part_id == f"{part}.png"), None)
 
     return line.wait_for(found, f"{part} at {name}, judged by {bundle[:12]}")
 
@@ -90,8 +90,8 @@ def test_a_false_alarm_that_is_accepted_into_good_passes_from_then_on_until_that
 ):
     before = present(engineer, "cap")["bundle"]
     alarm = judged(line, "cap", "part3", before)
-    assert alarm.verdict is Verdict.DEFECT
-    enter(page, line, "engineer", f"event/cap/{alarm.seq}")
+    assert alarm.part.verdict is Verdict.DEFECT
+    enter(page, line, "engineer", f"event/cap/{alarm.part.seq}")
     page.get_by_role("button", name="False alarm").click()
     page.get_by_role("link", name="Accept into good…").click()
     expect(page.locator(".reviewed input:checked")).to_have_value(str(alarm.event_id))
@@ -106,11 +106,11 @@ def test_a_false_alarm_that_is_accepted_into_good_passes_from_then_on_until_that
     after = present(engineer, "cap")["bundle"]
     assert after != before
     passed = judged(line, "cap", "part3", after)
-    assert passed.verdict is Verdict.GOOD
+    assert passed.part.verdict is Verdict.GOOD
 
     change.get_by_role("button", name="Undo").click()
     expect(change.locator(".state")).to_have_text("undone", timeout=WORK_MS)
-    assert judged(line, "cap", "part3", before, after=passed.seq).verdict is Verdict.DEFECT
+    assert judged(line, "cap", "part3", before, after=passed.part.seq).part.verdict is Verdict.DEFECT
     change.get_by_text("Log", exact=True).click()
     expect(change.locator(".log li")).to_have_count(3)
 
@@ -120,7 +120,7 @@ def test_a_threshold_moved_with_the_slider_decides_from_then_on_and_what_it_woul
 ):
     before = present(engineer, "label")["bundle"]
     defect = judged(line, "label", "part7", before)
-    assert defect.verdict is Verdict.DEFECT
+    assert defect.part.verdict is Verdict.DEFECT
     marked(engineer, defect, "true_defect")
     enter(page, line, "engineer", "tune/label")
     slider = page.get_by_role("slider")
@@ -147,7 +147,7 @@ def test_a_threshold_moved_with_the_slider_decides_from_then_on_and_what_it_woul
     known = present(engineer, "label")
     assert (known["by_hand"], known["bundle"] != before) == (True, True)
     passed = judged(line, "label", "part7", known["bundle"])
-    assert (passed.verdict, passed.threshold) == (Verdict.GOOD, known["threshold"])
+    assert (passed.part.verdict, passed.part.threshold) == (Verdict.GOOD, known["threshold"])
     change = page.locator(".change")
     expect(change).to_contain_text("to see it pass")
     change.get_by_text("before and after").click()
@@ -156,7 +156,7 @@ def test_a_threshold_moved_with_the_slider_decides_from_then_on_and_what_it_woul
     change.get_by_role("button", name="Undo").click()
     expect(change.locator(".state")).to_have_text("undone", timeout=WORK_MS)
     expect(passing.locator("td")).to_have_text(["0 of 1", "0 of 1", ""])
-    assert judged(line, "label", "part7", before, after=passed.seq).verdict is Verdict.DEFECT
+    assert judged(line, "label", "part7", before, after=passed.part.seq).part.verdict is Verdict.DEFECT
 
 
 def test_a_station_taught_from_the_browser_judges_with_what_it_has_learned(
@@ -187,7 +187,7 @@ def test_a_station_taught_from_the_browser_judges_with_what_it_has_learned(
     put_live(page, change)
     after = present(engineer, "base")["bundle"]
     assert after != before
-    assert judged(line, "base", "part0", after).verdict is Verdict.GOOD
+    assert judged(line, "base", "part0", after).part.verdict is Verdict.GOOD
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])

@@ -16,7 +16,7 @@ GENEROUS_S = 20.0
 
 
 class Reading:
-    """A renewal of one station, whose bundle is any file."""
+    """A watcher of one station, whose bundle is any file."""
 
     def __init__(self, folder: Path, *, watch: bool = False) -> None:
         self.path = folder / "cap.safetensors"
@@ -26,14 +26,14 @@ class Reading:
         station = StationOptions.model_validate(
             {"camera": "top", "bundle": str(self.path), "watch": watch}, context={"folder": folder}
         )
-        self.renewal: BundleWatcher[bytes] = BundleWatcher(
+        self.watcher: BundleWatcher[bytes] = BundleWatcher(
             {"cap": station},
             self.asked,
             load=self._load,
             knows=lambda _station, bundle: bundle in self.known,
             request=lambda: "request 1",
         )
-        self.renewal.start()
+        self.watcher.start()
 
     def _load(self, _station: str) -> tuple[str, bytes]:
         content = self.path.read_bytes()
@@ -48,14 +48,14 @@ class Reading:
         partial.write_bytes(content)
         partial.replace(self.path)
 
-    def news(self) -> BundleUpdate[bytes]:
+    def updates(self) -> BundleUpdate[bytes]:
         until_s = time.monotonic() + GENEROUS_S
         while time.monotonic() < until_s:
-            if news := self.renewal.news():
-                assert len(news) == 1
-                return news[0]
+            if updates := self.watcher.updates():
+                assert len(updates) == 1
+                return updates[0]
             time.sleep(0.01)
-        raise AssertionError("no news")
+        raise AssertionError("no update")
 
 
 @pytest.fixture
@@ -67,13 +67,13 @@ def test_what_is_asked_for_is_read_and_the_request_named(reading: Callable[..., 
     one = reading()
     one.replace(b"second")
     one.asked.set()
-    assert one.news() == BundleUpdate("cap", file_sha256(one.path), b"second", None, "request 1")
+    assert one.updates() == BundleUpdate("cap", file_sha256(one.path), b"second", None, "request 1")
 
 
 def test_a_known_file_is_not_read_again_but_answered(reading: Callable[..., Reading]):
     one = reading()
     one.asked.set()
-    assert one.news() == BundleUpdate("cap", file_sha256(one.path), None, None, "request 1")
+    assert one.updates() == BundleUpdate("cap", file_sha256(one.path), None, None, "request 1")
 
 
 @pytest.mark.parametrize(("content", "error"), [(b"bad", "cap.safetensors: bad"), (b"worse", "ZeroDivisionError")])
@@ -83,31 +83,31 @@ def test_a_file_that_cannot_be_used_is_an_answer_and_the_next_one_is_read(
     one = reading()
     one.replace(content)
     one.asked.set()
-    news = one.news()
-    assert (news.bundle, news.loaded) == (file_sha256(one.path), None)
-    assert error in str(news.error)
+    update = one.updates()
+    assert (update.bundle_sha256, update.loaded) == (file_sha256(one.path), None)
+    assert error in str(update.error)
     one.replace(b"second")
     one.asked.set()
-    assert one.news().loaded == b"second"
+    assert one.updates().loaded == b"second"
 
 
 def test_a_file_that_is_not_there_is_an_answer(reading: Callable[..., Reading]):
     one = reading()
     one.path.unlink()
     one.asked.set()
-    news = one.news()
-    assert (news.bundle, news.loaded) == ("", None)
-    assert "No such file" in str(news.error)
+    update = one.updates()
+    assert (update.bundle_sha256, update.loaded) == ("", None)
+    assert "No such file" in str(update.error)
 
 
 def test_a_watched_file_is_read_when_it_was_replaced_and_without_a_request(reading: Callable[..., Reading]):
     one = reading(watch=True)
     one.replace(b"second")
-    assert one.news() == BundleUpdate("cap", file_sha256(one.path), b"second", None, None)
+    assert one.updates() == BundleUpdate("cap", file_sha256(one.path), b"second", None, None)
 
 
-def test_a_file_is_looked_at_when_it_is_doubted(reading: Callable[..., Reading]):
+def test_a_file_is_looked_at_when_it_is_recheck(reading: Callable[..., Reading]):
     one = reading()
     one.replace(b"second")
-    one.renewal.doubt("cap")
-    assert one.news().loaded == b"second"
+    one.watcher.recheck("cap")
+    assert one.updates().loaded == b"second"

@@ -47,7 +47,7 @@ def result(station: str, bundle: str, **values: Any) -> Result:
         captured_ns=1,
         deadline_ns=2,
         mode="triggered",
-        bundle=bundle,
+        bundle_sha256=bundle,
         height_px=96,
         width_px=96,
         siblings=1,

@@ -35,7 +35,7 @@ def test_a_defect_is_remembered_with_what_the_network_saw():
 )
 def test_a_part_that_is_no_defect_is_remembered_without(verdict: Verdict, cause: Cause | None):
     event = remembered(PIXELS.tobytes(), verdict, cause)
-    assert (event.verdict, event.network_input) == (verdict, None)
+    assert (event.part.verdict, event.network_input) == (verdict, None)
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_pixels_that_are_not_what_the_header_says_are_left_out_and_the_part_is_r
     size: int, frame: dict[str, int]
 ):
     event = remembered(bytes(size), **frame)
-    assert (event.verdict, event.score, event.network_input) == (Verdict.DEFECT, 9.5, None)
+    assert (event.part.verdict, event.part.score, event.network_input) == (Verdict.DEFECT, 9.5, None)

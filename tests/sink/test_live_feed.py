@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.core.parts import Part
+from stream.core.parts import Part, PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.line.config import LineConfig
 from stream.model.bundle import load_bundle
@@ -54,18 +54,13 @@ def sockets() -> Iterator[Sockets]:
 
 def event(seq: int, verdict: Verdict = Verdict.GOOD) -> Event:
     return Event(
-        station="cap",
-        seq=seq,
-        verdict=verdict,
-        action="pass",
+        part=PartResult(station="cap", seq=seq, verdict=verdict, score=12.5, threshold=10.0, pixel_threshold=8.0),
+        decision="pass",
         captured_realtime_ns=1_795_555_350_097_892_208,
-        score=12.5,
-        threshold=10.0,
-        pixel_threshold=8.0,
         stages={"score": 1.5},
         total_ms=20.0,
-        view=b"jpeg",
-        anomaly_map=np.arange(6, dtype=np.float16).reshape(2, 3),
+        preview_jpeg=b"jpeg",
+        patch_distances=np.arange(6, dtype=np.float16).reshape(2, 3),
     )
 
 
@@ -95,10 +90,15 @@ def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, drifts: Dri
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
     feed.part(event(7, Verdict.DEFECT), S)
-    ((message, (view, values)),) = receive(client, 1)
+    ((message, (preview_jpeg, values)),) = receive(client, 1)
     assert isinstance(message, SettledPart)
-    assert (message.station, message.seq, message.verdict, message.score) == ("cap", 7, Verdict.DEFECT, 12.5)
-    assert (message.grid, view) == ((2, 3), b"jpeg")
+    assert (message.part.station, message.part.seq, message.part.verdict, message.part.score) == (
+        "cap",
+        7,
+        Verdict.DEFECT,
+        12.5,
+    )
+    assert (message.grid, preview_jpeg) == ((2, 3), b"jpeg")
     assert np.frombuffer(values, "<f2").tolist() == [0, 1, 2, 3, 4, 5]
 
 
@@ -121,7 +121,7 @@ def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, drifts: 
     for tick in range(20, 30):
         feed.part(event(tick, Verdict.DEFECT), tick * S // 100)
     parts = receive(client, 30)
-    assert [each.message.seq for each in parts if isinstance(each.message, SettledPart)] == list(range(30))
+    assert [each.message.part.seq for each in parts if isinstance(each.message, SettledPart)] == list(range(30))
     pictures = [bool(each.attachments[0]) for each in parts]
     assert sum(pictures[:20]) == 3
     assert all(pictures[20:])
@@ -183,7 +183,7 @@ def test_without_a_listener_nothing_is_sent(config: LineConfig, drifts: DriftMon
     listening(feed, drifts, client)
     feed.part(event(2), now_ns + 2 * S)
     parts = [each.message for each in receive(client, 1)]
-    assert [part.seq for part in parts if isinstance(part, SettledPart)] == [2]
+    assert [part.part.seq for part in parts if isinstance(part, SettledPart)] == [2]
 
 
 def test_a_listener_that_does_not_read_costs_the_sink_nothing_and_gets_no_backlog(
@@ -191,14 +191,19 @@ def test_a_listener_that_does_not_read_costs_the_sink_nothing_and_gets_no_backlo
 ):
     feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
-    view = bytes(200_000)
+    preview_jpeg = bytes(200_000)
     for seq in range(2_000):
-        feed.part(_large(seq, view), seq * S)
+        feed.part(_large(seq, preview_jpeg), seq * S)
     assert 0 < len(_all_that_waits(client)) <= 4 * FEED_WAITING
 
 
-def _large(seq: int, view: bytes) -> Event:
-    return Event(station="cap", seq=seq, verdict=Verdict.DEFECT, action="reject", captured_realtime_ns=1, view=view)
+def _large(seq: int, preview_jpeg: bytes) -> Event:
+    return Event(
+        part=PartResult(station="cap", seq=seq, verdict=Verdict.DEFECT),
+        decision="reject",
+        captured_realtime_ns=1,
+        preview_jpeg=preview_jpeg,
+    )
 
 
 def _all_that_waits(client: FeedClient) -> list[Received[SettledPart | LineState]]:

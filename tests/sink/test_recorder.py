@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
 from stream.core.clock import local_clock, now_ns
-from stream.core.parts import LedgerCounts
+from stream.core.parts import LedgerCounts, PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.actuator import RejectCommand
 from stream.line.config import LineConfig
@@ -46,21 +46,23 @@ def event(
     seq: int,
     verdict: Verdict = Verdict.DEFECT,
     station: str = "cap",
-    view: bytes = JPEG,
+    preview_jpeg: bytes = JPEG,
     network_input: NDArray[np.uint8] | None = None,
 ) -> Event:
     return Event(
-        station=station,
-        seq=seq,
-        verdict=verdict,
-        action="pass" if verdict is Verdict.GOOD else "reject",
+        part=PartResult(
+            station=station,
+            seq=seq,
+            verdict=verdict,
+            cause=Cause.TIMEOUT if verdict is Verdict.UNINSPECTED else None,
+            score=12.5,
+            threshold=10.0,
+            pixel_threshold=8.0,
+        ),
+        decision="pass" if verdict is Verdict.GOOD else "reject",
         captured_realtime_ns=time.time_ns(),
-        cause=Cause.TIMEOUT if verdict is Verdict.UNINSPECTED else None,
-        score=12.5,
-        threshold=10.0,
-        pixel_threshold=8.0,
-        view=view,
-        anomaly_map=GRID,
+        preview_jpeg=preview_jpeg,
+        patch_distances=GRID,
         network_input=network_input,
     )
 
@@ -95,13 +97,13 @@ def finish(recorder: Recorder) -> None:
 
 
 def found(folder: Path, station: str | None = None) -> list[tuple[str, int]]:
-    with closing(EventStore.read(folder / FILE_NAME)) as store:
-        return [(item.station, item.seq) for item in store.events(station=station)]
+    with EventStore.read(folder / FILE_NAME) as store:
+        return [(item.part.station, item.part.seq) for item in store.events(station=station)]
 
 
 def pictures(folder: Path) -> dict[int, EventImages | None]:
-    with closing(EventStore.read(folder / FILE_NAME)) as store:
-        return {item.seq: store.picture(item.event_id) for item in store.events()}
+    with EventStore.read(folder / FILE_NAME) as store:
+        return {item.part.seq: store.images(item.event_id) for item in store.events()}
 
 
 def overlays(folder: Path, station: str = "cap") -> list[str]:
@@ -171,8 +173,8 @@ def test_good_parts_are_recorded_without_their_pictures_and_all_others_with_them
     assert list(kept) == [0, 1, 2]
     assert kept[0] is None
     for picture in (kept[1], kept[2]):
-        assert picture.view == JPEG
-        np.testing.assert_array_equal(picture.anomaly_map, GRID)
+        assert picture.preview_jpeg == JPEG
+        np.testing.assert_array_equal(picture.patch_distances, GRID)
 
 
 def test_alarms_and_the_ledger_are_recorded(tmp_path: Path):
@@ -180,7 +182,7 @@ def test_alarms_and_the_ledger_are_recorded(tmp_path: Path):
     newer = LedgerCounts(3, 1, 1, {Cause.OVERRUN: 1}, (), 3)
     alarm = AlarmRecord(time.time_ns(), "defect", "cap", "3 of 10")
     recorded(tmp_path, Snapshot({"cap": older}, {}), alarm, Snapshot({"cap": newer}, {}))
-    with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
+    with EventStore.read(tmp_path / FILE_NAME) as store:
         assert [item.text for item in store.alarms()] == ["3 of 10"]
         assert store.ledger() == {"cap": newer}
 
@@ -201,7 +203,7 @@ def test_an_event_is_written_only_together_with_the_ledger_that_counts_it(tmp_pa
     recorder.start()
     recorder.record(part(0, Verdict.DEFECT))
     recorder.record(AlarmRecord(time.time_ns(), "defect", "cap", "written at once"))
-    with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
+    with EventStore.read(tmp_path / FILE_NAME) as store:
         wait_for(lambda: next(store.alarms(), None) is not None)
         assert found(tmp_path) == []
         counts = LedgerCounts(1, 0, 1, {}, (), 1)
@@ -214,13 +216,13 @@ def test_an_event_is_written_only_together_with_the_ledger_that_counts_it(tmp_pa
 def test_the_rejects_not_yet_fired_are_those_of_the_last_snapshot(tmp_path: Path):
     first, second, third = (RejectCommand("cap", seq, None, Verdict.DEFECT, None, seq, 15, 60) for seq in range(3))
     recorded(tmp_path, Snapshot({}, {"gate": [first, second]}), part(0), Snapshot({}, {"gate": [second, third]}))
-    with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
+    with EventStore.read(tmp_path / FILE_NAME) as store:
         assert store.planned() == {"gate": [second, third]}
     recorded(tmp_path, PartRecord(event(1), 1))
-    with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
+    with EventStore.read(tmp_path / FILE_NAME) as store:
         assert store.planned() == {"gate": [second, third]}, "nobody said otherwise"
     recorded(tmp_path, Snapshot({}, {"gate": []}))
-    with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
+    with EventStore.read(tmp_path / FILE_NAME) as store:
         assert store.planned() == {}
 
 
@@ -277,7 +279,7 @@ def test_a_snapshot_that_could_not_be_written_is_written_when_the_store_works_ag
         another.execute("ROLLBACK")
     recorder.record(AlarmRecord(time.time_ns(), "defect", "cap", "something else to write"))
     wait_for(lambda: recorder.fault is None)
-    with closing(EventStore.read(tmp_path / FILE_NAME)) as reader:
+    with EventStore.read(tmp_path / FILE_NAME) as reader:
         ledger, planned = reader.ledger(), reader.planned()
     finish(recorder)
     assert (ledger, planned) == ({"cap": row}, {"gate": [reject]})
@@ -322,14 +324,14 @@ def test_overlays_can_be_switched_off(tmp_path: Path):
 
 
 def test_a_part_without_a_picture_has_no_overlay(tmp_path: Path):
-    recorded(tmp_path, part(0, view=b""), overlays=3)
+    recorded(tmp_path, part(0, preview_jpeg=b""), overlays=3)
     assert found(tmp_path) == [("cap", 0)]
     assert overlays(tmp_path) == []
 
 
 def test_a_damaged_picture_costs_its_overlay_and_nothing_else(tmp_path: Path):
     before = dropped("overlay")
-    recorded(tmp_path, part(0, view=b"no jpeg"), part(1), overlays=3)
+    recorded(tmp_path, part(0, preview_jpeg=b"no jpeg"), part(1), overlays=3)
     assert dropped("overlay") == before + 1
     assert found(tmp_path) == [("cap", 0), ("cap", 1)]
     assert overlays(tmp_path) == ["000000001_DEFECT.jpg"]
@@ -348,7 +350,7 @@ def test_a_queue_that_is_half_full_drops_pictures_and_no_events(tmp_path: Path):
     without_picture, lost = dropped("picture"), dropped("event")
     half = WAITING // 2 + 1
     for seq in range(half + 5):
-        recorder.record(part(seq, view=b"jpeg"))
+        recorder.record(part(seq, preview_jpeg=b"jpeg"))
     assert dropped("picture") == without_picture + 5
     finish(recorder)
     kept = pictures(tmp_path)
@@ -365,18 +367,20 @@ def test_network_inputs_are_the_first_that_a_queue_which_fills_drops(tmp_path: P
         recorder.record(part(seq, network_input=INPUT))
     assert dropped("input") == before["input"] + 5
     finish(recorder)
-    with closing(EventStore.read(tmp_path / FILE_NAME)) as store:
-        kept = {item.seq: store.network_input(item.event_id) for item in store.events()}
+    with EventStore.read(tmp_path / FILE_NAME) as store:
+        kept = {item.part.seq: store.network_input(item.event_id) for item in store.events()}
     assert list(kept) == list(range(fits + 5))
     assert [seq for seq, found in kept.items() if found is None] == list(range(fits, fits + 5))
-    assert all(picture.view == JPEG for picture in pictures(tmp_path).values())
+    assert all(picture.preview_jpeg == JPEG for picture in pictures(tmp_path).values())
     assert (dropped("picture"), dropped("event")) == (before["picture"], before["event"])
 
 
 def test_a_full_queue_loses_events_counts_them_and_never_blocks(tmp_path: Path):
     recorder = opened(tmp_path)
     lost = dropped("event")
-    filler = threading.Thread(target=lambda: [recorder.record(part(seq, view=b"")) for seq in range(WAITING + 7)])
+    filler = threading.Thread(
+        target=lambda: [recorder.record(part(seq, preview_jpeg=b"")) for seq in range(WAITING + 7)]
+    )
     filler.start()
     filler.join(GENEROUS_S)
     assert not filler.is_alive()
@@ -389,12 +393,12 @@ def test_after_the_queue_was_full_the_line_is_recorded_again(tmp_path: Path):
     """The lost parts will never come; what follows them must not wait for them until the line is stopped."""
     recorder = opened(tmp_path)
     for seq in range(WAITING + 7):
-        recorder.record(part(seq, view=b""))
+        recorder.record(part(seq, preview_jpeg=b""))
     recorder.start()
     wait_for(lambda: recorder.record(COUNTED))
     wait_for(lambda: len(found(tmp_path)) >= WAITING)
     for seq in range(WAITING + 7, WAITING + 10):
-        recorder.record(part(seq, view=b""))
+        recorder.record(part(seq, preview_jpeg=b""))
     recorder.record(COUNTED)
     wait_for(lambda: len(found(tmp_path)) > WAITING)
     before_the_end = found(tmp_path)
@@ -406,7 +410,7 @@ def test_after_the_queue_was_full_the_line_is_recorded_again(tmp_path: Path):
 def test_ending_writes_everything_and_closes_the_store(tmp_path: Path, entries: list[PartRecord]):
     recorded(tmp_path, *entries)
     assert not (tmp_path / f"{FILE_NAME}-wal").exists(), "the last one to close folds the log into the file"
-    assert found(tmp_path) == [("cap", item.event.seq) for item in entries]
+    assert found(tmp_path) == [("cap", item.event.part.seq) for item in entries]
 
 
 @pytest.mark.parametrize(
@@ -420,7 +424,7 @@ def test_ending_writes_everything_and_closes_the_store(tmp_path: Path, entries: 
 def test_after_a_restart_what_follows_is_recorded_although_some_parts_had_been_judged_out_of_order(
     tmp_path: Path, counts: LedgerCounts, lost: list[int]
 ):
-    with closing(EventStore.open(tmp_path / "store" / FILE_NAME)) as store:
+    with EventStore.open(tmp_path / "store" / FILE_NAME) as store:
         store.record([], [], {"cap": counts})
     with running_sink(tmp_path) as (sink, camera):
         outbox = SinkOutbox(camera, sink.config.announcements_address(), 10)
@@ -434,7 +438,7 @@ def test_after_a_restart_what_follows_is_recorded_although_some_parts_had_been_j
 
 
 @pytest.mark.parametrize(
-    ("attachments", "view", "network_input"),
+    ("attachments", "preview_jpeg", "network_input"),
     [
         ([GRID.tobytes(), JPEG, INPUT.tobytes()], JPEG, INPUT),
         ([GRID.tobytes(), JPEG, b""], JPEG, None),
@@ -446,7 +450,7 @@ def test_after_a_restart_what_follows_is_recorded_although_some_parts_had_been_j
     ids=["whole", "no input", "cut short", "two parts", "four parts", "nothing"],
 )
 def test_a_defect_keeps_its_verdict_and_its_event_whatever_came_behind_the_result(
-    tmp_path: Path, attachments: list[bytes], view: bytes | None, network_input: NDArray[np.uint8] | None
+    tmp_path: Path, attachments: list[bytes], preview_jpeg: bytes | None, network_input: NDArray[np.uint8] | None
 ):
     stamps, clock = FrameStamps(1, 2, 3), local_clock()
     frame = FrameHeader("cap", 0, now_ns(), now_ns() + 10**9, "triggered", "ab", 32, 32, 1, "epoch", stamps, clock)
@@ -454,11 +458,11 @@ def test_a_defect_keeps_its_verdict_and_its_event_whatever_came_behind_the_resul
     with running_sink(tmp_path) as (sink, worker):
         assert SinkOutbox(worker, sink.config.results_address(), 10).send(result, attachments)
         wait_for(lambda: found(tmp_path / "store") == [("cap", 0)])
-    with closing(EventStore.read(tmp_path / "store" / FILE_NAME)) as store:
+    with EventStore.read(tmp_path / "store" / FILE_NAME) as store:
         (kept,) = store.events()
-        picture, found_input = store.picture(kept.event_id), store.network_input(kept.event_id)
-    assert (kept.verdict, kept.score) == (Verdict.DEFECT, 9.5)
-    assert (picture and picture.view) == view
+        picture, found_input = store.images(kept.event_id), store.network_input(kept.event_id)
+    assert (kept.part.verdict, kept.part.score) == (Verdict.DEFECT, 9.5)
+    assert (picture and picture.preview_jpeg) == preview_jpeg
     np.testing.assert_array_equal(found_input, network_input)
 
 

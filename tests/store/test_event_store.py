@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.events import changed
 
 from stream.core.errors import StoreError
-from stream.core.parts import LedgerCounts
+from stream.core.parts import LedgerCounts, PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.store.records import AlarmRecord, Event
@@ -28,24 +29,21 @@ INPUT = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
 
 def event(seq: int, station: str = "cap", **changes: object) -> Event:
     made = Event(
-        station=station,
-        seq=seq,
-        verdict=Verdict.DEFECT,
-        action="reject",
+        part=PartResult(
+            station=station, seq=seq, verdict=Verdict.DEFECT, score=31.25, threshold=28.5, pixel_threshold=12.5
+        ),
+        decision="reject",
         captured_realtime_ns=NOW_NS - DAY_NS + seq,
-        score=31.25,
-        threshold=28.5,
-        pixel_threshold=12.5,
         worker="worker0",
-        bundle="0f3c",
+        bundle_sha256="0f3c",
         stages={"backbone": 7.25, "search": 1.5},
         total_ms=42.5,
     )
-    return dataclasses.replace(made, **changes)
+    return changed(made, **changes)
 
 
 def seqs(store: EventStore, **which: object) -> list[int]:
-    return [found.seq for found in store.events(**which)]
+    return [event.part.seq for event in store.events(**which)]
 
 
 @pytest.fixture
@@ -55,85 +53,83 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[EventStore]:
-    with closing(EventStore.open(path)) as opened:
+    with EventStore.open(path) as opened:
         yield opened
 
 
 def test_an_event_comes_back_as_it_was_recorded(store):
-    good = event(1, verdict=Verdict.GOOD, action="pass", part_id="A-17 \u00e9", detail="seen")
+    good = event(1, verdict=Verdict.GOOD, decision="pass", part_id="A-17 \u00e9", detail="seen")
     lost = Event(
-        station="cap",
-        seq=2,
-        verdict=Verdict.UNINSPECTED,
-        action="reject",
+        part=PartResult(
+            station="cap", seq=2, verdict=Verdict.UNINSPECTED, cause=Cause.TIMEOUT, detail="no result by the deadline"
+        ),
+        decision="reject",
         captured_realtime_ns=NOW_NS,
-        cause=Cause.TIMEOUT,
-        detail="no result by the deadline",
     )
     store.record([good, lost], [], {})
     expected = [dataclasses.replace(part, event_id=number) for number, part in enumerate([good, lost], 1)]
     found = list(store.events())
     assert found == expected
-    assert isinstance(found[1].cause, Cause)
+    assert isinstance(found[1].part.cause, Cause)
 
 
 def test_a_picture_comes_back_with_its_map_bit_for_bit(store):
-    anomaly_map = np.linspace(0, 60, 12, dtype=np.float16).reshape(3, 4)
-    store.record([event(1, view=PICTURE, anomaly_map=anomaly_map)], [], {})
-    picture = store.picture(1)
-    assert picture.view == PICTURE
-    assert picture.anomaly_map.dtype == np.float16
-    np.testing.assert_array_equal(picture.anomaly_map, anomaly_map)
+    patch_distances = np.linspace(0, 60, 12, dtype=np.float16).reshape(3, 4)
+    store.record([event(1, preview_jpeg=PICTURE, patch_distances=patch_distances)], [], {})
+    picture = store.images(1)
+    assert picture.preview_jpeg == PICTURE
+    assert picture.patch_distances.dtype == np.float16
+    np.testing.assert_array_equal(picture.patch_distances, patch_distances)
 
 
-def test_a_part_nobody_saw_has_no_picture_and_a_view_may_lack_its_map(store):
-    store.record([event(1), event(2, view=PICTURE)], [], {})
-    assert store.picture(1) is None
-    assert store.picture(2).view == PICTURE
-    assert store.picture(2).anomaly_map is None
-    assert store.picture(99) is None
+def test_a_part_nobody_saw_has_no_picture_and_a_preview_may_lack_its_map(store):
+    store.record([event(1), event(2, preview_jpeg=PICTURE)], [], {})
+    assert store.images(1) is None
+    assert store.images(2).preview_jpeg == PICTURE
+    assert store.images(2).patch_distances is None
+    assert store.images(99) is None
 
 
 def test_a_network_input_comes_back_pixel_by_pixel_and_is_kept_as_a_png(store):
-    store.record([event(1, view=PICTURE, network_input=INPUT), event(2, network_input=INPUT[::-1])], [], {})
+    store.record([event(1, preview_jpeg=PICTURE, network_input=INPUT), event(2, network_input=INPUT[::-1])], [], {})
     found = store.network_input(1)
     assert (found.dtype, found.shape) == (np.uint8, (96, 96, 3))
     np.testing.assert_array_equal(found, INPUT)
     np.testing.assert_array_equal(store.network_input(2), INPUT[::-1])
     kept = cv2.imdecode(np.frombuffer(store.network_input_png(1), np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(kept[:, :, ::-1], INPUT)
-    assert store.picture(1).view == PICTURE
+    assert store.images(1).preview_jpeg == PICTURE
 
 
 def test_an_event_without_a_network_input_says_so(store):
-    store.record([event(1), event(2, view=PICTURE)], [], {})
+    store.record([event(1), event(2, preview_jpeg=PICTURE)], [], {})
     assert [store.network_input(number) for number in (1, 2, 99)] == [None, None, None]
     assert store.network_input_png(2) is None
 
 
 def test_a_damaged_network_input_is_a_store_error(store):
     store.record([event(1, network_input=INPUT)], [], {})
-    store._connection.execute("UPDATE pictures SET input = x'00ff'")
+    store._connection.execute("UPDATE images SET network_input_png = x'00ff'")
     with pytest.raises(StoreError, match="the network input of event 1 is damaged"):
         store.network_input(1)
 
 
 def test_a_map_cut_out_of_a_larger_one_is_recorded_in_its_own_order(store):
     grid = np.arange(24, dtype=np.float16).reshape(4, 6)[:, ::2]
-    store.record([event(1, anomaly_map=grid)], [], {})
-    np.testing.assert_array_equal(store.picture(1).anomaly_map, grid)
+    store.record([event(1, patch_distances=grid)], [], {})
+    np.testing.assert_array_equal(store.images(1).patch_distances, grid)
 
 
 def test_a_repeated_part_stays_as_it_was_and_hinders_nothing(store):
-    store.record([event(1, detail="first", view=b"one")], [], {})
-    store.record([event(1, detail="second", view=b"two"), event(2)], [], {})
-    assert [(found.seq, found.detail) for found in store.events()] == [(1, "first"), (2, "")]
-    assert store.picture(1).view == b"one"
+    store.record([event(1, detail="first", preview_jpeg=b"one")], [], {})
+    store.record([event(1, detail="second", preview_jpeg=b"two"), event(2)], [], {})
+    assert [(event.part.seq, event.part.detail) for event in store.events()] == [(1, "first"), (2, "")]
+    assert store.images(1).preview_jpeg == b"one"
 
 
 def test_the_same_number_at_another_station_is_another_part(store):
     store.record([event(1, "cap"), event(1, "label")], [], {})
-    assert [found.station for found in store.events()] == ["cap", "label"]
+    assert [event.part.station for event in store.events()] == ["cap", "label"]
 
 
 def test_pages_follow_one_another_without_gap_or_overlap(store):
@@ -148,7 +144,7 @@ def test_pages_follow_one_another_without_gap_or_overlap(store):
 
 def test_one_station_is_read_alone(store):
     store.record([event(seq, station) for seq in range(3) for station in ("cap", "label")], [], {})
-    assert {found.station for found in store.events(station="label")} == {"label"}
+    assert {event.part.station for event in store.events(station="label")} == {"label"}
     assert seqs(store, station="label", newest_first=True) == [2, 1, 0]
     assert seqs(store, station="lid") == []
 
@@ -169,13 +165,13 @@ def test_the_ledger_holds_the_last_row_of_every_station_after_a_restart(path, st
     newer = LedgerCounts(14, 8, 1, {Cause.TIMEOUT: 2, Cause.SINK_DOWN: 1}, (11, 12), 13, (15,))
     store.record([], [], {"cap": newer})
     store.close()
-    with closing(EventStore.open(path)) as reopened:
+    with EventStore.open(path) as reopened:
         assert reopened.ledger() == {"cap": newer, "label": label}
 
 
 def test_paging_over_many_events_is_driven_by_an_index(store):
     for first in range(0, 20_000, 5000):
-        chunk = [event(seq, f"station{seq % 4}", view=b"jpeg") for seq in range(first, first + 5000)]
+        chunk = [event(seq, f"station{seq % 4}", preview_jpeg=b"jpeg") for seq in range(first, first + 5000)]
         store.record(chunk, [], {})
     queries: list[str] = []
     store._connection.set_trace_callback(queries.append)
@@ -198,11 +194,11 @@ def test_paging_over_many_events_is_driven_by_an_index(store):
 
 
 def test_retention_by_count_keeps_the_newest(store):
-    store.record([event(seq, view=PICTURE) for seq in range(200)], [], {})
+    store.record([event(seq, preview_jpeg=PICTURE) for seq in range(200)], [], {})
     assert store.retain(**NO_LIMIT | {"keep_events": 30}) == 170
     assert seqs(store) == list(range(170, 200))
-    assert store.picture(170) is None
-    assert store.picture(171).view == PICTURE
+    assert store.images(170) is None
+    assert store.images(171).preview_jpeg == PICTURE
     assert store.retain(**NO_LIMIT | {"keep_events": 30}) == 0
 
 
@@ -239,7 +235,7 @@ def test_a_time_to_keep_that_is_longer_than_time_itself_keeps_everything(store):
 
 def test_retention_by_space_shrinks_the_files_on_disk(path, store):
     for first in range(0, 600, 100):
-        store.record([event(seq, view=PICTURE) for seq in range(first, first + 100)], [], {})
+        store.record([event(seq, preview_jpeg=PICTURE) for seq in range(first, first + 100)], [], {})
     before_bytes = store.size_bytes()
     deleted = store.retain(**NO_LIMIT | {"keep_bytes": before_bytes // 4})
     assert seqs(store) == list(range(deleted, 600))
@@ -273,9 +269,9 @@ def test_a_reader_sees_whole_transactions_while_the_writer_writes(path, store):
 
     def write() -> None:
         for first in range(0, batches * batch, batch):
-            store.record([event(seq, view=PICTURE) for seq in range(first, first + batch)], [], {})
+            store.record([event(seq, preview_jpeg=PICTURE) for seq in range(first, first + batch)], [], {})
 
-    with closing(EventStore.read(path)) as reader:
+    with EventStore.read(path) as reader:
         writer = threading.Thread(target=write)
         writer.start()
         sizes = []
@@ -291,7 +287,7 @@ def test_a_reader_sees_whole_transactions_while_the_writer_writes(path, store):
 
 def test_a_reader_in_the_middle_of_a_transaction_sees_the_time_before_it(path, store):
     store.record([event(0)], [], {})
-    with closing(EventStore.read(path)) as reader:
+    with EventStore.read(path) as reader:
         seen: list[list[int]] = []
 
         def parts() -> Iterator[Event]:
@@ -305,20 +301,20 @@ def test_a_reader_in_the_middle_of_a_transaction_sees_the_time_before_it(path, s
 
 
 def test_an_iterator_that_nobody_finishes_does_not_keep_the_files_from_shrinking(path, store):
-    store.record([event(seq, view=PICTURE) for seq in range(1500)], [], {})
-    with closing(EventStore.read(path)) as reader:
+    store.record([event(seq, preview_jpeg=PICTURE) for seq in range(1500)], [], {})
+    with EventStore.read(path) as reader:
         unfinished = reader.events()
-        assert next(unfinished).seq == 0
+        assert next(unfinished).part.seq == 0
         before_bytes = store.size_bytes()
         store.retain(**NO_LIMIT | {"keep_events": 10})
         assert store.size_bytes() < before_bytes / 10
 
 
 def test_a_reader_that_dwells_on_an_old_state_delays_the_shrinking_but_nothing_else(path, store):
-    store.record([event(seq, view=PICTURE) for seq in range(500)], [], {})
+    store.record([event(seq, preview_jpeg=PICTURE) for seq in range(500)], [], {})
     before_bytes = store.size_bytes()
     store._connection.execute("PRAGMA busy_timeout = 10")
-    with closing(EventStore.read(path)) as reader:
+    with EventStore.read(path) as reader:
         reader._connection.execute("BEGIN")
         assert len(seqs(reader)) == 500
         assert store.retain(**NO_LIMIT | {"keep_events": 11}) == 489
@@ -334,13 +330,13 @@ def test_a_writer_that_is_killed_in_mid_transaction_leaves_what_was_complete(pat
 import os, sys
 from pathlib import Path
 from stream.core.verdict import Verdict
-from stream.core.parts import LedgerCounts
+from stream.core.parts import LedgerCounts, PartResult
 from stream.store.records import Event
 from stream.store.event_store import EventStore
 
 store = EventStore.open(Path(sys.argv[1]))
-part = lambda seq: Event(station="cap", seq=seq, verdict=Verdict.DEFECT, action="reject",
-                         captured_realtime_ns=seq, view=bytes(100_000))
+part = lambda seq: Event(part=PartResult(station="cap", seq=seq, verdict=Verdict.DEFECT), decision="reject",
+                         captured_realtime_ns=seq, preview_jpeg=bytes(100_000))
 row = lambda n: LedgerCounts(n, 0, n, {}, (), n)
 store.record([part(seq) for seq in range(5)], [], {"cap": row(5)})
 
@@ -355,7 +351,7 @@ store.record(dies_after(100), [], {"cap": row(105)})
     assert killed.returncode == 9
     log = path.with_name(f"{path.name}-wal")
     assert log.stat().st_size > 5_000_000, "the lost transaction had reached the disk in part"
-    with closing(EventStore.open(path)) as store:
+    with EventStore.open(path) as store:
         assert seqs(store) == list(range(5))
         assert store.ledger()["cap"].next_seq == 5
         assert store._connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -370,7 +366,7 @@ def test_a_full_disk_loses_the_transaction_and_nothing_else(store):
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
     store._connection.execute(f"PRAGMA max_page_count = {pages + 20}")
     alarm = AlarmRecord(NOW_NS, "defect", "cap", "3 of 10")
-    batch = [event(seq, view=PICTURE) for seq in range(1, 50)]
+    batch = [event(seq, preview_jpeg=PICTURE) for seq in range(1, 50)]
     with pytest.raises(StoreError, match=r"events\.sqlite: not recorded; check the space .*full"):
         store.record(batch, [alarm], {"cap": row._replace(next_seq=50)})
     assert seqs(store) == [0]
@@ -386,7 +382,7 @@ def test_a_full_disk_loses_the_transaction_and_nothing_else(store):
 @pytest.mark.parametrize("bad", [{"seq": 2**70}, {"detail": "\ud800"}, {"station": None}])
 def test_a_value_the_store_cannot_hold_is_a_store_error_and_nothing_of_it_remains(store, bad):
     with pytest.raises(StoreError, match="not recorded"):
-        store.record([event(1), dataclasses.replace(event(2), **bad)], [], {})
+        store.record([event(1), changed(event(2), **bad)], [], {})
     store.record([event(3)], [], {})
     assert seqs(store) == [3]
 
@@ -401,7 +397,7 @@ def test_a_store_is_opened_in_one_thread_and_written_in_another(store):
 def test_a_store_that_was_closed_can_be_read(path, store):
     store.record([event(1)], [], {})
     store.close()
-    with closing(EventStore.read(path)) as reader:
+    with EventStore.read(path) as reader:
         assert seqs(reader) == [1]
         with pytest.raises(StoreError, match="not recorded"):
             reader.record([event(2)], [], {})

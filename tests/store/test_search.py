@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.store.records import AlarmRecord, Event
@@ -16,7 +16,7 @@ NOW_NS = 1_795_555_350_097_892_208
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[EventStore]:
-    with closing(EventStore.open(tmp_path / FILE_NAME)) as opened:
+    with EventStore.open(tmp_path / FILE_NAME) as opened:
         yield opened
 
 
@@ -32,12 +32,14 @@ def night(count: int) -> list[Event]:
         moment = NOW_NS + 100 * (number // 3) - number % 3
         events.append(
             Event(
-                station=f"s{number % 2}",
-                seq=number,
-                part_id=None if number % 13 == 0 else f"part{number % 9}",
-                verdict=verdict,
-                cause=cause,
-                action="reject",
+                part=PartResult(
+                    station=f"s{number % 2}",
+                    seq=number,
+                    part_id=None if number % 13 == 0 else f"part{number % 9}",
+                    verdict=verdict,
+                    cause=cause,
+                ),
+                decision="reject",
                 captured_realtime_ns=moment,
             )
         )
@@ -45,7 +47,9 @@ def night(count: int) -> list[Event]:
 
 
 def newest_first(events: list[Event]) -> list[int]:
-    numbered = sorted(((each.captured_realtime_ns, index, each.seq) for index, each in enumerate(events)), reverse=True)
+    numbered = sorted(
+        ((each.captured_realtime_ns, index, each.part.seq) for index, each in enumerate(events)), reverse=True
+    )
     return [seq for *_, seq in numbered]
 
 
@@ -53,29 +57,29 @@ def newest_first(events: list[Event]) -> list[int]:
     ("which", "matches"),
     [
         ({}, lambda _: True),
-        ({"station": "s1"}, lambda e: e.station == "s1"),
-        ({"verdicts": [Verdict.DEFECT]}, lambda e: e.verdict is Verdict.DEFECT),
+        ({"station": "s1"}, lambda e: e.part.station == "s1"),
+        ({"verdicts": [Verdict.DEFECT]}, lambda e: e.part.verdict is Verdict.DEFECT),
         (
             {"verdicts": [Verdict.DEFECT, Verdict.UNINSPECTED], "station": "s0"},
-            lambda e: e.verdict is not Verdict.GOOD and e.station == "s0",
+            lambda e: e.part.verdict is not Verdict.GOOD and e.part.station == "s0",
         ),
-        ({"cause": Cause.TIMEOUT}, lambda e: e.cause is Cause.TIMEOUT),
-        ({"cause": Cause.TIMEOUT, "verdicts": [Verdict.UNINSPECTED]}, lambda e: e.cause is Cause.TIMEOUT),
+        ({"cause": Cause.TIMEOUT}, lambda e: e.part.cause is Cause.TIMEOUT),
+        ({"cause": Cause.TIMEOUT, "verdicts": [Verdict.UNINSPECTED]}, lambda e: e.part.cause is Cause.TIMEOUT),
         ({"cause": Cause.OVERRUN}, lambda _: False),
-        ({"skipped": False}, lambda e: e.cause is not Cause.SKIPPED),
+        ({"skipped": False}, lambda e: e.part.cause is not Cause.SKIPPED),
         (
             {"skipped": False, "verdicts": [Verdict.DEFECT, Verdict.UNINSPECTED], "station": "s1"},
-            lambda e: e.verdict is not Verdict.GOOD and e.cause is not Cause.SKIPPED and e.station == "s1",
+            lambda e: e.part.verdict is not Verdict.GOOD and e.part.cause is not Cause.SKIPPED and e.part.station == "s1",
         ),
-        ({"skipped": False, "verdicts": [Verdict.DEFECT]}, lambda e: e.verdict is Verdict.DEFECT),
-        ({"skipped": False, "cause": Cause.SKIPPED}, lambda e: e.cause is Cause.SKIPPED),
-        ({"seq": 17}, lambda e: e.seq == 17),
+        ({"skipped": False, "verdicts": [Verdict.DEFECT]}, lambda e: e.part.verdict is Verdict.DEFECT),
+        ({"skipped": False, "cause": Cause.SKIPPED}, lambda e: e.part.cause is Cause.SKIPPED),
+        ({"seq": 17}, lambda e: e.part.seq == 17),
         ({"seq": 17, "station": "s0"}, lambda _: False),
-        ({"part_id": "part4"}, lambda e: e.part_id == "part4"),
+        ({"part_id": "part4"}, lambda e: e.part.part_id == "part4"),
         ({"part_id": "part"}, lambda _: False),
         (
             {"part_id": "part4", "station": "s1", "verdicts": [Verdict.GOOD, Verdict.DEFECT]},
-            lambda e: e.part_id == "part4" and e.station == "s1" and e.verdict is not Verdict.UNINSPECTED,
+            lambda e: e.part.part_id == "part4" and e.part.station == "s1" and e.part.verdict is not Verdict.UNINSPECTED,
         ),
         (
             {"since_ns": NOW_NS + 300, "until_ns": NOW_NS + 900},
@@ -88,12 +92,12 @@ def test_a_search_paged_to_its_end_and_back_finds_every_match_once(store, which,
     expected = newest_first([each for each in events if matches(each)])
     found, before = [], None
     while page := store.search(**which, before=before, limit=7):
-        found += [each.seq for each in page]
+        found += [each.part.seq for each in page]
         before = Place(page[-1].captured_realtime_ns, page[-1].event_id)
     assert found == expected
     found, after = [], Place(0, 0)
     while page := store.search(**which, after=after, limit=7):
-        found = [each.seq for each in page] + found
+        found = [each.part.seq for each in page] + found
         after = Place(page[0].captured_realtime_ns, page[0].event_id)
     assert found == expected
 
@@ -138,7 +142,7 @@ def test_a_search_by_number_or_id_reads_only_the_parts_that_have_it_whatever_els
 
 def test_one_event_is_found_by_its_number(store):
     store.record(night(5), [], {})
-    assert store.event(3).seq == 2
+    assert store.event(3).part.seq == 2
     assert store.event(99) is None
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stream.core.clock import Clock, local_clock, to_local_ns
 from stream.core.errors import WireError
+from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.transport.messages import (
     WIRE_VERSION,
@@ -53,7 +54,7 @@ FRAME = FrameHeader(
     captured_ns=123_456_789_012_345,
     deadline_ns=123_456_939_012_345,
     mode="triggered",
-    bundle="ab" * 32,
+    bundle_sha256="ab" * 32,
     height_px=224,
     width_px=224,
     siblings=2,
@@ -89,22 +90,24 @@ TO_SINK = [
         RESULT, verdict=Verdict.UNINSPECTED, cause=Cause.WORKER_ERROR, detail="…", score=None, grid=(0, 0)
     ),
 ]
-READY = CreditGrant("worker0", "camera-7", received=12, free=3, hungry=True)
+GRANT = CreditGrant("worker0", "camera-7", received=12, free=3, idle=True)
 NEWS = msgspec.structs.replace(
-    READY, accepts={"cap": ("ab" * 32, "cd" * 32), "neck": ()}, refused={"cap": Refusal("ef" * 32, 2, "damaged")}
+    GRANT, accepts={"cap": ("ab" * 32, "cd" * 32), "neck": ()}, refused={"cap": Refusal("ef" * 32, 2, "damaged")}
 )
 
 SETTLED = SettledPart(
-    station="cap",
-    seq=2**40,
-    verdict=Verdict.UNINSPECTED,
-    action="reject",
+    part=PartResult(
+        station="cap",
+        seq=2**40,
+        verdict=Verdict.UNINSPECTED,
+        part_id="Flasche 17 ü",
+        cause=Cause.TIMEOUT,
+        score=12.5,
+        threshold=10.25,
+        pixel_threshold=8.125,
+    ),
+    decision="reject",
     captured_realtime_ns=1_700_000_000_123_456_789,
-    part_id="Flasche 17 ü",
-    cause=Cause.TIMEOUT,
-    score=12.5,
-    threshold=10.25,
-    pixel_threshold=8.125,
     stages={"search": 1.5},
     total_ms=20.25,
     grid=(28, 28),
@@ -125,7 +128,7 @@ WAYS = [
     *((message, decode_to_sink) for message in TO_SINK),
     (FRAME, decode_to_worker),
     (WantedBundles({"cap": ("ab" * 32,), "neck": ("cd" * 32, "ef" * 32)}), decode_to_worker),
-    (READY, decode_to_capture),
+    (GRANT, decode_to_capture),
     (NEWS, decode_to_capture),
     (TapFrame("top", 17, 123_456_789, 480, 640, part_id="17"), decode_to_listener),
     (SETTLED, decode_to_dashboard),
@@ -204,7 +207,7 @@ def test_a_damaged_byte_raises_nothing_but_a_wire_error(message, decode):
 @pytest.mark.parametrize(
     ("message", "decode"),
     [
-        (READY, decode_to_sink),
+        (GRANT, decode_to_sink),
         (FRAME, decode_to_sink),
         (RESULT, decode_to_worker),
         (TO_SINK[0], decode_to_capture),

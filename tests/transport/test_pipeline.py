@@ -37,14 +37,14 @@ from stream.transport.sockets import Received, Sockets, make_keys
 GENEROUS_S = 10.0
 TURN_NS = 20_000_000
 CLOCK = Clock("boot", 17)
-PIXELS, VIEW, GRID = bytes(range(256)) * 30, b"\xff\xd8 jpeg \x00\xff\xd9", bytes(1_568)
+PIXELS, PREVIEW_JPEG, GRID = bytes(range(256)) * 30, b"\xff\xd8 jpeg \x00\xff\xd9", bytes(1_568)
 FRAME = FrameHeader(
     station="cap",
     seq=17,
     captured_ns=1_000,
     deadline_ns=2_000,
     mode="triggered",
-    bundle="0f3c",
+    bundle_sha256="0f3c",
     height_px=40,
     width_px=64,
     siblings=2,
@@ -62,7 +62,7 @@ RESULT = Result(
     score=31.25,
     grid=(28, 28),
 )
-READY = CreditGrant("worker0", "top-1", received=3, free=2, hungry=False)
+GRANT = CreditGrant("worker0", "top-1", received=3, free=2, idle=False)
 
 
 def announcement(seq: int) -> Announcement:
@@ -154,12 +154,12 @@ def test_announcements_and_results_arrive_in_order_with_their_attachments_untouc
     sent = [announcement(seq) for seq in range(20)] + [EndOfStream("top", 20)]
     for message in sent:
         assert capture.send(message)
-    assert worker.send(RESULT, [GRID, VIEW])
+    assert worker.send(RESULT, [GRID, PREVIEW_JPEG])
     assert worker.send(RESULT, [b"", b""])
     found = received(inbox, len(sent) + 2)
     assert [item.message for item in found if not isinstance(item.message, Result)] == sent
     assert [item for item in found if isinstance(item.message, Result)] == [
-        Received(RESULT, [GRID, VIEW]),
+        Received(RESULT, [GRID, PREVIEW_JPEG]),
         Received(RESULT, [b"", b""]),
     ]
 
@@ -167,10 +167,10 @@ def test_announcements_and_results_arrive_in_order_with_their_attachments_untouc
 def test_an_announcement_that_waits_beside_its_result_is_read_before_it(new_sockets, folder):
     inbox = SinkInbox(new_sockets(), f"ipc://{folder}/a", f"ipc://{folder}/r")
     capture, worker = (SinkOutbox(new_sockets(), f"ipc://{folder}/{name}", 100) for name in "ar")
-    assert worker.send(RESULT, [GRID, VIEW])
+    assert worker.send(RESULT, [GRID, PREVIEW_JPEG])
     assert capture.send(announcement(0))
     received(inbox, 2)  # both connections stand
-    assert worker.send(RESULT, [GRID, VIEW])
+    assert worker.send(RESULT, [GRID, PREVIEW_JPEG])
     assert capture.send(announcement(1))
     poll_both = zmq.Poller()
     for each in (inbox._announcements, inbox._results):
@@ -231,7 +231,7 @@ GARBAGE = [
     [bytes((WIRE_VERSION,)) + b"\xc1\xff"],
     [bytes((WIRE_VERSION + 1,)) + encode(announcement(0))[1:]],
     [b"", encode(announcement(0))],
-    [encode(READY)],
+    [encode(GRANT)],
     [bytes(100_000), PIXELS],
 ]
 
@@ -243,23 +243,23 @@ def test_what_the_sink_cannot_read_is_counted_and_the_next_message_arrives(new_s
     before = unreadable(name)
     for parts in GARBAGE:
         stranger.send_multipart(parts)
-    stranger.send_multipart([encode(RESULT), GRID, VIEW])
-    assert received(inbox, 1) == [Received(RESULT, [GRID, VIEW])]
+    stranger.send_multipart([encode(RESULT), GRID, PREVIEW_JPEG])
+    assert received(inbox, 1) == [Received(RESULT, [GRID, PREVIEW_JPEG])]
     assert unreadable(name) == before + len(GARBAGE)
 
 
 def test_a_frame_reaches_the_worker_that_asked_for_it_untouched(new_sockets, address):
     server = FrameServer(new_sockets(), address("f"))
     first, second = (FrameClients(new_sockets(), {"top": address("f")}) for _ in range(2))
-    first.grant("top", READY)
+    first.grant("top", GRANT)
     [(one, ready)] = credit(server, 1)
-    assert ready == READY
-    second.grant("top", READY)
+    assert ready == GRANT
+    second.grant("top", GRANT)
     [(other, _)] = credit(server, 1)
     assert one != other
 
-    assert server.send(one, FRAME, PIXELS, VIEW)
-    assert frames(first, 1) == [("top", Received(FRAME, [PIXELS, VIEW]))]
+    assert server.send(one, FRAME, PIXELS, PREVIEW_JPEG)
+    assert frames(first, 1) == [("top", Received(FRAME, [PIXELS, PREVIEW_JPEG]))]
     assert second.receive(TURN_NS) == []
 
 
@@ -268,12 +268,12 @@ def test_a_worker_serves_several_cameras_and_knows_whose_frame_it_has(new_socket
     servers = {camera: FrameServer(new_sockets(), address) for camera, address in addresses.items()}
     worker = FrameClients(new_sockets(), addresses)
     for camera, server in servers.items():
-        worker.grant(camera, READY)
+        worker.grant(camera, GRANT)
         [(identity, _)] = credit(server, 1)
-        assert server.send(identity, FRAME, camera.encode(), VIEW)
+        assert server.send(identity, FRAME, camera.encode(), PREVIEW_JPEG)
     assert sorted(frames(worker, 2)) == [
-        ("side", Received(FRAME, [b"side", VIEW])),
-        ("top", Received(FRAME, [b"top", VIEW])),
+        ("side", Received(FRAME, [b"side", PREVIEW_JPEG])),
+        ("top", Received(FRAME, [b"top", PREVIEW_JPEG])),
     ]
 
 
@@ -281,27 +281,27 @@ def test_a_frame_for_a_worker_that_has_vanished_is_refused(new_sockets, address)
     server = FrameServer(new_sockets(), address("f"))
     process = new_sockets()
     worker = FrameClients(process, {"top": address("f")})
-    worker.grant("top", READY)
+    worker.grant("top", GRANT)
     [(identity, _)] = credit(server, 1)
-    assert server.send(identity, FRAME, PIXELS, VIEW)
+    assert server.send(identity, FRAME, PIXELS, PREVIEW_JPEG)
     frames(worker, 1)
     process.close()
     until_s = time.monotonic() + GENEROUS_S
-    while server.send(identity, FRAME, PIXELS, VIEW):
+    while server.send(identity, FRAME, PIXELS, PREVIEW_JPEG):
         assert time.monotonic() < until_s
         time.sleep(0.005)
-    assert server.send(identity, FRAME, PIXELS, VIEW) is False
+    assert server.send(identity, FRAME, PIXELS, PREVIEW_JPEG) is False
 
 
 def test_a_frame_for_a_worker_that_never_was_is_refused(new_sockets, folder):
     server = FrameServer(new_sockets(), f"ipc://{folder}/f")
-    assert server.send(b"nobody", FRAME, PIXELS, VIEW) is False
+    assert server.send(b"nobody", FRAME, PIXELS, PREVIEW_JPEG) is False
 
 
 def test_a_worker_that_takes_nothing_fills_its_queue_and_blocks_nobody(new_sockets, folder):
     server = FrameServer(new_sockets(), f"ipc://{folder}/f")
     worker = FrameClients(new_sockets(), {"top": f"ipc://{folder}/f"})
-    worker.grant("top", READY)
+    worker.grant("top", GRANT)
     [(identity, _)] = credit(server, 1)
     sent = 0
     while server.send(identity, FRAME, bytes(2_000), b""):
@@ -315,25 +315,25 @@ def test_what_capture_cannot_read_is_counted_and_the_next_credit_arrives(new_soc
     server = FrameServer(new_sockets(), address("f"))
     stranger = new_sockets().connect(zmq.DEALER, address("f"), 100)
     before = unreadable("credit")
-    garbage = [[b""], [b"\x07hello"], [encode(FRAME)], [b"", encode(READY)]]
+    garbage = [[b""], [b"\x07hello"], [encode(FRAME)], [b"", encode(GRANT)]]
     for parts in garbage:
         stranger.send_multipart(parts)
-    stranger.send(encode(READY))
-    assert [ready for _, ready in credit(server, 1)] == [READY]
+    stranger.send(encode(GRANT))
+    assert [ready for _, ready in credit(server, 1)] == [GRANT]
     assert unreadable("credit") == before + len(garbage)
 
 
 def test_what_a_worker_cannot_read_is_counted_and_the_next_frame_arrives(new_sockets, address):
     stranger = new_sockets().bind(zmq.ROUTER, address("f"), 100)
     worker = FrameClients(new_sockets(), {"top": address("f")})
-    worker.grant("top", READY)
+    worker.grant("top", GRANT)
     assert stranger.poll(GENEROUS_S * 1e3)
     identity = stranger.recv_multipart()[0]
     before = unreadable("frames")
-    garbage = [[b""], [b"\x07hello", PIXELS], [encode(READY)], [b"", encode(FRAME), PIXELS, VIEW]]
-    for parts in [*garbage, [encode(FRAME), PIXELS, VIEW]]:
+    garbage = [[b""], [b"\x07hello", PIXELS], [encode(GRANT)], [b"", encode(FRAME), PIXELS, PREVIEW_JPEG]]
+    for parts in [*garbage, [encode(FRAME), PIXELS, PREVIEW_JPEG]]:
         stranger.send_multipart([identity, *parts])
-    assert frames(worker, 1) == [("top", Received(FRAME, [PIXELS, VIEW]))]
+    assert frames(worker, 1) == [("top", Received(FRAME, [PIXELS, PREVIEW_JPEG]))]
     assert unreadable("frames") == before + len(garbage)
 
 
@@ -355,7 +355,7 @@ def test_capture_wakes_up_for_credit_and_for_its_own_file_descriptor(new_sockets
         assert time.monotonic() - begun_s < GENEROUS_S / 2
         ours.recv(100)
         worker = FrameClients(new_sockets(), {"top": f"ipc://{folder}/f"})
-        worker.grant("top", READY)
+        worker.grant("top", GRANT)
         server.wait(timeout_ms=GENEROUS_S * 1e3)
         assert time.monotonic() - begun_s < GENEROUS_S / 2
         assert server.credit() != []
@@ -382,12 +382,12 @@ def test_hosts_with_the_lines_keys_talk_over_tcp(new_sockets, keys: Path):
     assert [item.message for item in received(inbox, 1)] == [announcement(0)]
     worker_host = new_sockets(keys)
     worker, answers = FrameClients(worker_host, {"top": offered}), SinkOutbox(worker_host, results, 10)
-    worker.grant("top", READY)
+    worker.grant("top", GRANT)
     [(identity, _)] = credit(server, 1)
-    assert server.send(identity, FRAME, PIXELS, VIEW)
-    assert frames(worker, 1) == [("top", Received(FRAME, [PIXELS, VIEW]))]
-    assert answers.send(RESULT, [GRID, VIEW])
-    assert received(inbox, 1) == [Received(RESULT, [GRID, VIEW])]
+    assert server.send(identity, FRAME, PIXELS, PREVIEW_JPEG)
+    assert frames(worker, 1) == [("top", Received(FRAME, [PIXELS, PREVIEW_JPEG]))]
+    assert answers.send(RESULT, [GRID, PREVIEW_JPEG])
+    assert received(inbox, 1) == [Received(RESULT, [GRID, PREVIEW_JPEG])]
 
 
 @pytest.mark.parametrize("stranger_has", ["other keys", "no keys", "the line's public key"])

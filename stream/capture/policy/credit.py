@@ -10,7 +10,7 @@ class _Worker:
         self.sent = 0
         self.received = 0
         self.free = 0
-        self.hungry = False
+        self.reported_idle = False
         self.last_sent = 0
         self.accepts: dict[str, tuple[str, ...]] = {}
 
@@ -20,7 +20,7 @@ class _Worker:
 
     @property
     def idle(self) -> bool:
-        return self.hungry and self.sent == self.received
+        return self.reported_idle and self.sent == self.received
 
 
 class Credit:
@@ -32,16 +32,16 @@ class Credit:
         self._workers: dict[bytes, _Worker] = {}
         self._clock = 0
 
-    def update(self, identity: bytes, ready: CreditGrant) -> None:
+    def update(self, identity: bytes, grant: CreditGrant) -> None:
         """Take in what a worker says of itself."""
-        received = ready.received if ready.epoch == self._epoch else 0
+        received = grant.received if grant.epoch == self._epoch else 0
         worker = self._workers.setdefault(identity, _Worker())
         worker.received = received
         # A known worker on a new connection has had, and may still read, frames sent over the one before.
         worker.sent = max(worker.sent, received)
-        worker.free = ready.free
-        worker.hungry = ready.hungry
-        worker.accepts = ready.accepts
+        worker.free = grant.free
+        worker.reported_idle = grant.idle
+        worker.accepts = grant.accepts
 
     def best(self, *cuts: tuple[str, str]) -> bytes | None:
         """Return an idle worker, or else the one with most room; among equals the one that waited longest.
@@ -49,22 +49,22 @@ class Credit:
         None: nobody has room who accepts `cuts`, the (station, bundle) of what is to be sent. Where
         nobody at all accepts them, anybody will do, who then says so.
         """
-        extend_job = self._accepting(cuts).items()
-        ready = [(not w.idle, -w.available, w.last_sent, name) for name, w in extend_job if w.available > 0]
+        accepting = self._accepting(cuts).items()
+        ready = [(not w.idle, -w.available, w.last_sent, name) for name, w in accepting if w.available > 0]
         return min(ready)[-1] if ready else None
 
-    def hungry(self, *cuts: tuple[str, str]) -> bytes | None:
+    def idle_worker(self, *cuts: tuple[str, str]) -> bytes | None:
         """Return a worker that has nothing at all to do, for free-running frames; None: all are busy."""
         idle = [(w.last_sent, name) for name, w in self._accepting(cuts).items() if w.idle]
         return min(idle)[-1] if idle else None
 
     def _accepting(self, cuts: tuple[tuple[str, str], ...]) -> dict[bytes, _Worker]:
-        extend_job = {
+        accepting = {
             name: worker
             for name, worker in self._workers.items()
-            if all(bundle in worker.accepts.get(station, ()) for station, bundle in cuts)
+            if all(bundle_sha256 in worker.accepts.get(station, ()) for station, bundle_sha256 in cuts)
         }
-        return extend_job or self._workers
+        return accepting or self._workers
 
     def sent(self, identity: bytes) -> None:
         """Count a frame on its way."""

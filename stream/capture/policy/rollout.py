@@ -24,12 +24,12 @@ class RolloutDecision(NamedTuple):
 
 
 class _Proposal(NamedTuple):
-    bundle: str
+    bundle_sha256: str
     settled_ns: int
     by_ns: int
 
 
-class _Heard(NamedTuple):
+class _Reported(NamedTuple):
     ready: CreditGrant
     at_ns: int
 
@@ -40,18 +40,18 @@ class Rollout:
     def __init__(self, *, patience_ns: int) -> None:
         """Wait so long for workers that neither accept nor refuse."""
         self._patience_ns = patience_ns
-        self._workers: dict[str, _Heard] = {}
+        self._workers: dict[str, _Reported] = {}
         self._proposals: dict[str, _Proposal] = {}
         #: Refusals that a decision has rested on; a later one is made anew.
         self._used: set[tuple[str, str, Refusal]] = set()
 
-    def hear(self, ready: CreditGrant, now_ns: int) -> None:
+    def on_credit(self, ready: CreditGrant, now_ns: int) -> None:
         """Take in what a worker accepts. A restarted worker takes the place of the one before it."""
-        self._workers[ready.worker] = _Heard(ready, now_ns)
+        self._workers[ready.worker] = _Reported(ready, now_ns)
 
-    def propose(self, station: str, bundle: str, now_ns: int) -> None:
+    def propose(self, station: str, bundle_sha256: str, now_ns: int) -> None:
         """Ask for a decision about a bundle; it takes the place of an earlier proposal."""
-        self._proposals[station] = _Proposal(bundle, now_ns + SETTLE_NS, now_ns + self._patience_ns)
+        self._proposals[station] = _Proposal(bundle_sha256, now_ns + SETTLE_NS, now_ns + self._patience_ns)
 
     def withdraw(self, station: str) -> None:
         """Ask no more."""
@@ -60,7 +60,7 @@ class Rollout:
     def proposed(self, station: str) -> str | None:
         """Return the bundle that a decision is asked for, if any."""
         proposal = self._proposals.get(station)
-        return proposal.bundle if proposal else None
+        return proposal.bundle_sha256 if proposal else None
 
     def decide(self, now_ns: int) -> dict[str, RolloutDecision]:
         """Return, and forget, the proposals that are decided by now."""
@@ -73,28 +73,30 @@ class Rollout:
             del self._proposals[station]
         return decided
 
-    def nobody_accepts(self, station: str, bundle: str, now_ns: int) -> bool:
+    def nobody_accepts(self, station: str, bundle_sha256: str, now_ns: int) -> bool:
         """Whether there are workers, but none that judges frames cut for this bundle: they hold another."""
         present = self._present(now_ns)
-        return bool(present) and not any(bundle in said.ready.accepts.get(station, ()) for said in present.values())
+        return bool(present) and not any(
+            bundle_sha256 in said.ready.accepts.get(station, ()) for said in present.values()
+        )
 
     def _decision(self, station: str, proposal: _Proposal, now_ns: int) -> RolloutDecision | None:
         present = self._present(now_ns)
-        extend_job = {
+        accepting = {
             name
             for name, heard in present.items()
-            if heard.at_ns >= proposal.settled_ns and proposal.bundle in heard.ready.accepts.get(station, ())
+            if heard.at_ns >= proposal.settled_ns and proposal.bundle_sha256 in heard.ready.accepts.get(station, ())
         }
-        if present and len(extend_job) == len(present):
+        if present and len(accepting) == len(present):
             return RolloutDecision(True)
         against = [
             (name, refusal)
             for name, heard in sorted(present.items())
-            if name not in extend_job and (refusal := heard.ready.refused.get(station)) is not None
+            if name not in accepting and (refusal := heard.ready.refused.get(station)) is not None
         ]
         overdue = now_ns >= proposal.by_ns
         for name, refusal in against:
-            fresh = (name, station, refusal) not in self._used and refusal.bundle in (proposal.bundle, "")
+            fresh = (name, station, refusal) not in self._used and refusal.bundle_sha256 in (proposal.bundle_sha256, "")
             if fresh or overdue:
                 self._used.update((other, station, said) for other, said in against)
                 return RolloutDecision(False, f"{name}: {refusal.why}")
@@ -102,10 +104,10 @@ class Rollout:
             return None
         if not present:
             return RolloutDecision(False, "no worker is there to judge with it")
-        missing = ", ".join(sorted(present.keys() - extend_job))
+        missing = ", ".join(sorted(present.keys() - accepting))
         return RolloutDecision(
             False, f"{missing} did not load it within {self._patience_ns / 1e9:.0f} s; is its file the same?"
         )
 
-    def _present(self, now_ns: int) -> dict[str, _Heard]:
+    def _present(self, now_ns: int) -> dict[str, _Reported]:
         return {name: heard for name, heard in self._workers.items() if now_ns - heard.at_ns <= SILENT_NS}

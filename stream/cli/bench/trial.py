@@ -179,14 +179,13 @@ class _Watch:
 
 def summarise(config: LineConfig, watched: _Watch, rate_hz: float) -> Rate:
     """Read ledger and events of a line that has ended; the warm-up does not count, except for what was lost."""
-    store = EventStore.read(config.store.path / FILE_NAME)
-    try:
+    with EventStore.read(config.store.path / FILE_NAME) as store:
         ledger, events = store.ledger(), list(store.events())
-    finally:
-        store.close()
     begun_ns = min(event.captured_realtime_ns for event in events) + int(WARM_UP_S * 1e9)
     counted = [event for event in events if event.captured_realtime_ns >= begun_ns and event.stages]
-    judged = [event for event in counted if event.verdict is not Verdict.UNINSPECTED and event.total_ms is not None]
+    judged = [
+        event for event in counted if event.part.verdict is not Verdict.UNINSPECTED and event.total_ms is not None
+    ]
     ends_ns = [event.captured_realtime_ns + event.total_ms * 1e6 for event in judged if event.total_ms is not None]
     window_s = (max(ends_ns) - min(ends_ns)) / 1e9 if len(ends_ns) > 1 else 0.0
     uninspected: dict[str, int] = {}

@@ -175,11 +175,8 @@ def _through(config: LineConfig, counts: LedgerCounts, total: int) -> bool:
     """Return whether the first `total` parts have their verdicts, and those to be rejected have been."""
     if counts.next_seq < total or any(seq < total for seq in counts.pending):
         return False
-    store = EventStore.read(config.store.path / FILE_NAME)
-    try:
+    with EventStore.read(config.store.path / FILE_NAME) as store:
         return not any(command.seq < total for commands in store.planned().values() for command in commands)
-    finally:
-        store.close()
 
 
 def _verdicts(counts: LedgerCounts) -> str:

@@ -22,23 +22,20 @@ def measure(config: LineConfig, station: str, *, total: int, broken: set[str]) -
 
     `broken` are the part ids of broken parts. `announced` and `pending` are the ledger's, all else is from the events.
     """
-    store = EventStore.read(config.store.path / FILE_NAME)
-    try:
-        counts, events = store.ledger()[station], [event for event in store.events() if event.seq < total]
-    finally:
-        store.close()
-    judged = [event for event in events if event.verdict is not Verdict.UNINSPECTED]
+    with EventStore.read(config.store.path / FILE_NAME) as store:
+        counts, events = store.ledger()[station], [event for event in store.events() if event.part.seq < total]
+    judged = [event for event in events if event.part.verdict is not Verdict.UNINSPECTED]
     announced, pending = min(counts.next_seq, total), sum(seq < total for seq in counts.pending)
     return {
         "announced": announced,
-        "good": sum(event.verdict is Verdict.GOOD for event in events),
-        "defect": sum(event.verdict is Verdict.DEFECT for event in events),
-        "uninspected": dict(Counter(str(event.cause) for event in events if event.cause is not None)),
+        "good": sum(event.part.verdict is Verdict.GOOD for event in events),
+        "defect": sum(event.part.verdict is Verdict.DEFECT for event in events),
+        "uninspected": dict(Counter(str(event.part.cause) for event in events if event.part.cause is not None)),
         "pending": pending,
-        "false_rejects": sum(e.verdict is Verdict.DEFECT and e.part_id not in broken for e in judged),
-        "misses": sum(e.verdict is Verdict.GOOD and e.part_id in broken for e in judged),
-        "good_parts": sum(event.part_id not in broken for event in events),
-        "broken_parts": sum(event.part_id in broken for event in events),
+        "false_rejects": sum(e.part.verdict is Verdict.DEFECT and e.part.part_id not in broken for e in judged),
+        "misses": sum(e.part.verdict is Verdict.GOOD and e.part.part_id in broken for e in judged),
+        "good_parts": sum(event.part.part_id not in broken for event in events),
+        "broken_parts": sum(event.part.part_id in broken for event in events),
         "image_auroc": _auroc(judged, broken),
         "latency_ms": _latencies(events),
         "rejects": _rejects(config, total),
@@ -113,10 +110,10 @@ def _latencies(events: list[Event]) -> dict[str, dict[str, float]]:
 def _auroc(judged: list[Event], broken: set[str]) -> float | None:
     from sklearn.metrics import roc_auc_score
 
-    labels = [event.part_id in broken for event in judged]
+    labels = [event.part.part_id in broken for event in judged]
     if len(set(labels)) < 2:
         return None
-    return float(roc_auc_score(labels, [event.score for event in judged]))
+    return float(roc_auc_score(labels, [event.part.score for event in judged]))
 
 
 class _Rejects(NamedTuple):

@@ -130,8 +130,8 @@ def _part(recorded: Recorded, cutter: ReplayCrop, judge: StationModel, event: Ev
         detail=detail,
         score=score,
         threshold=thresholds.image,
-        line_verdict=None if event is None else event.verdict,
-        line_score=None if event is None else event.score,
+        line_verdict=None if event is None else event.part.verdict,
+        line_score=None if event is None else event.part.score,
         compared=_compare(event, judge.bundle.sha256, verdict, score),
     )
 
@@ -139,13 +139,13 @@ def _part(recorded: Recorded, cutter: ReplayCrop, judge: StationModel, event: Ev
 def _compare(event: Event | None, bundle: str, verdict: Verdict, score: float | None) -> Comparison:
     if event is None:
         return "unknown"
-    if event.score is None:
+    if event.part.score is None:
         return "not_judged"
-    if event.bundle != bundle:
+    if event.bundle_sha256 != bundle:
         return "other_bundle"
     # A verdict that came too late was UNINSPECTED(timeout), whatever its score.
-    late = event.verdict is Verdict.UNINSPECTED
-    return "same" if score == event.score and (late or verdict is event.verdict) else "differs"
+    late = event.part.verdict is Verdict.UNINSPECTED
+    return "same" if score == event.part.score and (late or verdict is event.part.verdict) else "differs"
 
 
 def summarise(parts: Sequence[Replayed]) -> list[Summary]:

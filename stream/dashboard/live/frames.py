@@ -1,3 +1,5 @@
+"""The frames of the live feed as a browser receives them."""
+
 from __future__ import annotations
 
 import json
@@ -12,22 +14,23 @@ from stream.dashboard.live.latest import STATE, LatestParts
 from stream.transport.messages import SettledPart
 
 
-def part_header(part: SettledPart) -> dict[str, Any]:
-    """Return what a frame of the live feed says of a part."""
+def part_header(settled: SettledPart) -> dict[str, Any]:
+    """Return the header of a live-feed frame with a part."""
+    part = settled.part
     return {
         "channel": part.station,
         "seq": part.seq,
         "part_id": part.part_id,
         "verdict": part.verdict,
         "cause": part.cause,
-        "action": part.action,
+        "decision": settled.decision,
         "score": part.score,
         "threshold": part.threshold,
         "pixel_threshold": part.pixel_threshold,
-        "captured_s": part.captured_realtime_ns / 1e9,
-        "total_ms": part.total_ms,
-        "stages": part.stages,
-        "grid": part.grid,
+        "captured_s": settled.captured_realtime_ns / 1e9,
+        "total_ms": settled.total_ms,
+        "stages": settled.stages,
+        "grid": settled.grid,
     }
 
 
@@ -55,11 +58,13 @@ def state_header(newest: LatestParts, seen: Mapping[tuple[str, str, int], tuple[
             }
             for alarm in state.alarms
         ],
-        "rejects": [part_header(shown.part) | {"picture": bool(shown.view)} for shown in reversed(newest.rejects)],
+        "rejects": [
+            part_header(shown.settled) | {"picture": bool(shown.preview_jpeg)} for shown in reversed(newest.rejects)
+        ],
     }
 
 
-def live_frame(header: dict[str, Any], anomaly_map: bytes = b"", view: bytes = b"") -> bytes:
-    """Return a frame: length of the header (uint32, little endian), header (JSON), map (float16), view (JPEG)."""
+def live_frame(header: dict[str, Any], patch_distances: bytes = b"", preview_jpeg: bytes = b"") -> bytes:
+    """Return a frame: length of the header (uint32, little endian), header (JSON), map (float16), preview (JPEG)."""
     text = json.dumps(header).encode()
-    return struct.pack("<I", len(text)) + text + anomaly_map + view
+    return struct.pack("<I", len(text)) + text + patch_distances + preview_jpeg

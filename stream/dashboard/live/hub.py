@@ -65,7 +65,7 @@ class Hub:
         if channel == STATE:
             return live_frame(state_header(self.newest, self._seen()))
         shown = self.newest.shown[channel]
-        return live_frame(part_header(shown.part), shown.anomaly_map, shown.view)
+        return live_frame(part_header(shown.settled), shown.patch_distances, shown.preview_jpeg)
 
     def _seen(self) -> dict[tuple[str, str, int], tuple[str, float]]:
         alarms = self.newest.state.alarms if self.newest.state else []

@@ -24,9 +24,9 @@ STATE = ""
 class LivePart(NamedTuple):
     """A part with its picture."""
 
-    part: SettledPart
-    view: bytes
-    anomaly_map: bytes
+    settled: SettledPart
+    preview_jpeg: bytes
+    patch_distances: bytes
 
 
 class LatestParts:
@@ -47,19 +47,22 @@ class LatestParts:
 
     def take_part(self, shown: LivePart) -> None:
         """Note a part; one without picture joins the charts only, unless it is all that there is of it."""
-        station = shown.part.station
-        if station not in self.history or shown.part.cause is Cause.SKIPPED:
+        station = shown.settled.part.station
+        if station not in self.history or shown.settled.part.cause is Cause.SKIPPED:
             return  # a free-running camera passes frames over all the time; the ledger counts them
-        self.history[station].append(shown.part)
-        if shown.part.verdict is not Verdict.GOOD:
+        self.history[station].append(shown.settled)
+        if shown.settled.part.verdict is not Verdict.GOOD:
             self.rejects.append(shown)
-        if shown.view or shown.part.verdict is not Verdict.GOOD:
+        if shown.preview_jpeg or shown.settled.part.verdict is not Verdict.GOOD:
             self.shown[station] = shown
             self.versions[station] += 1
 
     def reject(self, station: str, seq: int) -> LivePart | None:
         """Return one of the last rejects."""
-        return next((each for each in self.rejects if (each.part.station, each.part.seq) == (station, seq)), None)
+        return next(
+            (each for each in self.rejects if (each.settled.part.station, each.settled.part.seq) == (station, seq)),
+            None,
+        )
 
 
 class Subscription:

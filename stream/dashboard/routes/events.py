@@ -22,16 +22,15 @@ from stream.store.event_store import EventStore
 from stream.store.overlay import overlay
 from stream.store.records import Event, EventImages
 from stream.store.review_store import Mark, MarkKind
+from stream.store.schema import EVENT_COLUMNS, PART_COLUMNS
 from stream.store.search import Place
 
 router = APIRouter(tags=["events"])
 
 _LATEST_S = 9e9  # nanoseconds beyond it do not fit the store
 _EXPORTED = 20_000
-_COLUMNS = (
-    *("station", "seq", "part_id", "verdict", "cause", "detail", "action", "score", "threshold"),
-    *("pixel_threshold", "captured_realtime_ns", "worker", "bundle", "total_ms"),
-)
+#: Columns of the exported table: those of an event but for its stages.
+_TABLE = (*PART_COLUMNS, *(column for column in EVENT_COLUMNS if column != "stages"))
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 Moment = Annotated[float | None, Query(ge=0, le=_LATEST_S, description="of exposure, s since 1970")]
@@ -82,8 +81,8 @@ def events(
         page = store.search(**which._asdict(), before=older, after=newer, limit=limit + 1)
     more = len(page) > limit
     page = page[-limit:] if newer else page[:limit]
-    marks = found.review.marks((event.station, event.seq) for event in page)
-    answers = [event_answer(event, marks.get((event.station, event.seq))) for event in page]
+    marks = found.review.marks((event.part.station, event.part.seq) for event in page)
+    answers = [event_answer(event, marks.get((event.part.station, event.part.seq))) for event in page]
     has_older, has_newer = (bool(page), more) if newer else (more, older is not None)
     return EventPage(
         events=answers,
@@ -106,14 +105,16 @@ def event(request: Request, event_id: int) -> EventAnswer:
     """Return one event."""
     found = dashboard_of(request)
     event, _ = _event(found, event_id)
-    return event_answer(event, found.review.marks([(event.station, event.seq)]).get((event.station, event.seq)))
+    return event_answer(
+        event, found.review.marks([(event.part.station, event.part.seq)]).get((event.part.station, event.part.seq))
+    )
 
 
-@router.get("/events/{event_id}/view.jpg", response_class=Response, responses=_JPEG)
-def view(request: Request, event_id: int) -> Response:
+@router.get("/events/{event_id}/preview.jpg", response_class=Response, responses=_JPEG)
+def preview_jpeg(request: Request, event_id: int) -> Response:
     """Return the picture as it was taken."""
     _, picture = _event(dashboard_of(request), event_id)
-    return _kept(_present(picture).view, "image/jpeg")
+    return _kept(_present(picture).preview_jpeg, "image/jpeg")
 
 
 @router.get("/events/{event_id}/overlay.jpg", response_class=Response, responses=_JPEG)
@@ -127,9 +128,9 @@ def with_overlay(request: Request, event_id: int) -> Response:
 
 
 @router.get("/events/{event_id}/map", response_class=Response)
-def anomaly_map(request: Request, event_id: int) -> Response:
+def patch_distances(request: Request, event_id: int) -> Response:
     """Return the patch distances, float16 little endian in rows; the header X-Grid is HEIGHTxWIDTH."""
-    grid = _present(_event(dashboard_of(request), event_id)[1]).anomaly_map
+    grid = _present(_event(dashboard_of(request), event_id)[1]).patch_distances
     if grid is None:
         raise HTTPException(404, "this event has no map")
     answer = _kept(grid.astype("<f2").tobytes(), "application/octet-stream")
@@ -162,8 +163,8 @@ def mark(
     found = dashboard_of(request)
     event, _ = _event(found, event_id)
     given = Mark(
-        station=event.station,
-        seq=event.seq,
+        station=event.part.station,
+        seq=event.part.seq,
         mark=finding.mark,
         note=finding.note,
         who=who.name,
@@ -187,11 +188,11 @@ def _event(found: Dashboard, event_id: int) -> tuple[Event, EventImages | None]:
         event = store.event(event_id)
         if event is None:
             raise HTTPException(404, f"no event {event_id} (any more)")
-        return event, store.picture(event_id)
+        return event, store.images(event_id)
 
 
 def _present(picture: EventImages | None) -> EventImages:
-    if picture is None or not picture.view:
+    if picture is None or not picture.preview_jpeg:
         raise HTTPException(404, "this event has no picture (any more)")
     return picture
 
@@ -206,21 +207,21 @@ def _zip(found: Dashboard, which: EventFilter, pictures: bool) -> Iterator[bytes
     target = _Pieces()
     table = io.StringIO()
     rows = csv.writer(table)
-    rows.writerow([*_COLUMNS, "picture", "mark", "note", "marked_by"])
+    rows.writerow([*_TABLE, "picture", "mark", "note", "marked_by"])
     with found.store() as store, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for event in _all(store, which):
             assert event.event_id is not None, "it was read from the store"
-            picture = store.picture(event.event_id) if pictures else None
+            picture = store.images(event.event_id) if pictures else None
             name = ""
-            if picture is not None and picture.view:
-                name = f"{event.station}_{event.seq:09d}_{event.verdict}"
-                archive.writestr(f"pictures/{name}.jpg", picture.view)
+            if picture is not None and picture.preview_jpeg:
+                name = f"{event.part.station}_{event.part.seq:09d}_{event.part.verdict}"
+                archive.writestr(f"pictures/{name}.jpg", picture.preview_jpeg)
                 drawn = overlay(event, picture)
                 if drawn is not None:
                     archive.writestr(f"overlays/{name}.jpg", drawn)
-            mark = found.review.marks([(event.station, event.seq)]).get((event.station, event.seq))
+            mark = found.review.marks([(event.part.station, event.part.seq)]).get((event.part.station, event.part.seq))
             marked = [mark.mark, mark.note, mark.who] if mark else ["", "", ""]
-            rows.writerow([_cell(getattr(event, column)) for column in _COLUMNS] + [name, *map(_cell, marked)])
+            rows.writerow([_cell(value) for value in _row(event)] + [name, *map(_cell, marked)])
             yield target.take()
         archive.writestr("events.csv", table.getvalue())
     yield target.take()
@@ -233,6 +234,11 @@ def _all(store: EventStore, which: EventFilter) -> Iterator[Event]:
         left -= len(page)
         last = page[-1]
         before = Place(last.captured_realtime_ns, last.event_id or 0)
+
+
+def _row(event: Event) -> list[object]:
+    """Return an event's values in the order of `_TABLE`."""
+    return [getattr(event.part if column in PART_COLUMNS else event, column) for column in _TABLE]
 
 
 def _cell(value: object) -> object:

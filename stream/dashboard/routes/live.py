@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from stream.core.verdict import Cause, Verdict
 from stream.dashboard.live.latest import STATE, Subscription
-from stream.dashboard.routes.schemas import Calibration, LineAnswer, RecentPart, StationAnswer, recent_answer
+from stream.dashboard.routes.schemas import Calibration, LineAnswer, RecentParts, StationAnswer, recent_answer
 from stream.dashboard.services import Dashboard, dashboard_of
 from stream.model.bundle import live_bundle
 
@@ -46,7 +46,7 @@ def line(request: Request) -> LineAnswer:
 
 
 @router.get("/stations/{station}/recent")
-async def recent(request: Request, station: str) -> RecentPart:
+async def recent(request: Request, station: str) -> RecentParts:
     """Return the last parts of a station."""
     history = dashboard_of(request).hub.newest.history
     if station not in history:
@@ -64,7 +64,7 @@ def calibration(request: Request, station: str) -> Calibration:
     thresholds = bundle.info.thresholds
     assert thresholds is not None, "live bundles are calibrated"
     return Calibration(
-        bundle=bundle.sha256,
+        bundle_sha256=bundle.sha256,
         threshold=thresholds.image,
         pixel_threshold=thresholds.pixel,
         scores=[float(score) for score in bundle.calibration_scores],
@@ -75,9 +75,9 @@ def calibration(request: Request, station: str) -> Calibration:
 async def reject(request: Request, station: str, seq: int) -> Response:
     """Return a small picture of one of the last parts that were not GOOD."""
     shown = dashboard_of(request).hub.newest.reject(station, seq)
-    if shown is None or not shown.view:
+    if shown is None or not shown.preview_jpeg:
         raise HTTPException(404, f"no picture of part {seq} of {station} (any more)")
-    data = await asyncio.to_thread(thumbnail, shown.view)
+    data = await asyncio.to_thread(thumbnail, shown.preview_jpeg)
     return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
@@ -138,16 +138,16 @@ _THUMBNAIL_PX = 240
 
 
 @functools.lru_cache(maxsize=64)
-def thumbnail(view: bytes) -> bytes:
+def thumbnail(preview_jpeg: bytes) -> bytes:
     """Return a JPEG whose longer side has about 240 px; one that cannot be read stays as it is."""
     import cv2
 
-    picture = cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_COLOR)
+    picture = cv2.imdecode(np.frombuffer(preview_jpeg, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        return view
+        return preview_jpeg
     factor = _THUMBNAIL_PX / max(picture.shape[:2])
     if factor >= 1:
-        return view
+        return preview_jpeg
     size_px = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
     _, data = cv2.imencode(".jpg", cv2.resize(picture, size_px, interpolation=cv2.INTER_AREA))
     return data.tobytes()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from pydantic import BaseModel, Field
 
 from stream.core.verdict import Cause, Verdict
@@ -55,13 +56,13 @@ class LineAnswer(BaseModel):
 class Calibration(BaseModel):
     """What the station's bundle learned: the image scores of good pictures that are not in its bank."""
 
-    bundle: str
+    bundle_sha256: str
     threshold: float
     pixel_threshold: float
     scores: list[float]
 
 
-class RecentPart(BaseModel):
+class RecentParts(BaseModel):
     """The last parts of a station, oldest first, in columns of one length."""
 
     seq: list[int]
@@ -84,13 +85,13 @@ class EventAnswer(BaseModel):
     verdict: Verdict
     cause: Cause | None
     detail: str
-    action: str
+    decision: str
     score: float | None
     threshold: float | None
     pixel_threshold: float | None
     captured_s: float
     worker: str | None
-    bundle: str | None
+    bundle_sha256: str | None
     stages: dict[str, float]
     total_ms: float | None
     mark: Mark | None = None
@@ -124,7 +125,9 @@ class AlarmPage(BaseModel):
 def event_answer(event: Event, mark: Mark | None) -> EventAnswer:
     """Return an event of the store as the API gives it."""
     assert event.event_id is not None, "it was read from the store"
-    fields = {name: getattr(event, name) for name in EventAnswer.model_fields if hasattr(event, name)}
+    fields = msgspec.structs.asdict(event.part) | {
+        name: getattr(event, name) for name in EventAnswer.model_fields if hasattr(event, name)
+    }
     place = f"{event.captured_realtime_ns}-{event.event_id}"
     return EventAnswer(**fields, place=place, captured_s=event.captured_realtime_ns / 1e9, mark=mark)
 
@@ -149,14 +152,14 @@ def alarm_answer(alarm: AlarmRecord, acknowledged: tuple[str, float] | None) -> 
     )
 
 
-def recent_answer(parts: list[SettledPart]) -> RecentPart:
+def recent_answer(parts: list[SettledPart]) -> RecentParts:
     """Return a station's last parts in columns."""
-    return RecentPart(
-        seq=[part.seq for part in parts],
-        captured_s=[part.captured_realtime_ns / 1e9 for part in parts],
-        verdict=[part.verdict for part in parts],
-        score=[part.score for part in parts],
-        threshold=[part.threshold for part in parts],
-        total_ms=[part.total_ms for part in parts],
-        stages=[part.stages for part in parts],
+    return RecentParts(
+        seq=[settled.part.seq for settled in parts],
+        captured_s=[settled.captured_realtime_ns / 1e9 for settled in parts],
+        verdict=[settled.part.verdict for settled in parts],
+        score=[settled.part.score for settled in parts],
+        threshold=[settled.part.threshold for settled in parts],
+        total_ms=[settled.total_ms for settled in parts],
+        stages=[settled.stages for settled in parts],
     )

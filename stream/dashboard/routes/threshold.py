@@ -93,7 +93,7 @@ def _rates(rate_hz: float | None, history: list[SettledPart], present: float) ->
     if not rate_hz:
         return _Rates(None, None)
     # What another threshold has decided says nothing of this one.
-    judged = [part.verdict for part in history if part.threshold == present and part.score is not None]
+    judged = [part.part.verdict for part in history if part.part.threshold == present and part.part.score is not None]
     share = judged.count(Verdict.DEFECT) / len(judged) if judged else None
     parts = rate_hz * _DAY_S
     return _Rates(parts, None if share is None else parts * share)
@@ -140,8 +140,8 @@ def _tuning(found: Dashboard, station: str, rate_hz: float | None, history: list
 def _reviewed(part: MarkedPart, score: float | None, bundle: Bundle) -> ReviewedPart:
     return ReviewedPart(
         event_id=part.event_id,
-        seq=part.event.seq,
-        part_id=part.event.part_id,
+        seq=part.event.part.seq,
+        part_id=part.event.part.part_id,
         captured_s=part.event.captured_realtime_ns / 1e9,
         mark=part.mark.mark,
         note=part.mark.note,

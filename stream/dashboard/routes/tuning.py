@@ -99,7 +99,7 @@ def accept(request: Request, station: str, wanted: Accepting, who: Engineer) -> 
         part = by_number.get(number)
         if part is None or part.mark.mark != "false_alarm" or part.picture is None:
             raise HTTPException(409, f"event {number} of {station} is no marked false alarm with a picture")
-    seqs = ", ".join(str(by_number[number].event.seq) for number in numbers)
+    seqs = ", ".join(str(by_number[number].event.part.seq) for number in numbers)
     return _begin(
         found, station, ("accept", who.name, wanted.note), parts, f"parts {seqs}", extend_job, {"accepted": numbers}
     )
@@ -194,7 +194,7 @@ def _offer(
     assert after.info.thresholds is not None, "live bundles are calibrated"
     thresholds = (before.info.thresholds.image, after.info.thresholds.image)
     for bundle, scores in ((before, outcome.before), (after, outcome.after)):
-        seqs = [part.event.seq for part in parts]
+        seqs = [part.event.part.seq for part in parts]
         known = [(seq, score) for seq, score in zip(seqs, scores, strict=True) if score is not None]
         found.review.add_scores(station, scale_of(bundle), known)
     table = compared(parts, outcome.before, outcome.after, thresholds)

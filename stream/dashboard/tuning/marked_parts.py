@@ -67,13 +67,13 @@ class MarkedParts:
             folder: of the station's kept bundles, some of which have judged the parts.
         """
         scale = scale_of(bundle)
-        anew = self._review.scores(parts[0].event.station, scale) if parts else {}
+        anew = self._review.scores(parts[0].event.part.station, scale) if parts else {}
 
         def score(part: MarkedPart) -> float | None:
-            by = part.event.bundle
+            by = part.event.bundle_sha256
             if by is not None and (by == bundle.sha256 or _scale_of_kept(folder / f"{by}.safetensors") == scale):
-                return part.event.score
-            return anew.get(part.event.seq)
+                return part.event.part.score
+            return anew.get(part.event.part.seq)
 
         return [score(part) for part in parts]
 
@@ -96,7 +96,7 @@ def compared(
     return [
         MarkedPartBeforeAfter(
             event_id=part.event_id,
-            seq=part.event.seq,
+            seq=part.event.part.seq,
             mark=part.mark.mark,
             score_before=old,
             score_after=new,

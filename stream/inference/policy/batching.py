@@ -21,7 +21,7 @@ class QueuedFrame(NamedTuple):
 
     header: FrameHeader
     pixels: bytes
-    view: bytes
+    preview_jpeg: bytes
     deadline_ns: int
     received_ns: int
     group: str

@@ -28,15 +28,15 @@ def decide(verdict: Verdict, on_uninspected: OnUninspected) -> Decision:
     return Decision(on_uninspected)
 
 
-def pulse_ns_for(action: Decision, verdict: Verdict, reject: RejectOptions) -> int | None:
+def pulse_ns_for(decision: Decision, verdict: Verdict, reject: RejectOptions) -> int | None:
     """Return for how long a part wants the reject's output on: to push it off, or to let it through.
 
     0: it wants it off, so that it cannot slip through a gate that is still open for the part before; None: nothing.
     """
     pulse_ns = int(reject.pulse_ms * 1e6)
     if reject.gate == "open_on_good":
-        return pulse_ns if action is Decision.PASS and verdict is Verdict.GOOD else 0
-    return pulse_ns if action is Decision.REJECT else None
+        return pulse_ns if decision is Decision.PASS and verdict is Verdict.GOOD else 0
+    return pulse_ns if decision is Decision.REJECT else None
 
 
 def plan_pulse(settled: Settled, reject: RejectOptions, pulse_ns: int, score: float | None) -> RejectCommand | None:

@@ -10,8 +10,8 @@ ALICE, BOB = b"\x00alice", b"\x00bob"
 EPOCH = "this capture process"
 
 
-def ready(received: int = 0, free: int = 3, *, hungry: bool = False, epoch: str = EPOCH) -> CreditGrant:
-    return CreditGrant("worker0", epoch, received, free, hungry)
+def grant(received: int = 0, free: int = 3, *, idle: bool = False, epoch: str = EPOCH) -> CreditGrant:
+    return CreditGrant("worker0", epoch, received, free, idle)
 
 
 def credit(**workers: CreditGrant) -> Credit:
@@ -34,106 +34,106 @@ def handed_out(known: Credit) -> list[bytes]:
 
 def test_nobody_gets_a_frame_before_saying_so():
     assert Credit(EPOCH).best() is None
-    assert Credit(EPOCH).hungry() is None
-    assert credit(alice=ready(free=0)).best() is None
+    assert Credit(EPOCH).idle_worker() is None
+    assert credit(alice=grant(free=0)).best() is None
 
 
 def test_a_worker_gets_as_many_frames_as_it_has_room_for():
-    assert handed_out(credit(alice=ready(free=3))) == [ALICE] * 3
+    assert handed_out(credit(alice=grant(free=3))) == [ALICE] * 3
 
 
 def test_frames_on_their_way_count_against_the_room():
-    known = credit(alice=ready(free=3))
+    known = credit(alice=grant(free=3))
     known.sent(ALICE)
     known.sent(ALICE)
-    known.update(ALICE, ready(received=0, free=3))  # said before the two had come
+    known.update(ALICE, grant(received=0, free=3))  # said before the two had come
     assert handed_out(known) == [ALICE]
-    known.update(ALICE, ready(received=1, free=2))
+    known.update(ALICE, grant(received=1, free=2))
     assert known.best() is None, "two are still on their way"
-    known.update(ALICE, ready(received=3, free=2))
+    known.update(ALICE, grant(received=3, free=2))
     assert handed_out(known) == [ALICE] * 2
 
 
 def test_credit_said_twice_is_not_credit_twice():
-    known = credit(alice=ready(free=1))
+    known = credit(alice=grant(free=1))
     known.sent(ALICE)
     for _ in range(5):
-        known.update(ALICE, ready(received=0, free=1))
+        known.update(ALICE, grant(received=0, free=1))
     assert known.best() is None
 
 
 def test_a_lost_message_of_credit_mends_itself_with_the_next():
-    known = credit(alice=ready(free=2))
+    known = credit(alice=grant(free=2))
     known.sent(ALICE)
     known.sent(ALICE)
-    known.update(ALICE, ready(received=2, free=2))  # the one about the first frame was lost
+    known.update(ALICE, grant(received=2, free=2))  # the one about the first frame was lost
     assert handed_out(known) == [ALICE] * 2
 
 
 def test_the_worker_with_most_room_is_served_first():
-    known = credit(alice=ready(free=1), bob=ready(free=3))
+    known = credit(alice=grant(free=1), bob=grant(free=3))
     assert handed_out(known)[:2] == [BOB, BOB]
 
 
 def test_two_workers_with_equal_room_take_turns():
-    workers = handed_out(credit(alice=ready(free=4), bob=ready(free=4)))
+    workers = handed_out(credit(alice=grant(free=4), bob=grant(free=4)))
     assert workers.count(ALICE) == workers.count(BOB) == 4
     assert all({first, second} == {ALICE, BOB} for first, second in zip(workers[::2], workers[1::2], strict=True))
 
 
 def test_two_workers_that_answer_at_once_share_the_frames():
-    known = credit(alice=ready(free=1), bob=ready(free=1))
+    known = credit(alice=grant(free=1), bob=grant(free=1))
     received = {ALICE: 0, BOB: 0}
     for _ in range(100):
         worker = known.best()
         known.sent(worker)
         received[worker] += 1
-        known.update(worker, ready(received=received[worker], free=1))
+        known.update(worker, grant(received=received[worker], free=1))
     assert received == {ALICE: 50, BOB: 50}
 
 
 def test_a_free_running_frame_goes_to_a_worker_that_has_nothing_to_do():
-    known = credit(alice=ready(free=5), bob=ready(free=1, hungry=True))
-    assert known.hungry() == BOB
+    known = credit(alice=grant(free=5), bob=grant(free=1, idle=True))
+    assert known.idle_worker() == BOB
 
 
-def test_a_worker_to_which_a_frame_is_on_its_way_is_not_hungry():
-    known = credit(alice=ready(free=5, hungry=True))
+def test_a_worker_to_which_a_frame_is_on_its_way_is_not_idle():
+    known = credit(alice=grant(free=5, idle=True))
     known.sent(ALICE)
-    assert known.hungry() is None
-    known.update(ALICE, ready(received=0, free=5, hungry=True))
-    assert known.hungry() is None, "it does not know yet what is coming"
-    known.update(ALICE, ready(received=1, free=4, hungry=False))
-    assert known.hungry() is None
-    known.update(ALICE, ready(received=1, free=5, hungry=True))
-    assert known.hungry() == ALICE
+    assert known.idle_worker() is None
+    known.update(ALICE, grant(received=0, free=5, idle=True))
+    assert known.idle_worker() is None, "it does not know yet what is coming"
+    known.update(ALICE, grant(received=1, free=4, idle=False))
+    assert known.idle_worker() is None
+    known.update(ALICE, grant(received=1, free=5, idle=True))
+    assert known.idle_worker() == ALICE
 
 
-def test_hungry_workers_take_turns():
-    known = credit(alice=ready(hungry=True), bob=ready(hungry=True))
-    first = known.hungry()
+def test_idle_workers_take_turns():
+    known = credit(alice=grant(idle=True), bob=grant(idle=True))
+    first = known.idle_worker()
     known.sent(first)
-    known.update(first, ready(received=1, hungry=True))
-    assert known.hungry() == ({ALICE, BOB} - {first}).pop()
+    known.update(first, grant(received=1, idle=True))
+    assert known.idle_worker() == ({ALICE, BOB} - {first}).pop()
 
 
 def test_after_a_restart_of_capture_the_frames_of_the_one_before_do_not_count():
-    known = credit(alice=ready(received=4_000, free=2, epoch="the capture process before"))
+    known = credit(alice=grant(received=4_000, free=2, epoch="the capture process before"))
     assert handed_out(known) == [ALICE] * 2
-    known.update(ALICE, ready(received=4_000, free=2, epoch="the capture process before"))
+    known.update(ALICE, grant(received=4_000, free=2, epoch="the capture process before"))
     assert known.best() is None, "it has not seen the first of ours"
-    known.update(ALICE, ready(received=1, free=2))
+    known.update(ALICE, grant(received=1, free=2))
     assert handed_out(known) == [ALICE]
 
 
-def test_an_idle_worker_is_hungry_for_a_new_capture_too():
-    assert credit(alice=ready(received=4_000, hungry=True, epoch="the capture process before")).hungry() == ALICE
+def test_an_idle_worker_is_idle_for_a_new_capture_too():
+    assert credit(alice=grant(received=4_000, idle=True, epoch="the capture process before")).idle_worker() == ALICE
 
 
 def test_a_restarted_worker_is_another_one_and_the_dead_one_is_forgotten():
-    known = credit(alice=ready(free=3))
+    known = credit(alice=grant(free=3))
     known.sent(ALICE)
-    known.update(BOB, ready(received=0, free=3))  # the same worker under its new identity
+    known.update(BOB, grant(received=0, free=3))  # the same worker under its new identity
     known.gone(ALICE)
     assert handed_out(known) == [BOB] * 3
     known.gone(ALICE)  # twice does no harm
@@ -141,27 +141,27 @@ def test_a_restarted_worker_is_another_one_and_the_dead_one_is_forgotten():
 
 def test_a_worker_that_lives_on_behind_a_new_connection_gets_no_more_than_its_room():
     """It has counted the frames of the connection before, capture has not sent them to this identity."""
-    known = credit(alice=ready(free=3))
+    known = credit(alice=grant(free=3))
     for received in range(1, 1_001):
         known.sent(ALICE)
-        known.update(ALICE, ready(received=received, free=3))
+        known.update(ALICE, grant(received=received, free=3))
     known.gone(ALICE)
-    known.update(BOB, ready(received=1_000, free=3))
+    known.update(BOB, grant(received=1_000, free=3))
     assert handed_out(known) == [BOB] * 3
 
 
-def test_a_worker_that_lives_on_behind_a_new_connection_is_hungry_again():
-    known = credit(bob=ready(received=1_000, free=3, hungry=True))
-    assert known.hungry() == BOB
+def test_a_worker_that_lives_on_behind_a_new_connection_is_idle_again():
+    known = credit(bob=grant(received=1_000, free=3, idle=True))
+    assert known.idle_worker() == BOB
 
 
 def test_frames_of_the_connection_before_may_be_read_after_the_first_credit_of_the_new_one():
     """They had arrived while the worker was busy; it reads them only now, and capture never sent them to this one."""
-    known = credit(bob=ready(received=1_000, free=3))
-    known.update(BOB, ready(received=1_002, free=1))
+    known = credit(bob=grant(received=1_000, free=3))
+    known.update(BOB, grant(received=1_002, free=1))
     assert handed_out(known) == [BOB]
-    known.update(BOB, ready(received=1_003, free=3, hungry=True))
-    assert known.hungry() == BOB
+    known.update(BOB, grant(received=1_003, free=3, idle=True))
+    assert known.idle_worker() == BOB
 
 
 @given(st.lists(st.sampled_from(["send", "receive", "finish", "tell", "hear"]), max_size=120), st.integers(1, 5))
@@ -169,7 +169,7 @@ def test_a_worker_never_holds_more_than_its_room_however_messages_interleave(ste
     """One worker with `room` places: frames and credit are on their way for any time, in order."""
     known = Credit(EPOCH)
     received = held = on_the_way = 0
-    told = [ready(free=room)]
+    told = [grant(free=room)]
     for step in steps:
         if step == "send" and (worker := known.best()) is not None:
             known.sent(worker)
@@ -181,14 +181,14 @@ def test_a_worker_never_holds_more_than_its_room_however_messages_interleave(ste
         elif step == "finish" and held:
             held -= 1
         elif step == "tell":
-            told.append(ready(received=received, free=room - held))
+            told.append(grant(received=received, free=room - held))
         elif step == "hear" and told:
             known.update(ALICE, told.pop(0))
         assert held + on_the_way <= room
 
 
 def test_an_idle_worker_comes_before_a_busy_one_with_more_room():
-    known = credit(alice=ready(free=9, hungry=True), bob=ready(free=2, hungry=True))
+    known = credit(alice=grant(free=9, idle=True), bob=grant(free=2, idle=True))
     assert known.best() == ALICE
     known.sent(ALICE)
     assert known.best() == BOB, "alice has room for eight more, bob has nothing to do"
@@ -202,10 +202,10 @@ def test_a_frame_goes_only_to_a_worker_that_holds_its_bundle_or_if_nobody_does_t
         CreditGrant("worker1", EPOCH, 0, 3, True, {"cap": ("new",)}),
     )
     known = credit(alice=old, bob=new)
-    assert (known.best(("cap", "old")), known.hungry(("cap", "old"))) == (ALICE, ALICE)
-    assert (known.best(("cap", "new")), known.hungry(("cap", "new"))) == (BOB, BOB)
+    assert (known.best(("cap", "old")), known.idle_worker(("cap", "old"))) == (ALICE, ALICE)
+    assert (known.best(("cap", "new")), known.idle_worker(("cap", "new"))) == (BOB, BOB)
     for _ in range(3):
         known.sent(BOB)
     assert known.best(("cap", "new")) is None, "alice has room, but not for this bundle"
     assert known.best(("cap", "newest")) == ALICE
-    assert known.hungry(("cap", "old"), ("cap", "new")) == ALICE
+    assert known.idle_worker(("cap", "old"), ("cap", "new")) == ALICE

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from stream.capture.policy.rollout import SETTLE_NS, SILENT_NS, Rollout, RolloutDecision
-from stream.inference.policy.held_bundles import GRACE_NS, Held
 from stream.transport.messages import CreditGrant, Refusal
 
 OLD, NEW, NEWER = "old" * 20, "new" * 20, "newer" * 12
@@ -17,7 +16,7 @@ def rollout(*workers: CreditGrant) -> Rollout:
     """What capture knows at the beginning of time."""
     known = Rollout(patience_ns=PATIENCE_NS)
     for worker in workers:
-        known.hear(worker, 0)
+        known.on_credit(worker, 0)
     return known
 
 
@@ -29,9 +28,9 @@ def test_capture_switches_when_the_last_worker_accepts_and_not_earlier():
     known = rollout(ready("worker0", OLD), ready("worker1", OLD))
     known.propose("cap", NEW, 0)
     assert known.decide(S) == {}
-    known.hear(ready("worker0", OLD, NEW), 2 * S)
+    known.on_credit(ready("worker0", OLD, NEW), 2 * S)
     assert known.decide(2 * S) == {}
-    known.hear(ready("worker1", OLD, NEW), 3 * S)
+    known.on_credit(ready("worker1", OLD, NEW), 3 * S)
     assert known.decide(3 * S) == {"cap": RolloutDecision(True)}
     assert known.decide(4 * S) == {}, "once"
 
@@ -39,23 +38,23 @@ def test_capture_switches_when_the_last_worker_accepts_and_not_earlier():
 def test_what_was_said_before_the_worker_could_know_of_the_proposal_does_not_count():
     known = rollout(ready("worker0", OLD, NEW))
     known.propose("cap", NEW, 0)
-    known.hear(ready("worker0", OLD, NEW), SETTLE_NS - 1)
+    known.on_credit(ready("worker0", OLD, NEW), SETTLE_NS - 1)
     assert known.decide(5 * S) == {}
-    known.hear(ready("worker0", OLD, NEW), SETTLE_NS)
+    known.on_credit(ready("worker0", OLD, NEW), SETTLE_NS)
     assert known.decide(5 * S) == {"cap": RolloutDecision(True)}
 
 
 def test_a_station_that_a_worker_accepts_says_nothing_of_another_station():
     known = rollout(CreditGrant("worker0", "epoch", 0, 3, False, {"cap": (OLD, NEW), "neck": (OLD,)}))
     known.propose("neck", NEW, 0)
-    known.hear(CreditGrant("worker0", "epoch", 0, 3, False, {"cap": (OLD, NEW), "neck": (OLD,)}), S)
+    known.on_credit(CreditGrant("worker0", "epoch", 0, 3, False, {"cap": (OLD, NEW), "neck": (OLD,)}), S)
     assert known.decide(S) == {}
 
 
 def test_one_refusal_keeps_the_old_bundle_and_names_worker_and_reason():
     known = rollout(ready("worker0", OLD, NEW), ready("worker1", OLD))
     known.propose("cap", NEW, 0)
-    known.hear(ready("worker1", OLD, refused=Refusal(NEW, 1, "its self-test fails")), 1)
+    known.on_credit(ready("worker1", OLD, refused=Refusal(NEW, 1, "its self-test fails")), 1)
     assert known.decide(1) == {"cap": RolloutDecision(False, "worker1: its self-test fails")}
 
 
@@ -69,7 +68,7 @@ def test_a_refusal_of_another_bundle_says_nothing_of_this_one():
     known = rollout(ready("worker0", OLD, refused=Refusal(NEWER, 1, "damaged")))
     known.propose("cap", NEW, 0)
     assert known.decide(S) == {}
-    known.hear(ready("worker0", OLD, NEW), 2 * S)
+    known.on_credit(ready("worker0", OLD, NEW), 2 * S)
     assert known.decide(2 * S) == {"cap": RolloutDecision(True)}
 
 
@@ -79,9 +78,9 @@ def test_a_second_attempt_waits_for_a_second_answer():
     known.propose("cap", NEW, 0)
     assert not known.decide(0)["cap"].switch
     known.propose("cap", NEW, 1)
-    known.hear(ready("worker0", OLD, refused=refused), 2)  # said of the first attempt
+    known.on_credit(ready("worker0", OLD, refused=refused), 2)  # said of the first attempt
     assert known.decide(2) == {}
-    known.hear(ready("worker0", OLD, refused=Refusal(NEW, 2, "weights are absent")), 3)
+    known.on_credit(ready("worker0", OLD, refused=Refusal(NEW, 2, "weights are absent")), 3)
     assert known.decide(3) == {"cap": RolloutDecision(False, "worker0: weights are absent")}
 
 
@@ -89,11 +88,11 @@ def test_a_worker_that_says_nothing_of_the_bundle_is_waited_for_and_then_named()
     known = rollout()
     known.propose("cap", NEW, 0)
     for second in range(61):
-        known.hear(ready("worker0", OLD, NEW), second * S)
-        known.hear(ready("worker1", OLD), second * S)
+        known.on_credit(ready("worker0", OLD, NEW), second * S)
+        known.on_credit(ready("worker1", OLD), second * S)
         assert (known.decide(second * S) == {}) == (second < 60)
     known.propose("cap", NEW, 60 * S)
-    known.hear(ready("worker1", OLD), 120 * S)
+    known.on_credit(ready("worker1", OLD), 120 * S)
     assert "worker1 did not load it within 60 s" in known.decide(120 * S)["cap"].why
 
 
@@ -107,7 +106,7 @@ def test_without_any_worker_nothing_is_switched():
 def test_a_worker_that_is_silent_is_not_waited_for():
     known = rollout(ready("worker0", OLD), ready("worker1", OLD))
     known.propose("cap", NEW, 0)
-    known.hear(ready("worker0", OLD, NEW), SILENT_NS)
+    known.on_credit(ready("worker0", OLD, NEW), SILENT_NS)
     assert known.decide(SILENT_NS) == {}
     assert known.decide(SILENT_NS + 1) == {"cap": RolloutDecision(True)}
 
@@ -115,7 +114,7 @@ def test_a_worker_that_is_silent_is_not_waited_for():
 def test_a_restarted_worker_takes_the_place_of_the_one_before():
     known = rollout(ready("worker0", OLD))
     known.propose("cap", NEW, 0)
-    known.hear(ready("worker0", NEW), S)
+    known.on_credit(ready("worker0", NEW), S)
     assert known.decide(S) == {"cap": RolloutDecision(True)}
 
 
@@ -124,7 +123,7 @@ def test_a_later_proposal_takes_the_place_of_the_one_before_and_can_be_withdrawn
     known.propose("cap", NEW, 0)
     known.propose("cap", NEWER, 0)
     assert known.proposed("cap") == NEWER
-    known.hear(ready("worker0", OLD, NEW), S)
+    known.on_credit(ready("worker0", OLD, NEW), S)
     assert known.decide(S) == {}
     known.withdraw("cap")
     assert known.proposed("cap") is None
@@ -135,58 +134,3 @@ def test_it_is_noticed_when_nobody_holds_the_bundle_in_use():
     assert not rollout().nobody_accepts("cap", OLD, 0)
     assert not rollout(ready("worker0", NEW), ready("worker1", OLD)).nobody_accepts("cap", OLD, 0)
     assert rollout(ready("worker0", NEW)).nobody_accepts("cap", OLD, 0)
-
-
-def held(*more: str) -> Held:
-    known = Held(OLD, grace_ns=GRACE_NS, now_ns=0)
-    for bundle in more:
-        known.load(bundle, 0)
-    return known
-
-
-def test_both_bundles_are_held_as_long_as_capture_wants_the_old_one():
-    known = held(NEW)
-    for second in range(100):
-        known.want((OLD, NEW), second * S)
-        assert known.release(second * S) == []
-    assert known.bundles == (OLD, NEW)
-
-
-def test_the_old_bundle_goes_when_nothing_can_be_on_its_way_any_more():
-    known = held(NEW)
-    known.want((NEW,), S)
-    known.use(OLD, 2 * S)  # a frame that was cut before the switch
-    assert known.release(2 * S + GRACE_NS - 1) == []
-    assert known.release(2 * S + GRACE_NS) == [OLD]
-    assert known.bundles == (NEW,)
-
-
-def test_nothing_goes_before_capture_was_heard():
-    assert held(NEW).release(1_000 * S) == []
-
-
-def test_a_bundle_that_was_never_used_goes_when_a_later_one_was_loaded():
-    known = held(NEW, NEWER)
-    known.want((OLD, NEWER), 100 * S)
-    assert known.release(100 * S) == [NEW]
-    assert known.bundles == (OLD, NEWER)
-
-
-def test_the_last_bundle_loaded_stays_until_capture_has_made_up_its_mind():
-    known = held(NEW)
-    known.want((OLD,), 100 * S)
-    assert known.release(100 * S) == []
-
-
-def test_a_bundle_that_is_loaded_again_is_the_last_one_loaded():
-    known = held(NEW)
-    known.load(OLD, 10 * S)
-    known.want((OLD,), 100 * S)
-    assert known.release(100 * S) == [NEW]
-
-
-def test_frames_for_a_bundle_that_is_not_held_change_nothing():
-    known = held()
-    known.use(NEW, 0)
-    known.want((NEW,), 0)
-    assert known.bundles == (OLD,)

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.events import changed
 from support.pictures import defective_picture, good_picture
 
 from stream.capture.cropper import cutter_of
@@ -15,6 +15,7 @@ from stream.capture.recording import Recording, RecordingThread
 from stream.cli.replay import command
 from stream.cli.replay.compare import Replayed, replay, summarise, write_report
 from stream.core.errors import BundleError, ConfigError, FrameFault
+from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.devices.cameras.camera import Frame, RecordOptions
 from stream.inference.station_models import load_station_models
@@ -70,14 +71,10 @@ def parts(folder: Path, line: LineConfig, judges: dict[str, StationModel]) -> li
 def event(part: Replayed, judges: dict[str, StationModel]) -> Event:
     """What the line's store would say of a part."""
     return Event(
-        station="cap",
-        seq=part.seq,
-        verdict=part.verdict,
-        action="pass",
+        part=PartResult(station="cap", seq=part.seq, verdict=part.verdict, cause=part.cause, score=part.score),
+        decision="pass",
         captured_realtime_ns=part.realtime_ns,
-        cause=part.cause,
-        score=part.score,
-        bundle=judges["cap"].bundle.sha256 if part.score is not None else None,
+        bundle_sha256=judges["cap"].bundle.sha256 if part.score is not None else None,
     )
 
 
@@ -100,34 +97,34 @@ def test_what_the_line_said_is_compared_bit_for_bit(
     assert [part.compared for part in judged(folder, line, judges, events)] == [
         *("same", "same", "not_judged", "not_judged", "not_judged")
     ]
-    score = events[0].score
+    score = events[0].part.score
     assert score is not None
-    nearly = dataclasses.replace(events[0], score=float(np.nextafter(score, 99)))
+    nearly = changed(events[0], score=float(np.nextafter(score, 99)))
     assert judged(folder, line, judges, {0: nearly})[0].compared == "differs"
-    turned = dataclasses.replace(events[1], verdict=Verdict.GOOD)
+    turned = changed(events[1], verdict=Verdict.GOOD)
     assert judged(folder, line, judges, {1: turned})[1].compared == "differs"
 
 
 def test_a_verdict_that_came_too_late_is_compared_by_its_score(
     folder: Path, line: LineConfig, judges: dict[str, StationModel], parts: list[Replayed]
 ):
-    late = dataclasses.replace(event(parts[0], judges), verdict=Verdict.UNINSPECTED, cause=Cause.TIMEOUT)
+    late = changed(event(parts[0], judges), verdict=Verdict.UNINSPECTED, cause=Cause.TIMEOUT)
     assert judged(folder, line, judges, {0: late})[0].compared == "same"
 
 
 def test_a_part_that_only_replay_cannot_judge_differs(
     folder: Path, line: LineConfig, judges: dict[str, StationModel], parts: list[Replayed]
 ):
-    small = dataclasses.replace(event(parts[0], judges), seq=3)
+    small = changed(event(parts[0], judges), seq=3)
     assert judged(folder, line, judges, {3: small})[3].compared == "differs"
 
 
 def test_another_bundle_and_another_part_of_the_same_number_are_not_held_against_it(
     folder: Path, line: LineConfig, judges: dict[str, StationModel], parts: list[Replayed]
 ):
-    other = dataclasses.replace(event(parts[0], judges), bundle="other", score=1.0)
+    other = changed(event(parts[0], judges), bundle_sha256="other", score=1.0)
     assert judged(folder, line, judges, {0: other})[0].compared == "other_bundle"
-    earlier = dataclasses.replace(event(parts[0], judges), captured_realtime_ns=parts[0].realtime_ns - 2 * 10**9)
+    earlier = changed(event(parts[0], judges), captured_realtime_ns=parts[0].realtime_ns - 2 * 10**9)
     assert judged(folder, line, judges, {0: earlier})[0].compared == "unknown"
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.dashboard.live.latest import HISTORY, REJECTS, STATE, LatestParts, LivePart, Subscription
 from stream.transport.messages import LineState, SettledPart
 
 
-def part(seq: int, verdict: Verdict = Verdict.GOOD, *, view: bytes = b"jpeg", station: str = "cap") -> LivePart:
+def part(seq: int, verdict: Verdict = Verdict.GOOD, *, preview_jpeg: bytes = b"jpeg", station: str = "cap") -> LivePart:
     cause = Cause.TIMEOUT if verdict is Verdict.UNINSPECTED else None
-    return LivePart(SettledPart(station, seq, verdict, "pass", 1, cause=cause), view, b"")
+    return LivePart(
+        SettledPart(PartResult(station=station, seq=seq, verdict=verdict, cause=cause), "pass", 1), preview_jpeg, b""
+    )
 
 
 def test_a_browser_that_acknowledges_gets_every_part():
@@ -15,7 +18,7 @@ def test_a_browser_that_acknowledges_gets_every_part():
     for seq in range(3):
         newest.take_part(part(seq))
         assert watcher.due(newest.versions) == ["cap"]
-        assert newest.shown["cap"].part.seq == seq
+        assert newest.shown["cap"].settled.part.seq == seq
         watcher.acknowledge("cap")
     assert watcher.due(newest.versions) == []
 
@@ -26,11 +29,11 @@ def test_a_browser_that_says_nothing_gets_one_picture_and_then_the_newest_never_
     for seq in range(100):
         newest.take_part(part(seq))
         if watcher.due(newest.versions):
-            sent.append(newest.shown["cap"].part.seq)
+            sent.append(newest.shown["cap"].settled.part.seq)
     assert sent == [0]
     watcher.acknowledge("cap")
     assert watcher.due(newest.versions) == ["cap"]
-    assert newest.shown["cap"].part.seq == 99
+    assert newest.shown["cap"].settled.part.seq == 99
 
 
 def test_a_station_that_is_not_acknowledged_holds_up_no_other():
@@ -55,16 +58,16 @@ def test_an_acknowledgement_of_what_was_never_sent_changes_nothing():
 def test_good_parts_without_picture_are_in_the_charts_only():
     newest = LatestParts(["cap"])
     newest.take_part(part(0))
-    newest.take_part(part(1, view=b""))
-    assert newest.shown["cap"].part.seq == 0
-    assert [each.seq for each in newest.history["cap"]] == [0, 1]
+    newest.take_part(part(1, preview_jpeg=b""))
+    assert newest.shown["cap"].settled.part.seq == 0
+    assert [each.part.seq for each in newest.history["cap"]] == [0, 1]
 
 
 def test_an_uninspected_part_is_shown_though_it_has_no_picture():
     newest = LatestParts(["cap"])
     newest.take_part(part(0))
-    newest.take_part(part(1, Verdict.UNINSPECTED, view=b""))
-    assert newest.shown["cap"].part.seq == 1
+    newest.take_part(part(1, Verdict.UNINSPECTED, preview_jpeg=b""))
+    assert newest.shown["cap"].settled.part.seq == 1
     assert newest.reject("cap", 1) == newest.shown["cap"]
     assert newest.reject("cap", 0) is None
 
@@ -72,9 +75,10 @@ def test_an_uninspected_part_is_shown_though_it_has_no_picture():
 def test_frames_that_a_free_running_camera_passes_over_do_not_hide_those_that_were_judged():
     newest = LatestParts(["cap"])
     newest.take_part(part(0))
-    skipped = SettledPart("cap", 1, Verdict.UNINSPECTED, "ignore", 1, cause=Cause.SKIPPED)
+    passed_over = PartResult(station="cap", seq=1, verdict=Verdict.UNINSPECTED, cause=Cause.SKIPPED)
+    skipped = SettledPart(passed_over, "ignore", 1)
     newest.take_part(LivePart(skipped, b"", b""))
-    assert newest.shown["cap"].part.seq == 0
+    assert newest.shown["cap"].settled.part.seq == 0
     assert not newest.rejects
 
 
@@ -83,7 +87,7 @@ def test_what_is_remembered_is_bounded():
     for seq in range(2 * HISTORY):
         newest.take_part(part(seq, Verdict.DEFECT))
     assert len(newest.history["cap"]) == HISTORY
-    assert [each.part.seq for each in newest.rejects] == list(range(2 * HISTORY - REJECTS, 2 * HISTORY))
+    assert [each.settled.part.seq for each in newest.rejects] == list(range(2 * HISTORY - REJECTS, 2 * HISTORY))
 
 
 def test_a_station_that_is_not_configured_is_passed_over():

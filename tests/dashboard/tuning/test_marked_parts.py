@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from stream.core.parts import PartResult
 from stream.core.verdict import Verdict
 from stream.dashboard.tuning.marked_parts import MarkedPart, MarkedParts
 from stream.model.bundle import load_bundle
@@ -15,13 +16,10 @@ def test_a_score_counts_again_once_the_bundle_that_gave_it_is_kept(tmp_path: Pat
     before = load_bundle(small_bundle)
     now = with_threshold(small_bundle, tmp_path / "now.safetensors", 9.0)
     event = Event(
-        station="cap",
-        seq=7,
-        verdict=Verdict.DEFECT,
-        action="reject",
+        part=PartResult(station="cap", seq=7, verdict=Verdict.DEFECT, score=3.25),
+        decision="reject",
         captured_realtime_ns=10**18,
-        score=3.25,
-        bundle=before.sha256,
+        bundle_sha256=before.sha256,
         event_id=1,
     )
     mark = Mark(station="cap", seq=7, mark="false_alarm", note="", who="anna", at_s=1.0)

@@ -27,7 +27,7 @@ def frame(
         captured_ns=0,
         deadline_ns=deadline_ns,
         mode=mode,
-        bundle="0f3c",
+        bundle_sha256="0f3c",
         height_px=2,
         width_px=2,
         siblings=siblings,

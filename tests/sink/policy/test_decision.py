@@ -29,16 +29,16 @@ def test_a_good_part_passes_and_a_defective_one_is_rejected_under_every_policy(p
 
 
 @pytest.mark.parametrize(
-    ("policy", "action"), [("reject", Decision.REJECT), ("pass", Decision.PASS), ("ignore", Decision.IGNORE)]
+    ("policy", "decision"), [("reject", Decision.REJECT), ("pass", Decision.PASS), ("ignore", Decision.IGNORE)]
 )
-def test_what_happens_to_an_uninspected_part_is_the_stations_policy(policy: str, action: Decision):
-    assert decide(Verdict.UNINSPECTED, policy) is action
+def test_what_happens_to_an_uninspected_part_is_the_stations_policy(policy: str, decision: Decision):
+    assert decide(Verdict.UNINSPECTED, policy) is decision
 
 
-@pytest.mark.parametrize(("mode", "action"), [("triggered", Decision.REJECT), ("freerun", Decision.IGNORE)])
-def test_without_a_policy_only_a_triggered_station_rejects_what_nobody_inspected(mode: str, action: Decision):
+@pytest.mark.parametrize(("mode", "decision"), [("triggered", Decision.REJECT), ("freerun", Decision.IGNORE)])
+def test_without_a_policy_only_a_triggered_station_rejects_what_nobody_inspected(mode: str, decision: Decision):
     station = StationOptions(camera="top", bundle="cap.safetensors", mode=mode)
-    assert decide(Verdict.UNINSPECTED, station.uninspected_policy) is action
+    assert decide(Verdict.UNINSPECTED, station.uninspected_policy) is decision
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
@@ -52,8 +52,8 @@ def test_a_gate_that_opens_on_good_opens_for_good_parts_alone_and_is_shut_for_al
 @pytest.mark.parametrize("verdict", list(Verdict))
 @pytest.mark.parametrize("policy", ["reject", "pass", "ignore"])
 def test_a_reject_that_pulses_on_bad_pulses_for_what_is_rejected(verdict: Verdict, policy: str):
-    action = decide(verdict, policy)
-    assert pulse_ns_for(action, verdict, REJECT) == (60 * MS if action is Decision.REJECT else None)
+    decision = decide(verdict, policy)
+    assert pulse_ns_for(decision, verdict, REJECT) == (60 * MS if decision is Decision.REJECT else None)
 
 
 def test_a_part_that_is_followed_by_an_encoder_has_counts_and_no_moment_yet():
