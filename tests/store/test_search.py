@@ -69,7 +69,9 @@ def newest_first(events: list[Event]) -> list[int]:
         ({"skipped": False}, lambda e: e.part.cause is not Cause.SKIPPED),
         (
             {"skipped": False, "verdicts": [Verdict.DEFECT, Verdict.UNINSPECTED], "station": "s1"},
-            lambda e: e.part.verdict is not Verdict.GOOD and e.part.cause is not Cause.SKIPPED and e.part.station == "s1",
+            lambda e: (
+                e.part.verdict is not Verdict.GOOD and e.part.cause is not Cause.SKIPPED and e.part.station == "s1"
+            ),
         ),
         ({"skipped": False, "verdicts": [Verdict.DEFECT]}, lambda e: e.part.verdict is Verdict.DEFECT),
         ({"skipped": False, "cause": Cause.SKIPPED}, lambda e: e.part.cause is Cause.SKIPPED),
@@ -79,7 +81,9 @@ def newest_first(events: list[Event]) -> list[int]:
         ({"part_id": "part"}, lambda _: False),
         (
             {"part_id": "part4", "station": "s1", "verdicts": [Verdict.GOOD, Verdict.DEFECT]},
-            lambda e: e.part.part_id == "part4" and e.part.station == "s1" and e.part.verdict is not Verdict.UNINSPECTED,
+            lambda e: (
+                e.part.part_id == "part4" and e.part.station == "s1" and e.part.verdict is not Verdict.UNINSPECTED
+            ),
         ),
         (
             {"since_ns": NOW_NS + 300, "until_ns": NOW_NS + 900},
