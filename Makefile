@@ -1,13 +1,14 @@
 # make demo   set up, fit on good solar cells, run the line, show what it found; the dashboard stays until Ctrl-C
 # make test   set up, run all tests (as root on Debian: with the packages of tests/debian-packages.txt)
 # make check  lint and types
+# make docs   the documentation as a site in site/
 # make setup  .venv with the command .venv/bin/patchline
 
 PYTHON ?= python3
 # A machine with an NVIDIA driver searches with faiss-gpu; every other one with faiss-cpu beside OpenVINO.
-EXTRAS ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu),int8,genicam,bench,dashboard,demo,dev
+EXTRAS ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu),int8,genicam,bench,dashboard,demo,dev,docs
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test check docs clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml
@@ -30,5 +31,8 @@ check: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site
