@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.clock import now_ns
-from stream.core.errors import BundleError, ConfigError, DatasetError, TransportError
+from stream.core.errors import BundleError, ConfigError, DatasetError, DiskError, TransportError
 from stream.devices.cameras.camera import Start
 from stream.line.config import LineConfig
 from stream.line.locks import lock_owner, lock_role
@@ -51,7 +51,8 @@ def collect(line: LineConfig, camera: str, folder: Path, *, wanted: int, track: 
 
     Raises:
         CameraError: the camera cannot be opened.
-        DatasetError: the pictures cannot be written, or the folder holds something already.
+        DatasetError: the folder holds something already.
+        DiskError: the images cannot be written.
     """
     _prepare(folder)
     kept = skipped = 0
@@ -137,7 +138,7 @@ def _prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         occupied = any(folder.iterdir())
     except OSError as error:
-        raise DatasetError(f"{folder}: cannot be used: {error.strerror}; name another folder") from None
+        raise DiskError(f"{folder}: cannot be used: {error.strerror}; name another folder") from None
     if occupied:
         raise DatasetError(f"{folder}: is not empty; name a new folder, or learn what is in it with `patchline fit`")
 
@@ -145,4 +146,4 @@ def _prepare(folder: Path) -> None:
 def _write(path: Path, picture: Picture) -> None:
     # The quickest level: the disk has room for a few hundred pictures, the camera does not wait.
     if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-        raise DatasetError(f"{path}: cannot be written; is the disk full?")
+        raise DiskError(f"{path}: cannot be written; is the disk full?")

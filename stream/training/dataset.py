@@ -93,6 +93,7 @@ def read_pictures(
 
     Raises:
         DatasetError: a picture is smaller than the region, or more than 5 % are unreadable.
+        DiskError: the spool's disk is full.
     """
     shape = (size_px, size_px, 3)
     held = len(paths) * size_px * size_px * 3 <= _SHARE_OF_MEMORY * memory.left_bytes()

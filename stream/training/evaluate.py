@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.errors import BundleError, DatasetError, FrameFault
+from stream.core.errors import BundleError, DatasetError, DiskError, FrameFault
 from stream.core.images import list_images, read_image
 from stream.core.verdict import Verdict
 from stream.model.bundle import Bundle, BundleInfo, load_bundle
@@ -74,6 +74,7 @@ def evaluate(
     Raises:
         DatasetError: no `test/good`, a picture smaller than the bundle's region, a mask of another size
             than its picture or without a mark, more than 5 % unreadable, `overlays` in use.
+        DiskError: the overlays cannot be written.
         BundleError, WeightsError, ConfigError: the bundle cannot be used here.
     """
     bundle = load_bundle(bundle_path)
@@ -377,7 +378,7 @@ def _write_overlays(
                 track("draw overlays", done, len(pictures))
             partial.replace(overlays)
     except OSError as error:
-        raise DatasetError(f"{overlays}: overlays cannot be written: {error.strerror}") from None
+        raise DiskError(f"{overlays}: overlays cannot be written: {error.strerror}") from None
 
 
 def _versions() -> dict[str, str]:

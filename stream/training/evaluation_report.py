@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from stream.core.errors import DatasetError
+from stream.core.errors import DiskError
 from stream.model.bundle import Thresholds
 
 
@@ -77,7 +77,7 @@ class EvaluationReport(msgspec.Struct, frozen=True):
 
 
 def write_report(report: EvaluationReport, path: Path) -> None:
-    """Write a report as JSON, whole or not at all; raises DatasetError when that cannot be."""
+    """Write a report as JSON, whole or not at all; raises DiskError when that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
@@ -85,7 +85,7 @@ def write_report(report: EvaluationReport, path: Path) -> None:
             partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
             partial.replace(path)
     except OSError as error:
-        raise DatasetError(f"{path}: the report cannot be written: {error.strerror}") from None
+        raise DiskError(f"{path}: the report cannot be written: {error.strerror}") from None
 
 
 def report_table(report: EvaluationReport) -> Group:

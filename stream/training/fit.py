@@ -63,6 +63,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
 
     Raises:
         DatasetError: the folder or its pictures cannot be used.
+        DiskError: the patches do not fit the disk.
         WeightsError, ConfigError, BundleError: see `load_extractor` and `save_bundle`.
     """
     from stream.model.patchcore.coreset import PROJECTION_DIMS, covering_radius

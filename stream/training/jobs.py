@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.errors import DatasetError
+from stream.core.errors import DatasetError, DiskError
 from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, load_bundle
 from stream.store.event_store import EventStore
@@ -86,9 +86,7 @@ def relearn_job(
 
     def track_with_room(stage: str, done: int, total: int) -> None:
         if shutil.disk_usage(output.parent).free < _ROOM_BYTES:
-            raise DatasetError(
-                f"{output.parent}: the disk is almost full after {done} parts; collect fewer, or make room"
-            )
+            raise DiskError(f"{output.parent}: the disk is almost full after {done} parts; collect fewer, or make room")
         track(stage, done, total)
 
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".teach-") as folder:

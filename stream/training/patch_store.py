@@ -34,7 +34,7 @@ class PatchStore:
 
         Raises:
             ConfigError: the limit does not even hold the selection's working memory.
-            DatasetError: the folder has too little room, or cannot be written.
+            DiskError: the folder has too little room, or cannot be written.
         """
         self._seed = seed
         self._matrix = projection(dims, dims=PROJECTION_DIMS, seed=seed)
@@ -56,7 +56,7 @@ class PatchStore:
         return len(self.features)
 
     def append(self, features: NDArray[np.float32]) -> None:
-        """Add the (…, D) features of some pictures; raises DatasetError when the disk is full."""
+        """Add the (…, D) features of some pictures; raises DiskError when the disk is full."""
         rows = features.reshape(-1, features.shape[-1])
         self.features.append(rows)
         if self._matrix is not None:

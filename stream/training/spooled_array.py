@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from stream.core.errors import DatasetError
+from stream.core.errors import DiskError
 from stream.training.memory_budget import gib
 
 _FIX = "free some space, write the bundle elsewhere, or allow more memory with --max-memory"
@@ -28,7 +28,7 @@ class SpooledArray:
         """Keep up to `capacity` rows in memory, or, given a folder, in a file there.
 
         Raises:
-            DatasetError: the folder has too little room, or cannot be written.
+            DiskError: the folder has too little room, or cannot be written.
         """
         self._row_shape, self._dtype = row_shape, np.dtype(dtype)
         self._row_bytes = int(np.prod(row_shape)) * self._dtype.itemsize
@@ -42,10 +42,10 @@ class SpooledArray:
             folder.mkdir(parents=True, exist_ok=True)
             needed, free = capacity * self._row_bytes, shutil.disk_usage(folder).free
             if needed > free:
-                raise DatasetError(f"{folder}: {gib(needed)} are needed for a while, {gib(free)} are free; {_FIX}")
+                raise DiskError(f"{folder}: {gib(needed)} are needed for a while, {gib(free)} are free; {_FIX}")
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - open as long as the store
         except OSError as error:
-            raise DatasetError(f"{folder}: cannot be written: {error.strerror}; {_FIX}") from None
+            raise DiskError(f"{folder}: cannot be written: {error.strerror}; {_FIX}") from None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,7 +56,7 @@ class SpooledArray:
         return self._count
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Add (n, …) rows; raises DatasetError when the disk is full."""
+        """Add (n, …) rows; raises DiskError when the disk is full."""
         if self._folder is None:
             self._held[self._count : self._count + len(rows)] = rows
         else:
@@ -65,7 +65,7 @@ class SpooledArray:
                 while len(rest):
                     rest = rest[self._file.write(rest) :]
             except OSError as error:
-                raise DatasetError(f"{self._folder}: {error.strerror}; {_FIX}") from None
+                raise DiskError(f"{self._folder}: {error.strerror}; {_FIX}") from None
         self._count += len(rows)
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
@@ -90,7 +90,7 @@ class SpooledArray:
         while len(rest):
             got = os.preadv(self._file.fileno(), [rest], offset)
             if not got:
-                raise DatasetError(f"{self._folder}: the temporary file was cut short; {_FIX}")
+                raise DiskError(f"{self._folder}: the temporary file was cut short; {_FIX}")
             rest, offset = rest[got:], offset + got
 
     def close(self) -> None:

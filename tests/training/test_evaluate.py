@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from support.pictures import HEIGHT_PX, WIDTH_PX, good_picture, write_picture
 
-from stream.core.errors import BundleError, DatasetError
+from stream.core.errors import BundleError, DatasetError, DiskError
 from stream.core.images import list_images, read_image
 from stream.core.verdict import Verdict
 from stream.model.bundle import change_bundle, load_bundle
@@ -377,7 +377,7 @@ def test_the_report_is_json_that_reads_back(report: EvaluationReport, small_bund
     assert raw["thresholds"]["image"] > 0
     assert raw["device"] in {"cuda", "openvino", "torch-cpu"}
     assert "numpy" in raw["versions"]
-    with pytest.raises(DatasetError, match="cannot be written"):
+    with pytest.raises(DiskError, match="cannot be written"):
         write_report(report, path / "below-a-file.json")
 
 

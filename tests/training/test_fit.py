@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.pictures import good_picture, write_good_folder, write_picture
 
-from stream.core.errors import BundleError, ConfigError, DatasetError
+from stream.core.errors import BundleError, ConfigError, DatasetError, DiskError
 from stream.core.images import list_images, read_image
 from stream.model.bundle import calibration_pictures, load_bundle
 from stream.model.extractor import load_extractor
@@ -324,9 +324,16 @@ def test_without_free_memory_the_bundle_is_the_same(good_folder: Path, small_bun
 @pytest.mark.usefixtures("no_memory")
 def test_without_free_memory_and_disk_the_fit_says_what_it_needs(good_folder: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: shutil._ntuple_diskusage(10**6, 10**6, 0))
-    with pytest.raises(DatasetError, match=r"GiB are needed for a while, 0.00 GiB are free; .* --max-memory"):
+    with pytest.raises(DiskError, match=r"GiB are needed for a while, 0.00 GiB are free; .* --max-memory"):
         small_fit(good_folder, tmp_path / "cap.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_a_disk_that_fills_up_while_images_are_read_ends_the_fit(good_folder: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115
+    with pytest.raises(DiskError, match="No space left on device"):
+        small_fit(good_folder, tmp_path / "cap.safetensors")
 
 
 def test_a_limit_below_what_a_fit_takes_is_refused_with_the_limit_to_give(some_good: Path, tmp_path: Path):
