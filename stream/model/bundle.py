@@ -131,14 +131,14 @@ def save_bundle(
         graph: of an int8 bundle.
 
     Raises:
-        BundleError: the file cannot be written.
+        DiskError: the file cannot be written.
     """
     pngs = [_encoded(picture) for picture in pictures]
     return _save(path, info, bank, calibration_scores, calibration_peaks, pngs, selftest, graph)
 
 
 def change_bundle(source: Path, target: Path, **changes: Any) -> Bundle:
-    """Write a bundle that differs from `source` in some fields of its info. Raises BundleError."""
+    """Write a bundle that differs from `source` in some fields of its info. Raises BundleError, DiskError."""
     info, bank, scores, peaks, selftest, sha256, graph = load_bundle(source)
     pngs = read_left(source, sha256, left=_PICTURE)
     return _save(target, msgspec.structs.replace(info, **changes), bank, scores, peaks, pngs, selftest, graph)

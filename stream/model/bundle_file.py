@@ -6,8 +6,6 @@ It says nothing of what they mean; that is `stream.model.bundle`'s.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +15,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from stream.core.errors import BundleError
-from stream.core.files import file_sha256, identity
+from stream.core.errors import BundleError, DiskError
+from stream.core.files import file_sha256, identity, partial_file
 
 _KEY = "patchline"
 
@@ -42,25 +40,13 @@ class Stored(NamedTuple):
 
 
 def write_file(path: Path, text: str, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write a file, whole or not at all; the same content gives the same bytes. Raises BundleError."""
+    """Write a file, whole or not at all; the same content gives the same bytes. Raises DiskError."""
     metadata = {_KEY: f"{_checksum(text, sorted(tensors.items()))} {text}"}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as reserved:
-            partial = Path(reserved.name)
-        try:
+        with partial_file(path) as partial:
             save_file(dict(tensors), partial, metadata=metadata)
-            with partial.open("rb") as written:
-                os.fsync(written.fileno())
-            partial.chmod(0o644)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written: {error.strerror}") from None
-    except SafetensorError as error:
-        raise BundleError(f"{path}: cannot be written: {error}") from None
+    except SafetensorError as error:  # its own kind for a full disk, too
+        raise DiskError(f"{path}: cannot be written: {error}") from None
 
 
 def read_file(path: Path, *, leave: str) -> Stored:

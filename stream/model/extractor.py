@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import ConfigError
-from stream.core.files import cache_folder
+from stream.core.files import cache_folder, replace
 from stream.model.cpu_lanes import Graph, Lanes
 from stream.model.patchcore.inspector import Extractor
 from stream.model.patchcore.spec import FeatureSpec, StoredGraph
@@ -189,16 +189,15 @@ def convert(spec: FeatureSpec, weights: Path | None) -> Any:
 
 
 def _keep(model: Any, path: Path) -> None:
-    """Write an OpenVINO model to `path`, whole or not at all."""
+    """Write an OpenVINO model to `path` and the .bin beside it, each whole or not at all. Raises DiskError."""
     import openvino
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        partial = Path(scratch, path.name)
-        openvino.save_model(model, partial, compress_to_fp16=False)
-        # The graph file goes last: whoever sees it finds the weights beside it.
-        partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        partial.replace(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = Path(scratch, path.name)
+        openvino.save_model(model, saved, compress_to_fp16=False)
+        # The graph goes last: a process that finds it also finds its weights.
+        for suffix in (".bin", ".xml"):
+            replace(saved.with_suffix(suffix), path.with_suffix(suffix))
 
 
 def _openvino_present() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -10,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from stream.core.errors import DiskError
+from stream.core.files import write_atomically
 from stream.model.bundle import Thresholds
 
 
@@ -77,15 +76,8 @@ class EvaluationReport(msgspec.Struct, frozen=True):
 
 
 def write_report(report: EvaluationReport, path: Path) -> None:
-    """Write a report as JSON, whole or not at all; raises DiskError when that cannot be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-            partial = Path(scratch, "report")
-            partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-            partial.replace(path)
-    except OSError as error:
-        raise DiskError(f"{path}: the report cannot be written: {error.strerror}") from None
+    """Write a report as JSON, whole or not at all. Raises DiskError."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
 def report_table(report: EvaluationReport) -> Group:

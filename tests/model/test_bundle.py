@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import stream.model.bundle_file
-from stream.core.errors import BundleError, WeightsError
+from stream.core.errors import BundleError, DiskError, WeightsError
 from stream.core.files import file_sha256
 from stream.model.bundle import (
     FORMAT,
@@ -348,7 +348,7 @@ def test_a_bundle_of_other_weights_finds_no_extractor(small_bundle: Path, device
 
 def test_a_bundle_below_a_file_cannot_be_written_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(BundleError, match="cannot be written") as error:
+    with pytest.raises(DiskError, match="cannot be written") as error:
         save_bundle(tmp_path / "file" / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     assert str(tmp_path / "file" / "cap.safetensors") in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -357,14 +357,14 @@ def test_a_bundle_below_a_file_cannot_be_written_and_leaves_nothing(tmp_path: Pa
 
 def test_a_bundle_in_the_place_of_a_folder_cannot_be_written_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "cap.safetensors").mkdir()
-    with pytest.raises(BundleError, match="cannot be written"):
+    with pytest.raises(DiskError, match="cannot be written"):
         save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     assert [path.name for path in tmp_path.rglob("*")] == ["cap.safetensors"]
 
 
 def test_a_fit_that_cannot_write_leaves_an_older_bundle_alone(good_folder: Path, small_bundle: Path, tmp_path: Path):
     target = shutil.copy(small_bundle, tmp_path / "cap.safetensors")
-    with pytest.raises(BundleError, match="cannot be written"):
+    with pytest.raises(DiskError, match="cannot be written"):
         fit(good_folder, Path(target) / "below.safetensors", FitOptions(size_px=96, coreset=0.05))
     assert Path(target).read_bytes() == small_bundle.read_bytes()
 
