@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import BundleError
+from stream.core.images import pixels_of, png_of
 from stream.model.bundle_file import read_file, read_left, write_file
 from stream.model.patchcore.health import Reference
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
@@ -133,7 +133,7 @@ def save_bundle(
     Raises:
         DiskError: the file cannot be written.
     """
-    pngs = [_encoded(picture) for picture in pictures]
+    pngs = [np.frombuffer(png_of(picture), np.uint8) for picture in pictures]
     return _save(path, info, bank, calibration_scores, calibration_peaks, pngs, selftest, graph)
 
 
@@ -218,16 +218,14 @@ def calibration_pictures(path: Path) -> NDArray[np.uint8]:
     stored = read_left(path, bundle.sha256, left=_PICTURE)
     pictures = np.empty((len(stored), size_px, size_px, 3), np.uint8)
     for picture, png in zip(pictures, stored, strict=True):
-        decoded = cv2.imdecode(png, cv2.IMREAD_COLOR)
-        if decoded is None or decoded.shape != picture.shape:
+        try:
+            pixels = pixels_of(png.tobytes())
+        except ValueError:
+            pixels = np.empty(0, np.uint8)
+        if pixels.shape != picture.shape:
             raise BundleError(f"{path}: damaged: a calibration picture is not {size_px}×{size_px} px; fit it anew")
-        cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=picture)
+        picture[:] = pixels
     return pictures
-
-
-def _encoded(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the bytes of a PNG; the network's input is RGB, the encoder's BGR."""
-    return np.asarray(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1], dtype=np.uint8).ravel()
 
 
 def live_bundle(path: Path) -> Bundle:
