@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.capture.bundle_switch import BundleSwitch
-from stream.capture.cropper import CroppedPart, PartCropper, cutter_of, deadline_ns, encode_view
+from stream.capture.cropper import CroppedPart, PartCropper, cutter_of, deadline_ns
 from stream.capture.policy.backlog import Backlog, Waiting
 from stream.capture.policy.credit import Credit
 from stream.capture.policy.frozen import FrozenGate
@@ -27,6 +27,7 @@ from stream.capture.triggered_camera import open_camera
 from stream.core import metrics
 from stream.core.clock import local_clock, now_ns
 from stream.core.errors import CameraError, FrameFault
+from stream.core.images import jpeg_within
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Camera, Frame, Start
 from stream.line.config import LineConfig
@@ -216,7 +217,7 @@ class CaptureProcess:
         station = cut.cutter.station
         granted_ns = now_ns()
         pixels = network_input(cut.region, cut.cutter.size_px)
-        view = encode_view(cut.region, self.config.store.view_max_px, self.config.store.view_jpeg_quality)
+        view = jpeg_within(cut.region, self.config.store.view_max_px, self.config.store.view_jpeg_quality)
         header = FrameHeader(
             station=cut.cutter.name,
             seq=cut.seq,

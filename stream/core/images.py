@@ -1,4 +1,4 @@
-"""Pictures on disk: the one list and the one decoder that learning, evaluating and playing back share."""
+"""Image files: one way to list and decode them, and one encoder each for network inputs and previews."""
 
 from __future__ import annotations
 
@@ -128,3 +128,14 @@ def pixels_of(png: bytes) -> NDArray[np.uint8]:
     if image is None:
         raise ValueError("not an image")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def jpeg_within(image: NDArray[np.uint8], max_px: int, quality: int) -> bytes:
+    """Return (H, W, 3) uint8 BGR as JPEG, first shrunk to `max_px` if its longer side exceeds that."""
+    longer_px = max(image.shape[:2])
+    if longer_px > max_px:
+        factor = max_px / longer_px
+        size_px = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+        image = np.asarray(cv2.resize(image, size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
