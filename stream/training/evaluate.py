@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,9 @@ from numpy.typing import NDArray
 
 from stream.core.errors import BundleError, DatasetError, DiskError, FrameFault
 from stream.core.images import list_images, read_image
+from stream.core.statistics import auroc
 from stream.core.verdict import Verdict
+from stream.core.versions import library_versions
 from stream.model.bundle import Bundle, BundleInfo, load_bundle
 from stream.model.extractor import Device, load_extractor
 from stream.model.patchcore.inspector import Extractor, Inspection, inspect
@@ -101,7 +102,7 @@ def evaluate(
         interval = false_reject_interval(counts.calibration, counts.good, thresholds.false_reject_rate)
     false_rejects = _share(rejected[~defective])
     report = EvaluationReport(
-        image_auroc=_auroc(defective, scores),
+        image_auroc=auroc(defective, scores),
         pixel_auroc=pixel_auroc,
         aupro=pro,
         image_f1=best_f1,
@@ -119,7 +120,7 @@ def evaluate(
         bundle=str(bundle_path),
         bundle_sha256=bundle.sha256,
         device=extractor.device,
-        versions=_versions(),
+        versions=library_versions("scikit-learn", "scipy"),
     )
     if overlays is not None:
         _write_overlays(overlays, bundle.info, pictures, inspections, track)
@@ -232,12 +233,6 @@ def _judge(
     return inspections, float(np.median(seconds) * 1000)
 
 
-def _auroc(labels: NDArray[np.bool_], scores: NDArray[np.floating]) -> float | None:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels, scores)) if labels.any() and not labels.all() else None
-
-
 def _f1(
     defective: NDArray[np.bool_], scores: NDArray[np.float64], rejected: NDArray[np.float64]
 ) -> tuple[float | None, float | None]:
@@ -273,11 +268,11 @@ def _pixel_metrics(
     if not masks or all(mask.all() for mask in masks):
         return None, None
     track("measure pixels", 0, 2)
-    auroc = _auroc(np.concatenate(masks).ravel(), np.concatenate(maps).ravel())
+    area = auroc(np.concatenate(masks).ravel(), np.concatenate(maps).ravel())
     track("measure pixels", 1, 2)
     pro = aupro(maps, masks)
     track("measure pixels", 2, 2)
-    return auroc, pro
+    return area, pro
 
 
 def _types(
@@ -293,7 +288,7 @@ def _types(
             mean_score=float(scores[rows].mean()),
             false_reject_rate=_share(rejected[rows]) if kind == GOOD else None,
             miss_rate=None if kind == GOOD else _share(1 - rejected[rows]),
-            image_auroc=None if kind == GOOD else _auroc(rows[beside_good], scores[beside_good]),
+            image_auroc=None if kind == GOOD else auroc(rows[beside_good], scores[beside_good]),
         )
     return types
 
@@ -379,22 +374,3 @@ def _write_overlays(
             partial.replace(overlays)
     except OSError as error:
         raise DiskError(f"{overlays}: overlays cannot be written: {error.strerror}") from None
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in (
-        "patchline",
-        "torch",
-        "openvino",
-        "faiss-cpu",
-        "faiss-gpu",
-        "numpy",
-        "scikit-learn",
-        "scipy",
-    ):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

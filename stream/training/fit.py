@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from stream.core.errors import DatasetError
 from stream.core.images import list_images
+from stream.core.versions import library_versions
 from stream.model.bundle import FORMAT, Bundle, BundleInfo, load_bundle, save_bundle
 from stream.model.extractor import Device, load_extractor, spec_for
 from stream.model.patchcore.calibrate import images_needed
@@ -227,23 +227,3 @@ def calibrate(
 def reference_of_rows(pictures: ImageSet, rows: Rows) -> Reference:
     """Return light, focus and colour of the good pictures at `rows`."""
     return reference_of([measure(image) for image in each(pictures.inputs, rows)])
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide scores and speed."""
-    found = {}
-    for package in (
-        "patchline",
-        "torch",
-        "torchvision",
-        "timm",
-        "openvino",
-        "faiss-cpu",
-        "faiss-gpu",
-        "numpy",
-    ):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
