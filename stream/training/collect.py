@@ -13,13 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.clock import now_ns
-from stream.core.errors import BundleError, ConfigError, DatasetError, DiskError, TransportError
+from stream.core.errors import ConfigError, DatasetError, DiskError, TransportError
 from stream.devices.cameras.camera import Start
 from stream.line.config import LineConfig
 from stream.line.locks import lock_owner, lock_role
-from stream.line.sections import StationOptions
-from stream.model.bundle import load_bundle
-from stream.model.patchcore.preprocess import Roi
 from stream.training.progress import Track
 from stream.transport.broadcast import TapListener
 from stream.transport.sockets import Sockets
@@ -83,16 +80,6 @@ def station_of(line: LineConfig, camera: str, name: str | None) -> str:
     if name not in stations:
         raise ConfigError(f"--station: camera {camera} has {', '.join(stations)}; name one of them")
     return name
-
-
-def region(station: StationOptions) -> Roi | None:
-    """Return the region of a station: its own, or else that of the bundle it has; None: the whole picture."""
-    if station.roi is not None:
-        return station.roi
-    try:
-        return load_bundle(station.bundle).info.roi
-    except BundleError:
-        return None  # there is none yet
 
 
 def _pictures(line: LineConfig, camera: str) -> Generator[Picture | None]:

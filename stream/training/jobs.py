@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.errors import DatasetError, DiskError
+from stream.core.errors import BundleError, DatasetError, DiskError
+from stream.core.files import weights_folder
 from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, load_bundle
 from stream.store.event_store import EventStore
 from stream.training.progress import Track
 
 if TYPE_CHECKING:
-    from stream.training.fit import FitOptions
+    from stream.training.collect import Collected
+    from stream.training.fit import FitOptions, FitSummary
 
 Picture = NDArray[np.uint8]
 
@@ -65,6 +68,111 @@ def extend_job(
     return BundleOutcome(made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
+class FitOverrides(NamedTuple):
+    """What a user chose for a fit; None: as in the live bundle."""
+
+    backbone: str | None = None
+    size_px: int | None = None
+    coreset: float | None = None
+    holdout: float | None = None
+    false_reject_rate: float | None = None
+
+
+class Relearned(NamedTuple):
+    """What became of teaching.
+
+    Attributes:
+        collected: the parts.
+        fitted: what the fit did; None: the user interrupted before it began.
+        like: the live bundle whose options were taken; None: there was none that could be read.
+    """
+
+    collected: Collected
+    fitted: FitSummary | None
+    like: Path | None
+
+
+def relearn(
+    track: Track,
+    *,
+    line: LineConfig,
+    station: str,
+    live: Path,
+    folder: Path,
+    output: Path,
+    parts: int,
+    overrides: FitOverrides,
+    opens: bool,
+) -> Relearned:
+    """Collect the parts that pass a station's camera now, and learn them as its live bundle was learned.
+
+    Args:
+        track: progress.
+        line: whose station it is.
+        station: its name.
+        live: its bundle; where there is none, the defaults of `patchline fit` take its place.
+        folder: new or empty, for the collected images.
+        output: bundle to write.
+        parts: to collect.
+        overrides: options that the user chose instead.
+        opens: open the camera if none of the line's processes has it.
+
+    Raises:
+        DatasetError: fewer than two parts came, or the folder is not empty.
+        PatchLineError: see `collect` and `fit`.
+    """
+    from stream.training.collect import collect
+    from stream.training.fit import fit
+
+    bundle = _readable(live)
+    options = options_like(bundle, line, station, overrides)
+    camera = line.stations[station].camera
+    collected = collect(line, camera, folder, wanted=parts, track=track, opens=opens)
+    like = None if bundle is None else live
+    if collected.ended == "interrupted":
+        return Relearned(collected, None, like)
+    if collected.parts < 2:
+        raise DatasetError(
+            f"camera {camera}: {collected.parts} of {parts} parts collected, {collected.skipped} frames skipped: "
+            f"too few to learn from; {collected.ended}"
+        )
+    return Relearned(collected, fit(folder, output, options, track), like)
+
+
+def options_like(bundle: Bundle | None, line: LineConfig, station: str, overrides: FitOverrides) -> FitOptions:
+    """Return how a fit made a station's bundle, except for what the user chose; without a bundle the defaults."""
+    from stream.training.fit import FitOptions
+
+    options = FitOptions()
+    if bundle is not None:
+        info = bundle.info
+        options = FitOptions(
+            backbone=info.spec.backbone,
+            size_px=info.spec.size_px,
+            roi=info.roi,
+            coreset=info.coreset,
+            neighbourhood=info.spec.neighbourhood,
+            stride=info.spec.stride,
+            precision="float32" if bundle.graph is None else "int8",
+        )
+        if info.thresholds is not None:
+            options = replace(options, false_reject_rate=info.thresholds.false_reject_rate)
+        # Weights that a fit was given as a file are kept by their hash; published ones are not.
+        weights = weights_folder() / f"{info.spec.weights_sha256}.safetensors"
+        if weights.is_file() and overrides.backbone in (None, options.backbone):
+            options = replace(options, weights=weights)
+    chosen = {name: value for name, value in overrides._asdict().items() if value is not None}
+    own = line.stations[station].roi
+    return replace(options, roi=options.roi if own is None else own, **chosen)
+
+
+def _readable(live: Path) -> Bundle | None:
+    try:
+        return load_bundle(live)
+    except BundleError:
+        return None  # not there yet, or to be replaced by what is taught
+
+
 def relearn_job(
     track: Track,
     *,
@@ -78,33 +186,32 @@ def relearn_job(
     marked: list[int],
 ) -> BundleOutcome:
     """Write to `output` what a station's running camera shows now, learned as `live` was; raises PatchLineError."""
-    from stream.training.collect import collect
-    from stream.training.fit import fit
-
-    options = options_like(load_bundle(live), line, station, false_reject_rate)
-    camera = line.stations[station].camera
+    from stream.training.collect import STAGE
 
     def track_with_room(stage: str, done: int, total: int) -> None:
-        if shutil.disk_usage(output.parent).free < _ROOM_BYTES:
+        if stage == STAGE and shutil.disk_usage(output.parent).free < _ROOM_BYTES:
             raise DiskError(f"{output.parent}: the disk is almost full after {done} parts; collect fewer, or make room")
         track(stage, done, total)
 
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".teach-") as folder:
-        pictures = Path(folder) / "good"
-        # Never the camera itself: a process of the line that is just starting again must find it free.
-        collected = collect(line, camera, pictures, wanted=parts, track=track_with_room, opens=False)
-        if collected.ended == "interrupted":
-            raise KeyboardInterrupt
-        if collected.parts < 2:
-            raise DatasetError(
-                f"camera {camera}: {collected.parts} of {parts} parts collected: too few to learn from; "
-                f"{collected.ended}"
-            )
-        made = fit(pictures, output, options, track)
-    told = [f"{collected.parts} of {parts} parts collected; {collected.ended}"] if collected.ended else []
+        collected, made, _ = relearn(
+            track_with_room,
+            line=line,
+            station=station,
+            live=live,
+            folder=Path(folder) / "good",
+            output=output,
+            parts=parts,
+            overrides=FitOverrides(false_reject_rate=false_reject_rate),
+            # Never the camera itself: a process of the line that is just starting again must find it free.
+            opens=False,
+        )
+    if made is None:
+        raise KeyboardInterrupt
+    warnings = [f"{collected.parts} of {parts} parts collected; {collected.ended}"] if collected.ended else []
     if collected.skipped:
-        told.append(f"{collected.skipped} frames were skipped: damaged, or faster than they could be kept")
-    return BundleOutcome(told + made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+        warnings.append(f"{collected.skipped} frames were skipped: damaged, or faster than they could be kept")
+    return BundleOutcome(warnings + made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
 def _network_inputs(store: Path, events: list[int]) -> list[Picture | None]:
@@ -114,24 +221,6 @@ def _network_inputs(store: Path, events: list[int]) -> list[Picture | None]:
         return [opened.network_input(number) for number in events]
     finally:
         opened.close()
-
-
-def options_like(bundle: Bundle, line: LineConfig, station: str, false_reject_rate: float) -> FitOptions:
-    """Return how to learn a station's parts in the way of the bundle that it has."""
-    from stream.training.fit import FitOptions
-
-    info = bundle.info
-    own = line.stations[station].roi
-    return FitOptions(
-        backbone=info.spec.backbone,
-        size_px=info.spec.size_px,
-        roi=info.roi if own is None else own,
-        coreset=info.coreset,
-        neighbourhood=info.spec.neighbourhood,
-        stride=info.spec.stride,
-        false_reject_rate=false_reject_rate,
-        precision="float32" if bundle.graph is None else "int8",
-    )
 
 
 def _compare(

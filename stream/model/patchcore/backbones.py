@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stream.core.errors import WeightsError
-from stream.core.files import weights_folder
+from stream.core.files import partial_file, weights_folder
 from stream.model.patchcore import torchvision_ops
 
 TORCHVISION = ("resnet18", "resnet50", "wide_resnet50_2")
@@ -80,8 +80,9 @@ def load_backbone(name: str, *, weights: Path | None = None, expected_sha256: st
     if weights is not None:
         # A worker finds weights that no hub has by the hash that stands in the bundle.
         target = weights_folder() / f"{found}.safetensors"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: value.contiguous() for key, value in network.state_dict().items()}, target)
+        if weights != target:
+            with partial_file(target) as partial:
+                save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
     return Backbone(name, network, levels, mean, std, found)
 
 
