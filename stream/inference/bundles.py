@@ -14,7 +14,7 @@ from stream.inference.station_models import load_station_model
 from stream.line.bundle_watcher import BundleWatcher
 from stream.line.config import LineConfig
 from stream.model.bundle import shadow_bundle
-from stream.model.station_model import StationModel, self_test
+from stream.model.station_model import StationModel, run_self_test
 from stream.transport.messages import Refusal, WantedBundles
 
 log = logging.getLogger(__name__)
@@ -125,5 +125,5 @@ class LoadedBundles:
             shadow_bundle(shadow, one.bundle, self._stations[station].roi)
         # In the lanes, where an extractor is not used twice at a time: each time one lane is taken for one picture.
         for _ in range(self._desk.count):
-            self._desk.call(functools.partial(self_test, one, path))
+            self._desk.call(functools.partial(run_self_test, one, path))
         return one.bundle.sha256, one

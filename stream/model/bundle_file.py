@@ -1,6 +1,6 @@
-"""The file of a bundle: one text and named arrays in safetensors, with a checksum of all of it.
+"""The file of a bundle: one text and named arrays in safetensors, with a checksum over both.
 
-It says nothing of what they mean; that is `stream.model.bundle`'s.
+What they mean is defined in `stream.model.bundle`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from stream.core.files import file_sha256, identity, partial_file
 _KEY = "patchline"
 
 
-class Stored(NamedTuple):
-    """What is in a file.
+class StoredFile(NamedTuple):
+    """The content of a file.
 
     Attributes:
         text: the metadata.
         tensors: by name, without those that were left in the file.
         left: names of those, in order.
-        intact: whether all of it, also what was left, has the checksum that it was written with.
+        intact: whether everything, also what was left, has the checksum that it was written with.
         sha256: of the file.
     """
 
@@ -49,7 +49,7 @@ def write_file(path: Path, text: str, tensors: Mapping[str, NDArray[Any]]) -> No
         raise DiskError(f"{path}: cannot be written: {error}") from None
 
 
-def read_file(path: Path, *, leave: str) -> Stored:
+def read_file(path: Path, *, leave: str) -> StoredFile:
     """Read a file; tensors whose names begin with `leave` are checked one by one, but not kept in memory.
 
     Raises:
@@ -80,14 +80,14 @@ def read_file(path: Path, *, leave: str) -> Stored:
     except FileNotFoundError:
         raise BundleError(f"{path}: no such bundle; make it with `patchline fit GOOD_DIR -o {path}`") from None
     except (SafetensorError, OSError) as error:
-        raise BundleError(f"{path}: truncated, damaged or not a bundle ({error}); copy or fit it anew") from None
+        raise BundleError(f"{path}: truncated, damaged or not a bundle ({error}); copy or fit it again") from None
     try:
         sha256 = file_sha256(path)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
     if identity(path) != before:  # the hash must name the content that was read
         raise BundleError(f"{path}: was replaced while it was being read; try again")
-    return Stored(text, tensors, left, intact, sha256)
+    return StoredFile(text, tensors, left, intact, sha256)
 
 
 def read_left(path: Path, stored_sha256: str, *, left: str) -> list[NDArray[Any]]:
@@ -98,17 +98,17 @@ def read_left(path: Path, stored_sha256: str, *, left: str) -> list[NDArray[Any]
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            found = [file.get_tensor(name) for name in sorted(file.keys()) if name.startswith(left)]
+            remaining = [file.get_tensor(name) for name in sorted(file.keys()) if name.startswith(left)]
         unchanged = file_sha256(path) == stored_sha256
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{path}: cannot be read: {error}") from None
     if not unchanged:
         raise BundleError(f"{path}: was replaced while it was being read; try again")
-    return found
+    return remaining
 
 
 def _checksum(text: str, tensors: Iterable[tuple[str, NDArray[Any]]]) -> str:
-    """Hash all that a bundle says: metadata text, names, shapes and values of the tensors, in order of their names."""
+    """Hash the content of a bundle: metadata, then name, shape and values of each tensor, in order of their names."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in tensors:
         digest.update(f"{name}{tensor.shape}{tensor.dtype}".encode())

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stream.model.bundle import SelfTest, Thresholds
 from stream.model.patchcore.calibrate import conformal_threshold, guaranteed_rate, images_needed
-from stream.model.patchcore.inspector import Extractor, inspect, judge, nearest_patches
+from stream.model.patchcore.inspector import Extractor, inspect, nearest_patches, score_patches
 from stream.model.patchcore.score import anomaly_map, sigma_px
 from stream.model.patchcore.search import MemoryBank
 from stream.training.dataset import Inputs, batches
@@ -41,7 +41,7 @@ def calibration_scores(
     return np.array(scores, dtype=np.float64), np.array(peaks, dtype=np.float32)
 
 
-def self_test(
+def choose_self_test(
     extractor: Extractor, search: MemoryBank, inputs: Inputs, rows: Rows, *, reweight_neighbours: int, seed: int
 ) -> SelfTest:
     """Choose, of the first at `rows`, the picture whose score depends least on rounding.
@@ -57,7 +57,7 @@ def self_test(
             (features * random.normal(1, _DISTURBANCE, features.shape)).astype(np.float32) for _ in range(_DISTURBANCES)
         ]
         score, *others = (
-            judge(search, one, nearest_patches(search, one), reweight_neighbours=reweight_neighbours).score
+            score_patches(search, one, nearest_patches(search, one), reweight_neighbours=reweight_neighbours).score
             for one in (features, *disturbed)
         )
         found.append((max(abs(other - score) for other in others) / max(score, 1e-12), int(row), score))

@@ -44,7 +44,7 @@ def batches(inputs: Inputs, rows: NDArray[np.int64], size: int = 8) -> Iterator[
         yield begin + len(some), inputs[some]
 
 
-def each(inputs: Inputs, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+def iter_inputs(inputs: Inputs, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
     """Yield the network inputs at `rows`, (S, S, 3) uint8 RGB, one by one."""
     for _, batch in batches(inputs, rows):
         yield from batch
@@ -84,7 +84,7 @@ class ImageSet:
         self.inputs.close()
 
 
-def read_pictures(
+def read_network_inputs(
     paths: list[Path], roi: Roi | None, size_px: int, *, memory: MemoryBudget, spool: Path, track: Track = silent
 ) -> ImageSet:
     """Read, cut and resize pictures; damaged ones are skipped and named.
@@ -107,7 +107,7 @@ def read_pictures(
                 image = read_image(path)
                 network = network_input(crop(image, roi), size_px)
                 inputs.append(network[None])
-                hashes.append(picture_hash(network))
+                hashes.append(network_input_hash(network))
                 sizes.add((image.shape[1], image.shape[0]))
             except DatasetError as error:
                 unreadable.append(Unreadable(path, str(error)))
@@ -126,6 +126,6 @@ def read_pictures(
     return ImageSet(inputs, hashes, sizes.pop() if len(sizes) == 1 else None, unreadable)
 
 
-def picture_hash(image: NDArray[np.uint8]) -> str:
+def network_input_hash(image: NDArray[np.uint8]) -> str:
     """Name a network input by its pixels."""
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]

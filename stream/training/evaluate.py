@@ -29,7 +29,7 @@ from stream.model.patchcore.pro import aupro
 from stream.model.patchcore.score import anomaly_map, sigma_px
 from stream.model.patchcore.search import MemoryBank, quickest_search
 from stream.model.visualization import draw
-from stream.training.dataset import MAX_UNREADABLE, picture_hash
+from stream.training.dataset import MAX_UNREADABLE, network_input_hash
 from stream.training.evaluation_report import EvaluationCounts, EvaluationReport, TypeReport
 from stream.training.progress import Track, silent
 
@@ -300,7 +300,7 @@ def _counts(bundle: Bundle, pictures: list[_Picture]) -> EvaluationCounts:
         good=good,
         defective=len(pictures) - good,
         masked=sum(picture.marked for picture in pictures),
-        in_bank=sum(picture_hash(picture.pixels) in known for picture in pictures),
+        in_bank=sum(network_input_hash(picture.pixels) in known for picture in pictures),
         calibration=len(bundle.calibration_scores),
     )
 

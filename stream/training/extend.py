@@ -16,7 +16,7 @@ from stream.model.bundle import (
     Bundle,
     BundleInfo,
     Thresholds,
-    calibration_pictures,
+    calibration_inputs,
     change_bundle,
     live_bundle,
     load_bundle,
@@ -27,11 +27,11 @@ from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.extend import farthest_first, perhaps_farther
 from stream.model.patchcore.inspector import Extractor
 from stream.model.patchcore.search import MemoryBank, flat_index
-from stream.training.calibration import Rows, by_hand, calibrated, calibration_scores, implied_rate, self_test
-from stream.training.dataset import batches, each, picture_hash
+from stream.training.calibration import Rows, by_hand, calibrated, calibration_scores, choose_self_test, implied_rate
+from stream.training.dataset import batches, iter_inputs, network_input_hash
 from stream.training.progress import Track, silent
 
-ImageSet = NDArray[np.uint8]
+NetworkInputs = NDArray[np.uint8]
 
 #: A score must lie so far below the threshold, relative, that a worker's rounding cannot lift it above:
 #: the tolerances of the self-test, in full precision, and on CUDA or in int8.
@@ -54,7 +54,7 @@ class ExtendedBank(NamedTuple):
     warnings: list[str]
 
 
-def extend_bank(live: Path, output: Path, pictures: ImageSet, track: Track = silent) -> ExtendedBank:
+def extend_bank(live: Path, output: Path, pictures: NetworkInputs, track: Track = silent) -> ExtendedBank:
     """Write a bundle to which good pictures are GOOD that the `live` one may call DEFECT.
 
     The bank gains their patches that lie beyond the covering radius of the fit, farthest first. Then it is
@@ -73,12 +73,12 @@ def extend_bank(live: Path, output: Path, pictures: ImageSet, track: Track = sil
         DatasetError: no pictures, of another shape, or none is left to calibrate with.
         BundleError, WeightsError, ConfigError: the bundle cannot be used here, or not be written.
     """
-    bundle, calibration = live_bundle(live), calibration_pictures(live)
+    bundle, calibration = live_bundle(live), calibration_inputs(live)
     if file_sha256(live) != bundle.sha256:
         raise BundleError(f"{live}: was replaced while it was being read; try again")
     info, graph = bundle.info, bundle.graph
     pictures = _distinct(_checked(live, pictures, info))
-    names = [picture_hash(picture) for picture in pictures]
+    names = [network_input_hash(picture) for picture in pictures]
     held_out, warnings = _held_out(live, calibration, set(names))
     new = [name for name in names if name not in info.bank_pictures]
     if len(new) < len(names):
@@ -103,7 +103,7 @@ def extend_bank(live: Path, output: Path, pictures: ImageSet, track: Track = sil
             break
         stubborn = stubborn or len(rows)
     else:
-        raise BundleError(f"{live}: no threshold lies above the score of a remembered picture; fit it anew")
+        raise BundleError(f"{live}: no threshold lies above the score of a remembered picture; fit it again")
 
     if stubborn:
         warnings.append(
@@ -114,18 +114,22 @@ def extend_bank(live: Path, output: Path, pictures: ImageSet, track: Track = sil
     if extractor.device == "cuda":  # the self-test's score is that of full precision
         extractor = load_extractor(info.spec, device="torch-cpu")
     neighbours = info.reweight_neighbours
-    selftest = self_test(extractor, search, calibration, held_out, reweight_neighbours=neighbours, seed=info.seed)
+    selftest = choose_self_test(
+        extractor, search, calibration, held_out, reweight_neighbours=neighbours, seed=info.seed
+    )
     changed = msgspec.structs.replace(
         info,
         thresholds=thresholds,
         bank_patches=info.bank_patches + len(new) * info.grid[0] * info.grid[1],
         bank_pictures=(*info.bank_pictures, *new),
     )
-    saved = save_bundle(output, changed, search.features, scores, peaks, each(calibration, held_out), selftest, graph)
+    saved = save_bundle(
+        output, changed, search.features, scores, peaks, iter_inputs(calibration, held_out), selftest, graph
+    )
     return ExtendedBank(saved, len(saved.bank) - len(bundle.bank), warnings)
 
 
-def image_scores(path: Path, pictures: ImageSet, track: Track = silent) -> NDArray[np.float64]:
+def image_scores(path: Path, pictures: NetworkInputs, track: Track = silent) -> NDArray[np.float64]:
     """Return the image scores (k,) that a bundle gives to network inputs, (k, S, S, 3) uint8 RGB.
 
     Raises:
@@ -160,7 +164,7 @@ def with_threshold(live: Path, output: Path, image: float) -> Bundle:
     return change_bundle(live, output, thresholds=thresholds)
 
 
-def _checked(path: Path, pictures: ImageSet, info: BundleInfo) -> ImageSet:
+def _checked(path: Path, pictures: NetworkInputs, info: BundleInfo) -> NetworkInputs:
     size_px = info.spec.size_px
     if pictures.shape[1:] != (size_px, size_px, 3) or pictures.dtype != np.uint8:
         raise DatasetError(
@@ -172,15 +176,17 @@ def _checked(path: Path, pictures: ImageSet, info: BundleInfo) -> ImageSet:
     return pictures
 
 
-def _distinct(pictures: ImageSet) -> ImageSet:
+def _distinct(pictures: NetworkInputs) -> NetworkInputs:
     """Leave out what is there twice."""
-    first = {picture_hash(picture): row for row, picture in reversed(list(enumerate(pictures)))}
+    first = {network_input_hash(picture): row for row, picture in reversed(list(enumerate(pictures)))}
     return pictures[sorted(first.values())]
 
 
-def _held_out(path: Path, calibration: ImageSet, accepted: set[str]) -> tuple[Rows, list[str]]:
+def _held_out(path: Path, calibration: NetworkInputs, accepted: set[str]) -> tuple[Rows, list[str]]:
     """Return which calibration pictures are not about to be remembered, where they would score 0; and a warning."""
-    rows = np.array([row for row, one in enumerate(calibration) if picture_hash(one) not in accepted], dtype=np.int64)
+    rows = np.array(
+        [row for row, one in enumerate(calibration) if network_input_hash(one) not in accepted], dtype=np.int64
+    )
     left_out = len(calibration) - len(rows)
     if not len(rows):
         raise DatasetError(
@@ -200,7 +206,7 @@ def _search(bank: NDArray[np.float32], extractor: Extractor) -> MemoryBank:
 
 
 def _beyond(
-    extractor: Extractor, search: MemoryBank, pictures: ImageSet, rows: Rows, radius: float, track: Track
+    extractor: Extractor, search: MemoryBank, pictures: NetworkInputs, rows: Rows, radius: float, track: Track
 ) -> NDArray[np.float32]:
     """Return patches (n, D) of the pictures at `rows` that cover all of theirs within the radius, with the bank."""
     dims = search.features.shape[1]
@@ -216,7 +222,7 @@ def _beyond(
 def _scored(
     extractor: Extractor,
     search: MemoryBank,
-    pictures: ImageSet,
+    pictures: NetworkInputs,
     rows: Rows,
     info: BundleInfo,
     stage: str,

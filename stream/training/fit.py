@@ -18,8 +18,8 @@ from stream.model.patchcore.calibrate import images_needed
 from stream.model.patchcore.health import Reference, measure, reference_of, refreshed
 from stream.model.patchcore.preprocess import Roi
 from stream.model.patchcore.search import MemoryBank, flat_index
-from stream.training.calibration import Rows, calibrated, calibration_scores, self_test
-from stream.training.dataset import ImageSet, Unreadable, batches, each, read_pictures
+from stream.training.calibration import Rows, calibrated, calibration_scores, choose_self_test
+from stream.training.dataset import ImageSet, Unreadable, batches, iter_inputs, read_network_inputs
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 
@@ -71,7 +71,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
 
     memory = MemoryBudget.of(options.max_memory_bytes)
     paths = list_images(good)
-    with read_pictures(
+    with read_network_inputs(
         paths, options.roi, options.size_px, memory=memory, spool=output.parent, track=track
     ) as pictures:
         bank_rows, calibration_rows, copies = _split(good, pictures, options)
@@ -123,7 +123,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         thresholds, warnings = calibrated(scores, peaks, options.false_reject_rate)
         if extractor.device == "cuda":  # the self-test's score is that of full precision
             extractor = load_extractor(spec, device="torch-cpu", weights=options.weights)
-        selftest = self_test(
+        selftest = choose_self_test(
             extractor,
             search,
             pictures.inputs,
@@ -153,7 +153,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             versions=library_versions(),
         )
         bundle = save_bundle(
-            output, info, bank, scores, peaks, each(pictures.inputs, calibration_rows), selftest, graph
+            output, info, bank, scores, peaks, iter_inputs(pictures.inputs, calibration_rows), selftest, graph
         )
         return FitSummary(
             bundle, extractor.device, len(bank_rows), len(calibration_rows), pictures.unreadable, warnings
@@ -194,7 +194,7 @@ def calibrate(
     bundle = load_bundle(path)
     info = bundle.info
     memory = MemoryBudget.of(None)
-    with read_pictures(
+    with read_network_inputs(
         list_images(good), info.roi, info.spec.size_px, memory=memory, spool=path.parent, track=track
     ) as pictures:
         known = set(info.bank_pictures)
@@ -217,7 +217,14 @@ def calibrate(
         reference = refreshed(info.reference, reference_of_rows(pictures, fresh))
         changed = msgspec.structs.replace(info, thresholds=thresholds, reference=reference)
         saved = save_bundle(
-            path, changed, bundle.bank, scores, peaks, each(pictures.inputs, fresh), bundle.selftest, bundle.graph
+            path,
+            changed,
+            bundle.bank,
+            scores,
+            peaks,
+            iter_inputs(pictures.inputs, fresh),
+            bundle.selftest,
+            bundle.graph,
         )
         return FitSummary(
             saved, extractor.device, len(info.bank_pictures), len(fresh), pictures.unreadable, warnings + more
@@ -226,4 +233,4 @@ def calibrate(
 
 def reference_of_rows(pictures: ImageSet, rows: Rows) -> Reference:
     """Return light, focus and colour of the good pictures at `rows`."""
-    return reference_of([measure(image) for image in each(pictures.inputs, rows)])
+    return reference_of([measure(image) for image in iter_inputs(pictures.inputs, rows)])

@@ -14,13 +14,13 @@ from support.pictures import defective_picture, good_picture
 from stream.core.errors import BundleError, ConfigError, DatasetError
 from stream.inference.station_models import load_station_model
 from stream.line.config import StationOptions, WorkerOptions
-from stream.model.bundle import calibration_pictures, change_bundle, load_bundle, save_bundle
+from stream.model.bundle import calibration_inputs, change_bundle, load_bundle, save_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.preprocess import network_input
 from stream.model.station_model import self_test
-from stream.training.dataset import picture_hash
+from stream.training.dataset import network_input_hash
 from stream.training.extend import ExtendedBank, extend_bank, image_scores, with_threshold
 from stream.training.fit import FitOptions, fit
 
@@ -79,7 +79,7 @@ def test_the_bank_keeps_what_it_knew_and_gains_what_lay_beyond_the_covering_radi
 
 def test_only_thresholds_and_what_the_bank_was_made_of_change(small_bundle: Path, accepted):
     before, after = load_bundle(small_bundle).info, accepted[1].bundle.info
-    assert after.bank_pictures == (*before.bank_pictures, *map(picture_hash, FALSE_ALARMS))
+    assert after.bank_pictures == (*before.bank_pictures, *map(network_input_hash, FALSE_ALARMS))
     assert after.bank_patches == before.bank_patches + 2 * 144
     changed = ("thresholds", "bank_pictures", "bank_patches")
     fields = [name for name in before.__struct_fields__ if name not in changed]
@@ -88,8 +88,8 @@ def test_only_thresholds_and_what_the_bank_was_made_of_change(small_bundle: Path
 
 def test_the_new_thresholds_are_the_conformal_ones_of_the_same_calibration_pictures(small_bundle: Path, accepted):
     path, result = accepted
-    held_out = calibration_pictures(small_bundle)
-    np.testing.assert_array_equal(calibration_pictures(path), held_out)
+    held_out = calibration_inputs(small_bundle)
+    np.testing.assert_array_equal(calibration_inputs(path), held_out)
     np.testing.assert_allclose(result.bundle.calibration_scores, image_scores(path, held_out), rtol=1e-6)
     assert result.bundle.info.thresholds is not None
     assert result.bundle.info.thresholds.image == conformal_threshold(result.bundle.calibration_scores, 0.01)
@@ -189,10 +189,10 @@ def test_a_threshold_that_would_pass_or_reject_everything_is_refused(small_bundl
 
 
 def test_a_calibration_picture_that_is_accepted_no_longer_calibrates(small_bundle: Path, tmp_path: Path):
-    held_out = calibration_pictures(small_bundle)
+    held_out = calibration_inputs(small_bundle)
     result = extend_bank(small_bundle, tmp_path / "new.safetensors", held_out[:1])
     assert len(result.bundle.calibration_scores) == 4
-    np.testing.assert_array_equal(calibration_pictures(tmp_path / "new.safetensors"), held_out[1:])
+    np.testing.assert_array_equal(calibration_inputs(tmp_path / "new.safetensors"), held_out[1:])
     assert result.bundle.info.thresholds is not None
     assert result.bundle.info.thresholds.guaranteed_rate == 1 / 5
     assert "1 of the bundle's calibration pictures" in result.warnings[0]
@@ -200,7 +200,7 @@ def test_a_calibration_picture_that_is_accepted_no_longer_calibrates(small_bundl
 
 def test_accepting_all_calibration_pictures_is_refused(small_bundle: Path, tmp_path: Path):
     with pytest.raises(DatasetError, match="all calibration pictures are among those to accept"):
-        extend_bank(small_bundle, tmp_path / "new.safetensors", calibration_pictures(small_bundle))
+        extend_bank(small_bundle, tmp_path / "new.safetensors", calibration_inputs(small_bundle))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -248,7 +248,7 @@ def test_a_bundle_that_rejects_even_what_it_remembers_is_refused(small_bundle: P
     info, bank, scores, peaks, selftest, *_ = load_bundle(small_bundle)
     never = tmp_path / "never.safetensors"
     assert info.thresholds is not None
-    save_bundle(never, info, bank, scores, peaks, calibration_pictures(small_bundle), selftest)
+    save_bundle(never, info, bank, scores, peaks, calibration_inputs(small_bundle), selftest)
     change_bundle(never, never, thresholds=type(info.thresholds)(-1.0, 1.0, 0.5, 0.5, by_hand=True))
     with pytest.raises(BundleError, match="no threshold lies above the score of a remembered picture"):
         extend_bank(never, tmp_path / "new.safetensors", FALSE_ALARMS[:1])

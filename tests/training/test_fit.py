@@ -11,14 +11,14 @@ from support.pictures import good_picture, write_good_folder, write_picture
 
 from stream.core.errors import BundleError, ConfigError, DatasetError, DiskError
 from stream.core.images import list_images, read_image
-from stream.model.bundle import calibration_pictures, load_bundle
+from stream.model.bundle import calibration_inputs, load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.health import measure, reference_of, refreshed
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank
-from stream.training.dataset import picture_hash, read_pictures
+from stream.training.dataset import network_input_hash, read_network_inputs
 from stream.training.fit import FitOptions, FitSummary, calibrate, fit
 from stream.training.memory_budget import MemoryBudget
 
@@ -31,7 +31,7 @@ def small_fit(good: Path, output: Path, **options: object) -> FitSummary:
 
 def in_bank(path: Path, bundle: Path) -> bool:
     info = load_bundle(bundle).info
-    return picture_hash(network_input(read_image(path), info.spec.size_px)) in info.bank_pictures
+    return network_input_hash(network_input(read_image(path), info.spec.size_px)) in info.bank_pictures
 
 
 @pytest.fixture
@@ -84,10 +84,10 @@ def test_the_thresholds_are_the_conformal_ones_of_the_held_out_pictures(good_fol
 
 
 def test_the_bundle_keeps_the_held_out_pictures_in_the_order_of_their_scores(good_folder: Path, small_bundle: Path):
-    bundle, pictures = load_bundle(small_bundle), calibration_pictures(small_bundle)
+    bundle, pictures = load_bundle(small_bundle), calibration_inputs(small_bundle)
     held_out = [path for path in list_images(good_folder) if not in_bank(path, small_bundle)]
-    assert {picture_hash(picture) for picture in pictures} == {
-        picture_hash(network_input(read_image(path), 96)) for path in held_out
+    assert {network_input_hash(picture) for picture in pictures} == {
+        network_input_hash(network_input(read_image(path), 96)) for path in held_out
     }
     found = inspect(load_extractor(bundle.info.spec), MemoryBank(bundle.bank), pictures, reweight_neighbours=9)
     np.testing.assert_allclose([one.score for one in found], bundle.calibration_scores, rtol=1e-6)
@@ -262,7 +262,7 @@ def test_calibrating_with_new_pictures_changes_the_thresholds_and_what_good_look
     assert after.info.thresholds.image == conformal_threshold(after.calibration_scores, 0.2)
     assert after.info.thresholds.false_reject_rate == 0.2
     inputs = [network_input(read_image(path), 96) for path in list_images(some_good)]
-    np.testing.assert_array_equal(calibration_pictures(bundle), inputs)
+    np.testing.assert_array_equal(calibration_inputs(bundle), inputs)
     assert after.info.reference == refreshed(
         before.info.reference,
         reference_of([measure(image) for image in inputs]),
@@ -302,7 +302,7 @@ def test_calibrating_a_bundle_that_is_not_there_is_refused(some_good: Path, tmp_
 @pytest.mark.parametrize("limit_bytes", [0, 2**40], ids=["on disk", "in memory"])
 def test_pictures_are_read_in_the_order_of_their_names(some_good: Path, tmp_path: Path, limit_bytes: int):
     memory = MemoryBudget(limit_bytes, asked_for=False)
-    with read_pictures(list_images(some_good), None, 96, memory=memory, spool=tmp_path) as pictures:
+    with read_network_inputs(list_images(some_good), None, 96, memory=memory, spool=tmp_path) as pictures:
         assert pictures.inputs.shape == (6, 96, 96, 3)
         for image, seed in zip(pictures.inputs[:], range(100, 106), strict=True):
             np.testing.assert_array_equal(image, network_input(good_picture(seed), 96))

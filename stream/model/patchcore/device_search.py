@@ -1,6 +1,6 @@
 """Search and image score on a GPU, in tensor operations that never wait for the host.
 
-What `MemoryBank.nearest` and `inspector.judge` say of one picture, for a device of torch: the same
+What `MemoryBank.nearest` and `inspector.score_patches` say of one picture, for a device of torch: the same
 exhaustive search (one matrix product and a running minimum, the winner measured anew), the same score
 (paper equation 7), the deciding patch settled in float64.
 """

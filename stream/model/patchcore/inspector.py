@@ -52,7 +52,9 @@ def nearest_patches(bank: MemoryBank, features: NDArray[np.float32]) -> Nearest:
     return bank.nearest(features.reshape(-1, features.shape[-1]))
 
 
-def judge(bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, *, reweight_neighbours: int) -> Inspection:
+def score_patches(
+    bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, *, reweight_neighbours: int
+) -> Inspection:
     """Score one picture from its patch features (h, w, D) and their nearest bank features."""
     patch = int(nearest.distance.argmax())
     query = features.reshape(-1, features.shape[-1])[patch].astype(np.float64)
@@ -67,6 +69,6 @@ def inspect(
 ) -> list[Inspection]:
     """Judge a batch of (N, S, S, 3) uint8 network inputs against one bank."""
     return [
-        judge(bank, picture, nearest_patches(bank, picture), reweight_neighbours=reweight_neighbours)
+        score_patches(bank, picture, nearest_patches(bank, picture), reweight_neighbours=reweight_neighbours)
         for picture in extractor(images)
     ]
