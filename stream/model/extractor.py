@@ -1,7 +1,7 @@
 """The backbone on the device at hand: CUDA, else OpenVINO on the CPU, else torch on the CPU.
 
 OpenVINO's model is converted once and kept in the cache folder under the hash of everything that
-decides its answers, so that a worker that starts again needs neither torch nor the conversion.
+decides its results, so that a worker that is restarted needs neither torch nor the conversion.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GRAPH_VERSION = 1
 
 
 def choose_device(wanted: Device) -> Literal["cuda", "openvino", "torch-cpu"]:
-    """Resolve `auto`; raises ConfigError when a device is asked for that is not there."""
+    """Resolve `auto`; raises ConfigError if the requested device is absent."""
     if wanted == "cuda" and not _cuda_present():
         raise ConfigError("device: cuda was asked for, but no CUDA device is visible; use device: auto")
     if wanted == "openvino" and not _openvino_present():
@@ -114,7 +114,7 @@ class OpenVinoExtractor:
     """The same graph compiled by OpenVINO for the CPU, in float32; or a bundle's int8 graph."""
 
     device = "openvino"
-    #: On a CPU a batch takes as long as its pictures one by one, so the first would wait for the last.
+    #: A batch takes as long on a CPU as its inputs one by one, so the first would wait for the last.
     useful_batch = 1
 
     def __init__(
@@ -137,7 +137,7 @@ class OpenVinoExtractor:
         self._graph = Graph(core, model, lanes, CACHE_DIR=str(folder / "compiled"))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, several pictures in lanes."""
+        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, several network inputs in lanes."""
         if len(images) == 1:
             return np.array(self._graph(images)[0])
         return np.stack(list(self.lanes.map(lambda image: np.array(self._graph(image[None])[0][0]), images)))
@@ -146,7 +146,7 @@ class OpenVinoExtractor:
 def spec_for(
     backbone: str, *, size_px: int, neighbourhood: int, stride: int, weights: Path | None = None
 ) -> FeatureSpec:
-    """Describe the features of a fit that is about to begin; loads the weights to hash them."""
+    """Describe the features of a fit that is about to begin; loads the weights to hash them. Raises WeightsError."""
     from stream.model.patchcore.backbones import load_backbone
     from stream.model.patchcore.preprocess import PREPROCESSING
 
@@ -179,7 +179,7 @@ def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch
 
 
 def convert(spec: FeatureSpec, weights: Path | None) -> Any:
-    """Return the OpenVINO model of `spec` in float32, for one picture; raises WeightsError."""
+    """Return the OpenVINO model of `spec` in float32, for one network input; raises WeightsError."""
     import openvino
     import torch
 
@@ -205,7 +205,7 @@ def _openvino_present() -> bool:
 
 
 def _cuda_present() -> bool:
-    """Ask the driver itself: importing torch only to hear no would cost a CPU worker seconds."""
+    """Ask the driver itself: importing torch for that would cost a CPU worker seconds."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
