@@ -1,4 +1,4 @@
-"""What an evaluation found: the figures, as JSON and for the terminal."""
+"""The figures of an evaluation, as JSON and for the terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TypeReport(msgspec.Struct, frozen=True):
 
 
 class EvaluationCounts(msgspec.Struct, frozen=True):
-    """Pictures that were judged; `masked` have a mask, `in_bank` are known to the memory bank."""
+    """Images that were inspected; `masked` have a mask, `in_bank` are in the memory bank."""
 
     good: int
     defective: int
@@ -34,22 +34,22 @@ class EvaluationCounts(msgspec.Struct, frozen=True):
 
 
 class EvaluationReport(msgspec.Struct, frozen=True):
-    """What an evaluation found; None where the pictures or the bundle do not allow the figure.
+    """The figures of an evaluation; None where the images or the bundle do not allow one.
 
     Attributes:
         image_auroc: area under the ROC curve of the image scores.
-        pixel_auroc: of all map pixels of the good and the masked pictures.
+        pixel_auroc: of all map pixels of the good and the masked images.
         aupro: area under the per-region-overlap curve up to 30 % false-positive pixels, of the same.
         image_f1: the best of all thresholds.
         image_f1_at_threshold: at the bundle's threshold.
-        false_reject_rate: share of good pictures above the bundle's threshold.
+        false_reject_rate: share of good images above the bundle's threshold.
         false_reject_interval: where calibration predicts that rate, see `false_reject_interval`; None
             for a threshold set by hand.
-        miss_rate: share of defective pictures not above the bundle's threshold.
-        ms_per_image: median time to preprocess and judge one picture, one at a time, without reading it.
-        counts, types: how many pictures, and the same figures by folder of `test/`.
-        unreadable: pictures skipped because they or their masks are damaged, relative to the dataset.
-        warnings: what makes the figures worth less than they look, one line each.
+        miss_rate: share of defective images not above the bundle's threshold.
+        ms_per_image: median time to preprocess and inspect one image, one at a time, without reading it.
+        counts, types: number of images, and the same figures by folder of `test/`.
+        unreadable: images skipped because they or their masks are damaged, relative to the dataset.
+        warnings: reasons to trust the figures less, one line each.
         thresholds: the bundle's.
         versions: of the libraries that computed this.
     """
@@ -93,10 +93,10 @@ def report_table(report: EvaluationReport) -> Group:
         ("false-reject rate", _percent(report.false_reject_rate)),
         ("  predicted, 95 %", f"{_percent(low)} to {_percent(high)}"),
         ("miss rate", _percent(report.miss_rate)),
-        ("time per picture", f"{report.ms_per_image:.1f} ms ({report.device})"),
+        ("time per image", f"{report.ms_per_image:.1f} ms ({report.device})"),
     ):
         figures.add_row(name, value)
-    types = Table("type", "pictures", "mean score", "rejected", "AUROC")
+    types = Table("type", "images", "mean score", "rejected", "AUROC")
     for name, kind in report.types.items():
         rejected = kind.false_reject_rate if kind.miss_rate is None else 1 - kind.miss_rate
         types.add_row(

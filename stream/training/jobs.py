@@ -1,12 +1,13 @@
-"""The long work behind a station's change: a new bundle, and what it makes of the parts that people have marked.
+"""The long work behind a change of a station's bundle: the new bundle, and its scores of the marked parts.
 
-Whoever asks for the work imports this; what does it is loaded where it is done.
+The dashboard imports this module and runs its jobs in a process; what they need is loaded only there.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,18 +26,19 @@ if TYPE_CHECKING:
     from stream.training.collect import Collected
     from stream.training.fit import FitOptions, FitSummary
 
-Picture = NDArray[np.uint8]
+#: (S, S, 3) uint8 RGB.
+NetworkInput = NDArray[np.uint8]
 
-#: So much of the disk is left to the line while parts are collected.
+#: Disk space in bytes that is left to the line while parts are collected.
 _ROOM_BYTES = 500_000_000
 
 
 class BundleOutcome(NamedTuple):
-    """A new bundle.
+    """The result of a job: a new bundle, and what it changes.
 
     Attributes:
-        warnings: what a person should know before it goes live.
-        before: image scores of the marked parts by the old bundle; None where their pictures do not fit it.
+        warnings: what a user should know before it goes live.
+        before: image scores of the marked parts by the old bundle; None if their network inputs do not fit it.
         after: by the new one.
     """
 
@@ -55,17 +57,13 @@ def extend_job(
     from stream.training.extend import extend_bank
 
     size_px = load_bundle(live).info.spec.size_px
-    found = _network_inputs(store, accepted)
-    pictures = [picture for picture in found if picture is not None and picture.shape[0] == size_px]
-    if len(pictures) < len(found):
-        unfit = [
-            str(number) for number, each in zip(accepted, found, strict=True) if each is None or len(each) != size_px
-        ]
-        raise DatasetError(
-            f"events {', '.join(unfit)}: no picture of {size_px} px any more, as this bundle takes; accept others"
-        )
-    made = extend_bank(live, output, np.stack(pictures), track)
-    return BundleOutcome(made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+    stored = dict(zip(accepted, _network_inputs(store, accepted), strict=True))
+    inputs = {number: pixels for number, pixels in stored.items() if pixels is not None and len(pixels) == size_px}
+    if len(inputs) < len(stored):
+        unfit = ", ".join(str(number) for number in stored if number not in inputs)
+        raise DatasetError(f"events {unfit}: no picture of {size_px} px is kept, as this bundle takes; accept others")
+    extended = extend_bank(live, output, np.stack(list(inputs.values())), track)
+    return BundleOutcome(extended.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
 class FitOverrides(NamedTuple):
@@ -124,7 +122,7 @@ def relearn(
     from stream.training.collect import collect
     from stream.training.fit import fit
 
-    bundle = _readable(live)
+    bundle = _load_if_readable(live)
     options = options_like(bundle, line, station, overrides)
     camera = line.stations[station].camera
     collected = collect(line, camera, folder, wanted=parts, track=track, opens=opens)
@@ -140,7 +138,7 @@ def relearn(
 
 
 def options_like(bundle: Bundle | None, line: LineConfig, station: str, overrides: FitOverrides) -> FitOptions:
-    """Return how a fit made a station's bundle, except for what the user chose; without a bundle the defaults."""
+    """Return the options by which a fit made a bundle, except for those that the user chose; None: the defaults."""
     from stream.training.fit import FitOptions
 
     options = FitOptions()
@@ -166,11 +164,11 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
     return replace(options, roi=options.roi if own is None else own, **chosen)
 
 
-def _readable(live: Path) -> Bundle | None:
+def _load_if_readable(live: Path) -> Bundle | None:
     try:
         return load_bundle(live)
     except BundleError:
-        return None  # not there yet, or to be replaced by what is taught
+        return None  # absent, or about to be replaced by the bundle that is taught
 
 
 def relearn_job(
@@ -185,7 +183,7 @@ def relearn_job(
     store: Path,
     marked: list[int],
 ) -> BundleOutcome:
-    """Write to `output` what a station's running camera shows now, learned as `live` was; raises PatchLineError."""
+    """Write to `output` a bundle of the parts that pass a station now, learned as `live` was; raises PatchLineError."""
     from stream.training.collect import STAGE
 
     def track_with_room(stage: str, done: int, total: int) -> None:
@@ -194,7 +192,7 @@ def relearn_job(
         track(stage, done, total)
 
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".teach-") as folder:
-        collected, made, _ = relearn(
+        collected, fitted, _ = relearn(
             track_with_room,
             line=line,
             station=station,
@@ -206,38 +204,34 @@ def relearn_job(
             # Never the camera itself: a process of the line that is just starting again must find it free.
             opens=False,
         )
-    if made is None:
+    if fitted is None:
         raise KeyboardInterrupt
     warnings = [f"{collected.parts} of {parts} parts collected; {collected.ended}"] if collected.ended else []
     if collected.skipped:
         warnings.append(f"{collected.skipped} frames were skipped: damaged, or faster than they could be kept")
-    return BundleOutcome(warnings + made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+    return BundleOutcome(warnings + fitted.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
-def _network_inputs(store: Path, events: list[int]) -> list[Picture | None]:
-    """Return (S, S, 3) uint8 RGB of each event, None where the store has none (any more); raises StoreError."""
-    opened = EventStore.read(store)
-    try:
-        return [opened.network_input(number) for number in events]
-    finally:
-        opened.close()
+def _network_inputs(store: Path, events: list[int]) -> list[NetworkInput | None]:
+    """Return the network input of each event, None if the store has none, or no longer; raises StoreError."""
+    with closing(EventStore.read(store)) as reader:
+        return [reader.network_input(number) for number in events]
 
 
 def _compare(
-    live: Path, output: Path, marked: list[Picture | None], track: Track
+    live: Path, output: Path, marked: list[NetworkInput | None], track: Track
 ) -> tuple[list[float | None], list[float | None]]:
     before, after = (_scores(bundle, marked, track) for bundle in (live, output))
     return before, after
 
 
-def _scores(path: Path, marked: list[Picture | None], track: Track) -> list[float | None]:
+def _scores(path: Path, marked: list[NetworkInput | None], track: Track) -> list[float | None]:
     from stream.training.extend import image_scores
 
     size_px = load_bundle(path).info.spec.size_px
-    fitting = [row for row, picture in enumerate(marked) if picture is not None and picture.shape[0] == size_px]
+    inputs = {row: pixels for row, pixels in enumerate(marked) if pixels is not None and len(pixels) == size_px}
     scores: list[float | None] = [None] * len(marked)
-    if fitting:
-        pictures = np.stack([picture for picture in (marked[row] for row in fitting) if picture is not None])
-        for row, score in zip(fitting, image_scores(path, pictures, track), strict=True):
+    if inputs:
+        for row, score in zip(inputs, image_scores(path, np.stack(list(inputs.values())), track), strict=True):
             scores[row] = float(score)
     return scores

@@ -1,7 +1,7 @@
-"""Long arrays that are written once, a batch at a time, and read in parts: in memory, or in a file.
+"""Long arrays that are written once, batch by batch, and read in parts: in memory, or in a file.
 
 The file has no name: it vanishes with the process, however that ends. It is read with plain reads,
-not mapped, so that what has been read does not count as memory of the process.
+not mapped, because mapped pages count as memory of the process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SpooledArray:
         self._count = 0
         self._folder = folder
         if folder is None:
-            # The system gives memory page by page as it is filled.
+            # The system allocates the pages as they are filled.
             self._held = np.empty((capacity, *row_shape), self._dtype)
             return
         try:
@@ -71,30 +71,30 @@ class SpooledArray:
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
         """Return the rows of a slice without step, or of an array of indices."""
         if self._folder is None:
-            found: NDArray[Any] = self._held[: self._count][rows]
-            return found
+            held: NDArray[Any] = self._held[: self._count][rows]
+            return held
         if isinstance(rows, slice):
             begin, end, _ = rows.indices(self._count)
-            found = np.empty((max(0, end - begin), *self._row_shape), self._dtype)
-            self._read(begin, found)
-            return found
-        found = np.empty((len(rows), *self._row_shape), self._dtype)
+            values = np.empty((max(0, end - begin), *self._row_shape), self._dtype)
+            self._read(begin, values)
+            return values
+        values = np.empty((len(rows), *self._row_shape), self._dtype)
         for place, row in enumerate(rows.tolist()):
-            self._read(row, found[place : place + 1])
-        return found
+            self._read(row, values[place : place + 1])
+        return values
 
     def _read(self, row: int, into: NDArray[Any]) -> None:
         if not into.size:
             return
         rest, offset = into.data.cast("B"), row * self._row_bytes
         while len(rest):
-            got = os.preadv(self._file.fileno(), [rest], offset)
-            if not got:
+            count = os.preadv(self._file.fileno(), [rest], offset)
+            if not count:
                 raise DiskError(f"{self._folder}: the temporary file was cut short; {_FIX}")
-            rest, offset = rest[got:], offset + got
+            rest, offset = rest[count:], offset + count
 
     def close(self) -> None:
-        """Give memory or file back; closing twice is fine."""
+        """Release memory or file; closing twice is fine."""
         if self._folder is None:
             self._held = self._held[:0].copy()
         else:

@@ -214,7 +214,7 @@ def test_a_defect_without_a_mask_stays_out_of_the_pixel_metrics(
     found = evaluate(small_bundle, dataset)
     assert (found.pixel_auroc, found.aupro) == pytest.approx((report.pixel_auroc, report.aupro), rel=ROUNDING)
     assert found.counts.defective == 15
-    assert any("5 defective pictures have no mask" in warning for warning in found.warnings)
+    assert any("5 defective images have no mask" in warning for warning in found.warnings)
 
 
 def test_good_pictures_count_in_the_pixel_metrics(small_bundle: Path, dataset: Path, report: EvaluationReport) -> None:
@@ -273,7 +273,7 @@ def test_a_damaged_file_is_skipped_and_named(small_bundle: Path, dataset: Path, 
 def test_many_damaged_pictures_are_refused(small_bundle: Path, dataset: Path) -> None:
     for name in ("test/left/201.png", "test/good/100.png"):
         (dataset / name).write_bytes(b"not a picture")
-    with pytest.raises(DatasetError, match=r"2 of 22 test pictures cannot be read \(test/good/100\.png, test/left"):
+    with pytest.raises(DatasetError, match=r"2 of 22 test images cannot be read \(test/good/100\.png, test/left"):
         evaluate(small_bundle, dataset)
 
 

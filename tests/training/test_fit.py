@@ -120,7 +120,9 @@ def test_an_empty_folder_is_named_and_nothing_is_written(tmp_path: Path):
 
 def test_one_picture_cannot_be_both_remembered_and_held_out(tmp_path: Path):
     good = write_good_folder(tmp_path / "good", 1)
-    with pytest.raises(DatasetError, match=r"1 readable picture, but a fit needs at least 2 .* needs 99 to calibrate"):
+    with pytest.raises(
+        DatasetError, match=r"1 readable image\(s\), but a fit needs at least 2 .* needs 99 to calibrate"
+    ):
         small_fit(good, tmp_path / "cap.safetensors")
     assert not (tmp_path / "cap.safetensors").exists()
 
@@ -151,7 +153,7 @@ def test_too_many_corrupt_pictures_are_refused_by_name_and_nothing_is_written(go
     good = Path(shutil.copytree(good_folder, tmp_path / "good"))
     (good / "damaged_a.png").write_bytes(b"")
     (good / "damaged_b.jpg").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"2 of 26 pictures cannot be read .* more than 5%") as error:
+    with pytest.raises(DatasetError, match=r"2 of 26 images cannot be read .* more than 5%") as error:
         small_fit(good, tmp_path / "cap.safetensors")
     assert "damaged_a.png" in str(error.value)
     assert "damaged_b.jpg" in str(error.value)
@@ -162,7 +164,7 @@ def test_nothing_but_corrupt_pictures_is_refused(tmp_path: Path):
     (tmp_path / "good").mkdir()
     for index in range(8):
         (tmp_path / "good" / f"{index}.png").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"8 of 8 pictures cannot be read .*…"):
+    with pytest.raises(DatasetError, match=r"8 of 8 images cannot be read .*…"):
         small_fit(tmp_path / "good", tmp_path / "cap.safetensors")
 
 
@@ -200,7 +202,7 @@ def test_only_the_region_is_learned(some_good: Path, tmp_path: Path):
 def test_too_few_pictures_for_the_wanted_rate_are_warned_of_with_the_number_needed(some_good: Path, tmp_path: Path):
     summary = small_fit(some_good, tmp_path / "cap.safetensors", holdout=0.5)
     (warning,) = summary.warnings
-    assert "3 held-out pictures guarantee a false-reject rate of 25.00%" in warning
+    assert "3 held-out images guarantee a false-reject rate of 25.00%" in warning
     assert "1.00% needs 99" in warning
     assert summary.bundle.info.thresholds is not None
     assert summary.bundle.info.thresholds.guaranteed_rate == 0.25
@@ -228,7 +230,7 @@ def test_every_stage_of_a_fit_is_reported_up_to_its_end(some_good: Path, tmp_pat
     reported: dict[str, list[tuple[int, int]]] = defaultdict(list)
     fit(some_good, tmp_path / "cap.safetensors", SMALL, lambda stage, *done: reported[stage].append(done))
     assert list(reported) == [
-        "read pictures",
+        "read images",
         "load backbone",
         "extract features",
         "choose coreset",
@@ -243,7 +245,7 @@ def test_calibrating_leaves_out_the_pictures_in_the_bank(good_folder: Path, bund
     before = load_bundle(bundle)
     summary = calibrate(bundle, good_folder, false_reject_rate=0.01)
     assert summary.calibration_images == 5
-    assert "19 pictures are in the memory bank and were left out" in summary.warnings[0]
+    assert "19 images are in the memory bank and were left out" in summary.warnings[0]
     after = load_bundle(bundle)
     np.testing.assert_allclose(np.sort(after.calibration_scores), np.sort(before.calibration_scores), rtol=1e-6)
     assert after.info.thresholds == before.info.thresholds
@@ -281,7 +283,7 @@ def test_calibrating_with_nothing_but_pictures_in_the_bank_is_refused(good_folde
         if in_bank(path, bundle):
             shutil.copy(path, tmp_path / "known")
     before = bundle.read_bytes()
-    with pytest.raises(DatasetError, match="known: every picture is in the bundle's memory bank"):
+    with pytest.raises(DatasetError, match="known: every image is in the bundle's memory bank"):
         calibrate(bundle, tmp_path / "known", false_reject_rate=0.01)
     assert bundle.read_bytes() == before
 
@@ -290,7 +292,7 @@ def test_a_remembered_picture_is_recognised_under_another_name_and_format(good_f
     known = next(path for path in list_images(good_folder) if in_bank(path, bundle))
     (tmp_path / "again").mkdir()
     assert cv2.imwrite(str(tmp_path / "again" / "other.bmp"), read_image(known))
-    with pytest.raises(DatasetError, match="every picture is in the bundle's memory bank"):
+    with pytest.raises(DatasetError, match="every image is in the bundle's memory bank"):
         calibrate(bundle, tmp_path / "again", false_reject_rate=0.01)
 
 
