@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import convert, spec_for
 from stream.model.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, projection
-from stream.model.patchcore.inspector import judge
+from stream.model.patchcore.inspector import score_patches
 from stream.model.patchcore.search import MemoryBank, quickest_search
 from stream.training.quantize import quantized
 
@@ -81,7 +81,7 @@ def measure(features: Features, good: NDArray[np.uint8], defective: NDArray[np.u
         found = features(image[None])[0]
         times.append(time.perf_counter() - begun_s)
         nearest = memory.nearest(found.reshape(-1, found.shape[-1]))
-        scores.append(judge(memory, found, nearest, reweight_neighbours=9).score)
+        scores.append(score_patches(memory, found, nearest, reweight_neighbours=9).score)
     labels = [0] * (len(good) - REMEMBERED) + [1] * len(defective)
     return float(roc_auc_score(labels, scores)), 1000 * float(np.median(times))
 

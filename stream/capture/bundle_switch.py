@@ -13,6 +13,8 @@ import msgspec
 from stream.capture.policy.rollout import Rollout
 from stream.core import metrics
 from stream.core.clock import now_ns
+from stream.core.errors import DiskError
+from stream.core.files import write_atomically
 from stream.line.bundle_watcher import BundleUpdate, BundleWatcher
 from stream.line.config import LineConfig
 from stream.line.reload_request import ReloadReport, StationReport, report_path, request_path
@@ -141,11 +143,10 @@ class BundleSwitch(Generic[T]):
         del self._reports[request]
         path = report_path(self._state, self._camera)
         try:
-            partial = path.with_suffix(".partial")
-            partial.write_bytes(msgspec.json.encode(ReloadReport(request, stations)))
-            partial.replace(path)
-        except OSError as error:
-            log.error("%s: cannot be written: %s", path, error.strerror)  # noqa: TRY400 - said to a person
+            # Not durable: this is the loop that announces parts, and no one waits for the report after a power failure.
+            write_atomically(path, msgspec.json.encode(ReloadReport(request, stations)), durable=False)
+        except DiskError as error:
+            log.error("%s", error)  # noqa: TRY400 - the message says it all
 
     def _read_request(self) -> str:
         with contextlib.suppress(OSError, UnicodeDecodeError):

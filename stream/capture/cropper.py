@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,15 +68,3 @@ def cutter_of(name: str, station: StationOptions) -> PartCropper:
 def deadline_ns(frame: Frame, station: StationOptions) -> int:
     """Return when the verdict of a part is due."""
     return frame.captured_ns + int(station.deadline_ms * 1e6)
-
-
-def encode_preview(region: NDArray[np.uint8], max_px: int, quality: int) -> bytes:
-    """Encode the region for people: JPEG, shrunk when its longer side exceeds `max_px`."""
-    longer = max(region.shape[:2])
-    if longer > max_px:
-        factor = max_px / longer
-        width_px, height_px = (max(1, round(size * factor)) for size in (region.shape[1], region.shape[0]))
-        shrunk = cv2.resize(region, (width_px, height_px), interpolation=cv2.INTER_AREA)
-        region = np.asarray(shrunk, dtype=np.uint8)
-    _, data = cv2.imencode(".jpg", region, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return data.tobytes()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.capture.bundle_switch import BundleSwitch
-from stream.capture.cropper import CroppedPart, PartCropper, cutter_of, deadline_ns, encode_preview
+from stream.capture.cropper import CroppedPart, PartCropper, cutter_of, deadline_ns
 from stream.capture.policy.backlog import Backlog, Waiting
 from stream.capture.policy.credit import Credit
 from stream.capture.policy.frozen import FrozenGate
@@ -27,6 +27,7 @@ from stream.capture.triggered_camera import open_camera
 from stream.core import metrics
 from stream.core.clock import local_clock, now_ns
 from stream.core.errors import CameraError, FrameFault
+from stream.core.images import jpeg_within
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Camera, Frame, Start
 from stream.line.config import LineConfig
@@ -218,9 +219,7 @@ class CaptureProcess:
         station = cut.cutter.station
         granted_ns = now_ns()
         pixels = network_input(cut.region, cut.cutter.size_px)
-        preview_jpeg = encode_preview(
-            cut.region, self.config.store.preview_max_px, self.config.store.preview_jpeg_quality
-        )
+        preview_jpeg = jpeg_within(cut.region, self.config.store.preview_max_px, self.config.store.preview_jpeg_quality)
         header = FrameHeader(
             station=cut.cutter.name,
             seq=cut.seq,

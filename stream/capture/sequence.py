@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from stream.core.errors import CameraError
+from stream.core.errors import CameraError, DiskError
+from stream.core.files import write_atomically
 
 _NUMBER = struct.Struct("<q")
 
@@ -51,10 +52,8 @@ class FrameSequence:
             begun = msgspec.json.decode(path.read_bytes(), type=_Run) if path.exists() else None
             if begun is None or begun.run != run:
                 begun = _Run(run, self.next_seq, now_ns)
-                partial = path.with_suffix(".partial")
-                partial.write_bytes(msgspec.json.encode(begun))
-                partial.replace(path)
-        except (OSError, ValueError) as error:
+                write_atomically(path, msgspec.json.encode(begun))
+        except (OSError, ValueError, DiskError) as error:
             raise CameraError(f"{folder}: cannot keep the numbers of camera {camera}: {error}") from None
         self.first_seq = begun.first_seq
         self.origin_ns = begun.origin_ns
@@ -68,6 +67,7 @@ class FrameSequence:
         """Return the next number, marked as used before anyone hears of it."""
         seq = self.next_seq
         self.next_seq = seq + 1
-        # The page cache outlives a killed process; a power cut ends the run anyway.
+        # Without fsync: 1 µs for each frame instead of 90 µs on a fast disk, and seconds on a busy one. The page cache
+        # outlives a killed process; a power failure ends the run anyway.
         os.pwrite(self._file, _NUMBER.pack(self.next_seq), 0)
         return seq

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+_LIKE = "default: as in the live bundle"
+
 
 def teach(
     config: Annotated[Path, typer.Argument(help="The line's YAML file, see configs/line.yaml.", show_default=False)],
@@ -15,62 +17,68 @@ def teach(
     output: Annotated[Path, typer.Option("-o", "--output", help="Bundle to write (.safetensors).")],
     parts: Annotated[int, typer.Option(min=2, help="Good parts to collect.")] = 200,
     station: Annotated[
-        str | None, typer.Option(help="Whose region to learn, if the camera has several stations.")
+        str | None, typer.Option(help="The station to learn for, if the camera has several.", show_default=False)
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Folder for the pictures, to be kept; default: they are removed afterwards.")
+        Path | None,
+        typer.Option(help="New folder in which the images are kept; default: they are removed.", show_default=False),
     ] = None,
     false_reject_rate: Annotated[
-        float, typer.Option(min=1e-6, max=0.999, help="Wanted share of good parts called defective.")
-    ] = 0.01,
-    backbone: Annotated[str, typer.Option(help="As for `fit`.")] = "efficientnet_lite0",
-    size: Annotated[int, typer.Option(min=32, max=2048, help="Edge of the square network input in pixels.")] = 224,
-    coreset: Annotated[float, typer.Option(min=1e-4, max=1.0, help="Share of the patches to remember.")] = 0.01,
+        float | None,
+        typer.Option(min=1e-6, max=0.999, help=f"Wanted share of good parts called defective; {_LIKE}."),
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help=f"As for `fit`; {_LIKE}.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=32, max=2048, help=f"Edge of the square network input in pixels; {_LIKE}.")
+    ] = None,
+    coreset: Annotated[
+        float | None, typer.Option(min=1e-4, max=1.0, help=f"Share of the patches to remember; {_LIKE}.")
+    ] = None,
     holdout: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of the pictures kept out of the bank to calibrate.")
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            min=0.01, max=0.9, help="Share of the images kept out of the bank to calibrate; default: as for `fit`."
+        ),
+    ] = None,
 ) -> None:
     """Collect good parts from a camera, in use or not, and learn them. Let only good parts pass meanwhile.
 
-    A line that runs goes on undisturbed. Ctrl-C stops without a bundle.
+    They are learned as the station's live bundle was, like *Teach* on the dashboard: with its region, backbone, input
+    size, coreset, neighbourhood, stride, precision and false-reject rate. Options given here take precedence. A station
+    without a bundle gets the defaults of `fit`.
+
+    A running line is not disturbed. Ctrl-C stops without a bundle.
 
     Example: `patchline teach line.yaml top --parts 300 -o cap.safetensors`
     """
-    from rich.console import Console
-
+    from stream.cli.app import err, load_line, out
     from stream.cli.terminal import print_fit, tracking
-    from stream.core.errors import DatasetError
-    from stream.line.config import load
-    from stream.training import fit as fitting
-    from stream.training.collect import collect, region, station_of
+    from stream.training.collect import station_of
+    from stream.training.jobs import FitOverrides, relearn
 
-    out, err = Console(), Console(stderr=True)
-    line = load(config)
+    line = load_line(config)
     name = station_of(line, camera, station)
-    roi = region(line.stations[name])
-    with tempfile.TemporaryDirectory(prefix="patchline-teach-") as scratch:
-        folder = keep or Path(scratch)
-        with tracking(err) as track:
-            collected = collect(line, camera, folder, wanted=parts, track=track)
-            where = f"kept in {keep}" if keep else "not kept (--keep DIR keeps them)"
-            told = f"{collected.parts} of {parts} parts collected, {collected.skipped} frames skipped; {where}"
-            if collected.ended == "interrupted":
-                err.print(f"stopped: {told}; no bundle was made", soft_wrap=True)
-                raise typer.Exit(130)
-            if collected.parts < 2:
-                raise DatasetError(f"camera {camera}: {told}: too few to learn from; {collected.ended}")
-            options = fitting.FitOptions(
-                backbone=backbone,
-                size_px=size,
-                roi=roi,
-                coreset=coreset,
-                holdout=holdout,
-                false_reject_rate=false_reject_rate,
-            )
-            summary = fitting.fit(folder, output, options, track)
-        print_fit(out, summary, output, track.seconds)
-    out.print(told + (f"; {collected.ended}" if collected.ended else ""), soft_wrap=True)
     live = line.stations[name].bundle
+    with tempfile.TemporaryDirectory(prefix="patchline-teach-") as scratch, tracking(err) as track:
+        collected, fitted, like = relearn(
+            track,
+            line=line,
+            station=name,
+            live=live,
+            folder=keep or Path(scratch),
+            output=output,
+            parts=parts,
+            overrides=FitOverrides(backbone, size, coreset, holdout, false_reject_rate),
+            opens=True,
+        )
+    where = f"kept in {keep}" if keep else "not kept (--keep DIR keeps them)"
+    summary = f"{collected.parts} of {parts} parts collected, {collected.skipped} frames skipped; {where}"
+    if fitted is None:
+        err.print(f"stopped: {summary}; no bundle was made", soft_wrap=True)
+        raise typer.Exit(130)
+    print_fit(out, fitted, output, track.seconds)
+    out.print(summary + (f"; {collected.ended}" if collected.ended else ""), soft_wrap=True)
+    out.print(f"learned like {like}" if like else f"no live bundle at {live}: defaults of `fit`", soft_wrap=True)
     if output.resolve() == live.resolve():
         out.print(f"to put it live: patchline reload {config}", soft_wrap=True)
     else:

@@ -4,12 +4,14 @@
 
     PatchLineError                 one line for the user, exit code 2
     ├── ConfigError                a file of options says something impossible
-    ├── DatasetError               pictures that cannot be learned from or evaluated
+    ├── DatasetError               images that cannot be learned from or evaluated
+    ├── DiskError                  a file that cannot be written: no room, or no rights
     ├── BundleError                a model file that cannot be trusted
     ├── WeightsError               backbone weights that are not there, or not the expected ones
     ├── CameraError                a camera or file that cannot be opened
     ├── LineFailed                 a running line had to be stopped, exit code 1
     ├── ReloadError                a running line keeps its bundle, exit code 1
+    ├── ConflictError              a request that contradicts the present state, exit code 1
     ├── StoreError                 the event store cannot be used
     ├── MissingExtra               an optional part that is not installed
     └── TransportError             sockets: an address in use, a role started twice
@@ -40,7 +42,11 @@ class ConfigError(PatchLineError):
 
 
 class DatasetError(PatchLineError):
-    """The pictures cannot be used as asked."""
+    """The images cannot be used as requested."""
+
+
+class DiskError(PatchLineError):
+    """A file or folder cannot be written: the disk is full, or the permissions are missing."""
 
 
 class BundleError(PatchLineError):
@@ -63,6 +69,12 @@ class LineFailed(PatchLineError):  # noqa: N818 - said of the line, not of the p
 
 class ReloadError(PatchLineError):
     """A running line did not take a new bundle; it goes on with the one it has."""
+
+    exit_code = 1
+
+
+class ConflictError(PatchLineError):
+    """The request contradicts the present state: another job is running, or a change is no longer kept."""
 
     exit_code = 1
 

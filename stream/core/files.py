@@ -1,12 +1,17 @@
+"""Files: their hash and identity, where the cache is, and writing one whole or not at all."""
+
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from stream.core.errors import BundleError
+from stream.core.errors import DiskError
 
 
 def file_sha256(path: Path) -> str:
@@ -18,10 +23,10 @@ def file_sha256(path: Path) -> str:
 def identity(path: Path) -> tuple[int, int, int] | None:
     """Return what changes when a file is replaced or written to (inode, ns, bytes); None while it is not there."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def cache_folder() -> Path:
@@ -35,22 +40,60 @@ def weights_folder() -> Path:
     return cache_folder() / "weights"
 
 
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all; see `partial_file` for `durable`. Raises DiskError."""
+    with partial_file(path, durable=durable) as partial:
+        partial.write_bytes(data)
+
+
 def replace(source: Path, target: Path) -> None:
-    """Copy a file into the place of another, whole or not at all, also when the power fails. Raises BundleError."""
+    """Copy the content of a file over another one, whole or not at all. Raises DiskError."""
+    with partial_file(target) as partial:
+        shutil.copyfile(source, partial)
+
+
+@contextmanager
+def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give the block an empty file to fill, in the folder of `path`, which then takes the place of `path`.
+
+    A reader sees the old content or the new one, never a part. If the block raises, the partial file is removed and
+    `path` stays as it was. The permissions are those that writing in place would leave: those of the file that is
+    replaced, or, for a new file, what the umask allows. Missing folders are made. Any thread may call.
+
+    Args:
+        path: the file.
+        durable: flush to disk, so that a power failure leaves the old content or the new one, too. That takes
+            milliseconds to seconds on a busy disk. Without it only the end of the process is survived: enough for
+            what is of no use after a restart of the host, and for loops that must not wait for a disk.
+
+    Raises:
+        DiskError: the file cannot be written; also for an OSError of the block.
+    """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as partial:
-            try:
-                with source.open("rb") as file:
-                    shutil.copyfileobj(file, partial)
-                partial.flush()
-                os.fsync(partial.fileno())
-                Path(partial.name).chmod(0o644)
-                Path(partial.name).replace(target)
-            except BaseException:
-                Path(partial.name).unlink(missing_ok=True)
-                raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        partial.touch(exist_ok=False)
+        try:
+            yield partial
+            with suppress(FileNotFoundError):
+                partial.chmod(stat.S_IMODE(path.stat().st_mode))
+            if durable:
+                _flush(partial)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        if durable:
+            _flush(path.parent)  # the rename itself
     except OSError as error:
-        raise BundleError(
-            f"{target}: cannot be written: {error.strerror}; check the space and rights of its folder"
-        ) from None
+        raise DiskError(
+            f"{path}: cannot be written: {error.strerror or error}; check the space and permissions of its folder"
+        ) from error
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Pictures on disk: the one list and the one decoder that learning, evaluating and playing back share."""
+"""Image files: one way to list and decode them, and one encoder each for network inputs and previews."""
 
 from __future__ import annotations
 
@@ -116,15 +116,26 @@ def _bgr(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def png_of(pixels: NDArray[np.uint8]) -> bytes:
-    """Return (S, S, 3) uint8 RGB as PNG."""
-    # Without options OpenCV tries one filter only: quicker than the lowest level it can be told, and about as small.
+    """Return a network input, (S, S, 3) uint8 RGB, as PNG; the same pixels always give the same bytes."""
+    # Without options OpenCV tries one filter only: quicker than its lowest compression level, and about as small.
     _, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     return data.tobytes()
 
 
 def pixels_of(png: bytes) -> NDArray[np.uint8]:
-    """Return what `png_of` was given; raises ValueError for what is no PNG of colours."""
-    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
-    if picture is None:
-        raise ValueError("not a picture")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    """Return the (S, S, 3) uint8 RGB that `png_of` was given; raises ValueError for what is no image."""
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
+    if image is None:
+        raise ValueError("not an image")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def jpeg_within(image: NDArray[np.uint8], max_px: int, quality: int) -> bytes:
+    """Return (H, W, 3) uint8 BGR as JPEG, first shrunk to `max_px` if its longer side exceeds that."""
+    longer_px = max(image.shape[:2])
+    if longer_px > max_px:
+        factor = max_px / longer_px
+        size_px = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+        image = np.asarray(cv2.resize(image, size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()

@@ -14,7 +14,7 @@ from stream.inference.station_models import load_station_model
 from stream.line.bundle_watcher import BundleWatcher
 from stream.line.config import LineConfig
 from stream.model.bundle import shadow_bundle
-from stream.model.station_model import StationModel, self_test
+from stream.model.station_model import StationModel, run_self_test
 from stream.transport.messages import Refusal, WantedBundles
 
 log = logging.getLogger(__name__)
@@ -127,5 +127,5 @@ class LoadedBundles:
             shadow_bundle(shadow, model.bundle, self._stations[station].roi)
         # In the lanes, where an extractor is not used twice at a time: each time one lane is taken for one picture.
         for _ in range(self._executor.count):
-            self._executor.call(functools.partial(self_test, model, path))
+            self._executor.call(functools.partial(run_self_test, model, path))
         return model.bundle.sha256, model

@@ -20,9 +20,16 @@ from stream.line.sections import WorkerOptions
 from stream.model.bundle import Bundle, shadow_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import choose_device, load_extractor
-from stream.model.patchcore.inspector import Extractor, judge, nearest_patches
+from stream.model.patchcore.inspector import Extractor, nearest_patches, score_patches
 from stream.model.patchcore.search import MemoryBank, flat_index
-from stream.model.station_model import InspectedPart, StationModel, inspect_batch, memory_of, prepare, self_test
+from stream.model.station_model import (
+    InspectedPart,
+    StationModel,
+    build_memory_bank,
+    inspect_batch,
+    prepare,
+    run_self_test,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +63,11 @@ class Shadow(threading.Thread):
             shared = spec.key == live.group and live.extractor.device != "cuda"
             extractor = live.extractor if shared else self._extractor(bundle)
             on_gpu = extractor.device == "cuda"
-            memory = memory_of(bundle, extractor) if on_gpu else MemoryBank(bundle.bank, flat_index(bundle.bank))
+            memory = (
+                build_memory_bank(bundle, extractor) if on_gpu else MemoryBank(bundle.bank, flat_index(bundle.bank))
+            )
             self._judges[name] = StationModel(bundle, extractor, memory, spec.key, frame_checks=False)
-            self_test(self._judges[name], station.shadow)
+            run_self_test(self._judges[name], station.shadow)
             log.info("station %s: shadow %s, %d patches", name, station.shadow, len(bundle.bank))
         self._changed = threading.Condition()
         self._waiting: deque[_Part] = deque()
@@ -115,7 +124,9 @@ class Shadow(threading.Thread):
         one = self._judges[header.station]
         if part.patches is not None and part.group == one.group and isinstance(one.memory, MemoryBank):
             nearest = nearest_patches(one.memory, part.patches)
-            found = judge(one.memory, part.patches, nearest, reweight_neighbours=one.bundle.info.reweight_neighbours)
+            found = score_patches(
+                one.memory, part.patches, nearest, reweight_neighbours=one.bundle.info.reweight_neighbours
+            )
         else:
             image = np.frombuffer(part.frame.pixels, np.uint8).reshape(1, header.height_px, header.width_px, 3)
             own = dataclasses.replace(one, extractor=self._extractor(one.bundle))

@@ -12,7 +12,7 @@ from stream.model.bundle import live_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import Extractor
-from stream.model.station_model import StationModel, memory_of, prepare, self_test
+from stream.model.station_model import StationModel, build_memory_bank, prepare, run_self_test
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +27,9 @@ def load_station_models(config: LineConfig, index: int) -> dict[str, StationMode
         one = judges[name] = load_station_model(station, options, lanes, extractors)
         extractors[one.group] = one.extractor
         # The first pass is the slow one, on all cores and in each lane.
-        self_test(one, station.bundle)
+        run_self_test(one, station.bundle)
         if one.extractor.lanes is not None:
-            one.extractor.lanes.everywhere(functools.partial(self_test, one, station.bundle))
+            one.extractor.lanes.everywhere(functools.partial(run_self_test, one, station.bundle))
         log.info("station %s: %s, %d patches, %s", name, station.bundle, len(one.bundle.bank), one.extractor.device)
     return judges
 
@@ -50,4 +50,4 @@ def load_station_model(
         )
         if extractor.device == "cuda":
             prepare(extractor, options.max_batch)
-    return StationModel(bundle, extractor, memory_of(bundle, extractor), spec.key, station.frame_checks)
+    return StationModel(bundle, extractor, build_memory_bank(bundle, extractor), spec.key, station.frame_checks)

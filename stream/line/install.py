@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stream.core.errors import BundleError, PatchLineError, ReloadError
+from stream.core.errors import BundleError, DiskError, PatchLineError, ReloadError
 from stream.core.files import file_sha256, replace
 from stream.line.config import LineConfig
 from stream.line.locks import lock_owner
@@ -37,7 +37,8 @@ def put_live(line: LineConfig, station: str, bundle: Path, *, base: str) -> None
     Raises:
         ReloadError: another file lies there than `base`, the line refuses the bundle and goes on with its own, or a
             camera that could say so does not run here.
-        BundleError: a file cannot be read or written.
+        BundleError: a file cannot be read.
+        DiskError: a file cannot be written.
     """
     target = line.stations[station].bundle
     found = _sha256(target)
@@ -129,7 +130,7 @@ def _go_back(line: LineConfig, target: Path, base: str, put_back: Callable[[], o
     """Return what a person should know of it; empty: all is as before."""
     try:
         put_back()
-    except (OSError, BundleError) as error:
+    except (OSError, DiskError) as error:
         return f"and bundle {base[:12]} could not be put back ({error}): copy it to {target} and reload the line"
     try:
         if _runs_here(line):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from stream.core.errors import ReloadError
+from stream.core.errors import DiskError, ReloadError
+from stream.core.files import write_atomically
 from stream.line.config import LineConfig
 from stream.line.locks import lock_owner
 
@@ -40,15 +41,14 @@ def request_reload(
         )
     request = uuid.uuid4().hex
     try:
-        partial = request_path(line.state).with_suffix(".partial")
-        partial.write_text(request, encoding="utf-8")
-        partial.replace(request_path(line.state))
+        # Not durable: the processes that it is meant for do not outlive the host.
+        write_atomically(request_path(line.state), request.encode(), durable=False)
         for role in ["supervisor"] if "supervisor" in running else told:  # it tells its children
             with contextlib.suppress(ProcessLookupError):
                 os.kill(running[role], signal.SIGHUP)
-    except OSError as error:
+    except (OSError, DiskError) as error:
         raise ReloadError(
-            f"line {line.line} cannot be told: {error.strerror}; run `patchline reload` as the user of the line"
+            f"line {line.line} cannot be told: {error}; run `patchline reload` as the user of the line"
         ) from None
     until_s = time.monotonic() + timeout_s
     reports: dict[str, ReloadReport] = {}

@@ -1,13 +1,11 @@
-"""The file of a bundle: one text and named arrays in safetensors, with a checksum of all of it.
+"""The file of a bundle: one text and named arrays in safetensors, with a checksum over both.
 
-It says nothing of what they mean; that is `stream.model.bundle`'s.
+What they mean is defined in `stream.model.bundle`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,20 +15,20 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from stream.core.errors import BundleError
-from stream.core.files import file_sha256, identity
+from stream.core.errors import BundleError, DiskError
+from stream.core.files import file_sha256, identity, partial_file
 
 _KEY = "patchline"
 
 
-class Stored(NamedTuple):
-    """What is in a file.
+class StoredFile(NamedTuple):
+    """The content of a file.
 
     Attributes:
         text: the metadata.
         tensors: by name, without those that were left in the file.
         left: names of those, in order.
-        intact: whether all of it, also what was left, has the checksum that it was written with.
+        intact: whether everything, also what was left, has the checksum that it was written with.
         sha256: of the file.
     """
 
@@ -42,28 +40,16 @@ class Stored(NamedTuple):
 
 
 def write_file(path: Path, text: str, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write a file, whole or not at all; the same content gives the same bytes. Raises BundleError."""
+    """Write a file, whole or not at all; the same content gives the same bytes. Raises DiskError."""
     metadata = {_KEY: f"{_checksum(text, sorted(tensors.items()))} {text}"}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as reserved:
-            partial = Path(reserved.name)
-        try:
+        with partial_file(path) as partial:
             save_file(dict(tensors), partial, metadata=metadata)
-            with partial.open("rb") as written:
-                os.fsync(written.fileno())
-            partial.chmod(0o644)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written: {error.strerror}") from None
-    except SafetensorError as error:
-        raise BundleError(f"{path}: cannot be written: {error}") from None
+    except SafetensorError as error:  # its own kind for a full disk, too
+        raise DiskError(f"{path}: cannot be written: {error}") from None
 
 
-def read_file(path: Path, *, leave: str) -> Stored:
+def read_file(path: Path, *, leave: str) -> StoredFile:
     """Read a file; tensors whose names begin with `leave` are checked one by one, but not kept in memory.
 
     Raises:
@@ -94,14 +80,14 @@ def read_file(path: Path, *, leave: str) -> Stored:
     except FileNotFoundError:
         raise BundleError(f"{path}: no such bundle; make it with `patchline fit GOOD_DIR -o {path}`") from None
     except (SafetensorError, OSError) as error:
-        raise BundleError(f"{path}: truncated, damaged or not a bundle ({error}); copy or fit it anew") from None
+        raise BundleError(f"{path}: truncated, damaged or not a bundle ({error}); copy or fit it again") from None
     try:
         sha256 = file_sha256(path)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
     if identity(path) != before:  # the hash must name the content that was read
         raise BundleError(f"{path}: was replaced while it was being read; try again")
-    return Stored(text, tensors, left, intact, sha256)
+    return StoredFile(text, tensors, left, intact, sha256)
 
 
 def read_left(path: Path, stored_sha256: str, *, left: str) -> list[NDArray[Any]]:
@@ -112,17 +98,17 @@ def read_left(path: Path, stored_sha256: str, *, left: str) -> list[NDArray[Any]
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            found = [file.get_tensor(name) for name in sorted(file.keys()) if name.startswith(left)]
+            remaining = [file.get_tensor(name) for name in sorted(file.keys()) if name.startswith(left)]
         unchanged = file_sha256(path) == stored_sha256
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{path}: cannot be read: {error}") from None
     if not unchanged:
         raise BundleError(f"{path}: was replaced while it was being read; try again")
-    return found
+    return remaining
 
 
 def _checksum(text: str, tensors: Iterable[tuple[str, NDArray[Any]]]) -> str:
-    """Hash all that a bundle says: metadata text, names, shapes and values of the tensors, in order of their names."""
+    """Hash the content of a bundle: metadata, then name, shape and values of each tensor, in order of their names."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in tensors:
         digest.update(f"{name}{tensor.shape}{tensor.dtype}".encode())

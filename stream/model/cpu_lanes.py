@@ -1,9 +1,9 @@
-"""Several pictures side by side on a CPU, each on cores of its own.
+"""Several network inputs side by side on a CPU, each on its own cores.
 
-One picture on all cores has its verdict soonest. Its threads wait for one another in every layer,
-though, and the longer the more they are disturbed; where several pictures wait, each on a core of
-its own gets more of them done. One picture more than there are cores is under way, so that no core
-idles while another's turn is between two graphs. The answers are the same to the bit.
+One input on all cores has its score soonest. But its threads wait for one another in every layer, longer
+the more they are disturbed; if several inputs wait, one per core gives more throughput. One more than there
+are cores is in progress, so that no core idles between the graphs of another. The results are the same to the
+bit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import faiss
 if TYPE_CHECKING:
     import openvino
 
-#: OpenVINO's streams hold activations of their own; beyond so many they get several cores each.
+#: Maximum number of OpenVINO streams, which hold separate activations; beyond it each gets several cores.
 _MOST_STREAMS = 8
 
 _here = threading.local()
@@ -34,10 +34,10 @@ def available_cores() -> int:
 
 
 class Lanes:
-    """Threads that each take one picture, or one batch, from pixels to score."""
+    """Threads that each take one network input, or one batch, from pixels to score. Any thread may call."""
 
     def __init__(self, threads: int = 0, *, single: bool = False) -> None:
-        """Share `threads` cores, or all where it is 0; `single` makes one lane of them all."""
+        """Share `threads` cores, or all if it is 0; `single` makes one lane of them all."""
         self.cores = threads or available_cores()
         #: Graphs that compute side by side.
         self.streams = 1 if single else min(self.cores, _MOST_STREAMS)
@@ -50,11 +50,11 @@ class Lanes:
         self._pool.submit(self._call, function, alone)
 
     def map(self, function: Callable[..., T], *arguments: Iterable[Any]) -> Iterator[T]:
-        """Call the function for all arguments side by side; yields in their order, each when it is done."""
+        """Call the function for all arguments side by side; yields the results in order, each as soon as possible."""
         return self._pool.map(function, *arguments)
 
     def everywhere(self, function: Callable[[], object]) -> None:
-        """Call the function once in every lane, so that the first picture finds it warm."""
+        """Call the function once in every lane, so that the first part finds it warm."""
         together = threading.Barrier(self.count)
 
         def call() -> None:
@@ -77,15 +77,15 @@ class Lanes:
 
 
 class Graph:
-    """An OpenVINO model for one picture at a time, and for one in each lane."""
+    """An OpenVINO model for one network input at a time, or for one in each lane."""
 
     def __init__(self, core: openvino.Core, model: openvino.Model, lanes: Lanes, **options: str) -> None:
-        """Compile for the CPU: on all cores of the lanes, and where there are several also a stream for each core."""
+        """Compile for the CPU: on all cores at once, and if there are several lanes also with a stream for each."""
         common = {
             # Left to itself OpenVINO computes in bfloat16 on CPUs that have it.
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": lanes.cores,
-            # Pinned, the threads of all workers of a host would stand in line on its first cores.
+            # Pinned, the threads of all workers of a host would queue for its first cores.
             "ENABLE_CPU_PINNING": False,
             **options,
         }

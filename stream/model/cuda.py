@@ -1,7 +1,7 @@
-"""Inference on an NVIDIA GPU: a batch goes up once, all work stays there, one result comes down.
+"""Inference on an NVIDIA GPU: one upload for each batch, one download of its results.
 
 The network computes in float16, channels last, recorded as a CUDA graph for each batch size; pixels are
-normalised and patches searched and scored on the device. Written for any device of torch, so that all
+normalised and patches searched and scored on the device. Written for any torch device, so that everything
 but graphs and pinned memory is tested on the CPU.
 """
 
@@ -17,20 +17,20 @@ from torch import Tensor
 from stream.model.patchcore.device_search import DeviceBank
 from stream.model.patchcore.features import PatchFeatures
 
-#: Beyond it a batch is cut into several.
+#: Network inputs of one pass; a larger batch is split.
 MAX_BATCH = 64
 _WARM_UPS = 3
 
 
 class DeviceBackbone:
-    """The compiled patch features of a device; an `Extractor`, and more: features that stay where they are."""
+    """The compiled patch features on a device: an `Extractor` that can also leave its features there."""
 
     useful_batch = MAX_BATCH
     lanes = None
 
     def __init__(self, module: PatchFeatures, size_px: int, *, device: torch.device) -> None:
-        """Move the module to the device; batch sizes are compiled when they first come."""
-        # Parity between devices comes before the last per cent of speed.
+        """Move the module to the device; a batch size is compiled at its first use."""
+        # Equal scores on all devices are worth more than the last per cent of speed.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         self.place = device
@@ -48,25 +48,25 @@ class DeviceBackbone:
         return np.ascontiguousarray(torch.cat(parts).numpy())
 
     def on_device(self, images: NDArray[np.uint8]) -> Tensor:
-        """Return (N, h, w, D) float32 on the device for N ≤ 64 pictures, in memory that the next call overwrites."""
+        """Return (N, h, w, D) float32 on the device for N ≤ 64 inputs, in memory that the next call overwrites."""
         count = len(images)
         padded = min(MAX_BATCH, 1 << (count - 1).bit_length())
         if padded not in self._compiled:
             self._compiled[padded] = self._compile(padded)
         inputs, run = self._compiled[padded]
-        # The previous upload is over: its results have been read.
+        # The previous upload has ended: its results have been read.
         self._pinned[:count].numpy()[:] = images
         inputs[:count].copy_(self._pinned[:count], non_blocking=True)
         with torch.inference_mode():
             return run()[:count]
 
     def prepare(self, largest: int) -> None:
-        """Compile all batch sizes up to `largest`, so that no part of the line waits for it."""
+        """Compile all batch sizes up to `largest`, so that no part waits for it later."""
         for exponent in range((min(largest, MAX_BATCH) - 1).bit_length() + 1):
             self.on_device(np.zeros((1 << exponent, self._size_px, self._size_px, 3), np.uint8))
 
     def _compile(self, count: int) -> tuple[Tensor, Callable[[], Tensor]]:
-        """Return the place of the input and a function that computes from it; on CUDA a graph replays it."""
+        """Return the input buffer and a function that computes from it; on CUDA that replays a graph."""
         inputs = torch.zeros((count, self._size_px, self._size_px, 3), dtype=torch.uint8, device=self.place)
         if self.place.type != "cuda":
 
@@ -83,7 +83,7 @@ class DeviceBackbone:
                     self._module(inputs)
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            # Also while another thread goes on judging: a bundle that is loaded beside the live one.
+            # thread_local: another thread may be inspecting meanwhile, while this bundle is loaded beside the live one.
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 outputs: Tensor = self._module(inputs)
 
@@ -97,13 +97,13 @@ class DeviceBackbone:
 def inspect_on_device(
     backbone: DeviceBackbone, images: NDArray[np.uint8], banks: Sequence[DeviceBank]
 ) -> list[NDArray[np.float64]]:
-    """Judge N ≤ 64 network inputs (N, S, S, 3) uint8, each against its own bank: one upload, one download.
+    """Inspect N ≤ 64 network inputs (N, S, S, 3) uint8, each against its own bank: one upload, one download.
 
     Returns:
-        for each picture (1 + P,): its image score, then its patch distances, row by row.
+        for each of them (1 + P,): its image score, then its patch distances, row by row.
     """
     with torch.inference_mode():
         features = backbone.on_device(images)
-        found = [bank.inspect(picture.flatten(0, 1)) for picture, bank in zip(features, banks, strict=True)]
-        sizes = [len(one) for one in found]
-        return np.split(torch.cat(found).cpu().numpy(), np.cumsum(sizes)[:-1])
+        results = [bank.inspect(patches.flatten(0, 1)) for patches, bank in zip(features, banks, strict=True)]
+        sizes = [len(result) for result in results]
+        return np.split(torch.cat(results).cpu().numpy(), np.cumsum(sizes)[:-1])

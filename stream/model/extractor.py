@@ -1,7 +1,7 @@
 """The backbone on the device at hand: CUDA, else OpenVINO on the CPU, else torch on the CPU.
 
 OpenVINO's model is converted once and kept in the cache folder under the hash of everything that
-decides its answers, so that a worker that starts again needs neither torch nor the conversion.
+decides its results, so that a worker that is restarted needs neither torch nor the conversion.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import ConfigError
-from stream.core.files import cache_folder
+from stream.core.files import cache_folder, replace
 from stream.model.cpu_lanes import Graph, Lanes
 from stream.model.patchcore.inspector import Extractor
 from stream.model.patchcore.spec import FeatureSpec, StoredGraph
@@ -34,7 +34,7 @@ _GRAPH_VERSION = 1
 
 
 def choose_device(wanted: Device) -> Literal["cuda", "openvino", "torch-cpu"]:
-    """Resolve `auto`; raises ConfigError when a device is asked for that is not there."""
+    """Resolve `auto`; raises ConfigError if the requested device is absent."""
     if wanted == "cuda" and not _cuda_present():
         raise ConfigError("device: cuda was asked for, but no CUDA device is visible; use device: auto")
     if wanted == "openvino" and not _openvino_present():
@@ -114,7 +114,7 @@ class OpenVinoExtractor:
     """The same graph compiled by OpenVINO for the CPU, in float32; or a bundle's int8 graph."""
 
     device = "openvino"
-    #: On a CPU a batch takes as long as its pictures one by one, so the first would wait for the last.
+    #: A batch takes as long on a CPU as its inputs one by one, so the first would wait for the last.
     useful_batch = 1
 
     def __init__(
@@ -137,7 +137,7 @@ class OpenVinoExtractor:
         self._graph = Graph(core, model, lanes, CACHE_DIR=str(folder / "compiled"))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, several pictures in lanes."""
+        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, several network inputs in lanes."""
         if len(images) == 1:
             return np.array(self._graph(images)[0])
         return np.stack(list(self.lanes.map(lambda image: np.array(self._graph(image[None])[0][0]), images)))
@@ -146,7 +146,7 @@ class OpenVinoExtractor:
 def spec_for(
     backbone: str, *, size_px: int, neighbourhood: int, stride: int, weights: Path | None = None
 ) -> FeatureSpec:
-    """Describe the features of a fit that is about to begin; loads the weights to hash them."""
+    """Describe the features of a fit that is about to begin; loads the weights to hash them. Raises WeightsError."""
     from stream.model.patchcore.backbones import load_backbone
     from stream.model.patchcore.preprocess import PREPROCESSING
 
@@ -179,7 +179,7 @@ def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch
 
 
 def convert(spec: FeatureSpec, weights: Path | None) -> Any:
-    """Return the OpenVINO model of `spec` in float32, for one picture; raises WeightsError."""
+    """Return the OpenVINO model of `spec` in float32, for one network input; raises WeightsError."""
     import openvino
     import torch
 
@@ -189,16 +189,15 @@ def convert(spec: FeatureSpec, weights: Path | None) -> Any:
 
 
 def _keep(model: Any, path: Path) -> None:
-    """Write an OpenVINO model to `path`, whole or not at all."""
+    """Write an OpenVINO model to `path` and the .bin beside it, each whole or not at all. Raises DiskError."""
     import openvino
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        partial = Path(scratch, path.name)
-        openvino.save_model(model, partial, compress_to_fp16=False)
-        # The graph file goes last: whoever sees it finds the weights beside it.
-        partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        partial.replace(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = Path(scratch, path.name)
+        openvino.save_model(model, saved, compress_to_fp16=False)
+        # The graph goes last: a process that finds it also finds its weights.
+        for suffix in (".bin", ".xml"):
+            replace(saved.with_suffix(suffix), path.with_suffix(suffix))
 
 
 def _openvino_present() -> bool:
@@ -206,7 +205,7 @@ def _openvino_present() -> bool:
 
 
 def _cuda_present() -> bool:
-    """Ask the driver itself: importing torch only to hear no would cost a CPU worker seconds."""
+    """Ask the driver itself: importing torch for that would cost a CPU worker seconds."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

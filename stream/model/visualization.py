@@ -1,4 +1,4 @@
-"""The picture of one verdict for people: what was seen, where it is wrong, what was decided."""
+"""The overlay of one verdict: the part, its heat map and mask, and a header with score and threshold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BAND_BGR = (28, 28, 28)
 _TEXT_BGR = (235, 235, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
-# In multiples of the pixel threshold: below the first nothing is painted, from the second on all of it.
+# In multiples of the pixel threshold: nothing is painted below the first, full opacity begins at the second.
 _HEAT_FROM, _HEAT_FULL = 0.8, 2.0
 _HEAT_ALPHA = 0.6
 
@@ -34,11 +34,11 @@ def draw(
     title: str,
     cause: Cause | None,
 ) -> NDArray[np.uint8]:
-    """Draw heat map, contour of the mask and a header band above the picture.
+    """Draw heat map and contour of the mask, and a header band above the view.
 
     Args:
         view: (H, W, 3) uint8 BGR, left as it is.
-        anomaly_map: (h, w) patch distances; None or empty, and the view stays untouched.
+        anomaly_map: (h, w) patch distances; None or empty: no heat map.
         pixel_threshold: distance above which a pixel is anomalous; None: no heat map.
         title: the part, for example station and seq; what is not ASCII appears as '?'.
 
@@ -66,7 +66,7 @@ def _heat(view: NDArray[np.uint8], distances: NDArray[np.floating], pixel_thresh
     share = np.clip((excess - _HEAT_FROM) / (_HEAT_FULL - _HEAT_FROM), 0.0, 1.0)
     if not share.any():
         return view
-    # The dark end of the colour map would look like shadow, so it is left out.
+    # The dark end of the colour map looks like shadow, so it is left out.
     heat = cv2.applyColorMap((80 + share * 160).astype(np.uint8), cv2.COLORMAP_INFERNO)
     alpha = np.float32(_HEAT_ALPHA) * np.sqrt(share)
     picture: NDArray[np.uint8] = np.asarray(cv2.blendLinear(view, heat, 1 - alpha, alpha), dtype=np.uint8)
@@ -88,7 +88,7 @@ def _grown(within: NDArray[np.uint8], by_px: int) -> NDArray[np.uint8]:
 def _band(
     width_px: int, headline: list[str], colour_bgr: tuple[int, int, int], details: list[str]
 ) -> NDArray[np.uint8]:
-    """Return the header (height, width, 3): the texts side by side where they fit, else below one another."""
+    """Return the header (height, width, 3): the texts side by side if they fit, else one below the other."""
     letter_px = float(np.clip(width_px / 24, 10, 26))
     small_px = 0.8 * letter_px
     pad_px = round(0.5 * letter_px)

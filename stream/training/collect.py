@@ -1,4 +1,4 @@
-"""Good parts from the running camera, kept as pictures without loss, to be learned from."""
+"""Collects good parts from the running camera as lossless images, to be learned."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.clock import now_ns
-from stream.core.errors import BundleError, ConfigError, DatasetError, TransportError
+from stream.core.errors import ConfigError, DatasetError, DiskError, TransportError
 from stream.devices.cameras.camera import Start
 from stream.line.config import LineConfig
 from stream.line.locks import lock_owner, lock_role
-from stream.line.sections import StationOptions
-from stream.model.bundle import load_bundle
-from stream.model.patchcore.preprocess import Roi
 from stream.training.progress import Track
 from stream.transport.broadcast import TapListener
 from stream.transport.sockets import Sockets
 
-_LOOK_MS = 500
+#: How long a receive waits before it is checked whether the capture process still runs.
+_RECEIVE_MS = 500
 STAGE = "collect parts"
 
-Picture = NDArray[np.uint8]
+#: (H, W, 3) uint8 BGR.
+Image = NDArray[np.uint8]
 
 
 class Collected(NamedTuple):
-    """What was kept.
+    """The result of collecting.
 
     Attributes:
-        parts: pictures in the folder.
-        skipped: frames that had a fault, or came faster than they could be kept.
-        ended: why there are fewer than wanted; empty when there are as many.
+        parts: images in the folder.
+        skipped: frames that had a fault, or came faster than they could be written.
+        ended: why there are fewer than wanted; empty if there are not.
     """
 
     parts: int
@@ -45,24 +44,25 @@ class Collected(NamedTuple):
 
 
 def collect(line: LineConfig, camera: str, folder: Path, *, wanted: int, track: Track, opens: bool = True) -> Collected:
-    """Keep `wanted` frames of a camera: those of its capture process if that runs here, else of the camera itself.
+    """Write `wanted` frames of a camera to a folder: from its capture process if that runs here, else from the camera.
 
-    Ctrl-C ends it early. Without `opens` the camera is left to its process, which cannot start while another has it.
+    Ctrl-C ends it early. Without `opens` the camera is left to its process, which cannot start while another holds it.
 
     Raises:
         CameraError: the camera cannot be opened.
-        DatasetError: the pictures cannot be written, or the folder holds something already.
+        DatasetError: the folder holds something already.
+        DiskError: the images cannot be written.
     """
     _prepare(folder)
     kept = skipped = 0
     track(STAGE, 0, wanted)
     try:
-        with closing(_pictures(line, camera) if opens else _tapped(line, camera)) as pictures:
-            for picture in pictures:
-                if picture is None:
+        with closing(_frames(line, camera) if opens else _tapped(line, camera)) as images:
+            for image in images:
+                if image is None:
                     skipped += 1
                     continue
-                _write(folder / f"part_{kept:06d}.png", picture)
+                _write(folder / f"part_{kept:06d}.png", image)
                 kept += 1
                 track(STAGE, kept, wanted)
                 if kept >= wanted:
@@ -84,24 +84,14 @@ def station_of(line: LineConfig, camera: str, name: str | None) -> str:
     return name
 
 
-def region(station: StationOptions) -> Roi | None:
-    """Return the region of a station: its own, or else that of the bundle it has; None: the whole picture."""
-    if station.roi is not None:
-        return station.roi
-    try:
-        return load_bundle(station.bundle).info.roi
-    except BundleError:
-        return None  # there is none yet
-
-
-def _pictures(line: LineConfig, camera: str) -> Generator[Picture | None]:
-    """Yield (H, W, 3) uint8 BGR pictures; None for a frame without one."""
+def _frames(line: LineConfig, camera: str) -> Generator[Image | None]:
+    """Yield the image of each frame of the camera, None for a frame with a fault."""
     try:
         lock = lock_role(f"capture-{camera}", line.state)
     except TransportError:
         yield from _tapped(line, camera)
         return
-    with lock:  # nobody else opens the camera meanwhile
+    with lock:  # no other process opens the camera meanwhile
         source, stop = line.cameras[camera].open(), threading.Event()
         try:
             for frame in source.frames(Start(0, now_ns()), stop):
@@ -110,14 +100,14 @@ def _pictures(line: LineConfig, camera: str) -> Generator[Picture | None]:
             stop.set()
 
 
-def _tapped(line: LineConfig, camera: str) -> Generator[Picture | None]:
+def _tapped(line: LineConfig, camera: str) -> Generator[Image | None]:
     role = f"capture-{camera}"
     sockets = Sockets(line.transport.keys)
     try:
         listener = TapListener(sockets, line.tap_address(camera))
         next_seq: int | None = None
         while True:
-            received = listener.receive(_LOOK_MS)
+            received = listener.receive(_RECEIVE_MS)
             if received is None:
                 if lock_owner(role, line.state) is None:
                     return
@@ -137,12 +127,12 @@ def _prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         occupied = any(folder.iterdir())
     except OSError as error:
-        raise DatasetError(f"{folder}: cannot be used: {error.strerror}; name another folder") from None
+        raise DiskError(f"{folder}: cannot be used: {error.strerror}; name another folder") from None
     if occupied:
         raise DatasetError(f"{folder}: is not empty; name a new folder, or learn what is in it with `patchline fit`")
 
 
-def _write(path: Path, picture: Picture) -> None:
-    # The quickest level: the disk has room for a few hundred pictures, the camera does not wait.
-    if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-        raise DatasetError(f"{path}: cannot be written; is the disk full?")
+def _write(path: Path, image: Image) -> None:
+    # The quickest level: the disk has room for a few hundred images, the camera does not wait.
+    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+        raise DiskError(f"{path}: cannot be written; is the disk full?")

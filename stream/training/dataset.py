@@ -1,4 +1,4 @@
-"""Pictures of a folder as network inputs, read once, for learning and calibrating."""
+"""The images of a folder as network inputs, read once, for fit and calibration."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 from stream.training.spooled_array import SpooledArray
 
-#: A folder with more unreadable pictures than this share is refused.
+#: Highest share of unreadable images in a folder; more are refused.
 MAX_UNREADABLE = 0.05
-#: Pictures may take so much of what memory is left; features are read more often.
+#: Share of the free memory that network inputs may take; features are read more often.
 _SHARE_OF_MEMORY = 0.25
 
 
 class Inputs(Protocol):
-    """(N, S, S, 3) uint8 RGB network inputs: an array, or rows that are kept in a file."""
+    """(N, S, S, 3) uint8 RGB network inputs: an array, or rows in a file."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -33,18 +33,18 @@ class Inputs(Protocol):
         ...
 
     def __getitem__(self, rows: Any, /) -> NDArray[np.uint8]:
-        """Return the pictures of an array of indices."""
+        """Return the network inputs at an array of indices."""
         ...
 
 
 def batches(inputs: Inputs, rows: NDArray[np.int64], size: int = 8) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield (pictures done after this batch, batch) of the network inputs at `rows`."""
+    """Yield (inputs done after this batch, batch) for the network inputs at `rows`."""
     for begin in range(0, len(rows), size):
-        some = rows[begin : begin + size]
-        yield begin + len(some), inputs[some]
+        part = rows[begin : begin + size]
+        yield begin + len(part), inputs[part]
 
 
-def each(inputs: Inputs, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+def iter_inputs(inputs: Inputs, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
     """Yield the network inputs at `rows`, (S, S, 3) uint8 RGB, one by one."""
     for _, batch in batches(inputs, rows):
         yield from batch
@@ -52,7 +52,7 @@ def each(inputs: Inputs, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture that was skipped, and why."""
+    """An image that was skipped, and why."""
 
     path: Path
     reason: str
@@ -60,12 +60,12 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The readable pictures of a folder as network inputs; close them when done.
+    """The readable images of a folder as network inputs; close them when done.
 
     Attributes:
         inputs: (N, S, S, 3) uint8 RGB.
-        hashes: name of each by its pixels.
-        picture_px: (width, height) all of them had, or None.
+        hashes: of each network input.
+        picture_px: (width, height) of the images, or None if they differ.
         unreadable: those skipped.
     """
 
@@ -84,15 +84,16 @@ class ImageSet:
         self.inputs.close()
 
 
-def read_pictures(
+def read_network_inputs(
     paths: list[Path], roi: Roi | None, size_px: int, *, memory: MemoryBudget, spool: Path, track: Track = silent
 ) -> ImageSet:
-    """Read, cut and resize pictures; damaged ones are skipped and named.
+    """Read, crop and resize images; damaged ones are skipped and named.
 
-    What the memory left does not hold goes to a temporary file in the folder `spool`.
+    What does not fit into the memory budget goes to a temporary file in the folder `spool`.
 
     Raises:
-        DatasetError: a picture is smaller than the region, or more than 5 % are unreadable.
+        DatasetError: an image is smaller than the region, or more than 5 % are unreadable.
+        DiskError: the spool's disk is full.
     """
     shape = (size_px, size_px, 3)
     held = len(paths) * size_px * size_px * 3 <= _SHARE_OF_MEMORY * memory.left_bytes()
@@ -106,17 +107,17 @@ def read_pictures(
                 image = read_image(path)
                 network = network_input(crop(image, roi), size_px)
                 inputs.append(network[None])
-                hashes.append(picture_hash(network))
+                hashes.append(network_input_hash(network))
                 sizes.add((image.shape[1], image.shape[0]))
             except DatasetError as error:
                 unreadable.append(Unreadable(path, str(error)))
             except FrameFault as fault:
-                raise DatasetError(f"{path}: {fault.detail}; choose another --roi or remove the picture") from None
-            track("read pictures", done, len(paths))
+                raise DatasetError(f"{path}: {fault.detail}; choose another --roi or remove the image") from None
+            track("read images", done, len(paths))
         if len(unreadable) > MAX_UNREADABLE * len(paths):
             names = ", ".join(item.path.name for item in unreadable[:5])
             raise DatasetError(
-                f"{paths[0].parent}: {len(unreadable)} of {len(paths)} pictures cannot be read ({names}"
+                f"{paths[0].parent}: {len(unreadable)} of {len(paths)} images cannot be read ({names}"
                 f"{', …' if len(unreadable) > 5 else ''}), more than {MAX_UNREADABLE:.0%}; mend or remove them"
             )
     except BaseException:
@@ -125,6 +126,6 @@ def read_pictures(
     return ImageSet(inputs, hashes, sizes.pop() if len(sizes) == 1 else None, unreadable)
 
 
-def picture_hash(image: NDArray[np.uint8]) -> str:
-    """Name a network input by its pixels."""
+def network_input_hash(image: NDArray[np.uint8]) -> str:
+    """Return a hash of the pixels of a network input."""
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]

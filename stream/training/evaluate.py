@@ -1,4 +1,4 @@
-"""How well a bundle tells good from defective pictures: a folder in MVTec AD's layout in, a report out.
+"""How well a bundle separates good from defective images: a folder in MVTec AD's layout in, a report out.
 
 The layout: `test/good/`, `test/<defect type>/` and, optionally, `ground_truth/<defect type>/NAME_mask.png`.
 """
@@ -10,16 +10,17 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.errors import BundleError, DatasetError, FrameFault
+from stream.core.errors import BundleError, DatasetError, DiskError, FrameFault
 from stream.core.images import list_images, read_image
-from stream.core.verdict import Verdict
+from stream.core.statistics import auroc
+from stream.core.verdict import verdict_of
+from stream.core.versions import library_versions
 from stream.model.bundle import Bundle, BundleInfo, load_bundle
 from stream.model.extractor import Device, load_extractor
 from stream.model.patchcore.inspector import Extractor, Inspection, inspect
@@ -28,17 +29,17 @@ from stream.model.patchcore.pro import aupro
 from stream.model.patchcore.score import anomaly_map, sigma_px
 from stream.model.patchcore.search import MemoryBank, quickest_search
 from stream.model.visualization import draw
-from stream.training.dataset import MAX_UNREADABLE, picture_hash
+from stream.training.dataset import MAX_UNREADABLE, network_input_hash
 from stream.training.evaluation_report import EvaluationCounts, EvaluationReport, TypeReport
 from stream.training.progress import Track, silent
 
-#: The folder of normal pictures in `test/`; every other one is a type of defect.
+#: The folder of good images in `test/`; every other folder is a type of defect.
 GOOD = "good"
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """A readable test picture: `pixels` (S, S, 3) uint8 RGB, `mask` (S, S) bool or None if there is none."""
+class _TestImage:
+    """A readable test image: `pixels` (S, S, 3) uint8 RGB, `mask` (S, S) bool, or None without a mask."""
 
     kind: str
     path: Path
@@ -59,48 +60,49 @@ def evaluate(
     device: Device = "auto",
     track: Track = silent,
 ) -> EvaluationReport:
-    """Judge the test pictures of a dataset with a bundle.
+    """Inspect the test images of a dataset with a bundle.
 
-    Pixel metrics sort all map pixels: about 70 bytes of memory each, 3.5 GB for 1,000 pictures at 224 px.
+    Pixel metrics sort all map pixels: about 70 bytes of memory each, 3.5 GB for 1,000 images at 224 px.
 
     Args:
         bundle_path: the bundle; without thresholds the rates are None.
         dataset: folder in MVTec AD's layout; defect types and masks are optional.
-        overlays: a new or empty folder for one drawing of each picture, DIR/<type>/NAME.png; it appears
-            whole, at the end.
+        overlays: a new or empty folder for one overlay of each image, DIR/<type>/NAME.png; it appears
+            as a whole, at the end.
         device: where the backbone runs.
         track: progress.
 
     Raises:
-        DatasetError: no `test/good`, a picture smaller than the bundle's region, a mask of another size
-            than its picture or without a mark, more than 5 % unreadable, `overlays` in use.
+        DatasetError: no `test/good`, an image smaller than the bundle's region, a mask of another size
+            than its image or without a marked pixel, more than 5 % unreadable, `overlays` in use.
+        DiskError: the overlays cannot be written.
         BundleError, WeightsError, ConfigError: the bundle cannot be used here.
     """
     bundle = load_bundle(bundle_path)
     if overlays is not None:
         _check_overlays(overlays, bundle_path, bundle.info)
-    pictures, unreadable = _read(dataset, bundle.info, track)
+    images, unreadable = _read(dataset, bundle.info, track)
     track("load backbone", 0, 1)
     extractor = load_extractor(bundle.info.spec, device=device, graph=bundle.graph)
     track("load backbone", 1, 1)
-    inspections, ms_per_image = _judge(extractor, bundle, pictures, track)
+    inspections, ms_per_image = _inspect(extractor, bundle, images, track)
 
     thresholds = bundle.info.thresholds
     scores = np.array([inspection.score for inspection in inspections])
-    defective = np.array([picture.kind != GOOD for picture in pictures])
-    # 1 for a reject, 0 for a pass, NaN where there is no threshold: _share makes None of that.
+    defective = np.array([image.kind != GOOD for image in images])
+    # 1 for a reject, 0 for a pass, NaN without a threshold: _share turns that into None.
     rejected = np.full(len(scores), np.nan)
     if thresholds is not None:
         rejected[:] = scores > thresholds.image
     best_f1, f1_at_threshold = _f1(defective, scores, rejected)
-    pixel_auroc, pro = _pixel_metrics(pictures, inspections, track)
-    counts = _counts(bundle, pictures)
+    pixel_auroc, pro = _pixel_metrics(images, inspections, track)
+    counts = _counts(bundle, images)
     interval = None
     if thresholds is not None and not thresholds.by_hand and counts.good:
         interval = false_reject_interval(counts.calibration, counts.good, thresholds.false_reject_rate)
     false_rejects = _share(rejected[~defective])
     report = EvaluationReport(
-        image_auroc=_auroc(defective, scores),
+        image_auroc=auroc(defective, scores),
         pixel_auroc=pixel_auroc,
         aupro=pro,
         image_f1=best_f1,
@@ -110,26 +112,26 @@ def evaluate(
         miss_rate=_share(1 - rejected[defective]),
         ms_per_image=ms_per_image,
         counts=counts,
-        types=_types(pictures, scores, rejected),
+        types=_types(images, scores, rejected),
         unreadable=[path.relative_to(dataset).as_posix() for path in unreadable],
-        warnings=_warnings(pictures, counts, false_rejects, interval),
+        warnings=_warnings(images, counts, false_rejects, interval),
         thresholds=thresholds,
         dataset=str(dataset),
         bundle=str(bundle_path),
         bundle_sha256=bundle.sha256,
         device=extractor.device,
-        versions=_versions(),
+        versions=library_versions("scikit-learn", "scipy"),
     )
     if overlays is not None:
-        _write_overlays(overlays, bundle.info, pictures, inspections, track)
+        _write_overlays(overlays, bundle.info, images, inspections, track)
     return report
 
 
 def false_reject_interval(calibration_count: int, test_count: int, rate: float) -> tuple[float, float]:
-    """Return the 95 % interval of the false-reject rate to be measured on fresh good pictures.
+    """Return the 95 % interval of the false-reject rate that new good images would show.
 
     With the k-th smallest of n calibration scores as threshold, k = ⌈(n+1)(1−α)⌉ but at most n, the
-    number of false rejects among m exchangeable pictures is BetaBinomial(m, n+1−k, k), whatever the
+    number of false rejects among m exchangeable images is BetaBinomial(m, n+1−k, k), whatever the
     distribution of the scores (Angelopoulos & Bates, arXiv 2107.07511, section 3.3; Vovk, ACML 2012).
     Equal scores can only make false rejects rarer.
 
@@ -149,12 +151,12 @@ def false_reject_interval(calibration_count: int, test_count: int, rate: float) 
     return float(low), float(high)
 
 
-def _read(dataset: Path, info: BundleInfo, track: Track) -> tuple[list[_Picture], list[Path]]:
-    """Read and preprocess all test pictures and their masks; also return the damaged files."""
-    found = [(kind, path) for kind, paths in _test_folders(dataset).items() for path in paths]
-    pictures: list[_Picture] = []
+def _read(dataset: Path, info: BundleInfo, track: Track) -> tuple[list[_TestImage], list[Path]]:
+    """Read and preprocess all test images and their masks; also return the damaged files."""
+    paths = [(kind, path) for kind, files in _test_folders(dataset).items() for path in files]
+    images: list[_TestImage] = []
     unreadable: list[Path] = []
-    for done, (kind, path) in enumerate(found, start=1):
+    for done, (kind, path) in enumerate(paths, start=1):
         mask_path = dataset / "ground_truth" / kind / f"{path.stem}_mask.png"
         reading = path
         try:
@@ -171,17 +173,17 @@ def _read(dataset: Path, info: BundleInfo, track: Track) -> tuple[list[_Picture]
                 pixels = network_input(crop(image, info.roi), info.spec.size_px)
                 preprocess_s = time.perf_counter() - started
             except FrameFault as fault:
-                raise DatasetError(f"{path}: {fault.detail}; use a bundle fitted for such pictures") from None
+                raise DatasetError(f"{path}: {fault.detail}; use a bundle fitted for such images") from None
             mask = None if marks is None else _mask(marks, info)
-            pictures.append(_Picture(kind, path, pixels, mask, preprocess_s))
-        track("read pictures", done, len(found))
-    if len(unreadable) > MAX_UNREADABLE * len(found):
+            images.append(_TestImage(kind, path, pixels, mask, preprocess_s))
+        track("read images", done, len(paths))
+    if len(unreadable) > MAX_UNREADABLE * len(paths):
         names = ", ".join(path.relative_to(dataset).as_posix() for path in unreadable[:5])
         raise DatasetError(
-            f"{dataset}: {len(unreadable)} of {len(found)} test pictures cannot be read ({names}"
+            f"{dataset}: {len(unreadable)} of {len(paths)} test images cannot be read ({names}"
             f"{', …' if len(unreadable) > 5 else ''}), more than {MAX_UNREADABLE:.0%}; mend or remove them"
         )
-    return pictures, unreadable
+    return images, unreadable
 
 
 def _test_folders(dataset: Path) -> dict[str, list[Path]]:
@@ -196,45 +198,39 @@ def _test_folders(dataset: Path) -> dict[str, list[Path]]:
 def _check_mask(mask_path: Path, marks: NDArray[np.uint8], path: Path, image: NDArray[np.uint8]) -> None:
     if marks.shape != image.shape:
         raise DatasetError(
-            f"{mask_path}: {marks.shape[1]}×{marks.shape[0]} px, but its picture {path} is "
-            f"{image.shape[1]}×{image.shape[0]} px; make the mask anew at the picture's size"
+            f"{mask_path}: {marks.shape[1]}×{marks.shape[0]} px, but its image {path} is "
+            f"{image.shape[1]}×{image.shape[0]} px; make the mask again at the image's size"
         )
     if not marks.any():
         raise DatasetError(f"{mask_path}: marks no pixel; mark the defect, or remove the mask")
 
 
 def _mask(marks: NDArray[np.uint8], info: BundleInfo) -> NDArray[np.bool_]:
-    """Cut and resize a mask like its picture, (H, W, 3) → (S, S), each pixel that of its centre."""
+    """Crop and resize a mask like its image, (H, W, 3) → (S, S) bool; each pixel is the one at its centre."""
     size = (info.spec.size_px, info.spec.size_px)
     region = np.ascontiguousarray(crop(marks, info.roi).max(axis=2))
-    # Plain INTER_NEAREST takes the pixel's corner, half a pixel beside what network_input shows there.
+    # Plain INTER_NEAREST samples the pixel's corner, half a pixel off what network_input shows there.
     return np.asarray(cv2.resize(region, size, interpolation=cv2.INTER_NEAREST_EXACT) > 0)
 
 
-def _judge(
-    extractor: Extractor, bundle: Bundle, pictures: list[_Picture], track: Track
+def _inspect(
+    extractor: Extractor, bundle: Bundle, images: list[_TestImage], track: Track
 ) -> tuple[list[Inspection], float]:
-    """Judge one picture at a time; also return the median time of one in ms."""
+    """Inspect one image at a time; also return the median time of one in ms."""
     patches = bundle.info.grid[0] * bundle.info.grid[1]
     memory = MemoryBank(
         bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
     )
     b = bundle.info.reweight_neighbours
-    # The first pass allocates and compiles; it tells nothing of the line's speed.
-    inspect(extractor, memory, pictures[0].pixels[None], reweight_neighbours=b)
+    # The first pass allocates and compiles, which says nothing about the line's speed.
+    inspect(extractor, memory, images[0].pixels[None], reweight_neighbours=b)
     inspections, seconds = [], []
-    for done, picture in enumerate(pictures, start=1):
+    for done, image in enumerate(images, start=1):
         started = time.perf_counter()
-        inspections += inspect(extractor, memory, picture.pixels[None], reweight_neighbours=b)
-        seconds.append(picture.preprocess_s + time.perf_counter() - started)
-        track("inspect", done, len(pictures))
+        inspections += inspect(extractor, memory, image.pixels[None], reweight_neighbours=b)
+        seconds.append(image.preprocess_s + time.perf_counter() - started)
+        track("inspect", done, len(images))
     return inspections, float(np.median(seconds) * 1000)
-
-
-def _auroc(labels: NDArray[np.bool_], scores: NDArray[np.floating]) -> float | None:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels, scores)) if labels.any() and not labels.all() else None
 
 
 def _f1(
@@ -246,7 +242,7 @@ def _f1(
     if not defective.any() or defective.all():
         return None, None
     precision, recall, _ = precision_recall_curve(defective, scores)
-    # Where nothing is found both are 0, and so is F1.
+    # Without a true positive both are 0, and so is F1.
     best = (2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)).max()
     if np.isnan(rejected).any():
         return float(best), None
@@ -258,31 +254,31 @@ def _share(values: NDArray[np.float64]) -> float | None:
 
 
 def _pixel_metrics(
-    pictures: list[_Picture], inspections: list[Inspection], track: Track
+    images: list[_TestImage], inspections: list[Inspection], track: Track
 ) -> tuple[float | None, float | None]:
-    """Return pixel AUROC and AUPRO over the good pictures and those whose mask marks a pixel."""
+    """Return pixel AUROC and AUPRO over the good images and those whose mask marks a pixel."""
     maps: list[NDArray[np.float32]] = []
     masks: list[NDArray[np.bool_]] = []
-    if any(picture.marked for picture in pictures):
-        for picture, inspection in zip(pictures, inspections, strict=True):
-            size_px = picture.pixels.shape[0]
-            if picture.kind == GOOD or picture.marked:
+    if any(image.marked for image in images):
+        for image, inspection in zip(images, inspections, strict=True):
+            size_px = image.pixels.shape[0]
+            if image.kind == GOOD or image.marked:
                 maps.append(anomaly_map(inspection.distances, (size_px, size_px), sigma_px(size_px)))
-                masks.append(np.zeros((size_px, size_px), np.bool_) if picture.mask is None else picture.mask)
+                masks.append(np.zeros((size_px, size_px), np.bool_) if image.mask is None else image.mask)
     if not masks or all(mask.all() for mask in masks):
         return None, None
     track("measure pixels", 0, 2)
-    auroc = _auroc(np.concatenate(masks).ravel(), np.concatenate(maps).ravel())
+    area = auroc(np.concatenate(masks).ravel(), np.concatenate(maps).ravel())
     track("measure pixels", 1, 2)
     pro = aupro(maps, masks)
     track("measure pixels", 2, 2)
-    return auroc, pro
+    return area, pro
 
 
 def _types(
-    pictures: list[_Picture], scores: NDArray[np.float64], rejected: NDArray[np.float64]
+    images: list[_TestImage], scores: NDArray[np.float64], rejected: NDArray[np.float64]
 ) -> dict[str, TypeReport]:
-    kinds = np.array([picture.kind for picture in pictures])
+    kinds = np.array([image.kind for image in images])
     types = {}
     for kind in dict.fromkeys(kinds.tolist()):
         rows = kinds == kind
@@ -292,25 +288,25 @@ def _types(
             mean_score=float(scores[rows].mean()),
             false_reject_rate=_share(rejected[rows]) if kind == GOOD else None,
             miss_rate=None if kind == GOOD else _share(1 - rejected[rows]),
-            image_auroc=None if kind == GOOD else _auroc(rows[beside_good], scores[beside_good]),
+            image_auroc=None if kind == GOOD else auroc(rows[beside_good], scores[beside_good]),
         )
     return types
 
 
-def _counts(bundle: Bundle, pictures: list[_Picture]) -> EvaluationCounts:
-    known = set(bundle.info.bank_pictures)
-    good = sum(picture.kind == GOOD for picture in pictures)
+def _counts(bundle: Bundle, images: list[_TestImage]) -> EvaluationCounts:
+    in_bank = set(bundle.info.bank_pictures)
+    good = sum(image.kind == GOOD for image in images)
     return EvaluationCounts(
         good=good,
-        defective=len(pictures) - good,
-        masked=sum(picture.marked for picture in pictures),
-        in_bank=sum(picture_hash(picture.pixels) in known for picture in pictures),
+        defective=len(images) - good,
+        masked=sum(image.marked for image in images),
+        in_bank=sum(network_input_hash(image.pixels) in in_bank for image in images),
         calibration=len(bundle.calibration_scores),
     )
 
 
 def _warnings(
-    pictures: list[_Picture],
+    images: list[_TestImage],
     counts: EvaluationCounts,
     false_rejects: float | None,
     interval: tuple[float, float] | None,
@@ -318,22 +314,22 @@ def _warnings(
     warnings = []
     if counts.in_bank:
         warnings.append(
-            f"{counts.in_bank} test pictures are in the bundle's memory bank, where they score 0: "
-            "the figures flatter it"
+            f"{counts.in_bank} test images are in the bundle's memory bank, where they score 0: "
+            "the figures are too good"
         )
-    lost = [picture.path for picture in pictures if picture.mask is not None and not picture.marked]
-    if lost:
+    empty = [image.path for image in images if image.mask is not None and not image.marked]
+    if empty:
         warnings.append(
-            f"{len(lost)} masks mark nothing that the bundle sees: outside its region, or too small "
-            f"(first: that of {lost[0]}); their pixels do not count"
+            f"{len(empty)} masks mark nothing that the bundle sees: outside its region, or too small "
+            f"(first: that of {empty[0]}); their pixels do not count"
         )
-    unmasked = counts.defective - counts.masked - len(lost)
+    unmasked = counts.defective - counts.masked - len(empty)
     if counts.masked and unmasked:
-        warnings.append(f"{unmasked} defective pictures have no mask; their pixels do not count")
+        warnings.append(f"{unmasked} defective images have no mask; their pixels do not count")
     if false_rejects is not None and interval is not None and not interval[0] <= false_rejects <= interval[1]:
         warnings.append(
             f"the false-reject rate {false_rejects:.2%} lies outside {interval[0]:.2%} to {interval[1]:.2%}, "
-            "as calibration predicts: the test pictures are not like those it was calibrated with"
+            "as calibration predicts: the test images are not like those it was calibrated with"
         )
     return warnings
 
@@ -349,51 +345,32 @@ def _check_overlays(overlays: Path, bundle_path: Path, info: BundleInfo) -> None
 
 
 def _write_overlays(
-    overlays: Path, info: BundleInfo, pictures: list[_Picture], inspections: list[Inspection], track: Track
+    overlays: Path, info: BundleInfo, images: list[_TestImage], inspections: list[Inspection], track: Track
 ) -> None:
-    """Draw all pictures into a folder beside `overlays` that then takes its place."""
+    """Draw all images into a folder beside `overlays` that then takes its place."""
     assert info.thresholds is not None
-    stems = Counter((picture.kind, picture.path.stem) for picture in pictures)
+    stems = Counter((image.kind, image.path.stem) for image in images)
     try:
         overlays.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=overlays.parent, prefix=f".{overlays.name}.") as scratch:
             partial = Path(scratch, "overlays")
-            for done, (picture, inspection) in enumerate(zip(pictures, inspections, strict=True), start=1):
+            for done, (image, inspection) in enumerate(zip(images, inspections, strict=True), start=1):
                 drawn = draw(
-                    crop(read_image(picture.path), info.roi),
+                    crop(read_image(image.path), info.roi),
                     inspection.distances,
-                    verdict=Verdict.DEFECT if inspection.score > info.thresholds.image else Verdict.GOOD,
+                    verdict=verdict_of(inspection.score, info.thresholds.image),
                     score=inspection.score,
                     threshold=info.thresholds.image,
                     pixel_threshold=info.thresholds.pixel,
-                    title=f"{picture.kind}/{picture.path.name}",
+                    title=f"{image.kind}/{image.path.name}",
                     cause=None,
                 )
                 # a.png and a.jpg of one folder must not overwrite each other.
-                unique = stems[picture.kind, picture.path.stem] == 1
-                target = partial / picture.kind / f"{picture.path.stem if unique else picture.path.name}.png"
+                unique = stems[image.kind, image.path.stem] == 1
+                target = partial / image.kind / f"{image.path.stem if unique else image.path.name}.png"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(cv2.imencode(".png", drawn)[1].tobytes())
-                track("draw overlays", done, len(pictures))
+                track("draw overlays", done, len(images))
             partial.replace(overlays)
     except OSError as error:
-        raise DatasetError(f"{overlays}: overlays cannot be written: {error.strerror}") from None
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in (
-        "patchline",
-        "torch",
-        "openvino",
-        "faiss-cpu",
-        "faiss-gpu",
-        "numpy",
-        "scikit-learn",
-        "scipy",
-    ):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        raise DiskError(f"{overlays}: overlays cannot be written: {error.strerror}") from None

@@ -1,8 +1,7 @@
-"""What an evaluation found: the figures, as JSON and for the terminal."""
+"""The figures of an evaluation, as JSON and for the terminal."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -10,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from stream.core.errors import DatasetError
+from stream.core.files import write_atomically
 from stream.model.bundle import Thresholds
 
 
@@ -25,7 +24,7 @@ class TypeReport(msgspec.Struct, frozen=True):
 
 
 class EvaluationCounts(msgspec.Struct, frozen=True):
-    """Pictures that were judged; `masked` have a mask, `in_bank` are known to the memory bank."""
+    """Images that were inspected; `masked` have a mask, `in_bank` are in the memory bank."""
 
     good: int
     defective: int
@@ -35,22 +34,22 @@ class EvaluationCounts(msgspec.Struct, frozen=True):
 
 
 class EvaluationReport(msgspec.Struct, frozen=True):
-    """What an evaluation found; None where the pictures or the bundle do not allow the figure.
+    """The figures of an evaluation; None where the images or the bundle do not allow one.
 
     Attributes:
         image_auroc: area under the ROC curve of the image scores.
-        pixel_auroc: of all map pixels of the good and the masked pictures.
+        pixel_auroc: of all map pixels of the good and the masked images.
         aupro: area under the per-region-overlap curve up to 30 % false-positive pixels, of the same.
         image_f1: the best of all thresholds.
         image_f1_at_threshold: at the bundle's threshold.
-        false_reject_rate: share of good pictures above the bundle's threshold.
+        false_reject_rate: share of good images above the bundle's threshold.
         false_reject_interval: where calibration predicts that rate, see `false_reject_interval`; None
             for a threshold set by hand.
-        miss_rate: share of defective pictures not above the bundle's threshold.
-        ms_per_image: median time to preprocess and judge one picture, one at a time, without reading it.
-        counts, types: how many pictures, and the same figures by folder of `test/`.
-        unreadable: pictures skipped because they or their masks are damaged, relative to the dataset.
-        warnings: what makes the figures worth less than they look, one line each.
+        miss_rate: share of defective images not above the bundle's threshold.
+        ms_per_image: median time to preprocess and inspect one image, one at a time, without reading it.
+        counts, types: number of images, and the same figures by folder of `test/`.
+        unreadable: images skipped because they or their masks are damaged, relative to the dataset.
+        warnings: reasons to trust the figures less, one line each.
         thresholds: the bundle's.
         versions: of the libraries that computed this.
     """
@@ -77,15 +76,8 @@ class EvaluationReport(msgspec.Struct, frozen=True):
 
 
 def write_report(report: EvaluationReport, path: Path) -> None:
-    """Write a report as JSON, whole or not at all; raises DatasetError when that cannot be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-            partial = Path(scratch, "report")
-            partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-            partial.replace(path)
-    except OSError as error:
-        raise DatasetError(f"{path}: the report cannot be written: {error.strerror}") from None
+    """Write a report as JSON, whole or not at all. Raises DiskError."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
 def report_table(report: EvaluationReport) -> Group:
@@ -101,10 +93,10 @@ def report_table(report: EvaluationReport) -> Group:
         ("false-reject rate", _percent(report.false_reject_rate)),
         ("  predicted, 95 %", f"{_percent(low)} to {_percent(high)}"),
         ("miss rate", _percent(report.miss_rate)),
-        ("time per picture", f"{report.ms_per_image:.1f} ms ({report.device})"),
+        ("time per image", f"{report.ms_per_image:.1f} ms ({report.device})"),
     ):
         figures.add_row(name, value)
-    types = Table("type", "pictures", "mean score", "rejected", "AUROC")
+    types = Table("type", "images", "mean score", "rejected", "AUROC")
     for name, kind in report.types.items():
         rejected = kind.false_reject_rate if kind.miss_rate is None else 1 - kind.miss_rate
         types.add_row(

@@ -1,4 +1,4 @@
-"""Pictures that were rejected but are good: into the memory bank, without a new fit; and thresholds by hand."""
+"""Good parts that were rejected are added to the memory bank without a new fit; and thresholds set by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stream.model.bundle import (
     Bundle,
     BundleInfo,
     Thresholds,
-    calibration_pictures,
+    calibration_inputs,
     change_bundle,
     live_bundle,
     load_bundle,
@@ -27,26 +27,27 @@ from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.extend import farthest_first, perhaps_farther
 from stream.model.patchcore.inspector import Extractor
 from stream.model.patchcore.search import MemoryBank, flat_index
-from stream.training.calibration import Rows, by_hand, calibrated, calibration_scores, implied_rate, self_test
-from stream.training.dataset import batches, each, picture_hash
+from stream.training.calibration import Rows, by_hand, calibrated, calibration_scores, choose_self_test, implied_rate
+from stream.training.dataset import batches, iter_inputs, network_input_hash
 from stream.training.progress import Track, silent
 
-ImageSet = NDArray[np.uint8]
+#: (k, S, S, 3) uint8 RGB.
+NetworkInputs = NDArray[np.uint8]
 
-#: A score must lie so far below the threshold, relative, that a worker's rounding cannot lift it above:
+#: Relative distance that a score must keep below the threshold, so that a worker's rounding cannot lift it above:
 #: the tolerances of the self-test, in full precision, and on CUDA or in int8.
 _MARGIN, _LOW_PRECISION_MARGIN = 1e-3, 2e-2
-#: So often the radius is halved for a picture that stays DEFECT; then all of its patches are remembered.
+#: How often the radius is halved for an image that stays DEFECT; then all of its patches are added.
 _HALVINGS = 6
 
 
 class ExtendedBank(NamedTuple):
-    """What became of the pictures.
+    """The result of an extension.
 
     Attributes:
         bundle: the new one, as written.
         added: patches added to the bank.
-        warnings: what a person should know before this goes live.
+        warnings: what a user should know before this goes live.
     """
 
     bundle: Bundle
@@ -54,95 +55,100 @@ class ExtendedBank(NamedTuple):
     warnings: list[str]
 
 
-def extend_bank(live: Path, output: Path, pictures: ImageSet, track: Track = silent) -> ExtendedBank:
-    """Write a bundle to which good pictures are GOOD that the `live` one may call DEFECT.
+def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = silent) -> ExtendedBank:
+    """Write a bundle by which good images are GOOD that the `live` one may call DEFECT.
 
     The bank gains their patches that lie beyond the covering radius of the fit, farthest first. Then it is
-    calibrated on the same held-out pictures as before, at the same false-reject rate; an image threshold chosen
-    by hand stays. A picture that is DEFECT even so adds its patches beyond half the radius, a quarter and so on,
-    in the end all of them, which makes its score 0. No calibration picture is ever in the bank, so the guarantee of
-    the calibration holds; only approximately where such pictures were, since their patches depend on the threshold.
+    calibrated on the same held-out inputs as before, at the same false-reject rate; an image threshold set
+    by hand stays. An image that is DEFECT even so adds its patches beyond half the radius, a quarter and so on,
+    finally all of them, which makes its score 0. No calibration image is ever in the bank, so the guarantee of
+    the calibration holds; only approximately if there were such images, since their patches depend on the threshold.
 
     Args:
         live: the bundle in use.
         output: the new bundle; may be the same file.
-        pictures: (k, S, S, 3) uint8 RGB, network inputs of the bundle's size.
+        inputs: (k, S, S, 3) uint8 RGB, network inputs of the bundle's size.
         track: progress.
 
     Raises:
-        DatasetError: no pictures, of another shape, or none is left to calibrate with.
-        BundleError, WeightsError, ConfigError: the bundle cannot be used here, or not be written.
+        DatasetError: no inputs, another shape, or none is left to calibrate with.
+        BundleError, WeightsError, ConfigError: the bundle cannot be used here.
+        DiskError: the new bundle cannot be written.
     """
-    bundle, calibration = live_bundle(live), calibration_pictures(live)
+    bundle, calibration = live_bundle(live), calibration_inputs(live)
     if file_sha256(live) != bundle.sha256:
         raise BundleError(f"{live}: was replaced while it was being read; try again")
     info, graph = bundle.info, bundle.graph
-    pictures = _distinct(_checked(live, pictures, info))
-    names = [picture_hash(picture) for picture in pictures]
+    inputs = _distinct(_checked(live, inputs, info))
+    names = [network_input_hash(pixels) for pixels in inputs]
     held_out, warnings = _held_out(live, calibration, set(names))
     new = [name for name in names if name not in info.bank_pictures]
     if len(new) < len(names):
-        warnings.append(f"{len(names) - len(new)} of {len(names)} pictures are in the memory bank already")
+        warnings.append(f"{len(names) - len(new)} of {len(names)} images are in the memory bank already")
 
     track("load backbone", 0, 1)
     extractor = load_extractor(info.spec, graph=graph)
     track("load backbone", 1, 1)
     margin = _LOW_PRECISION_MARGIN if extractor.device == "cuda" or graph is not None else _MARGIN
     search = _search(bundle.bank, extractor)
-    everyone = rows = np.arange(len(pictures))
-    stubborn = 0
+    everyone = rows = np.arange(len(inputs))
+    remaining = 0
     for radius in _radii(info.covering_radius):
-        added = _beyond(extractor, search, pictures, rows, radius, track)
+        added = _beyond(extractor, search, inputs, rows, radius, track)
         search = _search(np.concatenate([search.features, added]), extractor)
         scores, peaks = _scored(extractor, search, calibration, held_out, info, "calibrate", track)
         thresholds = _thresholds(bundle, scores, peaks)
-        found, _ = _scored(extractor, search, pictures, everyone, info, "judge accepted", track)
+        accepted, _ = _scored(extractor, search, inputs, everyone, info, "score accepted", track)
         # Written so that a score that compares with nothing (NaN) could never be GOOD.
-        rows = np.flatnonzero(~(found <= thresholds.image * (1 - margin)))
+        rows = np.flatnonzero(~(accepted <= thresholds.image * (1 - margin)))
         if not len(rows):
             break
-        stubborn = stubborn or len(rows)
+        remaining = remaining or len(rows)
     else:
-        raise BundleError(f"{live}: no threshold lies above the score of a remembered picture; fit it anew")
+        raise BundleError(f"{live}: no threshold lies above the score of an image in the bank; fit it again")
 
-    if stubborn:
+    if remaining:
         warnings.append(
-            f"{stubborn} of {len(names)} pictures were DEFECT even with all that lies beyond the covering radius, "
-            f"{info.covering_radius:.3g}; the bank remembers what lies beyond {radius:.3g}, so that defects that look "
+            f"{remaining} of {len(names)} images were DEFECT even with all that lies beyond the covering radius, "
+            f"{info.covering_radius:.3g}; the bank now holds what lies beyond {radius:.3g}, so that defects that look "
             "like them may pass"
         )
     if extractor.device == "cuda":  # the self-test's score is that of full precision
         extractor = load_extractor(info.spec, device="torch-cpu")
     neighbours = info.reweight_neighbours
-    selftest = self_test(extractor, search, calibration, held_out, reweight_neighbours=neighbours, seed=info.seed)
+    selftest = choose_self_test(
+        extractor, search, calibration, held_out, reweight_neighbours=neighbours, seed=info.seed
+    )
     changed = msgspec.structs.replace(
         info,
         thresholds=thresholds,
         bank_patches=info.bank_patches + len(new) * info.grid[0] * info.grid[1],
         bank_pictures=(*info.bank_pictures, *new),
     )
-    saved = save_bundle(output, changed, search.features, scores, peaks, each(calibration, held_out), selftest, graph)
+    saved = save_bundle(
+        output, changed, search.features, scores, peaks, iter_inputs(calibration, held_out), selftest, graph
+    )
     return ExtendedBank(saved, len(saved.bank) - len(bundle.bank), warnings)
 
 
-def image_scores(path: Path, pictures: ImageSet, track: Track = silent) -> NDArray[np.float64]:
+def image_scores(path: Path, inputs: NetworkInputs, track: Track = silent) -> NDArray[np.float64]:
     """Return the image scores (k,) that a bundle gives to network inputs, (k, S, S, 3) uint8 RGB.
 
     Raises:
-        DatasetError: no pictures, or of another shape.
+        DatasetError: no inputs, or another shape.
         BundleError, WeightsError, ConfigError: the bundle cannot be used here.
     """
     bundle = load_bundle(path)
-    _checked(path, pictures, bundle.info)
+    _checked(path, inputs, bundle.info)
     track("load backbone", 0, 1)
     extractor = load_extractor(bundle.info.spec, graph=bundle.graph)
     track("load backbone", 1, 1)
     search = _search(bundle.bank, extractor)
-    return _scored(extractor, search, pictures, np.arange(len(pictures)), bundle.info, "judge", track)[0]
+    return _scored(extractor, search, inputs, np.arange(len(inputs)), bundle.info, "score", track)[0]
 
 
 def with_threshold(live: Path, output: Path, image: float) -> Bundle:
-    """Write the `live` bundle with an image threshold that a person chose.
+    """Write the `live` bundle with an image threshold that a user chose.
 
     Its rates become those of the threshold: with m of the n calibration scores above it, it lies no lower than
     the conformal threshold of the rate (m + 1) / (n + 1), which is thus wanted and guaranteed at once. Strictly, only
@@ -160,34 +166,36 @@ def with_threshold(live: Path, output: Path, image: float) -> Bundle:
     return change_bundle(live, output, thresholds=thresholds)
 
 
-def _checked(path: Path, pictures: ImageSet, info: BundleInfo) -> ImageSet:
+def _checked(path: Path, inputs: NetworkInputs, info: BundleInfo) -> NetworkInputs:
     size_px = info.spec.size_px
-    if pictures.shape[1:] != (size_px, size_px, 3) or pictures.dtype != np.uint8:
+    if inputs.shape[1:] != (size_px, size_px, 3) or inputs.dtype != np.uint8:
         raise DatasetError(
-            f"{path}: expected pictures of {size_px}×{size_px} px in colour, 8 bits, the bundle's network input; "
-            f"got {pictures.dtype} {'×'.join(map(str, pictures.shape[1:]))}"
+            f"{path}: expected images of {size_px}×{size_px} px in colour, 8 bits, the bundle's network input; "
+            f"got {inputs.dtype} {'×'.join(map(str, inputs.shape[1:]))}"
         )
-    if not len(pictures):
-        raise DatasetError(f"{path}: there are no pictures; choose one at least")
-    return pictures
+    if not len(inputs):
+        raise DatasetError(f"{path}: there are no images; choose one at least")
+    return inputs
 
 
-def _distinct(pictures: ImageSet) -> ImageSet:
-    """Leave out what is there twice."""
-    first = {picture_hash(picture): row for row, picture in reversed(list(enumerate(pictures)))}
-    return pictures[sorted(first.values())]
+def _distinct(inputs: NetworkInputs) -> NetworkInputs:
+    """Leave out copies."""
+    first = {network_input_hash(pixels): row for row, pixels in reversed(list(enumerate(inputs)))}
+    return inputs[sorted(first.values())]
 
 
-def _held_out(path: Path, calibration: ImageSet, accepted: set[str]) -> tuple[Rows, list[str]]:
-    """Return which calibration pictures are not about to be remembered, where they would score 0; and a warning."""
-    rows = np.array([row for row, one in enumerate(calibration) if picture_hash(one) not in accepted], dtype=np.int64)
+def _held_out(path: Path, calibration: NetworkInputs, accepted: set[str]) -> tuple[Rows, list[str]]:
+    """Return which calibration inputs stay out of the bank, where they would score 0; and a warning."""
+    rows = np.array(
+        [row for row, pixels in enumerate(calibration) if network_input_hash(pixels) not in accepted], dtype=np.int64
+    )
     left_out = len(calibration) - len(rows)
     if not len(rows):
         raise DatasetError(
-            f"{path}: all calibration pictures are among those to accept; "
+            f"{path}: all calibration images are among those to accept; "
             "accept fewer, or give it others with `patchline calibrate`"
         )
-    warning = f"{left_out} of the bundle's calibration pictures are among them and no longer calibrate"
+    warning = f"{left_out} of the bundle's calibration images are among them and no longer calibrate"
     return rows, [warning] if left_out else []
 
 
@@ -200,23 +208,23 @@ def _search(bank: NDArray[np.float32], extractor: Extractor) -> MemoryBank:
 
 
 def _beyond(
-    extractor: Extractor, search: MemoryBank, pictures: ImageSet, rows: Rows, radius: float, track: Track
+    extractor: Extractor, search: MemoryBank, inputs: NetworkInputs, rows: Rows, radius: float, track: Track
 ) -> NDArray[np.float32]:
-    """Return patches (n, D) of the pictures at `rows` that cover all of theirs within the radius, with the bank."""
+    """Return patches (n, D) of the inputs at `rows` that, with the bank, cover all of theirs within the radius."""
     dims = search.features.shape[1]
     candidates = [np.empty((0, dims), np.float32)]
-    for done, batch in batches(pictures, rows):
+    for done, batch in batches(inputs, rows):
         patches = extractor(batch).reshape(-1, dims)
         candidates.append(patches[perhaps_farther(search, patches, radius)])
         track("extract features", done, len(rows))
-    found = np.concatenate(candidates)
-    return found[farthest_first(search, found, radius)]
+    patches = np.concatenate(candidates)
+    return patches[farthest_first(search, patches, radius)]
 
 
 def _scored(
     extractor: Extractor,
     search: MemoryBank,
-    pictures: ImageSet,
+    inputs: NetworkInputs,
     rows: Rows,
     info: BundleInfo,
     stage: str,
@@ -225,7 +233,7 @@ def _scored(
     return calibration_scores(
         extractor,
         search,
-        pictures,
+        inputs,
         rows,
         reweight_neighbours=info.reweight_neighbours,
         stage=stage,
@@ -234,11 +242,11 @@ def _scored(
 
 
 def _thresholds(live: Bundle, scores: NDArray[np.float64], peaks: NDArray[np.float32]) -> Thresholds:
-    """Return the thresholds of new calibration scores in the way in which the live bundle has them."""
+    """Return thresholds for new calibration scores, chosen in the same way as those of the live bundle."""
     before = live.info.thresholds
     assert before is not None
     if not before.by_hand:
         return calibrated(scores, peaks, before.false_reject_rate)[0]
-    # The person chose for parts, not for pixels: that threshold keeps its rank among the peaks.
+    # The user chose for parts, not for pixels: the pixel threshold keeps its rank among the peaks.
     pixel = conformal_threshold(peaks, implied_rate(live.calibration_peaks, before.pixel))
     return by_hand(before.image, pixel, scores)

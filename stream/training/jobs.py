@@ -1,39 +1,43 @@
-"""The long work behind a station's change: a new bundle, and what it makes of the parts that people have marked.
+"""The long work behind a change of a station's bundle: the new bundle, and its scores of the marked parts.
 
-Whoever asks for the work imports this; what does it is loaded where it is done.
+The dashboard imports this module and runs its jobs in a process; what they need is loaded only there.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.errors import DatasetError
+from stream.core.errors import BundleError, DatasetError, DiskError
+from stream.core.files import weights_folder
 from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, load_bundle
 from stream.store.event_store import EventStore
 from stream.training.progress import Track
 
 if TYPE_CHECKING:
-    from stream.training.fit import FitOptions
+    from stream.training.collect import Collected
+    from stream.training.fit import FitOptions, FitSummary
 
-Picture = NDArray[np.uint8]
+#: (S, S, 3) uint8 RGB.
+NetworkInput = NDArray[np.uint8]
 
-#: So much of the disk is left to the line while parts are collected.
+#: Disk space in bytes that is left to the line while parts are collected.
 _ROOM_BYTES = 500_000_000
 
 
 class BundleOutcome(NamedTuple):
-    """A new bundle.
+    """The result of a job: a new bundle, and what it changes.
 
     Attributes:
-        warnings: what a person should know before it goes live.
-        before: image scores of the marked parts by the old bundle; None where their pictures do not fit it.
+        warnings: what a user should know before it goes live.
+        before: image scores of the marked parts by the old bundle; None if their network inputs do not fit it.
         after: by the new one.
     """
 
@@ -52,17 +56,118 @@ def extend_job(
     from stream.training.extend import extend_bank
 
     size_px = load_bundle(live).info.spec.size_px
-    found = _network_inputs(store, accepted)
-    pictures = [picture for picture in found if picture is not None and picture.shape[0] == size_px]
-    if len(pictures) < len(found):
-        unfit = [
-            str(number) for number, each in zip(accepted, found, strict=True) if each is None or len(each) != size_px
-        ]
+    stored = dict(zip(accepted, _network_inputs(store, accepted), strict=True))
+    inputs = {number: pixels for number, pixels in stored.items() if pixels is not None and len(pixels) == size_px}
+    if len(inputs) < len(stored):
+        unfit = ", ".join(str(number) for number in stored if number not in inputs)
+        raise DatasetError(f"events {unfit}: no picture of {size_px} px is kept, as this bundle takes; accept others")
+    extended = extend_bank(live, output, np.stack(list(inputs.values())), track)
+    return BundleOutcome(extended.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+
+
+class FitOverrides(NamedTuple):
+    """What a user chose for a fit; None: as in the live bundle."""
+
+    backbone: str | None = None
+    size_px: int | None = None
+    coreset: float | None = None
+    holdout: float | None = None
+    false_reject_rate: float | None = None
+
+
+class Relearned(NamedTuple):
+    """What became of teaching.
+
+    Attributes:
+        collected: the parts.
+        fitted: what the fit did; None: the user interrupted before it began.
+        like: the live bundle whose options were taken; None: there was none that could be read.
+    """
+
+    collected: Collected
+    fitted: FitSummary | None
+    like: Path | None
+
+
+def relearn(
+    track: Track,
+    *,
+    line: LineConfig,
+    station: str,
+    live: Path,
+    folder: Path,
+    output: Path,
+    parts: int,
+    overrides: FitOverrides,
+    opens: bool,
+) -> Relearned:
+    """Collect the parts that pass a station's camera now, and learn them as its live bundle was learned.
+
+    Args:
+        track: progress.
+        line: whose station it is.
+        station: its name.
+        live: its bundle; where there is none, the defaults of `patchline fit` take its place.
+        folder: new or empty, for the collected images.
+        output: bundle to write.
+        parts: to collect.
+        overrides: options that the user chose instead.
+        opens: open the camera if none of the line's processes has it.
+
+    Raises:
+        DatasetError: fewer than two parts came, or the folder is not empty.
+        PatchLineError: see `collect` and `fit`.
+    """
+    from stream.training.collect import collect
+    from stream.training.fit import fit
+
+    bundle = _load_if_readable(live)
+    options = options_like(bundle, line, station, overrides)
+    camera = line.stations[station].camera
+    collected = collect(line, camera, folder, wanted=parts, track=track, opens=opens)
+    like = None if bundle is None else live
+    if collected.ended == "interrupted":
+        return Relearned(collected, None, like)
+    if collected.parts < 2:
         raise DatasetError(
-            f"events {', '.join(unfit)}: no picture of {size_px} px any more, as this bundle takes; accept others"
+            f"camera {camera}: {collected.parts} of {parts} parts collected, {collected.skipped} frames skipped: "
+            f"too few to learn from; {collected.ended}"
         )
-    made = extend_bank(live, output, np.stack(pictures), track)
-    return BundleOutcome(made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+    return Relearned(collected, fit(folder, output, options, track), like)
+
+
+def options_like(bundle: Bundle | None, line: LineConfig, station: str, overrides: FitOverrides) -> FitOptions:
+    """Return the options by which a fit made a bundle, except for those that the user chose; None: the defaults."""
+    from stream.training.fit import FitOptions
+
+    options = FitOptions()
+    if bundle is not None:
+        info = bundle.info
+        options = FitOptions(
+            backbone=info.spec.backbone,
+            size_px=info.spec.size_px,
+            roi=info.roi,
+            coreset=info.coreset,
+            neighbourhood=info.spec.neighbourhood,
+            stride=info.spec.stride,
+            precision="float32" if bundle.graph is None else "int8",
+        )
+        if info.thresholds is not None:
+            options = replace(options, false_reject_rate=info.thresholds.false_reject_rate)
+        # Weights that a fit was given as a file are kept by their hash; published ones are not.
+        weights = weights_folder() / f"{info.spec.weights_sha256}.safetensors"
+        if weights.is_file() and overrides.backbone in (None, options.backbone):
+            options = replace(options, weights=weights)
+    chosen = {name: value for name, value in overrides._asdict().items() if value is not None}
+    own = line.stations[station].roi
+    return replace(options, roi=options.roi if own is None else own, **chosen)
+
+
+def _load_if_readable(live: Path) -> Bundle | None:
+    try:
+        return load_bundle(live)
+    except BundleError:
+        return None  # absent, or about to be replaced by the bundle that is taught
 
 
 def relearn_job(
@@ -77,77 +182,55 @@ def relearn_job(
     store: Path,
     marked: list[int],
 ) -> BundleOutcome:
-    """Write to `output` what a station's running camera shows now, learned as `live` was; raises PatchLineError."""
-    from stream.training.collect import collect
-    from stream.training.fit import fit
-
-    options = options_like(load_bundle(live), line, station, false_reject_rate)
-    camera = line.stations[station].camera
+    """Write to `output` a bundle of the parts that pass a station now, learned as `live` was; raises PatchLineError."""
+    from stream.training.collect import STAGE
 
     def track_with_room(stage: str, done: int, total: int) -> None:
-        if shutil.disk_usage(output.parent).free < _ROOM_BYTES:
-            raise DatasetError(
-                f"{output.parent}: the disk is almost full after {done} parts; collect fewer, or make room"
-            )
+        if stage == STAGE and shutil.disk_usage(output.parent).free < _ROOM_BYTES:
+            raise DiskError(f"{output.parent}: the disk is almost full after {done} parts; collect fewer, or make room")
         track(stage, done, total)
 
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".teach-") as folder:
-        pictures = Path(folder) / "good"
-        # Never the camera itself: a process of the line that is just starting again must find it free.
-        collected = collect(line, camera, pictures, wanted=parts, track=track_with_room, opens=False)
-        if collected.ended == "interrupted":
-            raise KeyboardInterrupt
-        if collected.parts < 2:
-            raise DatasetError(
-                f"camera {camera}: {collected.parts} of {parts} parts collected: too few to learn from; "
-                f"{collected.ended}"
-            )
-        made = fit(pictures, output, options, track)
-    told = [f"{collected.parts} of {parts} parts collected; {collected.ended}"] if collected.ended else []
+        collected, fitted, _ = relearn(
+            track_with_room,
+            line=line,
+            station=station,
+            live=live,
+            folder=Path(folder) / "good",
+            output=output,
+            parts=parts,
+            overrides=FitOverrides(false_reject_rate=false_reject_rate),
+            # Never the camera itself: a process of the line that is just starting again must find it free.
+            opens=False,
+        )
+    if fitted is None:
+        raise KeyboardInterrupt
+    warnings = [f"{collected.parts} of {parts} parts collected; {collected.ended}"] if collected.ended else []
     if collected.skipped:
-        told.append(f"{collected.skipped} frames were skipped: damaged, or faster than they could be kept")
-    return BundleOutcome(told + made.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+        warnings.append(f"{collected.skipped} frames were skipped: damaged, or faster than they could be kept")
+    return BundleOutcome(warnings + fitted.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
-def _network_inputs(store: Path, events: list[int]) -> list[Picture | None]:
-    """Return (S, S, 3) uint8 RGB of each event, None where the store has none (any more); raises StoreError."""
-    with EventStore.read(store) as opened:
-        return [opened.network_input(number) for number in events]
-
-
-def options_like(bundle: Bundle, line: LineConfig, station: str, false_reject_rate: float) -> FitOptions:
-    """Return how to learn a station's parts in the way of the bundle that it has."""
-    from stream.training.fit import FitOptions
-
-    info = bundle.info
-    own = line.stations[station].roi
-    return FitOptions(
-        backbone=info.spec.backbone,
-        size_px=info.spec.size_px,
-        roi=info.roi if own is None else own,
-        coreset=info.coreset,
-        neighbourhood=info.spec.neighbourhood,
-        stride=info.spec.stride,
-        false_reject_rate=false_reject_rate,
-        precision="float32" if bundle.graph is None else "int8",
-    )
+def _network_inputs(store: Path, events: list[int]) -> list[NetworkInput | None]:
+    """Return the network input of each event, None if the store has none, or no longer; raises StoreError."""
+    with EventStore.read(store) as reader:
+        return [reader.network_input(number) for number in events]
 
 
 def _compare(
-    live: Path, output: Path, marked: list[Picture | None], track: Track
+    live: Path, output: Path, marked: list[NetworkInput | None], track: Track
 ) -> tuple[list[float | None], list[float | None]]:
     before, after = (_scores(bundle, marked, track) for bundle in (live, output))
     return before, after
 
 
-def _scores(path: Path, marked: list[Picture | None], track: Track) -> list[float | None]:
+def _scores(path: Path, marked: list[NetworkInput | None], track: Track) -> list[float | None]:
     from stream.training.extend import image_scores
 
     size_px = load_bundle(path).info.spec.size_px
-    fitting = [row for row, picture in enumerate(marked) if picture is not None and picture.shape[0] == size_px]
+    inputs = {row: pixels for row, pixels in enumerate(marked) if pixels is not None and len(pixels) == size_px}
     scores: list[float | None] = [None] * len(marked)
-    if fitting:
-        pictures = np.stack([picture for picture in (marked[row] for row in fitting) if picture is not None])
-        for row, score in zip(fitting, image_scores(path, pictures, track), strict=True):
+    if inputs:
+        for row, score in zip(inputs, image_scores(path, np.stack(list(inputs.values())), track), strict=True):
             scores[row] = float(score)
     return scores

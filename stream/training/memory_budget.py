@@ -1,4 +1,4 @@
-"""How much memory a fit may take."""
+"""The memory that a fit may take."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class MemoryBudget:
     """How large the process may become.
 
     Attributes:
-        limit_bytes: resident memory in all, libraries included.
-        asked_for: whether a person set the limit; then nothing may exceed it.
+        limit_bytes: resident memory of the process, libraries included.
+        asked_for: whether the user set the limit; then nothing may exceed it.
     """
 
     limit_bytes: int
@@ -31,11 +31,11 @@ class MemoryBudget:
         return cls(_resident_bytes() + _free_bytes() // 2, asked_for=False)
 
     def left_bytes(self) -> int:
-        """Return what may still be taken; 0 when the limit is reached."""
+        """Return how much may still be allocated; 0 when the limit is reached."""
         return max(0, self.limit_bytes - _resident_bytes())
 
     def demand(self, needed_bytes: int) -> None:
-        """Raise ConfigError when a limit asked for leaves less than what cannot be put on disk."""
+        """Raise ConfigError if the user's limit leaves less than `needed_bytes`, which cannot go to disk."""
         if self.asked_for and self.left_bytes() < needed_bytes:
             raise ConfigError(
                 f"--max-memory: {gib(self.limit_bytes)} are too little: libraries and backbone hold "
@@ -45,12 +45,12 @@ class MemoryBudget:
 
 
 def gib(number: float) -> str:
-    """Say a number of bytes."""
+    """Return a number of bytes as text, in GiB."""
     return f"{number / 2**30:.2f} GiB"
 
 
 def _free_bytes() -> int:
-    """Memory that can still be taken: of the machine, or of the container if that is less."""
+    """Return the free memory of the machine, or of the container if that is less."""
     free = int(psutil.virtual_memory().available)
     group = Path("/sys/fs/cgroup")
     try:

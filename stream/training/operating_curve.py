@@ -1,4 +1,4 @@
-"""What a threshold would do to the line, from the calibration and from what people said of its events."""
+"""What a threshold would do to the line, from the calibration and from the marks on its events."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 _POINTS = 200
-#: How far the thresholds on offer reach beyond the scores that are known.
+#: Factor by which the thresholds on offer reach beyond the known scores.
 _MARGIN = 1.15
 
 Scores = NDArray[np.float64]
 
 
-class Known(NamedTuple):
-    """What is known of a station: (n,) scores each, under the bundle whose threshold is to be moved.
+class KnownScores(NamedTuple):
+    """The known scores of a station, (n,) each, by the bundle whose threshold is to be moved.
 
     Attributes:
-        calibration: of held-out good pictures.
-        false_alarms: of parts that people marked so.
-        true_defects: of parts that people marked so.
-        parts_per_day: at the present rate; None while nothing comes.
+        calibration: of held-out good images.
+        false_alarms: of parts marked so.
+        true_defects: of parts marked so.
+        parts_per_day: at the present rate; None while no parts come.
         defects_per_day: parts called DEFECT, at the present rate.
     """
 
@@ -33,11 +33,11 @@ class Known(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """What would be at each of (p,) thresholds, ascending.
+    """The expected effect of each of (p,) thresholds, ascending.
 
     Attributes:
         threshold: on offer.
-        false_reject_share: of good parts that would be rejected, at most so many in expectation.
+        false_reject_share: upper bound of the expected share of good parts that would be rejected.
         false_rejects_per_day: the same in parts; None without a rate.
         misses_per_day: defective parts more than now that would pass; None without a rate or a marked defect that is
             rejected now.
@@ -53,23 +53,23 @@ class Curve(NamedTuple):
     true_defects_passing: NDArray[np.int64]
 
 
-def thresholds_around(known: Known, present: float) -> Scores:
+def thresholds_around(known: KnownScores, present: float) -> Scores:
     """Return the thresholds on offer, ascending, the present one among them."""
     scores = np.concatenate([known.calibration, known.false_alarms, known.true_defects, [present]])
-    # Beyond the false alarms and the highest good score nothing is gained; marked defects lie above as a rule. A
+    # Above the false alarms and the highest good score nothing is gained; marked defects usually score higher. A
     # present threshold far above all of them would leave no point between them.
     upper = max(*known.calibration, *known.false_alarms, *np.sort(known.true_defects)[:1]) * _MARGIN
     spread = np.linspace(float(scores.min()) / _MARGIN, float(upper), _POINTS - 1)
     return np.unique(np.append(spread[spread > 0], present))
 
 
-def curve(thresholds: Scores, known: Known, present: float) -> Curve:
-    """Return what is to be expected at each threshold.
+def curve(thresholds: Scores, known: KnownScores, present: float) -> Curve:
+    """Return the expected effect of each threshold.
 
-    A good part exceeds a threshold with so many of the n calibration scores above it with probability
+    If `above` of the n calibration scores exceed a threshold, a good part exceeds it with probability
     (above + 1) / (n + 1) at most, as in split conformal prediction (see `patchcore.calibrate`).
     Misses are counted among the parts that are called DEFECT at the `present` threshold, which must have been marked
-    as they come: what passes already, nobody knows, and a marked part that passes tells nothing of those that do not.
+    as they come: what passes already is unknown, and a marked part that passes says nothing about those that do not.
     """
     count = len(known.calibration)
     share = (_above(known.calibration, thresholds) + 1) / (count + 1)

@@ -1,4 +1,4 @@
-"""The patch features of all remembered pictures, and the choice among them: in memory, or on disk beyond a limit."""
+"""The patch features of all images of the bank and the choice among them: in memory, or on disk beyond a limit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from stream.model.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, pro
 from stream.training.memory_budget import MemoryBudget
 from stream.training.spooled_array import SpooledArray
 
-#: What the selection takes beyond the features: blocks, libraries' buffers.
+#: Memory of the selection beyond the features: blocks, libraries' buffers.
 _WORKING_BYTES = 160 * 2**20
 
 
 class PatchStore:
-    """Features and their projections, appended picture by picture; the coreset does not depend on where they are."""
+    """Features and their projections, appended image by image; the coreset does not depend on where they are held."""
 
     def __init__(self, dims: int, *, capacity: int, wanted: int, seed: int, memory: MemoryBudget, spool: Path) -> None:
         """Make room for `capacity` patches of which `wanted` will be chosen.
@@ -34,7 +34,7 @@ class PatchStore:
 
         Raises:
             ConfigError: the limit does not even hold the selection's working memory.
-            DatasetError: the folder has too little room, or cannot be written.
+            DiskError: the folder has too little room, or cannot be written.
         """
         self._seed = seed
         self._matrix = projection(dims, dims=PROJECTION_DIMS, seed=seed)
@@ -56,24 +56,24 @@ class PatchStore:
         return len(self.features)
 
     def append(self, features: NDArray[np.float32]) -> None:
-        """Add the (…, D) features of some pictures; raises DatasetError when the disk is full."""
+        """Add the (…, D) features of some images; raises DiskError when the disk is full."""
         rows = features.reshape(-1, features.shape[-1])
         self.features.append(rows)
         if self._matrix is not None:
             self._projected.append((torch.from_numpy(rows) @ self._matrix).numpy())
 
     def coreset(self, wanted: int, *, cuda: bool, progress: Callable[[int], None]) -> NDArray[np.int64]:
-        """Choose `wanted` patches by greedy k-center; on the GPU when told to and when it has the room."""
+        """Choose `wanted` patches by greedy k-center; on the GPU with `cuda`, if it has room."""
         if cuda:
             from stream.model.patchcore.coreset_cuda import bytes_needed, greedy_k_center_on_device
 
             total, dims = self._projected.shape
             if bytes_needed(total, dims) < torch.cuda.mem_get_info()[0]:
-                there = torch.empty((total, dims), dtype=torch.float64, device="cuda")
+                on_device = torch.empty((total, dims), dtype=torch.float64, device="cuda")
                 for begin in range(0, total, 65_536):
                     part = slice(begin, min(begin + 65_536, total))
-                    there[part] = torch.from_numpy(self._projected[part])
-                return greedy_k_center_on_device(there, wanted, seed=self._seed, progress=progress)
+                    on_device[part] = torch.from_numpy(self._projected[part])
+                return greedy_k_center_on_device(on_device, wanted, seed=self._seed, progress=progress)
         return greedy_k_center(self._projected, wanted, seed=self._seed, progress=progress)
 
     def __enter__(self) -> Self:

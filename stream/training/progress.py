@@ -1,3 +1,5 @@
+"""Progress of long work, reported by stage."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

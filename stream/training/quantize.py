@@ -1,7 +1,7 @@
-"""The network in int8, for OpenVINO: made once by a fit, kept in the bundle.
+"""The network in int8, for OpenVINO: made once by a fit, stored in the bundle.
 
-NNCF watches what the good pictures do inside the network and chooses each layer's scale from it, so
-the graph belongs to the bundle as its memory bank does: a worker needs neither weights nor NNCF.
+NNCF measures the activations of good images and chooses each layer's scale from them, so the graph
+belongs to the bundle like its memory bank: a worker needs neither weights nor NNCF.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from stream.core.errors import ConfigError
 from stream.model.extractor import convert
 from stream.model.patchcore.spec import FeatureSpec, StoredGraph
 
-#: Pictures whose activations are watched; more change little.
-PICTURES = 300
+#: Number of images whose activations are measured; more change little.
+IMAGES = 300
 
 
 def quantized(spec: FeatureSpec, images: NDArray[np.uint8], weights: Path | None) -> StoredGraph:
@@ -26,7 +26,7 @@ def quantized(spec: FeatureSpec, images: NDArray[np.uint8], weights: Path | None
 
     Args:
         spec: of the float32 features.
-        images: (N, S, S, 3) uint8 RGB, good pictures.
+        images: (N, S, S, 3) uint8 RGB, good images.
         weights: state dict file instead of the published weights.
 
     Raises:
@@ -43,10 +43,10 @@ def quantized(spec: FeatureSpec, images: NDArray[np.uint8], weights: Path | None
     nncf.set_log_level(logging.ERROR)
     model = nncf.quantize(
         convert(spec, weights),
-        nncf.Dataset([image[None] for image in images[:PICTURES]]),
-        subset_size=min(PICTURES, len(images)),
+        nncf.Dataset([image[None] for image in images[:IMAGES]]),
+        subset_size=min(IMAGES, len(images)),
     )
-    # Names count on from whatever the process made before; the same fit is to write the same bytes.
+    # OpenVINO numbers names across the process; the same fit must write the same bytes.
     model.set_friendly_name("patch features")
     for number, operation in enumerate(model.get_ordered_ops()):
         operation.set_friendly_name(f"{operation.get_type_name()}{number}")

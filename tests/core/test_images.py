@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from stream.core.errors import DatasetError
-from stream.core.images import image_size, list_images, read_image
+from stream.core.images import image_size, jpeg_within, list_images, pixels_of, png_of, read_image
 
 
 def scene(height: int = 60, width: int = 80) -> np.ndarray:
@@ -155,3 +156,32 @@ def test_a_name_that_is_not_utf8_is_refused_before_it_reaches_the_wire(tmp_path:
     with pytest.raises(DatasetError, match="rename") as refusal:
         list_images(tmp_path)
     assert str(refusal.value).encode()
+
+
+def test_a_network_input_survives_its_png_in_rgb() -> None:
+    pixels = scene(32, 32)
+    png = png_of(pixels)
+    np.testing.assert_array_equal(pixels_of(png), pixels)
+    assert png_of(pixels) == png
+    assert Image.open(io.BytesIO(png)).getpixel((3, 5)) == tuple(pixels[5, 3].tolist())
+
+
+@pytest.mark.parametrize("content", [b"", b"no image"])
+def test_bytes_that_are_no_image_are_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="not an image"):
+        pixels_of(content)
+
+
+@pytest.mark.parametrize(
+    ("size_px", "max_px", "expected_px"),
+    [((80, 60), 40, (40, 30)), ((60, 80), 40, (30, 40)), ((80, 60), 80, (80, 60)), ((300, 1), 100, (100, 1))],
+)
+def test_a_preview_is_shrunk_to_its_limit_and_never_enlarged(
+    size_px: tuple[int, int], max_px: int, expected_px: tuple[int, int]
+) -> None:
+    jpeg = jpeg_within(scene(size_px[1], size_px[0]), max_px, 90)
+    assert Image.open(io.BytesIO(jpeg)).size == expected_px
+
+
+def test_a_preview_of_higher_quality_takes_more_bytes() -> None:
+    assert len(jpeg_within(scene(), 80, 95)) > len(jpeg_within(scene(), 80, 50))

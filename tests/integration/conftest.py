@@ -15,7 +15,7 @@ from support.outputs import Broker, Plc, wait_for
 from support.pictures import defective_picture, good_picture, write_picture
 from support.running import Line
 
-from stream.model.bundle import SelfTest, calibration_pictures, load_bundle, save_bundle
+from stream.model.bundle import SelfTest, calibration_inputs, load_bundle, save_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.search import MemoryBank
@@ -62,7 +62,7 @@ def slow_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     copies = np.repeat(bundle.bank, 160_000 // len(bundle.bank), axis=0)
     noise = np.random.default_rng(0).normal(scale=1e-3, size=copies.shape)
     path = tmp_path_factory.mktemp("slow") / "slow.safetensors"
-    bank, picture = (copies + noise).astype(np.float32), bundle.selftest.picture
+    bank, picture = (copies + noise).astype(np.float32), bundle.selftest.network_input
     (tested,) = inspect(
         load_extractor(bundle.info.spec),
         MemoryBank(bank),
@@ -75,7 +75,7 @@ def slow_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
         bank,
         bundle.calibration_scores,
         bundle.calibration_peaks,
-        calibration_pictures(small_bundle),
+        calibration_inputs(small_bundle),
         SelfTest(picture, tested.score),
     )
     return path

@@ -13,14 +13,14 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import stream.model.bundle_file
-from stream.core.errors import BundleError, WeightsError
+from stream.core.errors import BundleError, DiskError, WeightsError
 from stream.core.files import file_sha256
 from stream.model.bundle import (
     FORMAT,
     BundleInfo,
     SelfTest,
     Thresholds,
-    calibration_pictures,
+    calibration_inputs,
     change_bundle,
     live_bundle,
     load_bundle,
@@ -96,7 +96,7 @@ def test_a_bundle_is_read_as_it_was_saved(tmp_path: Path):
         np.testing.assert_array_equal(bundle.bank, BANK)
         np.testing.assert_array_equal(bundle.calibration_scores, SCORES)
         np.testing.assert_array_equal(bundle.calibration_peaks, PEAKS)
-        np.testing.assert_array_equal(bundle.selftest.picture, SELFTEST.picture)
+        np.testing.assert_array_equal(bundle.selftest.network_input, SELFTEST.network_input)
         assert bundle.selftest.score == SELFTEST.score
         assert (bundle.bank.dtype, bundle.calibration_scores.dtype) == (np.float32, np.float64)
     assert saved.sha256 == loaded.sha256
@@ -115,20 +115,20 @@ def test_a_bundle_of_whole_pictures_of_several_sizes_is_read_as_it_was_saved(tmp
 
 def test_the_calibration_pictures_come_back_without_loss_and_in_order(tmp_path: Path):
     noisy = PICTURES.copy()
-    noisy[7] = SELFTEST.picture
+    noisy[7] = SELFTEST.network_input
     save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, iter(noisy), SELFTEST)
-    np.testing.assert_array_equal(calibration_pictures(tmp_path / "cap.safetensors"), noisy)
+    np.testing.assert_array_equal(calibration_inputs(tmp_path / "cap.safetensors"), noisy)
 
 
 def test_a_bundle_without_calibration_pictures_has_none(tmp_path: Path):
     save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES[:0], PEAKS[:0], PICTURES[:0], SELFTEST)
-    assert calibration_pictures(tmp_path / "cap.safetensors").shape == (0, 224, 224, 3)
+    assert calibration_inputs(tmp_path / "cap.safetensors").shape == (0, 224, 224, 3)
 
 
 def test_calibration_pictures_that_are_not_the_network_input_are_refused(tmp_path: Path):
     save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES[:, :100], SELFTEST)
     with pytest.raises(BundleError, match="a calibration picture is not 224×224 px"):
-        calibration_pictures(tmp_path / "cap.safetensors")
+        calibration_inputs(tmp_path / "cap.safetensors")
 
 
 def test_a_bundle_in_memory_is_as_large_with_many_calibration_pictures_as_with_few(tmp_path: Path):
@@ -257,7 +257,7 @@ def test_a_missing_calibration_picture_is_noticed(path: Path, number: int):
 
 @pytest.mark.parametrize(
     "selftest",
-    [SelfTest(SELFTEST.picture[:100], 2.5), SelfTest(SELFTEST.picture[:, :, :1], 2.5)],
+    [SelfTest(SELFTEST.network_input[:100], 2.5), SelfTest(SELFTEST.network_input[:, :, :1], 2.5)],
     ids=["too small", "gray"],
 )
 def test_a_self_test_that_no_worker_could_judge_is_refused(tmp_path: Path, selftest: SelfTest):
@@ -348,7 +348,7 @@ def test_a_bundle_of_other_weights_finds_no_extractor(small_bundle: Path, device
 
 def test_a_bundle_below_a_file_cannot_be_written_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(BundleError, match="cannot be written") as error:
+    with pytest.raises(DiskError, match="cannot be written") as error:
         save_bundle(tmp_path / "file" / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     assert str(tmp_path / "file" / "cap.safetensors") in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -357,14 +357,14 @@ def test_a_bundle_below_a_file_cannot_be_written_and_leaves_nothing(tmp_path: Pa
 
 def test_a_bundle_in_the_place_of_a_folder_cannot_be_written_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "cap.safetensors").mkdir()
-    with pytest.raises(BundleError, match="cannot be written"):
+    with pytest.raises(DiskError, match="cannot be written"):
         save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
     assert [path.name for path in tmp_path.rglob("*")] == ["cap.safetensors"]
 
 
 def test_a_fit_that_cannot_write_leaves_an_older_bundle_alone(good_folder: Path, small_bundle: Path, tmp_path: Path):
     target = shutil.copy(small_bundle, tmp_path / "cap.safetensors")
-    with pytest.raises(BundleError, match="cannot be written"):
+    with pytest.raises(DiskError, match="cannot be written"):
         fit(good_folder, Path(target) / "below.safetensors", FitOptions(size_px=96, coreset=0.05))
     assert Path(target).read_bytes() == small_bundle.read_bytes()
 

@@ -8,9 +8,9 @@ import pytest
 from stream.core.errors import BundleError
 from stream.inference.station_models import load_station_model
 from stream.line.sections import StationOptions, WorkerOptions
-from stream.model.bundle import SelfTest, calibration_pictures, load_bundle, save_bundle
+from stream.model.bundle import SelfTest, calibration_inputs, load_bundle, save_bundle
 from stream.model.cpu_lanes import Lanes
-from stream.model.station_model import StationModel, self_test
+from stream.model.station_model import StationModel, run_self_test
 from stream.training.fit import calibrate
 
 
@@ -21,20 +21,20 @@ def judge_of(path: Path, device: str = "auto") -> StationModel:
 def saved(path: Path, source: Path, *, factor: float) -> Path:
     """The bundle with another self-test score."""
     info, bank, scores, peaks, selftest, *_ = load_bundle(source)
-    other = SelfTest(selftest.picture, selftest.score * factor)
-    save_bundle(path, info, bank, scores, peaks, calibration_pictures(source), other)
+    other = SelfTest(selftest.network_input, selftest.score * factor)
+    save_bundle(path, info, bank, scores, peaks, calibration_inputs(source), other)
     return path
 
 
 def test_the_self_test_is_a_held_out_picture_with_one_of_the_calibration_scores(small_bundle: Path):
     bundle = load_bundle(small_bundle)
-    assert bundle.selftest.picture.shape == (96, 96, 3)
+    assert bundle.selftest.network_input.shape == (96, 96, 3)
     assert np.isclose(bundle.calibration_scores, bundle.selftest.score, rtol=1e-5).any()
 
 
 @pytest.mark.parametrize("device", ["openvino", "torch-cpu"])
 def test_a_sound_bundle_passes_its_self_test_on_every_device(small_bundle: Path, device: str):
-    self_test(judge_of(small_bundle, device), small_bundle)
+    run_self_test(judge_of(small_bundle, device), small_bundle)
 
 
 @pytest.mark.parametrize("factor", [0.998, 1.002, float("nan"), 0.0])
@@ -44,14 +44,14 @@ def test_a_bundle_whose_score_comes_out_differently_is_refused_with_both_scores(
     bundle = load_bundle(small_bundle)
     path = saved(tmp_path / "off.safetensors", small_bundle, factor=factor)
     with pytest.raises(BundleError) as error:
-        self_test(judge_of(path), path)
+        run_self_test(judge_of(path), path)
     assert f"{bundle.selftest.score * factor:.6g}" in str(error.value)
     assert f"this worker gives it {bundle.selftest.score:.3g}"[:-1] in str(error.value)
 
 
 def test_rounding_is_allowed(small_bundle: Path, tmp_path: Path):
     path = saved(tmp_path / "near.safetensors", small_bundle, factor=1.0005)
-    self_test(judge_of(path), path)
+    run_self_test(judge_of(path), path)
 
 
 def test_calibration_keeps_the_self_test(small_bundle: Path, tmp_path: Path, good_folder: Path):
@@ -61,7 +61,7 @@ def test_calibration_keeps_the_self_test(small_bundle: Path, tmp_path: Path, goo
     before, after = load_bundle(small_bundle), load_bundle(path)
     assert after.sha256 != before.sha256
     assert after.selftest.score == before.selftest.score
-    np.testing.assert_array_equal(after.selftest.picture, before.selftest.picture)
+    np.testing.assert_array_equal(after.selftest.network_input, before.selftest.network_input)
 
 
 def test_bundles_of_the_same_features_share_the_extractor_that_is_there(small_bundle: Path):

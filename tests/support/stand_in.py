@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from stream.core.files import file_sha256
+from stream.core.files import file_sha256, write_atomically
 from stream.line.config import LineConfig
 from stream.line.locks import lock_role
 from stream.line.reload_request import ReloadReport, StationReport, report_path, request_path
@@ -91,9 +91,7 @@ def _main(part: _Part) -> None:
                     shutil.rmtree(aside)
             new = file_sha256(bundle) if answer.new is None else answer.new
             report = ReloadReport(request_path(state).read_text(), {"cap": StationReport(answer.old, new, answer.why)})
-            partial = report_path(state, "top").with_suffix(".partial")
-            partial.write_bytes(msgspec.json.encode(report))
-            partial.replace(report_path(state, "top"))
+            write_atomically(report_path(state, "top"), msgspec.json.encode(report), durable=False)
 
 
 if __name__ == "__main__":

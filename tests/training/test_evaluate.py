@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from support.pictures import HEIGHT_PX, WIDTH_PX, good_picture, write_picture
 
-from stream.core.errors import BundleError, DatasetError
+from stream.core.errors import BundleError, DatasetError, DiskError
 from stream.core.images import list_images, read_image
 from stream.core.verdict import Verdict
 from stream.model.bundle import change_bundle, load_bundle
@@ -28,6 +28,9 @@ from stream.training.evaluation_report import EvaluationReport, report_table, wr
 from stream.training.extend import with_threshold
 
 SQUARE_PX = 20
+#: Relative. Each evaluation takes the search method that is quickest at that moment. Their distances differ in the last
+#: bits, which swaps a few of 4e8 pairs of pixels: 1e-9 of the AUROC, 4e-9 of the AUPRO. One more image: above 1e-4.
+ROUNDING = 1e-7
 
 
 def write_defect(dataset: Path, kind: str, seed: int, at: tuple[int, int], *, mask: bool = True) -> Path:
@@ -187,8 +190,7 @@ def test_pictures_and_masks_are_cut_to_the_region_of_the_bundle(
     assert not any("masks" in warning for warning in inside.warnings)
     outside = write_defect(dataset, "left", 200, (15, 10))
     warned = evaluate(bundle, dataset)
-    # Summed in another order on another pass: the last bit may differ.
-    assert warned.pixel_auroc == pytest.approx(inside.pixel_auroc, rel=1e-12)
+    assert warned.pixel_auroc == pytest.approx(inside.pixel_auroc, rel=ROUNDING)
     assert warned.counts.masked == 5
     assert any("1 masks mark nothing" in warning and str(outside) in warning for warning in warned.warnings)
     write_picture(dataset / "test" / "good" / "small.png", good_picture(1, width_px=100, height_px=80))
@@ -210,9 +212,9 @@ def test_a_defect_without_a_mask_stays_out_of_the_pixel_metrics(
     for i in range(5):
         write_defect(dataset, "unmasked", 400 + i, (60, 40), mask=False)
     found = evaluate(small_bundle, dataset)
-    assert (found.pixel_auroc, found.aupro) == (report.pixel_auroc, report.aupro)
+    assert (found.pixel_auroc, found.aupro) == pytest.approx((report.pixel_auroc, report.aupro), rel=ROUNDING)
     assert found.counts.defective == 15
-    assert any("5 defective pictures have no mask" in warning for warning in found.warnings)
+    assert any("5 defective images have no mask" in warning for warning in found.warnings)
 
 
 def test_good_pictures_count_in_the_pixel_metrics(small_bundle: Path, dataset: Path, report: EvaluationReport) -> None:
@@ -271,7 +273,7 @@ def test_a_damaged_file_is_skipped_and_named(small_bundle: Path, dataset: Path, 
 def test_many_damaged_pictures_are_refused(small_bundle: Path, dataset: Path) -> None:
     for name in ("test/left/201.png", "test/good/100.png"):
         (dataset / name).write_bytes(b"not a picture")
-    with pytest.raises(DatasetError, match=r"2 of 22 test pictures cannot be read \(test/good/100\.png, test/left"):
+    with pytest.raises(DatasetError, match=r"2 of 22 test images cannot be read \(test/good/100\.png, test/left"):
         evaluate(small_bundle, dataset)
 
 
@@ -377,7 +379,7 @@ def test_the_report_is_json_that_reads_back(report: EvaluationReport, small_bund
     assert raw["thresholds"]["image"] > 0
     assert raw["device"] in {"cuda", "openvino", "torch-cpu"}
     assert "numpy" in raw["versions"]
-    with pytest.raises(DatasetError, match="cannot be written"):
+    with pytest.raises(DiskError, match="cannot be written"):
         write_report(report, path / "below-a-file.json")
 
 

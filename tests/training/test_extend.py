@@ -14,20 +14,20 @@ from support.pictures import defective_picture, good_picture
 from stream.core.errors import BundleError, ConfigError, DatasetError
 from stream.inference.station_models import load_station_model
 from stream.line.config import StationOptions, WorkerOptions
-from stream.model.bundle import calibration_pictures, change_bundle, load_bundle, save_bundle
+from stream.model.bundle import calibration_inputs, change_bundle, load_bundle, save_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.preprocess import network_input
-from stream.model.station_model import self_test
-from stream.training.dataset import picture_hash
+from stream.model.station_model import run_self_test
+from stream.training.dataset import network_input_hash
 from stream.training.extend import ExtendedBank, extend_bank, image_scores, with_threshold
 from stream.training.fit import FitOptions, fit
 
-ImageSet = NDArray[np.uint8]
+NetworkInputs = NDArray[np.uint8]
 
 
-def reflection(seed: int) -> ImageSet:
+def reflection(seed: int) -> NetworkInputs:
     """A good part with a reflection that no picture of the fit has."""
     picture = good_picture(seed)
     cv2.circle(picture, (40, 30), 9, (235, 240, 245), thickness=-1)
@@ -79,7 +79,7 @@ def test_the_bank_keeps_what_it_knew_and_gains_what_lay_beyond_the_covering_radi
 
 def test_only_thresholds_and_what_the_bank_was_made_of_change(small_bundle: Path, accepted):
     before, after = load_bundle(small_bundle).info, accepted[1].bundle.info
-    assert after.bank_pictures == (*before.bank_pictures, *map(picture_hash, FALSE_ALARMS))
+    assert after.bank_pictures == (*before.bank_pictures, *map(network_input_hash, FALSE_ALARMS))
     assert after.bank_patches == before.bank_patches + 2 * 144
     changed = ("thresholds", "bank_pictures", "bank_patches")
     fields = [name for name in before.__struct_fields__ if name not in changed]
@@ -88,8 +88,8 @@ def test_only_thresholds_and_what_the_bank_was_made_of_change(small_bundle: Path
 
 def test_the_new_thresholds_are_the_conformal_ones_of_the_same_calibration_pictures(small_bundle: Path, accepted):
     path, result = accepted
-    held_out = calibration_pictures(small_bundle)
-    np.testing.assert_array_equal(calibration_pictures(path), held_out)
+    held_out = calibration_inputs(small_bundle)
+    np.testing.assert_array_equal(calibration_inputs(path), held_out)
     np.testing.assert_allclose(result.bundle.calibration_scores, image_scores(path, held_out), rtol=1e-6)
     assert result.bundle.info.thresholds is not None
     assert result.bundle.info.thresholds.image == conformal_threshold(result.bundle.calibration_scores, 0.01)
@@ -100,7 +100,7 @@ def test_the_new_thresholds_are_the_conformal_ones_of_the_same_calibration_pictu
 @pytest.mark.parametrize("device", ["openvino", "torch-cpu"])
 def test_a_worker_repeats_the_new_self_test(accepted, device: str):
     path, _ = accepted
-    self_test(
+    run_self_test(
         load_station_model(StationOptions(camera="top", bundle=path), WorkerOptions(device=device), Lanes(1), {}), path
     )
 
@@ -134,7 +134,7 @@ def test_a_picture_that_stays_defect_is_remembered_in_more_detail_until_it_is_go
     result = extend_bank(wide, new, FALSE_ALARMS)
     assert (image_scores(new, FALSE_ALARMS) <= threshold(new)).all()
     (warning,) = result.warnings
-    assert "2 of 2 pictures were DEFECT even with all that lies beyond the covering radius, 100;" in warning
+    assert "2 of 2 images were DEFECT even with all that lies beyond the covering radius, 100;" in warning
     assert 0 < result.added < 100
     assert result.bundle.info.covering_radius == 100.0
 
@@ -189,25 +189,25 @@ def test_a_threshold_that_would_pass_or_reject_everything_is_refused(small_bundl
 
 
 def test_a_calibration_picture_that_is_accepted_no_longer_calibrates(small_bundle: Path, tmp_path: Path):
-    held_out = calibration_pictures(small_bundle)
+    held_out = calibration_inputs(small_bundle)
     result = extend_bank(small_bundle, tmp_path / "new.safetensors", held_out[:1])
     assert len(result.bundle.calibration_scores) == 4
-    np.testing.assert_array_equal(calibration_pictures(tmp_path / "new.safetensors"), held_out[1:])
+    np.testing.assert_array_equal(calibration_inputs(tmp_path / "new.safetensors"), held_out[1:])
     assert result.bundle.info.thresholds is not None
     assert result.bundle.info.thresholds.guaranteed_rate == 1 / 5
-    assert "1 of the bundle's calibration pictures" in result.warnings[0]
+    assert "1 of the bundle's calibration images" in result.warnings[0]
 
 
 def test_accepting_all_calibration_pictures_is_refused(small_bundle: Path, tmp_path: Path):
-    with pytest.raises(DatasetError, match="all calibration pictures are among those to accept"):
-        extend_bank(small_bundle, tmp_path / "new.safetensors", calibration_pictures(small_bundle))
+    with pytest.raises(DatasetError, match="all calibration images are among those to accept"):
+        extend_bank(small_bundle, tmp_path / "new.safetensors", calibration_inputs(small_bundle))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_picture_accepted_twice_counts_once(accepted, tmp_path: Path):
     path, first = accepted
     again = extend_bank(path, tmp_path / "again.safetensors", np.repeat(FALSE_ALARMS, 2, axis=0))
-    assert again.warnings == ["2 of 2 pictures are in the memory bank already"]
+    assert again.warnings == ["2 of 2 images are in the memory bank already"]
     assert again.added == 0
     assert again.bundle.info == first.bundle.info
 
@@ -215,7 +215,7 @@ def test_a_picture_accepted_twice_counts_once(accepted, tmp_path: Path):
 @pytest.mark.parametrize(
     ("pictures", "said"),
     [
-        (FALSE_ALARMS[:0], "no pictures"),
+        (FALSE_ALARMS[:0], "no images"),
         (FALSE_ALARMS[:, :64], "got uint8 64×96×3"),
         (FALSE_ALARMS[..., :1], "got uint8 96×96×1"),
         (FALSE_ALARMS[0], "got uint8 96×3"),
@@ -224,7 +224,7 @@ def test_a_picture_accepted_twice_counts_once(accepted, tmp_path: Path):
     ids=["none", "too small", "gray", "one", "float"],
 )
 def test_pictures_that_the_bundle_cannot_judge_are_refused(
-    small_bundle: Path, tmp_path: Path, pictures: ImageSet, said: str
+    small_bundle: Path, tmp_path: Path, pictures: NetworkInputs, said: str
 ):
     for refuses in (
         lambda: extend_bank(small_bundle, tmp_path / "new", pictures),
@@ -248,9 +248,9 @@ def test_a_bundle_that_rejects_even_what_it_remembers_is_refused(small_bundle: P
     info, bank, scores, peaks, selftest, *_ = load_bundle(small_bundle)
     never = tmp_path / "never.safetensors"
     assert info.thresholds is not None
-    save_bundle(never, info, bank, scores, peaks, calibration_pictures(small_bundle), selftest)
+    save_bundle(never, info, bank, scores, peaks, calibration_inputs(small_bundle), selftest)
     change_bundle(never, never, thresholds=type(info.thresholds)(-1.0, 1.0, 0.5, 0.5, by_hand=True))
-    with pytest.raises(BundleError, match="no threshold lies above the score of a remembered picture"):
+    with pytest.raises(BundleError, match="no threshold lies above the score of an image in the bank"):
         extend_bank(never, tmp_path / "new.safetensors", FALSE_ALARMS[:1])
     assert not (tmp_path / "new.safetensors").exists()
 
@@ -277,5 +277,5 @@ def test_every_stage_is_reported_up_to_its_end(small_bundle: Path, tmp_path: Pat
         "load backbone": (1, 1),
         "extract features": (2, 2),
         "calibrate": (5, 5),
-        "judge accepted": (2, 2),
+        "score accepted": (2, 2),
     }

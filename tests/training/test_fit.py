@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from support.pictures import good_picture, write_good_folder, write_picture
 
-from stream.core.errors import BundleError, ConfigError, DatasetError
+from stream.core.errors import BundleError, ConfigError, DatasetError, DiskError
 from stream.core.images import list_images, read_image
-from stream.model.bundle import calibration_pictures, load_bundle
+from stream.model.bundle import calibration_inputs, load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.health import measure, reference_of, refreshed
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank
-from stream.training.dataset import picture_hash, read_pictures
+from stream.training.dataset import network_input_hash, read_network_inputs
 from stream.training.fit import FitOptions, FitSummary, calibrate, fit
 from stream.training.memory_budget import MemoryBudget
 
@@ -31,7 +31,7 @@ def small_fit(good: Path, output: Path, **options: object) -> FitSummary:
 
 def in_bank(path: Path, bundle: Path) -> bool:
     info = load_bundle(bundle).info
-    return picture_hash(network_input(read_image(path), info.spec.size_px)) in info.bank_pictures
+    return network_input_hash(network_input(read_image(path), info.spec.size_px)) in info.bank_pictures
 
 
 @pytest.fixture
@@ -84,10 +84,10 @@ def test_the_thresholds_are_the_conformal_ones_of_the_held_out_pictures(good_fol
 
 
 def test_the_bundle_keeps_the_held_out_pictures_in_the_order_of_their_scores(good_folder: Path, small_bundle: Path):
-    bundle, pictures = load_bundle(small_bundle), calibration_pictures(small_bundle)
+    bundle, pictures = load_bundle(small_bundle), calibration_inputs(small_bundle)
     held_out = [path for path in list_images(good_folder) if not in_bank(path, small_bundle)]
-    assert {picture_hash(picture) for picture in pictures} == {
-        picture_hash(network_input(read_image(path), 96)) for path in held_out
+    assert {network_input_hash(picture) for picture in pictures} == {
+        network_input_hash(network_input(read_image(path), 96)) for path in held_out
     }
     found = inspect(load_extractor(bundle.info.spec), MemoryBank(bundle.bank), pictures, reweight_neighbours=9)
     np.testing.assert_allclose([one.score for one in found], bundle.calibration_scores, rtol=1e-6)
@@ -120,7 +120,9 @@ def test_an_empty_folder_is_named_and_nothing_is_written(tmp_path: Path):
 
 def test_one_picture_cannot_be_both_remembered_and_held_out(tmp_path: Path):
     good = write_good_folder(tmp_path / "good", 1)
-    with pytest.raises(DatasetError, match=r"1 readable picture, but a fit needs at least 2 .* needs 99 to calibrate"):
+    with pytest.raises(
+        DatasetError, match=r"1 readable image\(s\), but a fit needs at least 2 .* needs 99 to calibrate"
+    ):
         small_fit(good, tmp_path / "cap.safetensors")
     assert not (tmp_path / "cap.safetensors").exists()
 
@@ -151,7 +153,7 @@ def test_too_many_corrupt_pictures_are_refused_by_name_and_nothing_is_written(go
     good = Path(shutil.copytree(good_folder, tmp_path / "good"))
     (good / "damaged_a.png").write_bytes(b"")
     (good / "damaged_b.jpg").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"2 of 26 pictures cannot be read .* more than 5%") as error:
+    with pytest.raises(DatasetError, match=r"2 of 26 images cannot be read .* more than 5%") as error:
         small_fit(good, tmp_path / "cap.safetensors")
     assert "damaged_a.png" in str(error.value)
     assert "damaged_b.jpg" in str(error.value)
@@ -162,7 +164,7 @@ def test_nothing_but_corrupt_pictures_is_refused(tmp_path: Path):
     (tmp_path / "good").mkdir()
     for index in range(8):
         (tmp_path / "good" / f"{index}.png").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"8 of 8 pictures cannot be read .*…"):
+    with pytest.raises(DatasetError, match=r"8 of 8 images cannot be read .*…"):
         small_fit(tmp_path / "good", tmp_path / "cap.safetensors")
 
 
@@ -200,7 +202,7 @@ def test_only_the_region_is_learned(some_good: Path, tmp_path: Path):
 def test_too_few_pictures_for_the_wanted_rate_are_warned_of_with_the_number_needed(some_good: Path, tmp_path: Path):
     summary = small_fit(some_good, tmp_path / "cap.safetensors", holdout=0.5)
     (warning,) = summary.warnings
-    assert "3 held-out pictures guarantee a false-reject rate of 25.00%" in warning
+    assert "3 held-out images guarantee a false-reject rate of 25.00%" in warning
     assert "1.00% needs 99" in warning
     assert summary.bundle.info.thresholds is not None
     assert summary.bundle.info.thresholds.guaranteed_rate == 0.25
@@ -228,7 +230,7 @@ def test_every_stage_of_a_fit_is_reported_up_to_its_end(some_good: Path, tmp_pat
     reported: dict[str, list[tuple[int, int]]] = defaultdict(list)
     fit(some_good, tmp_path / "cap.safetensors", SMALL, lambda stage, *done: reported[stage].append(done))
     assert list(reported) == [
-        "read pictures",
+        "read images",
         "load backbone",
         "extract features",
         "choose coreset",
@@ -243,7 +245,7 @@ def test_calibrating_leaves_out_the_pictures_in_the_bank(good_folder: Path, bund
     before = load_bundle(bundle)
     summary = calibrate(bundle, good_folder, false_reject_rate=0.01)
     assert summary.calibration_images == 5
-    assert "19 pictures are in the memory bank and were left out" in summary.warnings[0]
+    assert "19 images are in the memory bank and were left out" in summary.warnings[0]
     after = load_bundle(bundle)
     np.testing.assert_allclose(np.sort(after.calibration_scores), np.sort(before.calibration_scores), rtol=1e-6)
     assert after.info.thresholds == before.info.thresholds
@@ -262,7 +264,7 @@ def test_calibrating_with_new_pictures_changes_the_thresholds_and_what_good_look
     assert after.info.thresholds.image == conformal_threshold(after.calibration_scores, 0.2)
     assert after.info.thresholds.false_reject_rate == 0.2
     inputs = [network_input(read_image(path), 96) for path in list_images(some_good)]
-    np.testing.assert_array_equal(calibration_pictures(bundle), inputs)
+    np.testing.assert_array_equal(calibration_inputs(bundle), inputs)
     assert after.info.reference == refreshed(
         before.info.reference,
         reference_of([measure(image) for image in inputs]),
@@ -281,7 +283,7 @@ def test_calibrating_with_nothing_but_pictures_in_the_bank_is_refused(good_folde
         if in_bank(path, bundle):
             shutil.copy(path, tmp_path / "known")
     before = bundle.read_bytes()
-    with pytest.raises(DatasetError, match="known: every picture is in the bundle's memory bank"):
+    with pytest.raises(DatasetError, match="known: every image is in the bundle's memory bank"):
         calibrate(bundle, tmp_path / "known", false_reject_rate=0.01)
     assert bundle.read_bytes() == before
 
@@ -290,7 +292,7 @@ def test_a_remembered_picture_is_recognised_under_another_name_and_format(good_f
     known = next(path for path in list_images(good_folder) if in_bank(path, bundle))
     (tmp_path / "again").mkdir()
     assert cv2.imwrite(str(tmp_path / "again" / "other.bmp"), read_image(known))
-    with pytest.raises(DatasetError, match="every picture is in the bundle's memory bank"):
+    with pytest.raises(DatasetError, match="every image is in the bundle's memory bank"):
         calibrate(bundle, tmp_path / "again", false_reject_rate=0.01)
 
 
@@ -302,7 +304,7 @@ def test_calibrating_a_bundle_that_is_not_there_is_refused(some_good: Path, tmp_
 @pytest.mark.parametrize("limit_bytes", [0, 2**40], ids=["on disk", "in memory"])
 def test_pictures_are_read_in_the_order_of_their_names(some_good: Path, tmp_path: Path, limit_bytes: int):
     memory = MemoryBudget(limit_bytes, asked_for=False)
-    with read_pictures(list_images(some_good), None, 96, memory=memory, spool=tmp_path) as pictures:
+    with read_network_inputs(list_images(some_good), None, 96, memory=memory, spool=tmp_path) as pictures:
         assert pictures.inputs.shape == (6, 96, 96, 3)
         for image, seed in zip(pictures.inputs[:], range(100, 106), strict=True):
             np.testing.assert_array_equal(image, network_input(good_picture(seed), 96))
@@ -324,9 +326,16 @@ def test_without_free_memory_the_bundle_is_the_same(good_folder: Path, small_bun
 @pytest.mark.usefixtures("no_memory")
 def test_without_free_memory_and_disk_the_fit_says_what_it_needs(good_folder: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: shutil._ntuple_diskusage(10**6, 10**6, 0))
-    with pytest.raises(DatasetError, match=r"GiB are needed for a while, 0.00 GiB are free; .* --max-memory"):
+    with pytest.raises(DiskError, match=r"GiB are needed for a while, 0.00 GiB are free; .* --max-memory"):
         small_fit(good_folder, tmp_path / "cap.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_a_disk_that_fills_up_while_images_are_read_ends_the_fit(good_folder: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115
+    with pytest.raises(DiskError, match="No space left on device"):
+        small_fit(good_folder, tmp_path / "cap.safetensors")
 
 
 def test_a_limit_below_what_a_fit_takes_is_refused_with_the_limit_to_give(some_good: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ import pytest
 from stream.core.errors import DatasetError
 from stream.line.config import parse
 from stream.model.bundle import load_bundle
-from stream.training.jobs import options_like, relearn_job
+from stream.training.jobs import FitOverrides, options_like, relearn_job
 from stream.training.progress import silent
 
 LINE = """
@@ -42,4 +42,25 @@ def test_teaching_leaves_a_camera_that_has_no_process_alone(tmp_path: Path, good
 def test_a_station_is_taught_in_the_region_of_its_bundle_also_when_the_file_is_gone(tmp_path: Path, small_bundle: Path):
     line, bundle = parse(LINE, name="line.yaml", folder=tmp_path), load_bundle(small_bundle)
     cut = msgspec.structs.replace(bundle.info, roi=(8, 8, 96, 96))
-    assert options_like(bundle._replace(info=cut), line, "cap", 0.1).roi == (8, 8, 96, 96)
+    assert options_like(bundle._replace(info=cut), line, "cap", FitOverrides()).roi == (8, 8, 96, 96)
+
+
+def test_the_region_of_the_configuration_comes_before_that_of_the_bundle(tmp_path: Path, small_bundle: Path):
+    own = LINE.replace("bundle: cap", "roi: [1, 2, 30, 40], bundle: cap")
+    line, bundle = parse(own, name="line.yaml", folder=tmp_path), load_bundle(small_bundle)
+    cut = bundle._replace(info=msgspec.structs.replace(bundle.info, roi=(8, 8, 96, 96)))
+    assert options_like(cut, line, "cap", FitOverrides()).roi == (1, 2, 30, 40)
+    assert options_like(None, line, "cap", FitOverrides()).roi == (1, 2, 30, 40)
+
+
+def test_a_bundle_of_given_weights_is_taught_with_these_weights(
+    tmp_path: Path, small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+):
+    line, bundle = parse(LINE, name="line.yaml", folder=tmp_path), load_bundle(small_bundle)
+    assert options_like(bundle, line, "cap", FitOverrides()).weights is None, "published"
+    monkeypatch.setenv("PATCHLINE_CACHE", str(tmp_path))
+    kept = tmp_path / "weights" / f"{bundle.info.spec.weights_sha256}.safetensors"
+    kept.parent.mkdir()
+    kept.touch()
+    assert options_like(bundle, line, "cap", FitOverrides()).weights == kept
+    assert options_like(bundle, line, "cap", FitOverrides(backbone="resnet18")).weights is None

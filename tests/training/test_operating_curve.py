@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream.training.operating_curve import Known, curve, thresholds_around
+from stream.training.operating_curve import KnownScores, curve, thresholds_around
 
 
 def known(
@@ -12,8 +12,8 @@ def known(
     true_defects: list[float] = [],  # noqa: B006
     parts_per_day: float | None = 1000.0,
     defects_per_day: float | None = 10.0,
-) -> Known:
-    return Known(
+) -> KnownScores:
+    return KnownScores(
         np.array(calibration, float), np.array(false_alarms, float), np.array(true_defects, float),
         parts_per_day, defects_per_day,
     )  # fmt: skip
@@ -55,7 +55,7 @@ def test_the_thresholds_on_offer_ascend_and_hold_the_present_one_and_pass_every_
 
 def test_higher_thresholds_reject_no_more_good_parts_and_pass_no_fewer_defects():
     random = np.random.default_rng(0)
-    given = Known(random.normal(2, 0.3, 99), random.normal(3, 0.3, 20), random.normal(4, 1, 30), 1e5, 1e3)
+    given = KnownScores(random.normal(2, 0.3, 99), random.normal(3, 0.3, 20), random.normal(4, 1, 30), 1e5, 1e3)
     found = curve(thresholds_around(given, 2.7), given, 2.7)
     assert (np.diff(found.false_reject_share) <= 0).all()
     assert (np.diff(found.true_defects_passing) >= 0).all()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.core.errors import DatasetError
+from stream.core.errors import DiskError
 from stream.training.memory_budget import MemoryBudget
 from stream.training.patch_store import PatchStore
 from stream.training.spooled_array import SpooledArray
@@ -52,14 +52,14 @@ def test_rows_are_kept_in_the_type_asked_for(tmp_path: Path):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match=r"file: cannot be written: .*--max-memory"):
+    with pytest.raises(DiskError, match=r"file: cannot be written: .*--max-memory"):
         SpooledArray((2,), np.float32, capacity=1, folder=tmp_path / "file")
 
 
 def test_a_disk_that_fills_up_is_named():
     store = SpooledArray((1024,), np.float32, capacity=1, folder=None)
     store._folder, store._file = Path("/dev/full"), open("/dev/full", "wb", buffering=0)  # noqa: PTH123, SIM115
-    with pytest.raises(DatasetError, match=r"/dev/full: No space left on device; .*--max-memory"):
+    with pytest.raises(DiskError, match=r"/dev/full: No space left on device; .*--max-memory"):
         store.append(np.zeros((1, 1024), np.float32))
     store.close()
 

@@ -21,7 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream.cli.trial_line import free_ports, run_trial
 from stream.core.images import read_image
 from stream.core.parts import LedgerCounts
+from stream.core.statistics import percentiles
 from stream.core.verdict import Verdict
+from stream.core.versions import library_versions
 from stream.line.config import LineConfig, load
 from stream.model.bundle import Bundle
 from stream.model.extractor import load_extractor
@@ -30,7 +32,7 @@ from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank, quickest_search
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.store.records import Event
-from stream.training.fit import FitOptions, fit, library_versions
+from stream.training.fit import FitOptions, fit
 from stream.training.progress import Track, silent
 
 #: Of the parts at every rate so many seconds come before those that count.
@@ -295,5 +297,4 @@ def _closed(counts: LedgerCounts) -> bool:
 def _percentiles(values: list[float]) -> dict[str, float]:
     if not values:
         return {}
-    p50, p99, p999 = np.percentile(values, [50, 99, 99.9])
-    return {"p50": float(p50), "p99": float(p99), "p999": float(p999)}
+    return dict(zip(("p50", "p99", "p999"), percentiles(values, 50, 99, 99.9), strict=True))

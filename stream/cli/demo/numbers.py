@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from stream.core.statistics import auroc, percentiles
 from stream.core.verdict import Verdict
 from stream.line.config import LineConfig
 from stream.sink.policy.latency import STAGES
@@ -36,7 +37,10 @@ def measure(config: LineConfig, station: str, *, total: int, broken: set[str]) -
         "misses": sum(e.part.verdict is Verdict.GOOD and e.part.part_id in broken for e in judged),
         "good_parts": sum(event.part.part_id not in broken for event in events),
         "broken_parts": sum(event.part.part_id in broken for event in events),
-        "image_auroc": _auroc(judged, broken),
+        "image_auroc": auroc(
+            np.array([event.part.part_id in broken for event in judged]),
+            np.array([event.part.score for event in judged]),
+        ),
         "latency_ms": _latencies(events),
         "rejects": _rejects(config, total),
         "ledger_closed": counts.closed and not pending and len(events) == announced == total,
@@ -72,7 +76,7 @@ def print_numbers(console: Console, numbers: dict[str, Any], config: LineConfig)
             style="bold" if stage == "total" else "",
         )
     console.print(latency)
-    auroc = "not defined" if numbers["image_auroc"] is None else f"{numbers['image_auroc']:.4f}"
+    area = "not defined" if numbers["image_auroc"] is None else f"{numbers['image_auroc']:.4f}"
     causes = ", ".join(f"{cause} {count}" for cause, count in numbers["uninspected"].items()) or "none"
     facts = Table(show_header=False)
     facts.add_row(
@@ -85,7 +89,7 @@ def print_numbers(console: Console, numbers: dict[str, Any], config: LineConfig)
         "rejects fired",
         f"{numbers['rejects']['fired']}, worst {numbers['rejects']['worst_ms']:.1f} ms after plan",
     )
-    facts.add_row("image AUROC", auroc)
+    facts.add_row("image AUROC", area)
     facts.add_row("overlays", str(config.store.path / "overlays"))
     facts.add_row("event store", str(config.store.path / FILE_NAME))
     facts.add_row("rejects", str(config.store.path / "rejects.jsonl"))
@@ -99,21 +103,12 @@ def _latencies(events: list[Event]) -> dict[str, dict[str, float]]:
     columns |= {stage: [event.stages[stage] for event in events if stage in event.stages] for stage in STAGES}
     return {
         stage: {
-            name: round(float(np.percentile(values, percent)), 3)
-            for name, percent in (("p50", 50), ("p99", 99), ("p999", 99.9))
+            name: round(value, 3)
+            for name, value in zip(("p50", "p99", "p999"), percentiles(values, 50, 99, 99.9), strict=True)
         }
         for stage, values in columns.items()
         if values
     }
-
-
-def _auroc(judged: list[Event], broken: set[str]) -> float | None:
-    from sklearn.metrics import roc_auc_score
-
-    labels = [event.part.part_id in broken for event in judged]
-    if len(set(labels)) < 2:
-        return None
-    return float(roc_auc_score(labels, [event.part.score for event in judged]))
 
 
 class _Rejects(NamedTuple):

@@ -9,11 +9,13 @@ import json
 import time
 from typing import Annotated, Any
 
+import cv2
 import numpy as np
 from fastapi import APIRouter, HTTPException, WebSocket, WebSocketDisconnect
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stream.core.images import jpeg_within
 from stream.core.verdict import Cause, Verdict
 from stream.dashboard.live.latest import STATE, Subscription
 from stream.dashboard.routes.schemas import Calibration, LineAnswer, RecentParts, StationAnswer, recent_answer
@@ -135,19 +137,13 @@ async def _listen(socket: WebSocket, watcher: Subscription, news: asyncio.Event)
 
 
 _THUMBNAIL_PX = 240
+_THUMBNAIL_QUALITY = 95
 
 
 @functools.lru_cache(maxsize=64)
 def thumbnail(preview_jpeg: bytes) -> bytes:
-    """Return a JPEG whose longer side has about 240 px; one that cannot be read stays as it is."""
-    import cv2
-
+    """Return a JPEG whose longer side has at most 240 px; one that is small or cannot be decoded stays as it is."""
     picture = cv2.imdecode(np.frombuffer(preview_jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
+    if picture is None or max(picture.shape[:2]) <= _THUMBNAIL_PX:
         return preview_jpeg
-    factor = _THUMBNAIL_PX / max(picture.shape[:2])
-    if factor >= 1:
-        return preview_jpeg
-    size_px = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    _, data = cv2.imencode(".jpg", cv2.resize(picture, size_px, interpolation=cv2.INTER_AREA))
-    return data.tobytes()
+    return jpeg_within(np.asarray(picture, dtype=np.uint8), _THUMBNAIL_PX, _THUMBNAIL_QUALITY)

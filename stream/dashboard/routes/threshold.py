@@ -17,7 +17,7 @@ from stream.dashboard.tuning.marked_parts import MarkedPart
 from stream.line.install import camera_runs_here
 from stream.model.bundle import Bundle, live_bundle
 from stream.store.review_store import MarkKind
-from stream.training.operating_curve import Curve, Known, curve, thresholds_around
+from stream.training.operating_curve import Curve, KnownScores, curve, thresholds_around
 from stream.transport.messages import SettledPart
 
 router = APIRouter(tags=["tuning"])
@@ -113,7 +113,9 @@ def _tuning(found: Dashboard, station: str, rate_hz: float | None, history: list
         )
         for kind in ("false_alarm", "true_defect")
     }
-    known = Known(bundle.calibration_scores, marked["false_alarm"], marked["true_defect"], rates.parts, rates.defects)
+    known = KnownScores(
+        bundle.calibration_scores, marked["false_alarm"], marked["true_defect"], rates.parts, rates.defects
+    )
     on_offer = thresholds_around(known, thresholds.image)
     return Tuning(
         station=station,

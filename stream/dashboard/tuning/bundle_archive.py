@@ -26,7 +26,7 @@ class BundleArchive:
             remove(left)
 
     def keep_live(self, station: str) -> tuple[Path, Bundle]:
-        """Keep the bundle that a station has now; returns the kept file. Raises BundleError."""
+        """Keep the bundle that a station has now; returns the kept file. Raises BundleError, DiskError."""
         bundle = live_bundle(self._config.stations[station].bundle)
         kept = self.file(station, bundle.sha256)
         if not kept.is_file():

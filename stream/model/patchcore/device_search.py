@@ -1,8 +1,8 @@
 """Search and image score on a GPU, in tensor operations that never wait for the host.
 
-What `MemoryBank.nearest` and `inspector.judge` say of one picture, for a device of torch: the same
-exhaustive search (one matrix product and a running minimum, the winner measured anew), the same score
-(paper equation 7), the deciding patch settled in float64.
+The counterpart of `MemoryBank.nearest` and `inspector.score_patches` for a torch device: the same exhaustive
+search (one matrix product and a running minimum, the winner measured again), the same score (paper equation 7),
+the deciding patch settled in float64.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class DeviceBank:
         self._neighbours = min(reweight_neighbours, len(self.features))
 
     def inspect(self, queries: Tensor) -> Tensor:
-        """Judge one picture.
+        """Inspect one network input.
 
         Args:
             queries: (P, D) float32 patch features on the device.
@@ -41,7 +41,7 @@ class DeviceBank:
         distances = self.nearest(queries)
         query = queries.index_select(0, distances.argmax().view(1)).double()
         to_query = _distances(self._wide, query)
-        # The lowest row among equals, as on the CPU; argmin promises none.
+        # The lowest row among equals, as on the CPU; argmin does not promise it.
         star = to_query.amin()
         row = torch.where(to_query == star, torch.arange(len(to_query), device=to_query.device), len(to_query)).amin()
         remembered = self._wide.index_select(0, row.view(1))

@@ -1,7 +1,7 @@
-"""More patches for a memory bank that exists: greedy k-center goes on where the coreset ended.
+"""More patches for an existing memory bank: greedy k-center continues where the coreset ended.
 
-The rule is that of the coreset, farthest first, but what ends it is not a count: it is the radius within
-which the bank already covers what it was made of. What lies nearer, the bank knows.
+The rule is that of the coreset, farthest first. It ends not at a count but at a radius: the one within which
+the bank covers the patches that it was chosen from.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from stream.model.patchcore.search import MemoryBank
 
-#: Relative; more than float32 gets wrong in the distance of a search.
+#: Relative; above the float32 rounding error of a search's distance.
 _ROUNDING = 1e-3
 
 
 def perhaps_farther(bank: MemoryBank, patches: NDArray[np.float32], radius: float) -> NDArray[np.int64]:
-    """Return which of (n, D) patches a quick search leaves as candidates: all that are farther, few that are not."""
+    """Return which of (n, D) patches may be farther than the radius: all that are, and few that are not."""
     return np.flatnonzero(bank.nearest(patches).distance > radius * (1 - _ROUNDING))
 
 
@@ -26,7 +26,7 @@ def farthest_first(bank: MemoryBank, patches: NDArray[np.float32], radius: float
     The answer is that of the naive loop in float64, ties going to the lowest index.
 
     Args:
-        bank: what is remembered already.
+        bank: to be extended.
         patches: (n, D) float32.
         radius: Euclidean; with 0 all distinct patches that are not in the bank are chosen.
 
@@ -35,7 +35,7 @@ def farthest_first(bank: MemoryBank, patches: NDArray[np.float32], radius: float
     """
     rows = perhaps_farther(bank, patches, radius)
     candidates = patches[rows].astype(np.float64)
-    # Where the product of matrices decides nothing: differences are squared and summed.
+    # From squared differences, not from a matrix product, whose rounding could decide.
     distances = np.array([bank.exact_nearest(candidate, 1)[1][0] for candidate in candidates])
     chosen: list[int] = []
     while len(rows):

@@ -1,7 +1,7 @@
-"""Is a picture fit to be judged? Light, focus and colour of a network input against those of the good pictures.
+"""Frame checks: light, focus and colour of a network input against those of the good images.
 
-A frame that was taken in the dark, into the light or out of focus may hide a defect, so it must not
-become GOOD. Limits are wide: a good part never seen before passes, and so does a real defect.
+A frame that was taken in the dark, against the light or out of focus may hide a defect, so it must not
+become GOOD. The limits are wide: a new good part passes, and so does a real defect.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from numpy.typing import NDArray
 
 #: Levels (of 255) up to which a pixel counts as black, and from which on as saturated.
 _BLACK, _SATURATED = 8, 250
-#: Such pixels may take up so much more of the picture than they ever did in a good one.
+#: Share of such pixels that is allowed beyond the highest share in a good image.
 _SHARE_MARGIN = 0.4
-#: Limits lie so many robust standard deviations from the median; more with few pictures, which tell little of them.
+#: Distance of the limits from the median in robust standard deviations, and how much it grows with few images.
 _DEVIATIONS = 5.6
 _FEW = 4.0
-#: But never closer than this: brightness as a share of the median and in levels, focus and structure in octaves.
+#: Least distance: brightness as a share of the median and in levels, focus and structure in octaves.
 _BRIGHTNESS_SHARE, _BRIGHTNESS_LEVELS = 0.25, 10.0
 _FOCUS_OCTAVES = 0.4
 _STRUCTURE_OCTAVES = 1.5
-#: Levels by which the channels of a gray picture differ at most, and those of a coloured one at least.
+#: Levels by which the channels of a gray image differ at most, and those of a coloured one at least.
 _GRAY, _COLOUR = 0.5, 3.0
 #: Band energies below this many levels are rounding.
 _ROUNDING = 0.05
-#: Pictures whose brightness and focus are remembered one by one.
+#: Images whose single values of brightness and focus are stored.
 MAX_VALUES = 512
 
 
 class Measures(NamedTuple):
-    """What is measured of one network input.
+    """Measures of one network input.
 
     Attributes:
         brightness: mean luma in levels.
@@ -56,7 +56,7 @@ class Measures(NamedTuple):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """How one measure is spread over good pictures; `deviation` is 1.4826 times the median absolute deviation."""
+    """How one measure is distributed over good images; `deviation` is 1.4826 times the median absolute deviation."""
 
     median: float
     deviation: float
@@ -65,12 +65,12 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What good pictures look like.
+    """The measures of the good images that a bundle was made from.
 
     Attributes:
         pictures: how many were measured.
         brightness, black, saturated, focus, structure, chroma: see `Measures`.
-        brightness_values, focus_values: of the single pictures, at most `MAX_VALUES`.
+        brightness_values, focus_values: of the single images, at most `MAX_VALUES`.
     """
 
     pictures: int
@@ -85,7 +85,7 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_gray(self) -> bool:
-        """Whether no good picture has any colour."""
+        """Whether no good image has any colour."""
         return self.chroma.high <= _GRAY
 
 
@@ -111,18 +111,18 @@ def measure(image: NDArray[np.uint8]) -> Measures:
 
 
 def _octaves(finer: NDArray[np.floating[Any]], coarser: NDArray[np.floating[Any]]) -> float:
-    """Return the strength of what `finer` shows and `coarser`, half as large, does not."""
+    """Return the strength of the details that `finer` has and `coarser`, half as large, has not, in octaves."""
     enlarged = cv2.pyrUp(coarser, dstsize=(finer.shape[1], finer.shape[0]))
     return math.log2(cv2.norm(finer, enlarged) / math.sqrt(finer.size) + _ROUNDING)
 
 
 def reference_of(measured: Sequence[Measures]) -> Reference:
-    """Summarise the measures of good pictures, at least one."""
+    """Summarise the measures of good images, at least one."""
     table = np.array(measured, dtype=np.float64)
     chosen = np.linspace(0, len(table) - 1, min(len(table), MAX_VALUES)).astype(int)
-    # Rounded: the bundle's text need not be longer.
-    some = np.round(table[chosen], 5)
-    brightness, focus = (tuple(float(value) for value in some[:, column]) for column in (0, 3))
+    # Rounded to keep the bundle's text short.
+    values = np.round(table[chosen], 5)
+    brightness, focus = (tuple(float(value) for value in values[:, column]) for column in (0, 3))
     return Reference(
         pictures=len(table),
         brightness=_spread(table[:, 0]),
@@ -143,7 +143,7 @@ def _spread(values: NDArray[np.float64]) -> Spread:
 
 
 def refreshed(before: Reference, now: Reference) -> Reference:
-    """Return what holds after a calibration: what good pictures look like now, and nothing refused that was good."""
+    """Return the reference after a calibration: the new measures, widened so that no image is refused that was good."""
     widened = {
         name: Spread(
             new.median, max(old.deviation, new.deviation), low=min(old.low, new.low), high=max(old.high, new.high)
@@ -154,44 +154,44 @@ def refreshed(before: Reference, now: Reference) -> Reference:
     return msgspec.structs.replace(now, **widened)
 
 
-def check(seen: Measures, reference: Reference) -> str | None:
-    """Return why this picture cannot be judged, for people; None: it can."""
-    return _light_fault(seen, reference) or _format_fault(seen, reference) or _focus_fault(seen, reference)
+def check(measures: Measures, reference: Reference) -> str | None:
+    """Return why a network input cannot be inspected, as text for the user; None: it can."""
+    return _light_fault(measures, reference) or _format_fault(measures, reference) or _focus_fault(measures, reference)
 
 
-def _light_fault(seen: Measures, reference: Reference) -> str | None:
-    if seen.black > _share_limit(reference.black):
-        return f"black: {seen.black:.0%} of the pixels are, in good pictures at most {reference.black.high:.0%}"
-    if seen.saturated > _share_limit(reference.saturated):
+def _light_fault(measures: Measures, reference: Reference) -> str | None:
+    if measures.black > _share_limit(reference.black):
+        return f"black: {measures.black:.0%} of the pixels are, in good pictures at most {reference.black.high:.0%}"
+    if measures.saturated > _share_limit(reference.saturated):
         return (
-            f"over-exposed: {seen.saturated:.0%} of the pixels are saturated, "
+            f"over-exposed: {measures.saturated:.0%} of the pixels are saturated, "
             f"in good pictures at most {reference.saturated.high:.0%}"
         )
     darkest, brightest = brightness_limits(reference)
-    if darkest <= seen.brightness <= brightest:
+    if darkest <= measures.brightness <= brightest:
         return None
-    what = "dark" if seen.brightness < darkest else "bright"
-    return f"too {what}: mean brightness {seen.brightness:.0f}, good pictures {_range(reference.brightness, 0)}"
+    extreme = "dark" if measures.brightness < darkest else "bright"
+    return f"too {extreme}: mean brightness {measures.brightness:.0f}, good pictures {_range(reference.brightness, 0)}"
 
 
-def _format_fault(seen: Measures, reference: Reference) -> str | None:
-    if reference.is_gray and seen.chroma > _COLOUR:
+def _format_fault(measures: Measures, reference: Reference) -> str | None:
+    if reference.is_gray and measures.chroma > _COLOUR:
         return "in colour, but the bundle learned gray pictures; check the camera's pixel format"
-    if reference.chroma.low > _COLOUR and seen.chroma <= _GRAY:
+    if reference.chroma.low > _COLOUR and measures.chroma <= _GRAY:
         return "gray, but the bundle learned coloured pictures; check the camera's pixel format"
     return None
 
 
-def _focus_fault(seen: Measures, reference: Reference) -> str | None:
-    if seen.focus < focus_limit(reference):
-        return f"out of focus: {seen.focus:.2f}, good pictures {_range(reference.focus, 2)}"
-    if seen.structure < _low_limit(reference.structure, reference.pictures, _STRUCTURE_OCTAVES):
-        return f"blurred or covered: structure {seen.structure:.1f}, good pictures {_range(reference.structure, 1)}"
+def _focus_fault(measures: Measures, reference: Reference) -> str | None:
+    if measures.focus < focus_limit(reference):
+        return f"out of focus: {measures.focus:.2f}, good pictures {_range(reference.focus, 2)}"
+    if measures.structure < _low_limit(reference.structure, reference.pictures, _STRUCTURE_OCTAVES):
+        return f"blurred or covered: structure {measures.structure:.1f}, good pictures {_range(reference.structure, 1)}"
     return None
 
 
 def brightness_limits(reference: Reference) -> tuple[float, float]:
-    """Return the mean luma below which a picture is too dark, and above which too bright."""
+    """Return the mean luma in levels below which an image is too dark, and above which it is too bright."""
     spread = reference.brightness
     least = max(_BRIGHTNESS_LEVELS, _BRIGHTNESS_SHARE * spread.median)
     mirrored = Spread(-spread.median, spread.deviation, low=-spread.high, high=-spread.low)
@@ -199,7 +199,7 @@ def brightness_limits(reference: Reference) -> tuple[float, float]:
 
 
 def focus_limit(reference: Reference) -> float:
-    """Return the focus below which a picture is blurred."""
+    """Return the focus, in octaves, below which an image is blurred."""
     return _low_limit(reference.focus, reference.pictures, _FOCUS_OCTAVES)
 
 
@@ -209,7 +209,7 @@ def _low_limit(spread: Spread, pictures: int, least: float) -> float:
 
 
 def _share_limit(spread: Spread) -> float:
-    """Leave room above the highest share of a good picture, but never so much that a picture full of it passes."""
+    """Leave room above the highest share in a good image, but never so much that an image full of it passes."""
     return min(spread.high + _SHARE_MARGIN, max(spread.high, 0.99))
 
 

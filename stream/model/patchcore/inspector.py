@@ -17,17 +17,17 @@ class Extractor(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it runs, for people: `cuda`, `openvino`, `torch-cpu`."""
+        """Where it runs: `cuda`, `openvino` or `torch-cpu`."""
         ...
 
     @property
     def useful_batch(self) -> int | None:
-        """Pictures beyond which a batch only adds delay; None: the larger the better."""
+        """Batch size beyond which there is only more delay; None: the larger the better."""
         ...
 
     @property
     def lanes(self) -> Lanes | None:
-        """Where several pictures are judged side by side; None: the device takes a batch at once."""
+        """Threads that compute several network inputs side by side; None: the device takes a batch at once."""
         ...
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -36,11 +36,11 @@ class Extractor(Protocol):
 
 
 class Inspection(NamedTuple):
-    """What PatchCore says of one picture.
+    """PatchCore's result for one network input.
 
     Attributes:
         score: the image score s, re-weighted.
-        distances: (h, w) float32 patch distances, the anomaly map before up-sampling.
+        distances: (h, w) float32 patch distances, from which the anomaly map is up-sampled.
     """
 
     score: float
@@ -48,12 +48,14 @@ class Inspection(NamedTuple):
 
 
 def nearest_patches(bank: MemoryBank, features: NDArray[np.float32]) -> Nearest:
-    """Search the patches of one picture, (h, w, D) float32, in the bank."""
+    """Search the patch features of one network input, (h, w, D) float32, in the bank."""
     return bank.nearest(features.reshape(-1, features.shape[-1]))
 
 
-def judge(bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, *, reweight_neighbours: int) -> Inspection:
-    """Score one picture from its patch features (h, w, D) and their nearest bank features."""
+def score_patches(
+    bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, *, reweight_neighbours: int
+) -> Inspection:
+    """Score one network input from its patch features (h, w, D) and their nearest bank features."""
     patch = int(nearest.distance.argmax())
     query = features.reshape(-1, features.shape[-1])[patch].astype(np.float64)
     remembered, star = bank.exact_nearest(query, 1)
@@ -65,8 +67,8 @@ def judge(bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, *, 
 def inspect(
     extractor: Extractor, bank: MemoryBank, images: NDArray[np.uint8], *, reweight_neighbours: int
 ) -> list[Inspection]:
-    """Judge a batch of (N, S, S, 3) uint8 network inputs against one bank."""
+    """Inspect a batch of (N, S, S, 3) uint8 network inputs against one bank."""
     return [
-        judge(bank, picture, nearest_patches(bank, picture), reweight_neighbours=reweight_neighbours)
-        for picture in extractor(images)
+        score_patches(bank, features, nearest_patches(bank, features), reweight_neighbours=reweight_neighbours)
+        for features in extractor(images)
     ]

@@ -1,4 +1,4 @@
-"""From a camera picture to the network's input: the one function that fit, evaluate and capture use."""
+"""From an image or frame to the network input: the one function that fit, evaluate and capture use."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from stream.core.errors import FrameFault
 from stream.core.verdict import Cause
 
-#: Goes into every bundle; changes whenever the pixels that `network_input` returns would change.
+#: Version of the pixel path, stored in every bundle; changes whenever the pixels that `network_input` returns change.
 PREPROCESSING = "roi-square-area-rgb8/1"
 
 Roi = tuple[int, int, int, int]
 
 
 def crop(image: NDArray[np.uint8], roi: Roi | None) -> NDArray[np.uint8]:
-    """Return the region (x, y, width, height) of a picture, without copying.
+    """Return the region (x, y, width, height), in px, of an image, without copying.
 
     Raises:
-        FrameFault: WRONG_GEOMETRY, when the picture does not contain the region.
+        FrameFault: WRONG_GEOMETRY, if the image does not contain the region.
     """
     if roi is None:
         return image
@@ -35,7 +35,7 @@ def crop(image: NDArray[np.uint8], roi: Roi | None) -> NDArray[np.uint8]:
 def network_input(region: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     """Resize a region to the network's square input.
 
-    Shrinking averages areas (no aliasing), enlarging interpolates. The aspect ratio gives way, so
+    Shrinking averages areas (no aliasing), enlarging interpolates. The aspect ratio is not kept, so
     that no edge of the part is cut off.
 
     Args:

@@ -24,11 +24,11 @@ def aupro(maps: Sequence[NDArray[np.floating]], masks: Sequence[NDArray[np.bool_
 
     Args:
         maps: (H, W) anomaly maps, higher is more anomalous; they may differ in size.
-        masks: (H, W) bool ground truth of each map; all False for good pictures.
+        masks: (H, W) bool ground truth of each map; all False for good images.
         limit: false-positive rate up to which the curve counts, in (0, 1].
 
     Returns:
-        In [0, 1]; 1 when all defect pixels stand above all normal ones, `limit / 2` for a constant map.
+        In [0, 1]; 1 if all defect pixels score above all normal ones, `limit / 2` for a constant map.
 
     Raises:
         ValueError: no region, no normal pixel, a NaN, or arguments that do not fit together.
@@ -85,8 +85,8 @@ def _region_shares(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.float64]]:
     Pixels that touch at a corner belong together (8-connectivity), as in MVTec's code.
     """
     # OpenCV takes only arrays of bytes.
-    count, found = cv2.connectedComponents(np.ascontiguousarray(mask, dtype=np.uint8), connectivity=8)
-    labels = np.asarray(found)
+    count, labels = cv2.connectedComponents(np.ascontiguousarray(mask, dtype=np.uint8), connectivity=8)
+    labels = np.asarray(labels)
     sizes = np.bincount(labels.ravel(), minlength=count)
     share = np.zeros(count)
     share[1:] = 1 / sizes[1:]

@@ -16,7 +16,7 @@ def image_score(distance: float, neighbour_distances: NDArray[np.floating]) -> f
     Args:
         distance: s*, Euclidean, from the farthest test patch to its nearest bank feature m*.
         neighbour_distances: (b,) distances of that test patch to the b bank features nearest to
-            m*, with m* itself (hence s*) among them. b = 1 switches the re-weighting off: returns s*.
+            m*, with m* itself (hence s*) among them. b = 1 switches the re-weighting off: s* is returned.
     """
     if len(neighbour_distances) <= 1:
         return float(distance)
@@ -28,7 +28,7 @@ def image_score(distance: float, neighbour_distances: NDArray[np.floating]) -> f
 
 
 def sigma_px(size_px: int) -> float:
-    """Return the smoothing of the anomaly map for pictures of `size_px`."""
+    """Return the smoothing of the anomaly map for images of `size_px`."""
     return SIGMA_PX_AT_224 * size_px / 224
 
 

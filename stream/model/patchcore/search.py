@@ -1,8 +1,8 @@
-"""The memory bank and the search for the nearest remembered patch.
+"""The memory bank and the search for its nearest patch.
 
-All methods of search are exhaustive. They compute in float32, so among bank features that are equally
-near but for rounding they may name different ones, at the same distance. The one feature that decides
-the image score is settled in float64; thus scores do not depend on the method.
+All search methods are exhaustive. They compute in float32, so among bank features that are equally
+near but for rounding they may return different ones, at distances that differ in the last bits. The feature that
+decides the image score is found again in float64, so that scores do not depend on the method.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from stream.model.cpu_lanes import Graph, Lanes
 
 log = logging.getLogger(__name__)
-# It says at length which of its builds it tried.
+# It logs which of its builds it tried.
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
-#: Queries whose distances are computed at once in OpenVINO.
+#: Queries of one block, whose distances OpenVINO computes at once.
 _BLOCK = 112
 
 
@@ -44,10 +44,10 @@ Search = Callable[[NDArray[np.float32]], Nearest]
 
 
 class MemoryBank:
-    """The remembered patch features."""
+    """The patch features of good parts that the coreset chose. Any thread may call."""
 
     def __init__(self, features: NDArray[np.float32], search: Search | None = None) -> None:
-        """Remember (M, D) float32 features; `search` finds the nearest, by default faiss' flat index."""
+        """Hold (M, D) float32 features; `search` finds the nearest, by default faiss' flat index."""
         self.features = np.ascontiguousarray(features, dtype=np.float32)
         self._search = search or flat_index(self.features)
         self._norms = np.einsum("md,md->m", self.features, self.features)
@@ -62,13 +62,13 @@ class MemoryBank:
 
     def neighbours(self, row: int, count: int) -> NDArray[np.int64]:
         """Return N_b(m*): the `count` bank features nearest to that at `row`, that one included."""
-        known = self._neighbours.get((row, count))
-        if known is None:
-            known, _ = self.exact_nearest(self.features[row], count)
-            if row not in known:  # displaced by its copies
-                known[-1] = row
-            self._neighbours[row, count] = known
-        return known
+        neighbours = self._neighbours.get((row, count))
+        if neighbours is None:
+            neighbours, _ = self.exact_nearest(self.features[row], count)
+            if row not in neighbours:  # displaced by its copies
+                neighbours[-1] = row
+            self._neighbours[row, count] = neighbours
+        return neighbours
 
     def exact_nearest(self, query: NDArray[np.floating], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the `count` bank features nearest to one (D,) query and their distances, decided in float64.
@@ -77,9 +77,9 @@ class MemoryBank:
         """
         count = min(count, len(self))
         query32 = query.astype(np.float32)
-        # einsum, not a BLAS: its threads would go on spinning on the cores that the next part needs.
+        # einsum, not BLAS: its threads would keep spinning on the cores that the next part needs.
         squared = self._norms - 2 * np.einsum("md,d->m", self.features, query32)
-        # Whatever could be among the `count` nearest in spite of rounding.
+        # All that could be among the `count` nearest despite rounding.
         longest = np.sqrt(self._norms.max()) + np.linalg.norm(query32)
         slack = (len(query) + 4) * np.finfo(np.float32).eps * longest**2
         contenders = np.flatnonzero(squared <= np.partition(squared, count - 1)[count - 1] + 2 * slack)
@@ -105,7 +105,7 @@ def flat_index(features: NDArray[np.float32], *, gpu: bool = False) -> Search:
 def openvino_product(features: NDArray[np.float32], lanes: Lanes) -> Search:
     """Return a search by one matrix product and a running minimum, ‖b‖² − 2ab, compiled by OpenVINO.
 
-    It runs in the threads that OpenVINO's backbone runs in: no second pool waits for the cores.
+    It runs in the threads of OpenVINO's backbone: no second pool competes for the cores.
     """
     import openvino
     from openvino import opset13 as op
@@ -120,11 +120,11 @@ def openvino_product(features: NDArray[np.float32], lanes: Lanes) -> Search:
         queries = op.parameter([patches, features.shape[1]], np.float32)
         from_center = op.subtract(queries, op.constant(center[None]))
         bank, squared = op.constant(-2 * centred), op.constant(norms[None])
-        found = []
+        nearest = []
         for block in op.variadic_split(from_center, op.constant(np.int64(0)), op.constant(_blocks(patches))).outputs():
             product = op.add(op.matmul(block, bank, False, True), squared)
-            found.append(op.topk(product, op.constant(np.int64(1)), 1, "min", "none", "i64").output(1))
-        row = op.squeeze(op.concat(found, 0), op.constant(np.array([1])))
+            nearest.append(op.topk(product, op.constant(np.int64(1)), 1, "min", "none", "i64").output(1))
+        row = op.squeeze(op.concat(nearest, 0), op.constant(np.array([1])))
         # As in `_measured`.
         difference = op.subtract(
             queries, op.gather(op.constant(features, shared_memory=True), row, op.constant(np.int64(0)))
@@ -134,14 +134,14 @@ def openvino_product(features: NDArray[np.float32], lanes: Lanes) -> Search:
         return Graph(openvino.Core(), model, lanes)
 
     def search(queries: NDArray[np.float32]) -> Nearest:
-        found = compiled(len(queries))(queries)
-        return Nearest(np.array(found[0]), np.array(found[1]))
+        outputs = compiled(len(queries))(queries)
+        return Nearest(np.array(outputs[0]), np.array(outputs[1]))
 
     return search
 
 
 def _blocks(patches: int) -> NDArray[np.int64]:
-    """Cut the queries into blocks: the distances of one stay in the cache, and no more memory is held than for one."""
+    """Split the queries into blocks, so that the distances of one stay in the cache and only one is held in memory."""
     full, rest = divmod(patches, _BLOCK)
     return np.array([_BLOCK] * full + [rest] * (rest > 0))
 
@@ -163,19 +163,19 @@ def torch_product(features: NDArray[np.float32]) -> Search:
 
 
 def _measured(queries: NDArray[np.float32], features: NDArray[np.float32], row: NDArray[np.int64]) -> Nearest:
-    """Measure the distance to the rows found: the searches themselves subtract large squares, and lose digits."""
+    """Measure the distance to the nearest rows again: the searches subtract large squares, which loses digits."""
     difference = queries - features[row]
     return Nearest(np.sqrt(np.einsum("pd,pd->p", difference, difference)), row)
 
 
 def quickest_search(features: NDArray[np.float32], patches: int, *, device: str, lanes: Lanes | None) -> Search:
-    """Return the search that is quickest for this bank on this machine, found by trying, and log it.
+    """Try the searches, log their times and return the one that is quickest for this bank on this machine.
 
     Args:
         features: (M, D) float32, the bank.
         patches: P, queries of one search.
         device: of the extractor, `cuda` or another.
-        lanes: of the extractor; libraries that it does not use stay out.
+        lanes: of the extractor; None: it does not use OpenVINO, so neither does the search.
     """
     features = np.ascontiguousarray(features, dtype=np.float32)
     if device == "cuda":
@@ -184,7 +184,7 @@ def quickest_search(features: NDArray[np.float32], patches: int, *, device: str,
         "matrix product": openvino_product(features, lanes) if lanes else torch_product(features),
         "faiss": flat_index(features),
     }
-    # Bank features out of order stand for the patches of a picture.
+    # Bank features out of order stand in for the patches of an image.
     best, seconds = quickest(candidates, features[np.arange(patches) * 7919 % len(features)])
     tried = ", ".join(f"{name} {1000 * taken:.2f} ms" for name, taken in seconds.items())
     log.info("search among %d patches: %s (%s)", len(features), best, tried)
@@ -194,7 +194,7 @@ def quickest_search(features: NDArray[np.float32], patches: int, *, device: str,
 def quickest(
     candidates: Mapping[str, Search], queries: NDArray[np.float32], clock: Callable[[], float] = time.perf_counter
 ) -> tuple[str, dict[str, float]]:
-    """Return the name of the quickest search and the best seconds of each; `clock` tells seconds."""
+    """Return the name of the quickest search and the best seconds of each; `clock` returns seconds."""
     seconds = {}
     for name, search in candidates.items():
         search(queries)  # the first one allocates

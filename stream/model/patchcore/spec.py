@@ -9,19 +9,19 @@ import msgspec
 
 
 class StoredGraph(NamedTuple):
-    """An OpenVINO graph as a bundle keeps it: model text and weights."""
+    """An OpenVINO graph as stored in a bundle: model text and weights."""
 
     model: bytes
     weights: bytes
 
     @property
     def sha256(self) -> str:
-        """Hash of both."""
+        """Hash over both."""
         return hashlib.sha256(self.model + self.weights).hexdigest()
 
 
 class FeatureSpec(msgspec.Struct, frozen=True):
-    """Everything that decides the features of a picture; bundles with equal specs share a backbone pass.
+    """Everything that decides the features of an image; bundles with equal specs share a backbone pass.
 
     Attributes:
         backbone: name, e.g. `efficientnet_lite0`.

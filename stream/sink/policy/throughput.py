@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from stream.core.statistics import percentiles
+
 #: Beyond so many parts the window is shorter.
 _MOST = 1_000
 
@@ -31,10 +33,11 @@ class ThroughputWindow:
     def latency_ms(self, now_ns: int) -> tuple[float, float] | None:
         """Return (median, 99th percentile) of the totals within the window; None without any."""
         self._forget(now_ns)
-        totals = sorted(total for _, total in self._parts if total is not None)
+        totals = [total for _, total in self._parts if total is not None]
         if not totals:
             return None
-        return totals[len(totals) // 2], totals[min(len(totals) - 1, len(totals) * 99 // 100)]
+        p50_ms, p99_ms = percentiles(totals, 50, 99)
+        return p50_ms, p99_ms
 
     def _forget(self, now_ns: int) -> None:
         while self._parts and now_ns - self._parts[0][0] > self._window_ns:

@@ -12,7 +12,7 @@ from support.pictures import defective_picture, good_picture
 
 from stream.model.bundle import load_bundle
 from stream.model.extractor import load_extractor
-from stream.model.patchcore.inspector import inspect, judge, nearest_patches
+from stream.model.patchcore.inspector import inspect, nearest_patches, score_patches
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.score import anomaly_map, image_score, mask, sigma_px
 from stream.model.patchcore.search import MemoryBank
@@ -32,7 +32,7 @@ def activations(seed: int, count: int, dims: int, scale: float) -> NDArray[np.fl
 def test_the_image_score_is_equation_7(seed: int, scale: float, b: int):
     features = activations(seed, 12 * 12, 152, scale).reshape(12, 12, 152)
     bank = MemoryBank(activations(seed + 100, 150, 152, scale))
-    found = judge(bank, features, nearest_patches(bank, features), reweight_neighbours=b)
+    found = score_patches(bank, features, nearest_patches(bank, features), reweight_neighbours=b)
     expected = reference.image_score(features.reshape(-1, 152), bank.features, b)
     assert found.score == pytest.approx(expected.score, rel=1e-4)
 
@@ -75,7 +75,7 @@ def test_a_defect_scores_higher_than_good_pictures_and_shows_where_it_is(small_b
 def test_a_picture_made_of_remembered_patches_scores_0():
     bank = MemoryBank(activations(3, 400, 64, 5.0))
     features = bank.features[:144].reshape(12, 12, 64)
-    found = judge(bank, features, nearest_patches(bank, features), reweight_neighbours=B)
+    found = score_patches(bank, features, nearest_patches(bank, features), reweight_neighbours=B)
     assert found.score == 0
     assert not found.distances.any()
 
@@ -84,14 +84,16 @@ def test_one_neighbour_leaves_the_distance_as_the_score():
     bank = MemoryBank(activations(4, 60, 16, 1.0))
     features = activations(5, 9, 16, 1.0).reshape(3, 3, 16)
     nearest = nearest_patches(bank, features)
-    found = judge(bank, features, nearest, reweight_neighbours=1)
+    found = score_patches(bank, features, nearest, reweight_neighbours=1)
     assert found.score == pytest.approx(float(nearest.distance.max()), rel=1e-6)
 
 
 def test_a_bank_of_one_feature_leaves_the_distance_as_the_score():
     bank = MemoryBank(np.zeros((1, 4), dtype=np.float32))
     features = np.full((1, 1, 4), 3.0, dtype=np.float32)
-    assert judge(bank, features, nearest_patches(bank, features), reweight_neighbours=B).score == pytest.approx(6)
+    assert score_patches(bank, features, nearest_patches(bank, features), reweight_neighbours=B).score == pytest.approx(
+        6
+    )
 
 
 @given(
@@ -120,7 +122,7 @@ def test_the_weight_keeps_its_bounds_in_any_bank_also_with_duplicates(seed: int,
     features = activations(seed + 1, 25, 8, scale).reshape(5, 5, 8)
     nearest = nearest_patches(bank, features)
     star = float(nearest.distance.max())
-    score = judge(bank, features, nearest, reweight_neighbours=B).score
+    score = score_patches(bank, features, nearest, reweight_neighbours=B).score
     assert star * (1 - 1 / B) * (1 - 1e-5) <= score <= star * (1 + 1e-5)
 
 

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream.core.errors import DiskError
+from stream.core.files import file_sha256, identity, partial_file, replace, write_atomically
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path: Path, durable: bool):
+    path = tmp_path / "new" / "folder" / "file"
+    write_atomically(path, b"first", durable=durable)
+    write_atomically(path, b"second", durable=durable)
+    assert path.read_bytes() == b"second"
+    assert names(path.parent) == ["file"]
+
+
+def test_content_and_name_are_flushed_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    flushed = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    write_atomically(tmp_path / "file", b"content")
+    assert flushed == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
+    write_atomically(tmp_path / "file", b"content", durable=False)
+    assert len(flushed) == 2
+
+
+def test_a_copy_takes_the_place_of_another_file(tmp_path: Path):
+    (tmp_path / "source").write_bytes(b"new" * 100_000)
+    (tmp_path / "target").write_bytes(b"old")
+    before = identity(tmp_path / "target")
+    replace(tmp_path / "source", tmp_path / "target")
+    assert file_sha256(tmp_path / "target") == file_sha256(tmp_path / "source")
+    assert identity(tmp_path / "target") != before
+    assert names(tmp_path) == ["source", "target"]
+
+
+def test_a_copy_of_nothing_leaves_the_target(tmp_path: Path):
+    (tmp_path / "target").write_bytes(b"old")
+    with pytest.raises(DiskError, match=r"target: cannot be written: No such file or directory"):
+        replace(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"old"
+    assert names(tmp_path) == ["target"]
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_new_file_has_the_permissions_that_the_umask_allows(tmp_path: Path):
+    write_atomically(tmp_path / "file", b"")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path):
+    (tmp_path / "file").touch()
+    (tmp_path / "file").chmod(0o604)
+    write_atomically(tmp_path / "file", b"")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o604
+
+
+def test_a_disk_that_fills_up_midway_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    """A limit on the size of files fails a write midway, as a full disk does."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    program = """
+import resource, sys
+from pathlib import Path
+from stream.core.errors import DiskError
+from stream.core.files import write_atomically
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    write_atomically(Path(sys.argv[1]), b"new" * 100_000)
+except DiskError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert "file: cannot be written: File too large; check the space" in done.stdout
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_writer_killed_midway_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    program = """
+import sys, time
+from pathlib import Path
+from stream.core.files import partial_file
+with partial_file(Path(sys.argv[1])) as partial:
+    partial.write_bytes(b"ne")
+    print("midway", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "midway\n"
+        writer.send_signal(signal.SIGKILL)
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_of_the_block_leaves_the_old_file_and_passes_through(tmp_path: Path, error: type[BaseException]):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def write() -> None:
+        with partial_file(path) as partial:
+            partial.write_bytes(b"new")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused_and_nothing_is_left(tmp_path: Path):
+    (tmp_path / "file").mkdir()
+    with pytest.raises(DiskError, match=r"file: cannot be written: Is a directory; check the space and permissions"):
+        write_atomically(tmp_path / "file", b"new")
+    (tmp_path / "text").touch()
+    with pytest.raises(DiskError, match=r"below: cannot be written: File exists"):
+        write_atomically(tmp_path / "text" / "below", b"new")
+    assert names(tmp_path) == ["file", "text"]
+
+
+def test_readers_see_whole_files_only(tmp_path: Path):
+    path = tmp_path / "file"
+    contents = [bytes([letter]) * 200_000 for letter in b"ab"]
+    write_atomically(path, contents[0], durable=False)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            for content in contents:
+                write_atomically(path, content, durable=False)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert all(path.read_bytes() in contents for _ in range(300))
+    finally:
+        stop.set()
+        writer.join()
