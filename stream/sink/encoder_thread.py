@@ -41,7 +41,7 @@ class EncoderThread(threading.Thread):
         self._register = ShiftRegister(wrap=wrap, poll_ns=self._poll_ns, stale_ns=stale_ns, keep_ns=_KEEP_NS)
         self._changed = threading.Lock()
         self._restoring: list[tuple[RejectCommand, int]] = []
-        self._stop = threading.Event()
+        self._stopped = threading.Event()
         self._fault: str | None = "not read yet"
         self._lost: deque[tuple[RejectCommand, str]] = deque()
 
@@ -80,7 +80,7 @@ class EncoderThread(threading.Thread):
 
     def end(self) -> None:
         """Stop the thread; what is still followed is lost."""
-        self._stop.set()
+        self._stopped.set()
         self.join(timeout=1.0)
         with self._changed:
             self._give_up(self._register.drop("the line was stopped"))
@@ -91,7 +91,7 @@ class EncoderThread(threading.Thread):
         """Read the encoder, hand over what is near, sleep until the next reading."""
         next_ns = now_ns()
         try:
-            while not self._stop.is_set():
+            while not self._stopped.is_set():
                 begun_ns = now_ns()
                 try:
                     count = self._encoder.read()
@@ -103,9 +103,9 @@ class EncoderThread(threading.Thread):
                     self._fault = str(error) or type(error).__name__
                     with self._changed:
                         self._give_up(self._register.silent(now_ns()))
-                    self._stop.wait(_RETRY_S)
+                    self._stopped.wait(_RETRY_S)
                 next_ns = max(next_ns + self._poll_ns, now_ns())
-                self._stop.wait(max(0, next_ns - now_ns()) / 1e9)
+                self._stopped.wait(max(0, next_ns - now_ns()) / 1e9)
         finally:
             self._encoder.close()
 
