@@ -165,8 +165,8 @@ def test_a_bundle_with_too_few_scores_says_that_it_cannot_tell(bundle: Bundle, c
 
 def test_a_new_bundle_is_compared_with_as_soon_as_it_has_been_read(bundle: Bundle, small_bundle: Path):
     found = drifts(bundle, "cap")
-    found.use("cap", bundle._replace(sha256="an older one"), WINDOW)
-    found.renew("cap", small_bundle, WINDOW)
+    found.set_bundle("cap", bundle._replace(sha256="an older one"), WINDOW)
+    found.reload("cap", small_bundle, WINDOW)
     for thread in [thread for thread in threading.enumerate() if thread.name == "drift"]:
         thread.join(30)
     found.compare()
@@ -175,7 +175,7 @@ def test_a_new_bundle_is_compared_with_as_soon_as_it_has_been_read(bundle: Bundl
 
 def test_a_new_bundle_that_cannot_be_read_leaves_the_old_one(bundle: Bundle, tmp_path: Path):
     found = drifts(bundle, "cap")
-    found.renew("cap", tmp_path / "absent.safetensors", WINDOW)
+    found.reload("cap", tmp_path / "absent.safetensors", WINDOW)
     for thread in [thread for thread in threading.enumerate() if thread.name == "drift"]:
         thread.join(30)
     assert shown(found, stream(bundle, "cap", 150, brighter=5))[-1].drifting

@@ -29,7 +29,7 @@ def test_stopping_ends_the_thread_closes_the_encoder_and_reports_what_was_tracke
     command = RejectCommand("cap", 3, None, Verdict.DEFECT, None, planned_ns=0, tolerance_ns=0, pulse_ns=1)
     thread.start()
     assert encoder.was_read.wait(10)
-    thread.follow(Tracked(command, captured_ns=2**62, transport_counts=10, tolerance_counts=1))
+    thread.track(Tracked(command, captured_ns=2**62, transport_counts=10, tolerance_counts=1))
     thread.end()
     assert not thread.is_alive()
     assert encoder.closed

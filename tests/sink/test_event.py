@@ -7,7 +7,7 @@ import pytest
 from stream.core.clock import Clock
 from stream.core.parts import Part, Settled
 from stream.core.verdict import Cause, Verdict
-from stream.sink.event import Answer, event_of
+from stream.sink.event import ReceivedResult, event_of
 from stream.store.records import Event
 from stream.transport.messages import FrameHeader, FrameStamps, Result, ResultStamps
 
@@ -22,8 +22,8 @@ def remembered(
 ) -> Event:
     result = msgspec.structs.replace(RESULT, frame=msgspec.structs.replace(FRAME, **frame))
     settled = Settled(Part("cap", 7, 1, 2), verdict, cause, "", 3)
-    answer = Answer(result, b"", b"", network_input, 3)
-    return event_of(settled, answer, "reject", stages={}, total_ms=None, captured_realtime_ns=0)
+    received = ReceivedResult(result, b"", b"", network_input, 3)
+    return event_of(settled, received, "reject", stages={}, total_ms=None, captured_realtime_ns=0)
 
 
 def test_a_defect_is_remembered_with_what_the_network_saw():

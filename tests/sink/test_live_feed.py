@@ -16,7 +16,7 @@ from stream.core.verdict import Cause, Verdict
 from stream.line.config import LineConfig
 from stream.model.bundle import load_bundle
 from stream.sink.drift_monitor import DriftMonitor
-from stream.sink.live_feed import Feed
+from stream.sink.live_feed import LiveFeed
 from stream.sink.outputs import OutputHealth
 from stream.sink.policy.alarms import Alarm
 from stream.sink.policy.ledger import Ledger
@@ -68,11 +68,11 @@ def states(client: FeedClient) -> list[LineState]:
     return [each.message for each in client.receive(timeout_ms=20) if isinstance(each.message, LineState)]
 
 
-def listening(feed: Feed, drifts: DriftMonitor, client: FeedClient) -> int:
+def listening(feed: LiveFeed, drifts: DriftMonitor, client: FeedClient) -> int:
     """Wait until the feed knows of its listener; returns the moment that was then."""
     now_ns, until_s = 0, time.monotonic() + 10
     while True:
-        feed.state(Ledger(), drifts, [], [], [], now_ns := now_ns + S)
+        feed.publish_state(Ledger(), drifts, [], [], [], now_ns := now_ns + S)
         if states(client):
             return now_ns
         assert time.monotonic() < until_s, "the listener was not noticed"
@@ -87,9 +87,9 @@ def receive(client: FeedClient, count: int) -> list[Received[SettledPart | LineS
 
 
 def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
-    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
-    feed.part(event(7, Verdict.DEFECT), S)
+    feed.publish_part(event(7, Verdict.DEFECT), S)
     ((message, (preview_jpeg, values)),) = receive(client, 1)
     assert isinstance(message, SettledPart)
     assert (message.part.station, message.part.seq, message.part.verdict, message.part.score) == (
@@ -103,10 +103,10 @@ def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, drifts: Dri
 
 
 def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
-    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
     seen = np.full((4, 4, 3), 77, np.uint8)
-    feed.part(dataclasses.replace(event(7, Verdict.DEFECT), network_input=seen), S)
+    feed.publish_part(dataclasses.replace(event(7, Verdict.DEFECT), network_input=seen), S)
     ((message, attachments),) = receive(client, 1)
     assert isinstance(message, SettledPart)
     assert len(attachments) == 2
@@ -114,12 +114,12 @@ def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, drifts: 
 
 
 def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
-    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
     for tick in range(20):  # 100 parts a second
-        feed.part(event(tick), tick * S // 100)
+        feed.publish_part(event(tick), tick * S // 100)
     for tick in range(20, 30):
-        feed.part(event(tick, Verdict.DEFECT), tick * S // 100)
+        feed.publish_part(event(tick, Verdict.DEFECT), tick * S // 100)
     parts = receive(client, 30)
     assert [each.message.part.seq for each in parts if isinstance(each.message, SettledPart)] == list(range(30))
     pictures = [bool(each.attachments[0]) for each in parts]
@@ -129,11 +129,11 @@ def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, drifts: 
 
 
 def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
-    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
-    feed.part(event(1), 100 * S)
-    feed.part(event(2), 101 * S)
-    feed.alarm(AlarmRecord(1_795_555_350_097_892_208, "actuator_fault", "gate", "no answer"))
+    feed.publish_part(event(1), 100 * S)
+    feed.publish_part(event(2), 101 * S)
+    feed.note_alarm(AlarmRecord(1_795_555_350_097_892_208, "actuator_fault", "gate", "no answer"))
     ledger = Ledger()
     for seq in range(5):
         ledger.announce(Part("cap", seq, 0, 1000 * S), Cause.TIMEOUT if seq == 3 else None, "", S)
@@ -148,7 +148,7 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drif
         OutputHealth.of("actuator", "lamp", None),
         OutputHealth.of("encoder", "belt", "no count"),
     ]
-    feed.state(ledger, drifts, health, outputs, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S)
+    feed.publish_state(ledger, drifts, health, outputs, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S)
     state = receive(client, 3)[-1].message
     assert isinstance(state, LineState)
     station = state.stations["cap"]
@@ -169,7 +169,7 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drif
 
 
 def test_without_a_listener_nothing_is_sent(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
-    feed = Feed(sockets, config)
+    feed = LiveFeed(sockets, config)
     other = Sockets(None)
     now_ns = listening(feed, drifts, FeedClient(other, config.feed_address()))
     other.close()
@@ -177,11 +177,11 @@ def test_without_a_listener_nothing_is_sent(config: LineConfig, drifts: DriftMon
     while feed._server.wanted():
         assert time.monotonic() < until_s, "the end of the last listener was not noticed"
         time.sleep(0.01)
-    feed.state(Ledger(), drifts, [], [], [], now_ns + S)
-    feed.part(event(1), now_ns + S)
+    feed.publish_state(Ledger(), drifts, [], [], [], now_ns + S)
+    feed.publish_part(event(1), now_ns + S)
     client = FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
-    feed.part(event(2), now_ns + 2 * S)
+    feed.publish_part(event(2), now_ns + 2 * S)
     parts = [each.message for each in receive(client, 1)]
     assert [part.part.seq for part in parts if isinstance(part, SettledPart)] == [2]
 
@@ -189,11 +189,11 @@ def test_without_a_listener_nothing_is_sent(config: LineConfig, drifts: DriftMon
 def test_a_listener_that_does_not_read_costs_the_sink_nothing_and_gets_no_backlog(
     config: LineConfig, drifts: DriftMonitor, sockets: Sockets
 ):
-    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
+    feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drifts, client)
     preview_jpeg = bytes(200_000)
     for seq in range(2_000):
-        feed.part(_large(seq, preview_jpeg), seq * S)
+        feed.publish_part(_large(seq, preview_jpeg), seq * S)
     assert 0 < len(_all_that_waits(client)) <= 4 * FEED_WAITING
 
 

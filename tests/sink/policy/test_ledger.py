@@ -208,7 +208,7 @@ def test_a_number_used_before_is_refused_and_counts_nothing(state: str):
     if state == "judged":
         ledger.result(part(0), Verdict.GOOD, None, "", 1)
     before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
-    with pytest.raises(SeqError, match="cap: number 0 came again, 2 was next"):
+    with pytest.raises(SeqError, match="cap: number 0 came again, expected 2"):
         ledger.announce(part(0), None, "", 5)
     assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
 
@@ -226,11 +226,11 @@ def test_a_number_that_was_booked_as_missing_is_refused_afterwards():
 def test_an_absurd_gap_is_refused_and_counts_nothing():
     ledger = announced(0)
     before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
-    with pytest.raises(SeqError, match="absurd"):
+    with pytest.raises(SeqError, match="too far ahead"):
         ledger.announce(part(2 + MAX_GAP), None, "", 5)
-    with pytest.raises(SeqError, match="absurd"):
+    with pytest.raises(SeqError, match="too far ahead"):
         ledger.result(part(2 + MAX_GAP), Verdict.GOOD, None, "", 5)
-    with pytest.raises(SeqError, match="absurd"):
+    with pytest.raises(SeqError, match="too far ahead"):
         ledger.end("cap", 2 + MAX_GAP, 5)
     assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
     assert ledger.announce(part(1), None, "", 6) == [], "the line goes on"

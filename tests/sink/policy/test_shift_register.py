@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stream.core.verdict import Verdict
 from stream.devices.actuators.actuator import RejectCommand
-from stream.sink.policy.shift_register import Moved, ShiftRegister, Tracked
+from stream.sink.policy.shift_register import SampleOutcome, ShiftRegister, Tracked
 
 POLL = 10
 STALE = 100
@@ -26,7 +26,7 @@ def tracked(captured_ns: int, counts: int, seq: int = 0, tolerance: int = 5) -> 
     return Tracked(command(seq), captured_ns, counts, tolerance)
 
 
-def feed(belt: ShiftRegister, samples: Iterable[tuple[int, int]]) -> Moved:
+def feed(belt: ShiftRegister, samples: Iterable[tuple[int, int]]) -> SampleOutcome:
     """Everything that these readings (time, count) bring."""
     fire: list[RejectCommand] = []
     lost: list[tuple[RejectCommand, str]] = []
@@ -34,7 +34,7 @@ def feed(belt: ShiftRegister, samples: Iterable[tuple[int, int]]) -> Moved:
         moved = belt.sample(at_ns, count)
         fire += moved.fire
         lost += moved.lost
-    return Moved(fire, lost)
+    return SampleOutcome(fire, lost)
 
 
 def steady(
@@ -59,7 +59,7 @@ def test_it_is_handed_out_before_its_moment():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=40))
-    assert feed(belt, steady(60, 130, 4)) == Moved([], [])
+    assert feed(belt, steady(60, 130, 4)) == SampleOutcome([], [])
     [fired] = belt.sample(140, 56).fire
     assert fired.planned_ns == 150
 
@@ -77,7 +77,7 @@ def test_a_belt_that_stands_keeps_its_parts_and_fires_them_when_it_goes_on():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=40))
-    assert feed(belt, [(at_ns, 24) for at_ns in range(60, 5_000, POLL)]) == Moved([], [])
+    assert feed(belt, [(at_ns, 24) for at_ns in range(60, 5_000, POLL)]) == SampleOutcome([], [])
     assert len(belt) == 1
     moved = feed(belt, [(5_000 + POLL * step, 24 + 4 * step) for step in range(20)])
     assert moved.lost == []
@@ -90,7 +90,7 @@ def test_a_belt_that_runs_backwards_brings_nothing_to_the_reject_and_forwards_ag
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=12))
     back = [(60 + POLL * step, (20 - 4 * step) % 1_000) for step in range(10)]
-    assert feed(belt, back) == Moved([], [])
+    assert feed(belt, back) == SampleOutcome([], [])
     forwards = [(160 + POLL * step, (-16 + 4 * step) % 1_000) for step in range(20)]
     [fired] = feed(belt, forwards).fire
     assert fired.planned_ns == pytest.approx(160 + (32 + 16) / 0.4, abs=2 * POLL)
@@ -133,7 +133,7 @@ def test_an_exposure_before_the_first_reading_cannot_be_placed():
     belt.add(tracked(captured_ns=5, counts=40))
     [(lost, reason)] = feed(belt, steady(10, 20, 4)).lost
     assert lost.seq == 0
-    assert "not known at its exposure" in reason
+    assert "no reading at its exposure" in reason
 
 
 def test_readings_that_stayed_away_lose_what_was_followed_and_what_was_exposed_meanwhile():
@@ -170,8 +170,8 @@ def test_an_encoder_that_says_nothing_more_loses_what_is_followed():
 def test_readings_out_of_order_are_no_readings():
     belt = register()
     feed(belt, steady(0, 50, 4))
-    assert belt.sample(50, 999) == Moved([], [])
-    assert belt.sample(40, 999) == Moved([], [])
+    assert belt.sample(50, 999) == SampleOutcome([], [])
+    assert belt.sample(40, 999) == SampleOutcome([], [])
 
 
 def test_what_is_followed_goes_on_in_another_register_at_its_count():
