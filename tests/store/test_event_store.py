@@ -436,7 +436,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(path):
         other.commit()
     content = path.read_bytes()
     for opening in (EventStore.open, EventStore.read):
-        with pytest.raises(StoreError, match=r"another program; point store\.path to a folder of its own"):
+        with pytest.raises(StoreError, match=r"another program; point store\.path to a separate folder"):
             opening(path)
     assert path.read_bytes() == content
 
