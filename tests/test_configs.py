@@ -92,7 +92,7 @@ def test_the_example_line_shows_every_option_in_its_own_section():
     assert every_option() - shown == set()
 
 
-def test_the_example_line_tells_every_default_as_it_is():
+def test_the_example_line_shows_every_default_correctly():
     for name, comment, default in shown_options(YAML().load(WHOLE), LineConfig, None):
         told = re.match(r"required|default ([^;]+)", comment)
         assert told, f"{name}: its line says neither `required` nor `default …`, but: {comment}"

@@ -1,4 +1,4 @@
-"""Who is down: the silent, the faulty and the replaced; never those that said goodbye or were not heard yet."""
+"""Silent, faulty and replaced peers are down; never those that ended on purpose or have not reported yet."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def report(
     peers.camera_reported("top", pid=pid, fault=fault, last_frame_ns=frame_ns, now_ns=now_ns)
 
 
-def test_before_it_was_ever_heard_a_camera_is_neither_up_nor_down(peers: PeerMonitor):
+def test_before_its_first_report_a_camera_is_neither_up_nor_down(peers: PeerMonitor):
     assert not camera(peers, 10_000 * MS).up
     assert not camera(peers, 10_000 * MS).down
 
 
-def test_a_camera_that_never_comes_is_down_in_the_end(peers: PeerMonitor):
+def test_a_camera_that_never_reports_is_down_after_the_grace_period(peers: PeerMonitor):
     assert camera(peers, 60_001 * MS).down
     assert worker(peers, 60_001 * MS).down
 
@@ -50,7 +50,7 @@ def test_a_camera_is_down_after_the_silence_allowed_and_up_with_its_next_report(
     assert camera(peers, 1101 * MS).up
 
 
-def test_a_camera_that_reports_a_fault_is_down_with_its_words(peers: PeerMonitor):
+def test_a_camera_that_reports_a_fault_is_down_with_the_text_of_it(peers: PeerMonitor):
     report(peers, 0, fault="cable unplugged")
     assert camera(peers, 1).down
     assert "cable unplugged" in camera(peers, 1).text
@@ -65,7 +65,7 @@ def test_a_camera_whose_process_was_replaced_in_no_time_is_down_once(peers: Peer
     assert second.up
 
 
-def test_a_camera_that_ended_is_not_down_and_may_come_again(peers: PeerMonitor):
+def test_a_camera_that_ended_is_not_down_and_may_start_again(peers: PeerMonitor):
     report(peers, 0, pid=1)
     peers.camera_ended("top")
     assert not camera(peers, 9_000 * MS).down
@@ -91,7 +91,7 @@ def test_the_age_of_the_newest_frame_grows_while_a_camera_is_silent(peers: PeerM
     assert camera(peers, 5000 * MS).last_frame_age_ns == 4996 * MS
 
 
-def test_strangers_are_not_known(peers: PeerMonitor):
+def test_cameras_and_workers_outside_the_configuration_are_unknown(peers: PeerMonitor):
     assert peers.knows("camera", "top")
     assert not peers.knows("camera", "worker0")
     assert not peers.knows("worker", "worker7")

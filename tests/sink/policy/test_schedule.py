@@ -19,7 +19,7 @@ def schedule(*commands: RejectCommand) -> Schedule:
     return planned
 
 
-def test_an_empty_schedule_asks_for_nothing():
+def test_an_empty_schedule_has_nothing_to_do():
     empty = Schedule()
     assert empty.due(10**18) == Due([], [])
     assert empty.next_ns is None
@@ -158,7 +158,7 @@ def test_a_pulse_that_comes_late_does_not_open_for_the_part_behind_it_that_must_
     assert planned.due(114) == Due([command(112, 3)], [command(100, 1)])
 
 
-def test_no_sign_of_life_is_asked_for_to_shut():
+def test_shutting_needs_no_liveness_check():
     planned = checked(shut(100))
     assert planned.next_ns == 100
     assert planned.check_due(90) is None
@@ -171,7 +171,7 @@ def checked(*commands: RejectCommand) -> Schedule:
     return planned
 
 
-def test_a_sign_of_life_is_due_ahead_of_a_pulse_once():
+def test_a_liveness_check_is_due_ahead_of_a_pulse_once():
     planned = checked(command(100))
     assert planned.next_ns == 80
     assert planned.check_due(79) is None
@@ -180,7 +180,7 @@ def test_a_sign_of_life_is_due_ahead_of_a_pulse_once():
     assert planned.next_ns == 100
 
 
-def test_one_sign_of_life_serves_the_pulses_that_follow_closely():
+def test_one_liveness_check_serves_the_pulses_close_behind_it():
     planned = checked(command(100, 1), command(115, 2), command(300, 3))
     assert planned.check_due(80) == command(100, 1)
     planned.due(100)
@@ -194,7 +194,7 @@ def test_a_pulse_planned_at_the_last_moment_is_checked_first_and_a_late_one_not_
     assert checked(command(100)).check_due(116) is None
 
 
-def test_the_heartbeat_toggles_every_period_while_the_line_is_well():
+def test_the_heartbeat_toggles_every_period_while_the_line_is_healthy():
     beat = Heartbeat(100, clear_ns=10)
     beat.keep_alive(1_000)
     assert beat.due(1, None) is True
@@ -203,7 +203,7 @@ def test_the_heartbeat_toggles_every_period_while_the_line_is_well():
     assert beat.due(101, None) is False
 
 
-def test_the_heartbeat_stops_when_the_line_says_nothing_and_goes_on_when_it_does():
+def test_the_heartbeat_stops_without_reports_of_a_healthy_line_and_resumes_with_the_next():
     beat = Heartbeat(100, clear_ns=10)
     assert beat.due(50, None) is None
     assert beat.next_ns is None, "nothing to wake up for"
@@ -215,7 +215,7 @@ def test_the_heartbeat_stops_when_the_line_says_nothing_and_goes_on_when_it_does
     assert beat.due(300, None) is False
 
 
-def test_the_heartbeat_makes_room_for_a_pulse_but_is_not_put_off_for_ever():
+def test_the_heartbeat_is_postponed_for_a_pulse_but_by_one_period_at_most():
     beat = Heartbeat(100, clear_ns=10)
     beat.keep_alive(10_000)
     assert beat.due(10, None) is True

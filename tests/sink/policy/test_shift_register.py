@@ -27,7 +27,7 @@ def tracked(captured_ns: int, counts: int, seq: int = 0, tolerance: int = 5) -> 
 
 
 def feed(belt: ShiftRegister, samples: Iterable[tuple[int, int]]) -> SampleOutcome:
-    """Everything that these readings (time, count) bring."""
+    """Result of these readings (time, count) together."""
     fire: list[RejectCommand] = []
     lost: list[tuple[RejectCommand, str]] = []
     for at_ns, count in samples:
@@ -73,7 +73,7 @@ def test_the_count_wraps_between_exposure_and_reject():
     assert (fired.planned_ns, fired.due_count) == (330, 32)
 
 
-def test_a_belt_that_stands_keeps_its_parts_and_fires_them_when_it_goes_on():
+def test_a_belt_that_stops_keeps_its_parts_and_fires_them_when_it_moves_again():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=40))
@@ -85,7 +85,7 @@ def test_a_belt_that_stands_keeps_its_parts_and_fires_them_when_it_goes_on():
     assert 5_080 <= fired.planned_ns <= 5_100
 
 
-def test_a_belt_that_runs_backwards_brings_nothing_to_the_reject_and_forwards_again_it_does():
+def test_a_belt_that_runs_backwards_fires_nothing_until_it_runs_forwards_again():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=12))
@@ -96,7 +96,7 @@ def test_a_belt_that_runs_backwards_brings_nothing_to_the_reject_and_forwards_ag
     assert fired.planned_ns == pytest.approx(160 + (32 + 16) / 0.4, abs=2 * POLL)
 
 
-def test_parts_are_fired_in_the_order_in_which_they_lie_on_the_belt():
+def test_parts_are_fired_in_their_order_on_the_belt():
     belt = register()
     feed(belt, steady(0, 100, 4))
     for seq, captured_ns in ((2, 80), (1, 60), (3, 100)):
@@ -136,7 +136,7 @@ def test_an_exposure_before_the_first_reading_cannot_be_placed():
     assert "no reading at its exposure" in reason
 
 
-def test_readings_that_stayed_away_lose_what_was_followed_and_what_was_exposed_meanwhile():
+def test_a_gap_between_readings_loses_what_was_tracked_and_what_was_exposed_meanwhile():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=400, seq=1))
@@ -148,7 +148,7 @@ def test_readings_that_stayed_away_lose_what_was_followed_and_what_was_exposed_m
     assert [item.seq for item in feed(belt, steady(170, 400, 4)).fire] == [3], "and follows again"
 
 
-def test_a_count_that_jumps_loses_what_was_followed():
+def test_a_count_that_jumps_loses_what_was_tracked():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=40))
@@ -156,7 +156,7 @@ def test_a_count_that_jumps_loses_what_was_followed():
     assert "jumped" in reason
 
 
-def test_an_encoder_that_says_nothing_more_loses_what_is_followed():
+def test_an_encoder_that_falls_silent_loses_what_is_tracked():
     belt = register()
     belt.add(tracked(captured_ns=0, counts=40, seq=1))
     assert belt.silent(50) == []
@@ -167,14 +167,14 @@ def test_an_encoder_that_says_nothing_more_loses_what_is_followed():
     assert [lost.seq for lost, _ in belt.silent(351)] == [2]
 
 
-def test_readings_out_of_order_are_no_readings():
+def test_readings_out_of_order_are_ignored():
     belt = register()
     feed(belt, steady(0, 50, 4))
     assert belt.sample(50, 999) == SampleOutcome([], [])
     assert belt.sample(40, 999) == SampleOutcome([], [])
 
 
-def test_what_is_followed_goes_on_in_another_register_at_its_count():
+def test_what_is_tracked_continues_in_another_register_at_its_count():
     first = register(wrap=100)
     feed(first, steady(0, 230, 4, wrap=100))
     first.add(tracked(captured_ns=230, counts=40))
