@@ -36,7 +36,7 @@ def test_alerts_fire_when_they_must_and_only_then():
     promtool("test", "rules", TESTS)
 
 
-#: Prints a /metrics page on which every metric has a sample; a process of its own, for metrics are global.
+#: Prints a /metrics page on which every metric has a sample; a separate process, because metrics are global.
 PAGE = """
 from prometheus_client import generate_latest
 from support.deployment import own_metrics

@@ -46,7 +46,7 @@ def test_a_role_runs_once_and_the_error_names_the_process_that_has_it(tmp_path: 
             TransportError, match=rf"sink of this line runs already \(process {os.getpid()}, lock .*sink"
         ):
             lock_role("sink", state)
-        # The refused one has not damaged what the next one is told.
+        # The refused attempt has not damaged the message for the next one.
         with pytest.raises(TransportError, match=rf"process {os.getpid()}"):
             lock_role("sink", state)
 

@@ -220,7 +220,7 @@ def test_the_rejects_not_yet_fired_are_those_of_the_last_snapshot(tmp_path: Path
         assert store.planned() == {"gate": [second, third]}
     recorded(tmp_path, PartRecord(event(1), 1))
     with EventStore.read(tmp_path / FILE_NAME) as store:
-        assert store.planned() == {"gate": [second, third]}, "nobody said otherwise"
+        assert store.planned() == {"gate": [second, third]}, "None keeps them"
     recorded(tmp_path, Snapshot({}, {"gate": []}))
     with EventStore.read(tmp_path / FILE_NAME) as store:
         assert store.planned() == {}

@@ -137,8 +137,8 @@ def test_a_value_that_is_no_number_is_left_out():
 
 
 def test_equal_values_everywhere_are_one_distribution():
-    (found, *_) = fed(DriftDetector([3.0] * 30, 20), np.full(20, 3.0))
-    assert (found.psi, found.p_value, found.drifting) == (pytest.approx(0, abs=0.1), 1.0, False)
+    (finding, *_) = fed(DriftDetector([3.0] * 30, 20), np.full(20, 3.0))
+    assert (finding.psi, finding.p_value, finding.drifting) == (pytest.approx(0, abs=0.1), 1.0, False)
 
 
 @pytest.mark.parametrize(("first", "second"), [(20, 50), (20, 500), (100, 500), (512, 500)])
