@@ -67,14 +67,14 @@ def kinds(cls: type[Options]) -> tuple[str, ...]:
 
 
 def test_options_are_found_in_unions_mappings_lists_and_sections_that_may_be_absent():
-    found = {
+    expected = {
         "V4l2Options.pixel_format",
         "LogOptions.path",
         "WorkerOptions.threads",
         "AlarmRule.of",
         "RejectOptions.tolerance_ms",
     }
-    assert found <= every_option()
+    assert expected <= every_option()
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
@@ -92,14 +92,14 @@ def test_the_example_line_shows_every_option_in_its_own_section():
     assert every_option() - shown == set()
 
 
-def test_the_example_line_tells_every_default_as_it_is():
+def test_the_example_line_shows_every_default_correctly():
     for name, comment, default in shown_options(YAML().load(WHOLE), LineConfig, None):
-        told = re.match(r"required|default ([^;]+)", comment)
-        assert told, f"{name}: its line says neither `required` nor `default …`, but: {comment}"
-        if told[1] is None:
+        default_shown = re.match(r"required|default ([^;]+)", comment)
+        assert default_shown, f"{name}: its line says neither `required` nor `default …`, but: {comment}"
+        if default_shown[1] is None:
             assert default is REQUIRED, f"{name} has the default {default}"
         else:
-            assert YAML(typ="safe").load(told[1]) == TypeAdapter(Any).dump_python(default, mode="json"), name
+            assert YAML(typ="safe").load(default_shown[1]) == TypeAdapter(Any).dump_python(default, mode="json"), name
 
 
 def example_cameras() -> dict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Every Prometheus metric of PatchLine, once. Each process serves its own /metrics.
+"""Every Prometheus metric of PatchLine. Each process serves its own /metrics.
 
-Labels are station, camera, worker and role names from the configuration, verdicts, causes and
-stages from closed lists: their number is bounded.
+Labels are names from the configuration (station, camera, worker, role) or values of closed lists (verdict, cause,
+stage), so the number of series is bounded.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ _SECONDS = tuple(ms / 1000 for ms in _MS)
 
 STAGE_SECONDS = Histogram(
     "patchline_stage_seconds",
-    "Time a part spent in one stage; stage=total is exposure to decision",
+    "Latency of a part by stage; stage=total is exposure to decision",
     ["station", "stage"],
     buckets=_SECONDS,
 )
-DEADLINE_SECONDS = Gauge("patchline_deadline_seconds", "What a part may take until its decision", ["station"])
+DEADLINE_SECONDS = Gauge(
+    "patchline_deadline_seconds", "Deadline of a station: longest time from exposure to decision", ["station"]
+)
 VERDICTS = Counter("patchline_verdicts_total", "Parts by verdict", ["station", "verdict"])
-UNINSPECTED = Counter("patchline_uninspected_total", "Parts without inspection, by cause", ["station", "cause"])
-ANNOUNCED = Counter("patchline_announced_total", "Parts the line has heard of", ["station"])
-PENDING = Gauge("patchline_pending", "Parts announced whose verdict is still due", ["station"])
-DECISIONS = Counter("patchline_decisions_total", "What the line did about its parts", ["station", "decision"])
+UNINSPECTED = Counter("patchline_uninspected_total", "Uninspected parts by cause", ["station", "cause"])
+ANNOUNCED = Counter("patchline_announced_total", "Parts announced to the sink", ["station"])
+PENDING = Gauge("patchline_pending", "Announced parts without a verdict yet", ["station"])
+DECISIONS = Counter("patchline_decisions_total", "Parts by decision: reject, pass, ignore", ["station", "decision"])
 SCORE_RATIO = Histogram(
     "patchline_score_ratio",
     "Image score divided by the station's image threshold (above 1 is a defect)",
@@ -37,62 +39,68 @@ SCORE_RATIO = Histogram(
 )
 DRIFT_PSI = Gauge(
     "patchline_drift_psi",
-    "How much good parts differ from the calibration (population stability index; above 0.25 is much)",
+    "Population stability index of good parts against the calibration; above 0.25 is a large change",
     ["station", "what"],
 )
 DRIFT_P_VALUE = Gauge(
     "patchline_drift_p_value",
-    "How likely good parts differ so much from the calibration by chance (Kolmogorov-Smirnov)",
+    "p-value of the Kolmogorov-Smirnov test of good parts against the calibration",
     ["station", "what"],
 )
-LATE_REJECTS = Counter("patchline_late_rejects_total", "Rejects that came too late and were not fired", ["station"])
-FAILED_REJECTS = Counter("patchline_failed_rejects_total", "Rejects an actuator did not acknowledge", ["actuator"])
-ACTUATOR_UP = Gauge("patchline_actuator_up", "1 while the output can be switched", ["actuator"])
-ENCODER_UP = Gauge("patchline_encoder_up", "1 while the belt's encoder can be read", ["encoder"])
+LATE_REJECTS = Counter("patchline_late_rejects_total", "Rejects that were too late and not fired", ["station"])
+FAILED_REJECTS = Counter("patchline_failed_rejects_total", "Rejects that an actuator did not acknowledge", ["actuator"])
+ACTUATOR_UP = Gauge("patchline_actuator_up", "1 while the actuator can be switched, else 0", ["actuator"])
+ENCODER_UP = Gauge("patchline_encoder_up", "1 while the belt's encoder can be read, else 0", ["encoder"])
 REJECT_ERROR_SECONDS = Histogram(
-    "patchline_reject_error_seconds", "Reject fired after its planned moment", ["actuator"], buckets=_SECONDS
+    "patchline_reject_error_seconds", "Delay of a reject after its planned moment", ["actuator"], buckets=_SECONDS
 )
 QUEUE_DEPTH = Gauge("patchline_queue_depth", "Entries waiting in a bounded queue", ["queue"])
-DROPPED = Counter("patchline_dropped_total", "Things for people that were dropped to keep up", ["what"])
+DROPPED = Counter("patchline_dropped_total", "Events, images, reports and messages dropped under overload", ["what"])
 STRAY_RESULTS = Counter("patchline_stray_results_total", "Results for parts that already had a verdict", ["station"])
-WIRE_ERRORS = Counter("patchline_wire_errors_total", "Messages that could not be read", ["socket"])
-SEQ_REUSED = Counter("patchline_seq_reused_total", "Announcements with a number already used", ["station"])
-FRAMES = Counter("patchline_frames_total", "Frames taken from the camera", ["camera"])
-# Prometheus adds the name of the process.
-RELOADS = Counter("patchline_reloads_total", "Bundles read while the line runs, by outcome", ["outcome"])
+WIRE_ERRORS = Counter("patchline_wire_errors_total", "Messages that could not be decoded or handled", ["socket"])
+SEQ_REUSED = Counter(
+    "patchline_seq_reused_total", "Announcements with a sequence number that was used before", ["station"]
+)
+FRAMES = Counter("patchline_frames_total", "Frames received from the camera", ["camera"])
+# The label `process`, added by Prometheus, tells capture from workers.
+RELOADS = Counter("patchline_reloads_total", "Bundle reloads while the line runs, by outcome", ["outcome"])
 SHADOW_VERDICTS = Counter(
     "patchline_shadow_verdicts_total",
-    "Parts by live verdict and that of the shadow bundle",
+    "Parts by verdict of the live bundle and of the shadow bundle",
     ["station", "live", "shadow"],
 )
 SHADOW_SCORE_RATIO = Histogram(
     "patchline_shadow_score_ratio",
-    "Image score of the shadow bundle divided by its image threshold",
+    "Image score of the shadow bundle divided by its image threshold (above 1 is a defect)",
     ["station"],
     buckets=_RATIOS,
 )
-SHADOW_SKIPPED = Counter("patchline_shadow_skipped_total", "Parts that the shadow had no time for", ["station"])
-BATCH_SIZE = Histogram(
-    "patchline_batch_size", "Frames scored in one backbone pass", ["worker"], buckets=(1, 2, 4, 8, 16, 32, 64)
+SHADOW_SKIPPED = Counter(
+    "patchline_shadow_skipped_total", "Parts not scored by the shadow bundle for lack of time", ["station"]
 )
-CAMERA_UP = Gauge("patchline_camera_up", "1 while the camera and its process deliver", ["camera"])
-CAMERA_RECONNECTS = Counter("patchline_camera_reconnects_total", "Times a lost camera was opened again", ["camera"])
+BATCH_SIZE = Histogram(
+    "patchline_batch_size", "Frames in one backbone pass", ["worker"], buckets=(1, 2, 4, 8, 16, 32, 64)
+)
+CAMERA_UP = Gauge(
+    "patchline_camera_up", "1 while the camera delivers frames and its process reports, else 0", ["camera"]
+)
+CAMERA_RECONNECTS = Counter("patchline_camera_reconnects_total", "Reconnections to a lost camera", ["camera"])
 LAST_FRAME_AGE_SECONDS = Gauge("patchline_last_frame_age_seconds", "Age of the camera's newest frame", ["camera"])
-WORKER_UP = Gauge("patchline_worker_up", "1 while the worker reports", ["worker"])
-ROLE_UP = Gauge("patchline_role_up", "1 while the supervised process runs and is ready", ["role"])
-RESTARTS = Counter("patchline_restarts_total", "Restarts of a dead process", ["role"])
-ALARMS = Counter("patchline_alarms_total", "Alarms raised", ["kind", "subject"])
-STORE_ERRORS = Counter("patchline_store_errors_total", "Writes of the event store that failed")
+WORKER_UP = Gauge("patchline_worker_up", "1 while the worker reports, else 0", ["worker"])
+ROLE_UP = Gauge("patchline_role_up", "1 while the supervised process runs and is ready, else 0", ["role"])
+RESTARTS = Counter("patchline_restarts_total", "Restarts of a process that died", ["role"])
+ALARMS = Counter("patchline_alarms_total", "Alarms raised by kind and subject", ["kind", "subject"])
+STORE_ERRORS = Counter("patchline_store_errors_total", "Failed writes of the event store")
 STORE_BYTES = Gauge("patchline_store_bytes", "Size of the event store on disk")
 CLOCK_OFFSET_SECONDS = Gauge(
     "patchline_clock_offset_seconds",
-    "How far the boot clocks of camera host and sink host lie apart once real time is taken as equal",
+    "Offset between the boot clocks of camera host and sink host, taking their real time as equal",
     ["camera"],
 )
 
 
 def begin_station(station: str, deadline_s: float, decisions: Iterable[str]) -> None:
-    """Say what a station's parts may take; let its counters exist from the start, so that the first increase is one."""
+    """Set a station's deadline and create its counters at 0, so that their first increase is visible to Prometheus."""
     DEADLINE_SECONDS.labels(station).set(deadline_s)
     ANNOUNCED.labels(station)
     LATE_REJECTS.labels(station)

@@ -1,6 +1,7 @@
-"""The whole configuration of a line, typed: YAML in, one immutable object out.
+"""The configuration of a line, typed: YAML in, one immutable `LineConfig` out.
 
-`load` reads a file, refuses unknown and duplicate keys, and names file, field and fix in its errors.
+`load` reads a file, refuses unknown and duplicate keys, and names file, field and fix in its errors. The sections
+of a `LineConfig` are in `sections.py`, the options of devices in `stream/devices`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from stream.line.sections import (
 
 
 class LineConfig(Options):
-    """A whole line."""
+    """A whole line: its devices, stations, workers and settings."""
 
     line: Name
     cameras: Annotated[dict[Name, CameraOptions], Field(min_length=1)]
@@ -53,7 +54,7 @@ class LineConfig(Options):
     transport: TransportOptions = TransportOptions()
 
     @model_validator(mode="after")
-    def _names_point_somewhere(self) -> Self:
+    def _references_exist(self) -> Self:
         for name, station in self.stations.items():
             if station.camera not in self.cameras:
                 raise ValueError(f"stations.{name}.camera: no camera '{station.camera}'; {_known(self.cameras)}")
@@ -68,7 +69,7 @@ class LineConfig(Options):
             if station.reject and station.reject.gate == "open_on_good" and self._shares_output(name):
                 raise ValueError(
                     f"stations.{name}.reject.gate: open_on_good would open for parts that another station has not "
-                    "passed; give this station an actuator of its own"
+                    "passed; give this station its own actuator"
                 )
         return self
 
@@ -80,7 +81,7 @@ class LineConfig(Options):
         folders = [camera.record.path for camera in self.cameras.values() if camera.record is not None]
         for folder in folders:
             if folders.count(folder) > 1:
-                raise ValueError(f"cameras: several have record.path {folder}; give each a folder of its own")
+                raise ValueError(f"cameras: several have record.path {folder}; give each its own folder")
         return self
 
     @model_validator(mode="after")
@@ -113,12 +114,12 @@ class LineConfig(Options):
         yield from ((f"transport.taps.{camera}", address) for camera, address in transport.taps.items())
 
     def stations_of(self, camera: str) -> dict[str, StationOptions]:
-        """Return the stations that look through `camera`."""
+        """Return the stations that use `camera`, by name."""
         return {name: station for name, station in self.stations.items() if station.camera == camera}
 
     @property
     def drain_s(self) -> float:
-        """Return how long a process may take to end: time for the last part to reach the reject."""
+        """Time that a process has to stop, seconds: enough for the last part to reach the reject."""
         rejects_ms = [
             station.reject.transport_delay_ms + station.reject.tolerance_ms
             for station in self.stations.values()
@@ -129,16 +130,16 @@ class LineConfig(Options):
 
     @property
     def worker_names(self) -> list[str]:
-        """Names of the workers in order: worker0, worker1 …"""
+        """Names of the workers: worker0, worker1 …"""
         return [f"worker{index}" for index in range(len(self.workers))]
 
     @property
     def roles(self) -> list[str]:
-        """Every process of the line in the order of their metrics ports."""
+        """Names of all processes of the line, in the order of their metrics ports."""
         return ["sink", *self.worker_names, *(f"capture-{name}" for name in self.cameras), "supervisor", "dashboard"]
 
     def metrics_address(self, role: str) -> tuple[str, int] | None:
-        """Return host and port of the /metrics of `role`, or None when switched off."""
+        """Return host and port of the /metrics of `role`, or None when metrics are off."""
         if self.metrics.listen is None:
             return None
         host, _, port = self.metrics.listen.rpartition(":")
@@ -162,22 +163,22 @@ class LineConfig(Options):
         return self.transport.feed or self._ipc("feed")
 
     def frames_address(self, camera: str) -> str:
-        """Return where the capture process of `camera` hands out frames."""
+        """Return where the capture process of `camera` listens for workers."""
         return self.transport.frames.get(camera) or self._ipc(f"frames-{list(self.cameras).index(camera)}")
 
     def tap_address(self, camera: str) -> str:
-        """Return where the capture process of `camera` shows whole pictures to listeners."""
+        """Return where the capture process of `camera` publishes whole frames."""
         return self.transport.taps.get(camera) or self._ipc(f"tap-{list(self.cameras).index(camera)}")
 
     def _ipc(self, name: str) -> str:
-        # Socket paths are limited to 107 bytes, so they do not live below the (perhaps deep) store.
+        # Socket paths are limited to 107 bytes, so they cannot be below the store, whose path may be longer.
         line = hashlib.sha256(str(self.store.path.resolve()).encode()).hexdigest()[:16]
         base = os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/patchline-{os.getuid()}"
         return f"ipc://{base}/patchline-{line}-{name}"
 
 
 def load(path: Path) -> LineConfig:
-    """Read a configuration file; relative paths in it count from its folder. Raises ConfigError."""
+    """Read a configuration file; relative paths in it start at its folder. Raises ConfigError."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -188,7 +189,7 @@ def load(path: Path) -> LineConfig:
 
 
 def parse(text: str, *, name: str, folder: Path) -> LineConfig:
-    """Read a configuration from YAML text; `name` stands in the errors, `folder` before relative paths."""
+    """Read a configuration from YAML text; errors name `name`, relative paths start at `folder`. Raises ConfigError."""
     try:
         data = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
     except DuplicateKeyError as error:
@@ -207,7 +208,7 @@ def parse(text: str, *, name: str, folder: Path) -> LineConfig:
 
 
 def _one_line(name: str, data: Any, item: dict[str, Any]) -> str:
-    """Say one pydantic error as `file: field: problem`, without the union tags pydantic puts into the path."""
+    """Return a pydantic error as `file: field: problem`, without the union tags that pydantic adds to the path."""
     field: list[str] = []
     for step in item["loc"]:
         if isinstance(data, dict) and data.get("kind") == step and step not in data:

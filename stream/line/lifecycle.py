@@ -1,4 +1,4 @@
-"""What every process of the line does alike: log, be alone, say READY, stop on a signal, not outlive its parent."""
+"""What all processes of a line share: logging, one lock per role, READY, stop signals, ending with the supervisor."""
 
 from __future__ import annotations
 
@@ -18,46 +18,50 @@ from stream.core.errors import ConfigError
 from stream.line.config import LineConfig
 from stream.line.locks import lock_role
 
-#: Set by the supervisor for its children: the same for all processes and restarts of one run.
+#: Environment variable, set by the supervisor for its children: id of the run, the same across restarts.
 RUN_VARIABLE = "PATCHLINE_RUN"
 
-#: Said by a capture process whose source has ended.
+#: Sent by a capture process whose source has ended.
 FINISHED = "STATUS=the source has ended"
-#: Said by a process that wants the whole line stopped; the reason follows.
+#: Sent by a process that must stop the whole line; the reason follows.
 STOP_LINE = "STATUS=stop the line: "
 
+#: Environment variable: id of the process that a process must not outlive.
+PARENT_VARIABLE = "PATCHLINE_PARENT_PID"
+
 _AUTOGROUP = Path("/proc/self/autogroup")
+_PR_SET_PDEATHSIG = 1
 
 log = logging.getLogger(__name__)
 
 
 class Role:
-    """The running process: its name, its signals, its lock."""
+    """The running process as a role of the line: its name, signals and lock."""
 
     def __init__(self, name: str, stop: threading.Event, lock: IO[str], reload: threading.Event | None = None) -> None:
         """Hold the lock for as long as the process lives."""
         self.name = name
         self.stop = stop
-        #: Set when the bundles are to be read anew; whoever does it clears it.
+        #: Set when the bundles are to be read again; the reader clears it.
         self.reload = reload or threading.Event()
         self._lock = lock
 
     def ready(self) -> None:
-        """Tell the supervisor or systemd that this process does its work now."""
+        """Report to the supervisor or systemd that this process is at work."""
         notify("READY=1")
 
     def finished(self) -> None:
-        """Tell the supervisor that there is nothing more to do: not an end to be mended by a restart."""
+        """Report to the supervisor that the work is done: the end of this process is no death that needs a restart."""
         notify(FINISHED)
 
     def stop_line(self, reason: str) -> None:
-        """Have the supervisor stop the whole line, and end this process as if told to; without one it ends alone."""
+        """Have the supervisor stop the whole line, and stop this process; without a supervisor only this one stops."""
         log.error("the line is to be stopped: %s", reason)
         notify(STOP_LINE + reason)
         self.stop.set()
 
     def stopping(self) -> None:
-        """Tell the supervisor or systemd that this process ends on purpose."""
+        """Report to the supervisor or systemd that this process is stopping on purpose."""
         notify("STOPPING=1")
 
 
@@ -69,7 +73,7 @@ def start_role(name: str, config: LineConfig) -> Role:
     """
     configure_logging(name)
     die_with_parent()
-    # A thread that decodes pictures must not hold up the one that announces parts for 5 ms at a time.
+    # A thread that decodes frames must not hold the GIL for 5 ms while another one announces parts.
     sys.setswitchinterval(0.0005)
     reload = threading.Event()
     stop = stop_on_signals(reload)
@@ -98,33 +102,33 @@ def stop_on_signals(reload: threading.Event | None = None) -> threading.Event:
     events: dict[int, threading.Event] = {signal.SIGTERM: stop, signal.SIGINT: stop}
     if reload is not None:
         events[signal.SIGHUP] = reload
-    # A handler interrupts the main thread anywhere, also while that holds the event's own lock: setting it
-    # there could wait for itself. A pipe has no lock, and a thread that waits for it does not mind the end.
-    heard, tell = os.pipe()
+    # A handler interrupts the main thread anywhere, also while that holds the event's own lock: setting the event
+    # there could deadlock. Writing to a pipe takes no lock, and a thread passes the signals on.
+    read_end, write_end = os.pipe()
 
     def pass_on() -> None:
         while True:
-            for number in os.read(heard, 64):
+            for number in os.read(read_end, 64):
                 events[number].set()
 
     threading.Thread(target=pass_on, name="signals", daemon=True).start()
     for number in events:
-        signal.signal(number, lambda number, _frame: os.write(tell, bytes((number,))))
+        signal.signal(number, lambda number, _frame: os.write(write_end, bytes((number,))))
     return stop
 
 
 def lower_priority(nice: int) -> None:
-    """Let other processes go first: `nice` steps, 1 to 19, also where the kernel shares the cores among sessions."""
+    """Lower this process's priority by `nice` steps, 1 to 19, also where the kernel schedules by session."""
     os.nice(nice)
-    # With autogroups niceness counts within a session only, and each role is a session of its own. Started by hand
-    # the process shares the shell's, which is not ours to slow down.
+    # With autogroups, niceness only applies within a session, and each role is a session by itself. A process started
+    # by hand shares the shell's session, which must not be slowed down.
     if os.getsid(0) == os.getpid():
-        with contextlib.suppress(OSError):  # a kernel without them, or one that wants no change so soon
+        with contextlib.suppress(OSError):  # a kernel without autogroups, or a change too soon after the last
             _AUTOGROUP.write_text(str(nice))
 
 
 def notify(state: str) -> None:
-    """Send a state to whoever started this process, by systemd's notification protocol (sd_notify)."""
+    """Send a state to the supervisor or systemd, by systemd's notification protocol (sd_notify)."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -136,17 +140,11 @@ def notify(state: str) -> None:
             log.warning("cannot notify %s: %s", address, error)
 
 
-#: Set for a process by the one that it must not outlive: the starting process's own id.
-PARENT_VARIABLE = "PATCHLINE_PARENT_PID"
-
-_PR_SET_PDEATHSIG = 1
-
-
 def die_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when the one that started it ends, however that ends."""
+    """Have the kernel send SIGTERM to this process when its parent ends, however that ends."""
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is None:
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != int(parent):  # it ended before the request was made
+    if os.getppid() != int(parent):  # the parent ended before the request
         sys.exit(0)

@@ -1,4 +1,4 @@
-"""Which role of a line runs, and as which process: one lock file for each."""
+"""One lock file for each role of a line: whether the role runs, and as which process."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import IO
 
 from stream.core.errors import TransportError
 
-#: Whoever looks at a lock with `lock_owner` has it for a moment: no reason for a process of the line not to start.
-_TRIES, _AGAIN_S = 20, 0.01
+#: Attempts to lock and pause between them: `lock_owner` holds a lock for a moment, which must not prevent a start.
+_ATTEMPTS, _RETRY_S = 20, 0.01
 
 
 def lock_role(name: str, state: Path) -> IO[str]:
-    """Hold an exclusive lock on a role of this line; raises TransportError when another process has it."""
+    """Lock a role of this line for as long as the file is open; raises TransportError when another process has it."""
     state.mkdir(parents=True, exist_ok=True)
     path = state / f"{name}.lock"
     file = path.open("a+", encoding="utf-8")
@@ -35,18 +35,18 @@ def lock_role(name: str, state: Path) -> IO[str]:
 
 
 def _locked(file: IO[str]) -> bool:
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            time.sleep(_AGAIN_S)
+            time.sleep(_RETRY_S)
         else:
             return True
     return False
 
 
 def lock_owner(name: str, state: Path) -> int | None:
-    """Return the id of the process that holds a role of this line on this host; None: nobody."""
+    """Return the id of the process that runs a role of this line on this host, or None."""
     try:
         with (state / f"{name}.lock").open("r", encoding="utf-8") as file:
             try:

@@ -1,4 +1,4 @@
-"""The sections of a line's configuration that know of nothing but themselves; `LineConfig` puts them together."""
+"""The sections of a line's configuration, one class each; `config.LineConfig` holds them and checks references."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from stream.core.options import ConfigPath, Name, Options, PositiveMs, PositiveS
 from stream.core.verdict import Mode
 
+#: Addresses that only this host can reach.
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 Pixels = Annotated[int, Field(ge=1)]
@@ -18,7 +19,7 @@ OnUninspected = Literal["reject", "pass", "ignore"]
 
 
 class RejectOptions(Options):
-    """How a bad part leaves the belt."""
+    """How a rejected part leaves the belt."""
 
     actuator: Name
     gate: Literal["pulse_on_bad", "open_on_good"] = "pulse_on_bad"
@@ -40,13 +41,13 @@ class RejectOptions(Options):
 
 
 class DriftOptions(Options):
-    """Whether good parts still look like those that the bundle was calibrated with."""
+    """Comparison of good parts with those that the bundle was calibrated with."""
 
     window: Annotated[int, Field(ge=20, le=5_000)] = 500
 
 
 class StationOptions(Options):
-    """One inspection point: camera + region + bundle + policy + outputs."""
+    """One inspection point: camera, region, bundle, policy and reject."""
 
     camera: Name
     bundle: ConfigPath
@@ -67,14 +68,14 @@ class StationOptions(Options):
         delay_ms = None if self.reject is None else self.reject.transport_delay_ms
         if delay_ms is not None and self.deadline_ms > delay_ms:
             raise ValueError(
-                f"deadline_ms: {self.deadline_ms:g} lies after the reject at {delay_ms:g} ms: "
+                f"deadline_ms: {self.deadline_ms:g} is after the reject at {delay_ms:g} ms: "
                 "a part without verdict could not be rejected; lower it to transport_delay_ms or less"
             )
         return self
 
     @property
     def uninspected_policy(self) -> OnUninspected:
-        """`on_uninspected`, or its default: reject a triggered part, ignore a frame that nobody asked for."""
+        """`on_uninspected`, or its default: reject a triggered part, ignore a free-running frame."""
         return self.on_uninspected or ("reject" if self.mode == "triggered" else "ignore")
 
 
@@ -88,7 +89,7 @@ class WorkerOptions(Options):
 
 
 class StoreOptions(Options):
-    """The line's folder: event store, overlays, and where each camera stands."""
+    """The line's folder: event store, overlays, locks and sequence numbers."""
 
     path: ConfigPath = Field(default=Path("events"), validate_default=True)
     record: Literal["non_good", "all"] = "non_good"
@@ -108,7 +109,7 @@ class MetricsOptions(Options):
     @model_validator(mode="after")
     def _port_in_range(self) -> Self:
         if self.listen is not None and not 1 <= int(self.listen.rpartition(":")[2]) <= 65_000:
-            raise ValueError(f"listen: the port of '{self.listen}' must lie between 1 and 65000")
+            raise ValueError(f"listen: the port of '{self.listen}' must be 1 to 65000")
         return self
 
 
@@ -116,21 +117,21 @@ AccessRole = Literal["viewer", "operator", "engineer"]
 
 
 class UserOptions(Options):
-    """A person who may log in to the dashboard; `password` is what `patchline password` printed."""
+    """A user of the dashboard; `password` is the hash printed by `patchline password`."""
 
     password: Annotated[str, Field(pattern=r"^\$argon2id\$\S+$")]
     role: AccessRole = "viewer"
 
 
 class TokenOptions(Options):
-    """A program that may use the dashboard's API; `sha256` is what `patchline password --token` printed."""
+    """A program that uses the dashboard's API; `sha256` is the hash printed by `patchline password --token`."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     role: AccessRole = "viewer"
 
 
 class DashboardOptions(Options):
-    """The line in a browser."""
+    """The dashboard: the line in a browser."""
 
     enabled: bool = True
     listen: Annotated[str, Field(pattern=r"^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")] = "127.0.0.1:8080"
@@ -140,12 +141,12 @@ class DashboardOptions(Options):
     tokens: dict[Name, TokenOptions] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _nobody_comes_in_unknown(self) -> Self:
+    def _remote_access_needs_users(self) -> Self:
         if not 1 <= self.address[1] <= 65_535:
-            raise ValueError(f"listen: the port of '{self.listen}' must lie between 1 and 65535")
+            raise ValueError(f"listen: the port of '{self.listen}' must be 1 to 65535")
         if not self.local and not self.users:
             raise ValueError(
-                f"users: '{self.listen}' can be reached from other hosts, so somebody must log in; "
+                f"users: '{self.listen}' can be reached from other hosts, so users must log in; "
                 "add a user with a hash from `patchline password`, or listen on 127.0.0.1"
             )
         if (self.certificate is None) != (self.key is None):
@@ -160,12 +161,12 @@ class DashboardOptions(Options):
 
     @property
     def local(self) -> bool:
-        """Whether only programs of this host can connect."""
+        """Whether only programs on this host can connect."""
         return self.address[0] in LOOPBACK
 
     @property
     def url(self) -> str:
-        """Where a browser finds it."""
+        """Address for a browser."""
         return f"{'http' if self.certificate is None else 'https'}://{self.listen}"
 
 
@@ -184,7 +185,7 @@ class AlarmRule(Options):
 
 
 class AlarmOptions(Options):
-    """What calls a person."""
+    """Thresholds of the alarms."""
 
     defect: AlarmRule = AlarmRule(n=3, of=10)
     uninspected: AlarmRule = AlarmRule(cooldown_s=10)

@@ -1,8 +1,8 @@
 """All processes of a line on one host: start in order, wait for READY, restart the dead, stop in order.
 
-The children are told by systemd's notification protocol, so that the same processes run as systemd
-units. They have a session of their own (Ctrl-C reaches only the supervisor, which stops them in the
-order of the data flow) and receive SIGTERM from the kernel should the supervisor itself be killed.
+The children notify the supervisor by systemd's protocol, so the same processes also run as systemd units. Each has
+its own session (Ctrl-C reaches only the supervisor, which stops them in the order of the data flow) and receives
+SIGTERM from the kernel if the supervisor itself is killed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ from stream.model.bundle import live_bundle, shadow_bundle
 
 log = logging.getLogger(__name__)
 
+#: Interval at which children are checked.
 _TICK_S = 0.05
+#: Pauses before a restart: doubled from the first at each death, up to the longest. The dashboard may die without
+#: limit, so its restarts must not take the CPU from the other processes.
+_FIRST_RESTART_S, _LONGEST_RESTART_S, _LONGEST_DASHBOARD_RESTART_S = 0.25, 5.0, 30.0
 
 
 class Child:
@@ -39,8 +43,8 @@ class Child:
         self.was_ready = False
         self.finished = False
         self.ended = False
-        #: Whether it is still to be told to read the bundles anew: not before it listens to signals.
-        self.reload = False
+        #: Whether SIGHUP is still to be sent: not before the child handles signals.
+        self.reload_pending = False
         self.stop_reason: str | None = None
         self.optional = role == "dashboard"
         self.deaths: deque[float] = deque()
@@ -60,7 +64,7 @@ class Child:
             PARENT_VARIABLE: str(os.getpid()),
             RUN_VARIABLE: self._run,
         }
-        self.ready = self.reload = False
+        self.ready = self.reload_pending = False
         self.started_s = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "stream", *self._arguments],
@@ -71,11 +75,11 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The process's id while it runs."""
+        """Process id while it runs, else None."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
-    def listen(self) -> None:
-        """Take in what the process has notified."""
+    def receive(self) -> None:
+        """Receive the process's notifications; never blocks."""
         while True:
             try:
                 state = self._socket.recv(4096)
@@ -91,24 +95,24 @@ class Child:
                 log.info("%s ready after %.1f s", self.role, time.monotonic() - self.started_s)
 
     def exit_code(self) -> int | None:
-        """Return the exit code of a process that has just ended, once; None while it runs or is away."""
+        """Return the exit code of a process that has ended since the last call, else None."""
         if self._process is None:
             return None
         code = self._process.poll()
         if code is not None:
-            self.listen()  # its last words
+            self.receive()  # its last notifications
             self._process = None
             self.ready = False
             metrics.ROLE_UP.labels(self.role).set(0)
         return code
 
     def postpone(self, delay_s: float) -> None:
-        """Start again after a delay."""
+        """Make the next start due after a delay."""
         self._not_before_s = time.monotonic() + delay_s
 
     @property
     def due(self) -> bool:
-        """Whether the process is away and to be started now."""
+        """Whether the process does not run and is to be started now."""
         return self._process is None and not self.ended and time.monotonic() >= self._not_before_s
 
     def signal(self, number: signal.Signals) -> None:
@@ -125,7 +129,7 @@ class Supervisor:
     """The line as a whole."""
 
     def __init__(self, config: LineConfig, path: Path) -> None:
-        """Check what can be checked before anything is started; raises PatchLineError."""
+        """Check the bundles before anything is started; raises PatchLineError."""
         for station in config.stations.values():
             live = live_bundle(station.bundle)
             if station.shadow is not None:
@@ -134,17 +138,16 @@ class Supervisor:
         self.role = start_role("supervisor", config)
         self._folder = tempfile.TemporaryDirectory(prefix="patchline-")
         folder, run = Path(self._folder.name), uuid.uuid4().hex
-        configuration = str(path)
-        self.sink = Child("sink", ["sink", configuration], folder, run)
+        config_path = str(path)
+        self.sink = Child("sink", ["sink", config_path], folder, run)
         self.workers = [
-            Child(name, ["infer", configuration, "--worker", str(index)], folder, run)
+            Child(name, ["infer", config_path, "--worker", str(index)], folder, run)
             for index, name in enumerate(config.worker_names)
         ]
         self.cameras = [
-            Child(f"capture-{name}", ["capture", configuration, "--camera", name], folder, run)
-            for name in config.cameras
+            Child(f"capture-{name}", ["capture", config_path, "--camera", name], folder, run) for name in config.cameras
         ]
-        self.dashboards = [Child("dashboard", ["dashboard", configuration], folder, run)][: config.dashboard.enabled]
+        self.dashboards = [Child("dashboard", ["dashboard", config_path], folder, run)][: config.dashboard.enabled]
         self.children = [self.sink, *self.workers, *self.cameras, *self.dashboards]
 
     def run(self) -> None:
@@ -164,11 +167,11 @@ class Supervisor:
             for dashboard in self.dashboards:
                 dashboard.start()
             self.role.ready()
-            # A sink that is just starting again must come back to close the ledger.
+            # A sink that is being restarted must become ready to close the ledger.
             while not self.role.stop.is_set() and not (
                 all(camera.ended for camera in self.cameras) and self.sink.ready
             ):
-                self._look_after()
+                self._check_children()
                 self.role.stop.wait(_TICK_S)
         finally:
             self._stop()
@@ -178,27 +181,27 @@ class Supervisor:
         for child in children:
             child.start()
         while not self.role.stop.is_set() and not all(child.ready or child.ended for child in children):
-            self._look_after()
+            self._check_children()
             self.role.stop.wait(_TICK_S)
 
-    def _look_after(self) -> None:
-        """Hear READY, notice deaths, start again what is due."""
+    def _check_children(self) -> None:
+        """Receive notifications, pass reloads on, handle exits, restart what is due, kill what never became ready."""
         limits = self.config.restarts
         if self.role.reload.is_set():
             self.role.reload.clear()
-            log.info("the bundles are read anew")
+            log.info("reloading the bundles")
             for child in self.children:
-                child.reload = child.pid is not None
+                child.reload_pending = child.pid is not None
         for child in self.children:
-            child.listen()
-            if child.reload and child.ready:
-                child.reload = False
+            child.receive()
+            if child.reload_pending and child.ready:
+                child.reload_pending = False
                 child.signal(signal.SIGHUP)
             code = child.exit_code()
             if child.stop_reason is not None:
                 raise LineFailed(f"{child.role} stops the line: {child.stop_reason}")
             if code is not None:
-                self._bury(child, code)
+                self._handle_exit(child, code)
             if child.due and child.started_s:
                 metrics.RESTARTS.labels(child.role).inc()
                 child.start()
@@ -206,8 +209,8 @@ class Supervisor:
                 log.error("%s was not ready after %.0f s", child.role, limits.ready_s)
                 child.signal(signal.SIGKILL)
 
-    def _bury(self, child: Child, code: int) -> None:
-        """Decide about a process that has ended; raises LineFailed when the line must stop."""
+    def _handle_exit(self, child: Child, code: int) -> None:
+        """Restart a process that died, later at each death; raises LineFailed when the line must stop."""
         if code == 0 and child.finished:
             child.ended = True
             log.info("%s has ended", child.role)
@@ -222,20 +225,19 @@ class Supervisor:
         child.deaths.append(now)
         while child.deaths and now - child.deaths[0] > limits.within_s:
             child.deaths.popleft()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         if len(child.deaths) > limits.limit and not child.optional:
             raise LineFailed(
-                f"{child.role} died {len(child.deaths)} times within {limits.within_s:.0f} s (last: {how}); "
+                f"{child.role} died {len(child.deaths)} times within {limits.within_s:.0f} s (last: {reason}); "
                 "the line is stopped (restarts.limit)"
             )
-        # Who may die for ever is not started again and again at the cost of those who work.
-        longest_s = 30.0 if child.optional else 5.0
-        delay_s = 0.0 if len(child.deaths) == 1 else min(longest_s, 0.25 * 2 ** len(child.deaths))
-        log.error("%s died (%s), starting again in %.2f s", child.role, how, delay_s)
+        longest_s = _LONGEST_DASHBOARD_RESTART_S if child.optional else _LONGEST_RESTART_S
+        delay_s = 0.0 if len(child.deaths) == 1 else min(longest_s, _FIRST_RESTART_S * 2 ** len(child.deaths))
+        log.error("%s died (%s), starting again in %.2f s", child.role, reason, delay_s)
         child.postpone(delay_s)
 
     def _stop(self) -> None:
-        """Stop in the order of the data flow, so that what is under way still gets its verdict."""
+        """Stop in the order of the data flow, so that parts on their way still get a verdict."""
         self.role.stopping()
         for children in (self.cameras, self.workers, [self.sink, *self.dashboards]):
             self._end(children)

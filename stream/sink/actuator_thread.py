@@ -1,4 +1,4 @@
-"""One thread for each actuator: fires what is due, on time or not at all."""
+"""One thread for each actuator: fires each pulse on time or not at all."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from stream.sink.policy.schedule import Heartbeat, Schedule
 
 log = logging.getLogger(__name__)
 
-#: So long before a pulse the output must give a sign of life: one that is dead or frozen is sent nothing, and
-#: has nothing to carry out when it wakes.
+#: Liveness check this long before each pulse: a dead or frozen output is sent nothing, so it has nothing to carry
+#: out when it recovers.
 CHECK_AHEAD_NS = 20_000_000
-#: So long the heartbeat goes on after the line has last said that it is well.
+#: How long the heartbeat goes on after the last report that the line is healthy.
 ALIVE_NS = 500_000_000
+#: Limit for the acknowledgement of one heartbeat.
 _BEAT_LIMIT_NS = 200_000_000
 
 
 class Fired(NamedTuple):
-    """What became of a command: acknowledged, failed (`error`), or too late and not fired."""
+    """Outcome of a command: acknowledged, failed (`error`), or too late and not fired (`fired_ns` is None)."""
 
     command: RejectCommand
     fired_ns: int | None
@@ -34,7 +35,7 @@ class Fired(NamedTuple):
 
 
 class ActuatorThread(threading.Thread):
-    """Owns one actuator; a slow or hanging actuator delays nothing but its own commands."""
+    """Owns one actuator; a slow or hanging actuator delays only its own commands."""
 
     def __init__(self, name: str, actuator: Actuator) -> None:
         """Take over an open actuator."""
@@ -55,17 +56,17 @@ class ActuatorThread(threading.Thread):
             self._changed.notify()
 
     def alive(self, now: int) -> None:
-        """Let the heartbeat go on for a while: the line was well at `now`."""
+        """Keep the heartbeat going for a while: the line was healthy at `now`."""
         if self._actuator.heartbeat_ns is None:
             return
         with self._changed:
-            stood_still = self._heartbeat.next_ns is None
-            self._heartbeat.alive(now + ALIVE_NS)
-            if stood_still:
+            was_stopped = self._heartbeat.next_ns is None
+            self._heartbeat.keep_alive(now + ALIVE_NS)
+            if was_stopped:
                 self._changed.notify()
 
     def outcomes(self) -> list[Fired]:
-        """Take out what became of the commands since the last call."""
+        """Take the outcomes of commands since the last call."""
         return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
 
     def planned(self) -> list[RejectCommand]:
@@ -76,7 +77,7 @@ class ActuatorThread(threading.Thread):
     @property
     def fault(self) -> str | None:
         """What is wrong with the output now, or None."""
-        return self._actuator.fault if self.is_alive() else "its thread has ended, nothing is rejected any more"
+        return self._actuator.fault if self.is_alive() else "its thread has ended, nothing is rejected"
 
     @property
     def idle(self) -> bool:
@@ -93,10 +94,10 @@ class ActuatorThread(threading.Thread):
         return self.planned()
 
     def run(self) -> None:
-        """Sleep until the next edge, switch, note the outcome."""
+        """Sleep until the next edge, switch, record the outcome."""
         try:
             while self._wait():
-                self._turn()
+                self._step()
         finally:
             self._actuator.close()
 
@@ -113,12 +114,12 @@ class ActuatorThread(threading.Thread):
                 self._changed.wait(min(60.0, left_ns / 1e9))
             return False
 
-    def _turn(self) -> None:
+    def _step(self) -> None:
         with self._changed:
-            unsure = self._schedule.check(now_ns())
-        if unsure is not None and self._actuator.fault is None:
-            until_ns = unsure.planned_ns + unsure.tolerance_ns // 2  # the other half is for the pulse
-            self._tell(lambda: self._actuator.check(until_ns), "gives no sign of life")
+            upcoming = self._schedule.check_due(now_ns())
+        if upcoming is not None and self._actuator.fault is None:
+            until_ns = upcoming.planned_ns + upcoming.tolerance_ns // 2  # the other half is for the pulse
+            self._call(lambda: self._actuator.check(until_ns), "liveness check failed")
         with self._changed:
             due = self._schedule.due(now_ns())
         for command in due.late:
@@ -126,7 +127,7 @@ class ActuatorThread(threading.Thread):
         for command in due.fire:
             self._fire(command)
         if due.end:
-            self._tell(self._actuator.end, "not switched off")
+            self._call(self._actuator.end, "not switched off")
         self._beat()
 
     def _fire(self, command: RejectCommand) -> None:
@@ -136,8 +137,8 @@ class ActuatorThread(threading.Thread):
             return
         metrics.REJECT_ERROR_SECONDS.labels(self.actuator_name).observe((fired_ns - command.planned_ns) / 1e9)
         with self._changed:
-            self._schedule.began(command, fired_ns)
-        error = self._tell(lambda: self._actuator.begin(command, fired_ns), f"part {command.seq} not acknowledged")
+            self._schedule.started(command, fired_ns)
+        error = self._call(lambda: self._actuator.begin(command, fired_ns), f"part {command.seq} not acknowledged")
         if error is not None:
             metrics.FAILED_REJECTS.labels(self.actuator_name).inc()
         self._outcomes.append(Fired(command, fired_ns, now_ns(), error))
@@ -149,18 +150,18 @@ class ActuatorThread(threading.Thread):
         if level is None or self._actuator.fault is not None:
             return
         beat = partial(self._actuator.beat, level, now + _BEAT_LIMIT_NS)
-        self._tell(beat, "heartbeat not acknowledged")
+        self._call(beat, "heartbeat not acknowledged")
 
-    def _tell(self, call: Callable[[], None], problem: str) -> str | None:
-        """Call the actuator and return its error, if it has one."""
+    def _call(self, method: Callable[[], None], problem: str) -> str | None:
+        """Call a method of the actuator; log and return its error, if it raises one."""
         try:
-            call()
+            method()
         except OSError as error:
             log.error("actuator %s: %s: %s", self.actuator_name, problem, error)  # noqa: TRY400 - the output's fault
             return f"{type(error).__name__}: {error}"
         except BaseException as error:
-            # Whatever an output's library raises, SystemExit included: the pulse counts as not given, and the
-            # thread lives on, for without it no part would be rejected any more.
+            # Whatever an output's library raises, SystemExit included: the pulse counts as failed and the thread goes
+            # on, because without it no further part would be rejected.
             log.exception("actuator %s: %s", self.actuator_name, problem)
             return f"{type(error).__name__}: {error}"
         return None

@@ -1,4 +1,4 @@
-"""What is remembered of a settled part, from the ledger's verdict and the worker's result."""
+"""The event of a settled part, made of the ledger's verdict and the worker's result."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ from stream.store.records import Event
 from stream.transport.messages import Result
 
 
-class Answer(NamedTuple):
-    """A worker's result with what came behind its header."""
+class ReceivedResult(NamedTuple):
+    """A worker's result with its attachments.
+
+    Attributes:
+        result: the message.
+        patch_distances: float16, row-major, `result.grid` in size; empty: none.
+        preview_jpeg: JPEG; empty: none.
+        network_input: uint8 RGB, as the frame's header says; empty: none.
+        arrived_ns: moment of arrival, this host's clock.
+    """
 
     result: Result
     patch_distances: bytes
@@ -25,15 +33,15 @@ class Answer(NamedTuple):
 
 def event_of(
     settled: Settled,
-    answer: Answer | None,
+    received: ReceivedResult | None,
     decision: str,
     *,
     stages: dict[str, float],
     total_ms: float | None,
     captured_realtime_ns: int,
 ) -> Event:
-    """Return what is remembered of a settled part; `answer` is None for a part that no worker judged."""
-    part, result = settled.part, answer.result if answer else None
+    """Return the event of a settled part; `received` is None for a part without a worker's result."""
+    part, result = settled.part, received.result if received else None
     return Event(
         part=PartResult(
             station=part.station,
@@ -52,24 +60,24 @@ def event_of(
         bundle_sha256=result.frame.bundle_sha256 if result else None,
         stages=stages,
         total_ms=total_ms,
-        preview_jpeg=answer.preview_jpeg if answer else b"",
-        patch_distances=_grid(answer) if answer else None,
-        network_input=_network_input(answer) if answer and settled.verdict is Verdict.DEFECT else None,
+        preview_jpeg=received.preview_jpeg if received else b"",
+        patch_distances=_patch_distances(received) if received else None,
+        network_input=_network_input(received) if received and settled.verdict is Verdict.DEFECT else None,
     )
 
 
-def _grid(answer: Answer) -> NDArray[np.float16] | None:
-    """Return the patch distances, or None when there are none or they are not what the header says."""
-    height, width = answer.result.grid
-    if not height or len(answer.patch_distances) != height * width * 2:
+def _patch_distances(received: ReceivedResult) -> NDArray[np.float16] | None:
+    """Return the patch distances (h, w), or None when there are none or their size contradicts the header."""
+    height, width = received.result.grid
+    if not height or len(received.patch_distances) != height * width * 2:
         return None
-    return np.frombuffer(answer.patch_distances, np.float16).reshape(height, width)
+    return np.frombuffer(received.patch_distances, np.float16).reshape(height, width)
 
 
-def _network_input(answer: Answer) -> NDArray[np.uint8] | None:
-    """Return the pixels that were judged, or None when there are none or they are not what the header says."""
-    frame = answer.result.frame
+def _network_input(received: ReceivedResult) -> NDArray[np.uint8] | None:
+    """Return the network's input (S, S, 3), or None when there is none or its size contradicts the header."""
+    frame = received.result.frame
     size_px = frame.width_px
-    if size_px <= 0 or frame.height_px != size_px or len(answer.network_input) != size_px * size_px * 3:
+    if size_px <= 0 or frame.height_px != size_px or len(received.network_input) != size_px * size_px * 3:
         return None
-    return np.frombuffer(answer.network_input, np.uint8).reshape(size_px, size_px, 3)
+    return np.frombuffer(received.network_input, np.uint8).reshape(size_px, size_px, 3)

@@ -1,4 +1,4 @@
-"""The live feed: what the sink tells dashboards, after everything else, and without ever waiting for one."""
+"""The live feed: the sink publishes parts and the line's state for dashboards, last of all, and never waits for one."""
 
 from __future__ import annotations
 
@@ -18,32 +18,34 @@ from stream.transport.broadcast import FeedServer
 from stream.transport.messages import ActiveAlarm, DriftState, LineState, PeerState, SettledPart, StationState
 from stream.transport.sockets import Sockets
 
+#: Interval of the line's state.
 _STATE_NS = 250_000_000
+#: Window of the stations' rates and latencies.
 _WINDOW_NS = 10_000_000_000
-#: Nobody sees more of them; those of bad parts are all sent.
-_GOOD_PICTURES_NS = 1_000_000_000 // 15
+#: Interval of the previews of GOOD parts, as many as an eye can follow; those of all other parts are sent.
+_GOOD_PREVIEWS_NS = 1_000_000_000 // 15
 
 
-class Feed:
+class LiveFeed:
     """The sink's side of the live feed."""
 
     def __init__(self, sockets: Sockets, config: LineConfig) -> None:
         """Listen on the feed's address; raises TransportError."""
         self._server = FeedServer(sockets, config.feed_address())
         self._config = config
-        self._recent = {name: ThroughputWindow(_WINDOW_NS) for name in config.stations}
-        self._pictures = {name: RateLimiter(_GOOD_PICTURES_NS) for name in config.stations}
+        self._throughput = {name: ThroughputWindow(_WINDOW_NS) for name in config.stations}
+        self._good_previews = {name: RateLimiter(_GOOD_PREVIEWS_NS) for name in config.stations}
         self._states = RateLimiter(_STATE_NS)
-        self._wanted = False
-        self._raised_ns: dict[tuple[str, str], int] = {}
+        self._has_listeners = False
+        self._raised_realtime_ns: dict[tuple[str, str], int] = {}
 
-    def part(self, event: Event, now_ns: int) -> None:
+    def publish_part(self, event: Event, now_ns: int) -> None:
         """Publish a settled part."""
-        self._recent[event.part.station].add(now_ns, event.total_ms)
-        if not self._wanted:
+        self._throughput[event.part.station].add(now_ns, event.total_ms)
+        if not self._has_listeners:
             return
-        with_picture = event.part.verdict is not Verdict.GOOD or self._pictures[event.part.station].allows(now_ns)
-        grid = event.patch_distances if with_picture else None
+        with_preview = event.part.verdict is not Verdict.GOOD or self._good_previews[event.part.station].allows(now_ns)
+        grid = event.patch_distances if with_preview else None
         message = SettledPart(
             part=event.part,
             decision=event.decision,
@@ -52,51 +54,52 @@ class Feed:
             total_ms=event.total_ms,
             grid=(0, 0) if grid is None else (grid.shape[0], grid.shape[1]),
         )
-        preview_jpeg = event.preview_jpeg if with_picture else b""
+        preview_jpeg = event.preview_jpeg if with_preview else b""
         self._server.send(message, [preview_jpeg, b"" if grid is None else grid.astype("<f2").tobytes()])
 
-    def alarm(self, record: AlarmRecord) -> None:
-        """Note by which moment an alarm is known in the event store."""
-        self._raised_ns[record.kind, record.subject] = record.raised_realtime_ns
+    def note_alarm(self, record: AlarmRecord) -> None:
+        """Note when an alarm was raised according to its record in the event store."""
+        self._raised_realtime_ns[record.kind, record.subject] = record.raised_realtime_ns
 
-    def state(
+    def publish_state(
         self,
         ledger: Ledger,
-        drifts: DriftMonitor,
-        health: list[PeerHealth],
+        drift_monitor: DriftMonitor,
+        peers: list[PeerHealth],
         outputs: list[OutputHealth],
         alarms: list[Alarm],
         now_ns: int,
     ) -> None:
-        """Publish how the line is, when it is time for it and somebody listens.
+        """Publish the state of the line, at most every `_STATE_NS` and only while somebody listens.
 
         Args:
-            ledger, drifts: of all stations.
-            health: of cameras and workers.
-            outputs: actuators and encoders.
-            alarms: those that stand.
+            ledger, drift_monitor: of all stations.
+            peers: health of cameras and workers.
+            outputs: health of actuators and encoders.
+            alarms: the active ones.
             now_ns: the clock.
         """
         if not self._states.allows(now_ns):
             return
-        self._wanted = self._server.wanted()
-        if not self._wanted:
+        self._has_listeners = self._server.wanted()
+        if not self._has_listeners:
             return
         now_realtime_ns = time.time_ns()
         message = LineState(
             line=self._config.line,
             at_realtime_ns=now_realtime_ns,
             stations={
-                name: self._station(name, ledger.counts(name), drifts.state(name), now_ns) for name in ledger.stations
+                name: self._station(name, ledger.counts(name), drift_monitor.state(name), now_ns)
+                for name in ledger.stations
             },
-            cameras={each.name: _peer(each) for each in health if each.kind == "camera"},
-            workers={each.name: _peer(each) for each in health if each.kind == "worker"},
-            actuators={each.name: PeerState(each.trouble is None, each.trouble or "") for each in outputs},
+            cameras={peer.name: _peer_state(peer) for peer in peers if peer.kind == "camera"},
+            workers={peer.name: _peer_state(peer) for peer in peers if peer.kind == "worker"},
+            actuators={output.name: PeerState(output.fault is None, output.fault or "") for output in outputs},
             alarms=[
                 ActiveAlarm(
                     alarm.kind,
                     alarm.subject,
-                    self._raised_ns.get((alarm.kind, alarm.subject), now_realtime_ns),
+                    self._raised_realtime_ns.get((alarm.kind, alarm.subject), now_realtime_ns),
                     alarm.text,
                 )
                 for alarm in alarms
@@ -105,20 +108,20 @@ class Feed:
         self._server.send(message)
 
     def _station(self, name: str, counts: LedgerCounts, drift: DriftState, now_ns: int) -> StationState:
-        recent = self._recent[name]
-        latency = recent.latency_ms(now_ns)
+        throughput = self._throughput[name]
+        latency = throughput.latency_ms(now_ns)
         return StationState(
             announced=counts.announced,
             good=counts.good,
             defect=counts.defect,
             uninspected={str(cause): count for cause, count in counts.uninspected.items()},
             pending=len(counts.pending),
-            rate_hz=recent.rate_hz(now_ns),
+            rate_hz=throughput.rate_hz(now_ns),
             p50_ms=latency[0] if latency else None,
             p99_ms=latency[1] if latency else None,
             drift=drift,
         )
 
 
-def _peer(health: PeerHealth) -> PeerState:
-    return PeerState(health.up, health.text if health.down else "" if health.up else "not there")
+def _peer_state(peer: PeerHealth) -> PeerState:
+    return PeerState(peer.up, peer.text if peer.down else "" if peer.up else "not there")

@@ -1,4 +1,4 @@
-"""All outputs of a line: its actuators, the encoders of its belts, and which part waits where."""
+"""All outputs of a line: actuators, encoders and verdict channels, each with its own thread."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from stream.sink.policy.decision import plan_pulse, track_pulse
 from stream.sink.verdict_thread import VerdictThread
 from stream.store.records import Event
 
-#: So long an output may take to connect after the start before that is a fault.
+#: Grace period for an output's first connection.
 _CONNECT_NS = 3_000_000_000
 
 
 class PulseOutcome(NamedTuple):
-    """What became of a pulse: acknowledged, failed (`error`), or not given because it would come too late.
+    """Outcome of a pulse: acknowledged, failed (`error`), or not fired because it was too late (`late`).
 
     Attributes:
         actuator: its name.
         command: the pulse.
-        late: why it was not given.
-        error: why it was not acknowledged.
-        acknowledged_ns: when it was.
+        late: why it was not fired.
+        error: why it counts as not acknowledged.
+        acknowledged_ns: moment of the acknowledgement.
     """
 
     actuator: str
@@ -41,16 +41,16 @@ class PulseOutcome(NamedTuple):
 
 
 class OutputHealth(NamedTuple):
-    """How an actuator or encoder is: `alarm` is the kind of alarm for it, `trouble` says what is wrong, or is None."""
+    """Health of an actuator or encoder: `alarm` is the kind of its alarm, `fault` says what is wrong, or is None."""
 
     alarm: Literal["actuator_fault", "encoder_fault"]
     name: str
-    trouble: str | None
+    fault: str | None
 
     @classmethod
-    def of(cls, kind: Literal["actuator", "encoder"], name: str, trouble: str | None) -> OutputHealth:
-        """Name who has the trouble in its text."""
-        text = None if trouble is None else f"{kind} {name}: {trouble}"
+    def of(cls, kind: Literal["actuator", "encoder"], name: str, fault: str | None) -> OutputHealth:
+        """Put the device's kind and name before its fault."""
+        text = None if fault is None else f"{kind} {name}: {fault}"
         return cls("actuator_fault" if kind == "actuator" else "encoder_fault", name, text)
 
 
@@ -81,7 +81,8 @@ class Outputs:
             for name, options in config.encoders.items()
         }
         self._connected_by_ns = now_ns() + _CONNECT_NS
-        self._missed: dict[str, str] = {}
+        #: Error of the last pulse that was not acknowledged, by actuator, until one is.
+        self._unacknowledged: dict[str, str] = {}
         for name in config.actuators:
             metrics.FAILED_REJECTS.labels(name)
 
@@ -91,24 +92,24 @@ class Outputs:
             thread.start()
 
     def plan(self, settled: Settled, reject: RejectOptions, pulse_ns: int, score: float | None) -> bool:
-        """Hand a pulse to its actuator, or its part to its encoder; False when it cannot be given any more."""
+        """Hand a pulse to its actuator, or its part to its encoder; returns False when it is too late for that."""
         if reject.encoder is not None:
             tracked = track_pulse(settled, reject, pulse_ns, score)
             if tracked is not None:
-                self._encoders[reject.encoder].follow(tracked)
+                self._encoders[reject.encoder].track(tracked)
             return tracked is not None or pulse_ns == 0
         command = plan_pulse(settled, reject, pulse_ns, score)
         if command is not None:
             self._actuators[reject.actuator].plan(command)
         return command is not None or pulse_ns == 0
 
-    def tell(self, settled: Settled, event: Event) -> None:
-        """Have the actuator of the part's station tell the verdict, if it is one that does."""
+    def publish(self, settled: Settled, event: Event) -> None:
+        """Publish a verdict on the channel of its station's actuator, if that has one."""
         reject = self._rejects.get(event.part.station)
         thread = None if reject is None else self._verdicts.get(reject.actuator)
         if thread is None:
             return
-        thread.tell(
+        thread.publish(
             VerdictReport(
                 sequence=0,
                 station=event.part.station,
@@ -126,15 +127,14 @@ class Outputs:
             )
         )
 
-    def plan_again(self, planned: Mapping[str, Sequence[RejectCommand]]) -> list[RejectCommand]:
-        """Take over what an earlier sink had planned; returns what cannot be given any more."""
+    def restore(self, planned: Mapping[str, Sequence[RejectCommand]]) -> list[RejectCommand]:
+        """Take over the pulses planned by an earlier sink, by actuator; returns those that are too late."""
         late: list[RejectCommand] = []
         for name, commands in planned.items():
             for command in commands:
                 reject = self._rejects.get(command.station)
-                followed = command.planned_ns == 0 and reject is not None and reject.encoder is not None
-                if followed and reject is not None and reject.encoder is not None:
-                    self._encoders[reject.encoder].follow_again(command, reject.tolerance_counts or 1)
+                if command.planned_ns == 0 and reject is not None and reject.encoder is not None:
+                    self._encoders[reject.encoder].restore(command, reject.tolerance_counts or 1)
                 elif name in self._actuators and now_ns() <= command.expires_ns:
                     self._actuators[name].plan(command)
                 elif command.pulse_ns > 0:
@@ -142,66 +142,69 @@ class Outputs:
         return late
 
     def planned(self) -> dict[str, list[RejectCommand]]:
-        """Return what waits for its moment or its count, by actuator."""
-        # In this order what an encoder hands over meanwhile is seen twice, rather than not at all.
-        followed = [encoder.followed() for encoder in self._encoders.values()]
-        found = {name: actuator.planned() for name, actuator in self._actuators.items()}
-        for name, commands in ((name, commands) for each in followed for name, commands in each.items()):
-            there = {(command.station, command.seq) for command in found[name]}
-            found[name] += [command for command in commands if (command.station, command.seq) not in there]
-        return found
+        """Return the pulses that wait for their moment or count, by actuator."""
+        # Encoders first: a pulse that one hands over meanwhile is then seen twice, rather than not at all.
+        tracked_by_encoder = [encoder.tracked() for encoder in self._encoders.values()]
+        planned = {name: actuator.planned() for name, actuator in self._actuators.items()}
+        for tracked in tracked_by_encoder:
+            for name, commands in tracked.items():
+                parts = {(command.station, command.seq) for command in planned[name]}
+                planned[name] += [command for command in commands if (command.station, command.seq) not in parts]
+        return planned
 
     def alive(self, now: int) -> None:
-        """Let the heartbeats go on: the line was well at `now`."""
+        """Keep the heartbeats going: the line was healthy at `now`."""
         for actuator in self._actuators.values():
             actuator.alive(now)
 
     def outcomes(self) -> list[PulseOutcome]:
-        """Take out what became of the pulses since the last call."""
-        found: list[PulseOutcome] = []
+        """Take the outcomes of pulses since the last call."""
+        outcomes: list[PulseOutcome] = []
         for encoder in self._encoders.values():
             for command, reason in encoder.lost():
                 if command.pulse_ns == 0:
                     continue
                 name = self._rejects[command.station].actuator
-                found.append(PulseOutcome(name, command, late=f"part {command.seq} could not be followed: {reason}"))
+                late = f"part {command.seq} could not be tracked: {reason}"
+                outcomes.append(PulseOutcome(name, command, late=late))
         for name, actuator in self._actuators.items():
             for fired in actuator.outcomes():
                 command = fired.command
                 if fired.fired_ns is None:
                     late = f"part {command.seq} would have been rejected too late"
-                    found.append(PulseOutcome(name, command, late=late))
+                    outcomes.append(PulseOutcome(name, command, late=late))
                 elif fired.error is None:
-                    self._missed.pop(name, None)
-                    found.append(PulseOutcome(name, command, acknowledged_ns=fired.acknowledged_ns))
+                    self._unacknowledged.pop(name, None)
+                    outcomes.append(PulseOutcome(name, command, acknowledged_ns=fired.acknowledged_ns))
                 else:
                     error = f"part {command.seq} of {command.station} not acknowledged: {fired.error}"
-                    self._missed[name] = error
-                    found.append(PulseOutcome(name, command, error=error))
-        return found
+                    self._unacknowledged[name] = error
+                    outcomes.append(PulseOutcome(name, command, error=error))
+        return outcomes
 
-    def standing(self, now: int) -> list[OutputHealth]:
-        """Return how everything is: an output has trouble until a pulse is acknowledged again."""
+    def health(self, now: int) -> list[OutputHealth]:
+        """Return the health of all outputs and encoders; a failed pulse is a fault until one is acknowledged."""
         connecting = now < self._connected_by_ns
-        found: list[OutputHealth] = []
+        health: list[OutputHealth] = []
         for name, actuator in self._actuators.items():
             fault = actuator.fault
             metrics.ACTUATOR_UP.labels(name).set(int(fault is None))
-            found.append(OutputHealth.of("actuator", name, (None if connecting else fault) or self._missed.get(name)))
+            shown = None if connecting else fault
+            health.append(OutputHealth.of("actuator", name, shown or self._unacknowledged.get(name)))
         for name, encoder in self._encoders.items():
             fault = encoder.fault
             metrics.ENCODER_UP.labels(name).set(int(fault is None))
-            found.append(OutputHealth.of("encoder", name, None if connecting else fault))
-        return found
+            health.append(OutputHealth.of("encoder", name, None if connecting else fault))
+        return health
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is planned or followed and every output is off."""
+        """Whether nothing is planned or tracked and every output is off."""
         encoders = all(encoder.idle for encoder in self._encoders.values())
         return encoders and all(actuator.idle for actuator in self._actuators.values())
 
     def end(self) -> list[RejectCommand]:
-        """Stop the threads, leave every output in its safe state and return the pulses not given."""
+        """Stop the threads, leave every output in its safe state and return the pulses not fired."""
         for thread in self._verdicts.values():
             thread.finish()
         for encoder in self._encoders.values():

@@ -1,4 +1,4 @@
-"""What is for people, in a thread of its own: events, ledger, overlays. It may fall behind; verdicts never wait."""
+"""Writes events, ledger and overlays in its own thread; may fall behind, verdicts never wait for it."""
 
 from __future__ import annotations
 
@@ -29,25 +29,27 @@ from stream.store.records import AlarmRecord, Event, EventImages
 
 log = logging.getLogger(__name__)
 
-#: Entries that may wait; beyond half of it pictures are left out, beyond all of it events are lost (and counted).
+#: Entries that may wait; above half of it images are left out, above all of it events are dropped (and counted).
 WAITING = 4_096
-#: Beyond so many entries network inputs are left out: of 224 px each has 150 kB, of 512 px 786 kB.
+#: Entries above which network inputs are left out: one of 224 px has 150 kB, one of 512 px 786 kB.
 INPUTS_WAITING = 128
+#: Entries of this interval are written in one transaction.
 _COMMIT_S = 0.05
+#: Interval of the store's retention.
 _RETAIN_S = 10.0
-#: Of one core, for the overlays of each station and verdict: large pictures take 50 ms, and verdicts need the core.
+#: Share of one core for the overlays of each station and verdict: a large one takes 50 ms, and verdicts need the core.
 _OVERLAYS_SHARE = 0.01
 
 
 class PartRecord(NamedTuple):
-    """A settled part on its way to the store; `first_seq` is where its station's numbers began in this process."""
+    """A settled part on its way to the store; `first_seq` is the first number of its station in this process."""
 
     event: Event
     first_seq: int
 
 
 class Snapshot(NamedTuple):
-    """The ledger, and the rejects not yet fired by actuator, as they stand after everything recorded before."""
+    """The ledger by station and the pending rejects by actuator, after everything that was recorded before."""
 
     ledger: dict[str, LedgerCounts]
     planned: dict[str, list[RejectCommand]]
@@ -65,22 +67,22 @@ class Recorder(threading.Thread):
         self._reorder: Reorder[Event | None] = Reorder()
         self._lost: deque[PartRecord] = deque()
         self._uncovered: list[Event] = []
-        self._unwritten: Snapshot | None = None
-        self._stations: dict[str, int] = {}
+        self._unwritten_snapshot: Snapshot | None = None
+        self._first_seq: dict[str, int] = {}
         self._overlays = _Overlays(options.path / "overlays", options.overlays)
         self._next_retention_s = 0.0
         self.fault: str | None = None
 
     def record(self, entry: PartRecord | AlarmRecord | Snapshot) -> bool:
-        """Queue an entry; never blocks. A full queue loses it, counted, and returns False."""
+        """Queue an entry; never blocks. A full queue drops it, counted; returns False then."""
         if isinstance(entry, PartRecord):
-            entry = entry._replace(event=_lightened(entry.event, self._queue.qsize()))
+            entry = entry._replace(event=_within_limits(entry.event, self._queue.qsize()))
         try:
             self._queue.put_nowait(entry)
         except queue.Full:
             metrics.DROPPED.labels("event").inc()
             if isinstance(entry, PartRecord):
-                self._lost.append(entry)  # so that the parts after it do not wait for it
+                self._lost.append(entry)  # the parts after it must not wait for it
             return False
         return True
 
@@ -90,12 +92,12 @@ class Recorder(threading.Thread):
         try:
             self._queue.put(None, timeout=timeout_s)
         except queue.Full:
-            log.error("the event store hangs; %d entries are lost", self._queue.qsize())  # noqa: TRY400
+            log.error("the event store hangs: %d entries are lost", self._queue.qsize())  # noqa: TRY400
             return
         self.join(max(0.0, until_s - time.monotonic()))
 
     def run(self) -> None:
-        """Collect for a moment, write in one transaction, draw; again."""
+        """Collect entries for a moment, write them in one transaction, draw overlays; repeat."""
         cv2.setNumThreads(1)
         self._overlays.warm_up()
         ending = False
@@ -109,9 +111,9 @@ class Recorder(threading.Thread):
                 if isinstance(entry, PartRecord):
                     self._uncovered += self._in_order(entry, entry.event)
                 elif isinstance(entry, Snapshot):
-                    # An event is written together with the ledger that counts it: were it written before, a
-                    # sink restarted from the older ledger would give the part a second, different verdict.
-                    self._unwritten = entry
+                    # An event is written together with the ledger that counts it. If it were written earlier, a sink
+                    # restarted from the older ledger would give the part a second, different verdict.
+                    self._unwritten_snapshot = entry
                     events, self._uncovered = events + self._uncovered, []
             for part in [self._lost.popleft() for _ in range(len(self._lost))]:
                 self._uncovered += self._in_order(part, None)
@@ -122,7 +124,7 @@ class Recorder(threading.Thread):
                 try:
                     self._overlays.save(event)
                 except Exception as error:  # noqa: BLE001
-                    # Damaged pictures and full disks raise many kinds; a picture for people is all that is lost.
+                    # Damaged previews and full disks raise many kinds; all that is lost is an overlay.
                     metrics.DROPPED.labels("overlay").inc()
                     log.warning("overlay of %s %d not written: %s", event.part.station, event.part.seq, error)
             self._retain()
@@ -131,26 +133,26 @@ class Recorder(threading.Thread):
     def _collect(self) -> list[PartRecord | AlarmRecord | Snapshot | None]:
         """Wait for the first entry, then take what follows within a commit's interval."""
         entries = [self._queue.get()]
-        until = time.monotonic() + _COMMIT_S
+        until_s = time.monotonic() + _COMMIT_S
         while entries[-1] is not None and len(entries) < 256:
-            left = until - time.monotonic()
+            left_s = until_s - time.monotonic()
             try:
-                entries.append(self._queue.get(timeout=max(0.0, left)))
+                entries.append(self._queue.get(timeout=max(0.0, left_s)))
             except queue.Empty:
                 break
         return entries
 
     def _in_order(self, part: PartRecord, event: Event | None) -> list[Event]:
-        """Take in a part's event, or that it was lost, and return the events whose turn it is."""
+        """Take a part's event, None if it was lost, and return the events that are in order now."""
         station = part.event.part.station
         if part.event.part.seq < part.first_seq:
-            return _present([event])  # left over from before a restart, out of any order
+            return _present([event])  # pending since before a restart: it has no place in the order
         released: list[Event | None] = []
-        if self._stations.get(station) != part.first_seq:
-            # Its numbers begin here, or begin anew after a gap that has no events.
-            if station in self._stations:
+        if self._first_seq.get(station) != part.first_seq:
+            # The station's numbers start here, or start again after a gap without events.
+            if station in self._first_seq:
                 released = self._reorder.flush()
-            self._stations[station] = part.first_seq
+            self._first_seq[station] = part.first_seq
             self._reorder.start(station, part.first_seq)
         return _present(released + self._reorder.add(station, part.event.part.seq, event))
 
@@ -158,18 +160,18 @@ class Recorder(threading.Thread):
         if self._options.record == "non_good":
             kept = [event for event in events if event.part.verdict is not Verdict.GOOD]
         else:
-            kept = [_without_picture(event) if event.part.verdict is Verdict.GOOD else event for event in events]
-        if not (kept or alarms or self._unwritten):
+            kept = [_without_images(event) if event.part.verdict is Verdict.GOOD else event for event in events]
+        if not (kept or alarms or self._unwritten_snapshot):
             return
-        ledger, planned = self._unwritten or ({}, None)
+        ledger, planned = self._unwritten_snapshot or ({}, None)
         try:
             self._store.record(kept, alarms, ledger, planned)
             self.fault = None
-            self._unwritten = None
+            self._unwritten_snapshot = None
         except StoreError as error:
             metrics.STORE_ERRORS.inc()
             metrics.DROPPED.labels("event").inc(len(kept))
-            log.error("%s", error)  # noqa: TRY400 - one line says it all, every 0.1 s
+            log.error("%s", error)  # noqa: TRY400 - one line is enough: it may come every 0.1 s
             self.fault = str(error)
 
     def _retain(self) -> None:
@@ -193,40 +195,40 @@ class Recorder(threading.Thread):
 
 
 class _Overlays:
-    """The last pictures of every station as files, for a person to look at."""
+    """The newest overlays of every station as JPEG files."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder = folder
         self._keep = keep
-        self._pace = TimeBudget(_OVERLAYS_SHARE)
+        self._budget = TimeBudget(_OVERLAYS_SHARE)
         self._files: dict[str, deque[Path]] = defaultdict(deque)
         for station in folder.glob("*/"):
             self._files[station.name] = deque(sorted(station.glob("*.jpg")))
 
     def warm_up(self) -> None:
-        """Draw nothing: the first text of a thread loads a font, for as long as thirty pictures take."""
-        nothing = np.zeros((64, 64, 3), np.uint8)
+        """Draw a blank: the first text drawn by a thread loads a font, which takes as long as thirty overlays."""
+        blank = np.zeros((64, 64, 3), np.uint8)
         measures = {"score": None, "threshold": None, "pixel_threshold": None}
-        draw(nothing, None, verdict=Verdict.GOOD, title="", cause=None, **measures)
+        draw(blank, None, verdict=Verdict.GOOD, title="", cause=None, **measures)
 
     def save(self, event: Event) -> None:
-        """Draw and write one part; without a picture, or when its verdict had many lately, it is left out."""
+        """Draw and write one part; skipped without a preview, or once the budget of its verdict is spent."""
         if not self._keep or not event.preview_jpeg:
             return
-        whose = (event.part.station, event.part.verdict)
-        if not self._pace.allows(whose, time.monotonic_ns()):
+        key = (event.part.station, event.part.verdict)
+        if not self._budget.allows(key, time.monotonic_ns()):
             metrics.DROPPED.labels("overlay_pace").inc()
             return
-        begun_ns = time.thread_time_ns()
+        started_ns = time.thread_time_ns()
         try:
             self._draw(event)
         finally:
-            self._pace.spend(whose, time.thread_time_ns() - begun_ns)
+            self._budget.spend(key, time.thread_time_ns() - started_ns)
 
     def _draw(self, event: Event) -> None:
         data = overlay(event, EventImages(event.preview_jpeg, event.patch_distances))
         if data is None:
-            raise ValueError("the view is no JPEG")
+            raise ValueError("the preview is no JPEG")
         path = self._folder / event.part.station / f"{event.part.seq:09d}_{event.part.verdict}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -240,16 +242,16 @@ def _present(events: list[Event | None]) -> list[Event]:
     return [event for event in events if event is not None]
 
 
-def _without_picture(event: Event) -> Event:
+def _without_images(event: Event) -> Event:
     return dataclasses.replace(event, preview_jpeg=b"", patch_distances=None, network_input=None)
 
 
-def _lightened(event: Event, waiting: int) -> Event:
-    """Leave out, and count, what is too large while so many entries wait: the network input first."""
+def _within_limits(event: Event, waiting: int) -> Event:
+    """Leave out, and count, the images that are too large for this many waiting entries: the network input first."""
     if waiting > INPUTS_WAITING and event.network_input is not None:
         metrics.DROPPED.labels("input").inc()
         event = dataclasses.replace(event, network_input=None)
     if waiting > WAITING // 2 and event.preview_jpeg:
         metrics.DROPPED.labels("picture").inc()
-        event = _without_picture(event)
+        event = _without_images(event)
     return event

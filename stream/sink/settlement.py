@@ -1,7 +1,7 @@
-"""What follows a verdict, and all that calls a person. In this order for every settled part:
+"""Everything that follows a verdict. In this order for every settled part:
 
-decide → actuate → count → alarm → record → tell → publish. Drawing, disk and who is told the verdict have threads
-of their own; the first four never wait for them.
+decide → actuate → count → alarm → record → publish. Drawing, disk and the receivers of verdicts have their own
+threads; the first four steps never wait for them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from stream.core.clock import local_clock, now_ns, to_local_ns
 from stream.core.parts import Settled
 from stream.core.verdict import Cause, Verdict
 from stream.line.config import LineConfig
-from stream.sink.event import Answer, event_of
-from stream.sink.live_feed import Feed
+from stream.sink.event import ReceivedResult, event_of
+from stream.sink.live_feed import LiveFeed
 from stream.sink.outputs import OutputHealth, Outputs, PulseOutcome
 from stream.sink.policy.alarms import Alarm, AlarmBoard, AlarmKind
 from stream.sink.policy.decision import Decision, decide, pulse_ns_for
@@ -28,15 +28,15 @@ log = logging.getLogger(__name__)
 
 
 class Settlement:
-    """Acts on verdicts, books what became of the pulses, and raises alarms.
+    """Acts on verdicts, counts the outcomes of pulses, and raises alarms.
 
-    `board` holds the alarms that stand; `first_seq` is where each station's numbers began in this process.
+    `board` holds the active alarms; `first_seq` is the first number of each station in this process.
     """
 
     def __init__(
-        self, config: LineConfig, outputs: Outputs, recorder: Recorder, feed: Feed, stop_line: Callable[[str], None]
+        self, config: LineConfig, outputs: Outputs, recorder: Recorder, feed: LiveFeed, stop_line: Callable[[str], None]
     ) -> None:
-        """Know who acts, remembers and publishes; `stop_line` is called with the reason."""
+        """Act through `outputs`, write to `recorder`, publish to `feed`; `stop_line` is called with the reason."""
         self.board = AlarmBoard(config.alarms)
         self.first_seq: dict[str, int] = {}
         self._config = config
@@ -45,16 +45,16 @@ class Settlement:
         self._feed = feed
         self._stop_line = stop_line
 
-    def settle(self, settled: Settled, answer: Answer | None) -> None:
-        """Everything that follows a verdict, in the order of its urgency."""
-        decision = self.act(settled, answer.result.score if answer else None)
+    def settle(self, settled: Settled, received: ReceivedResult | None) -> None:
+        """Do everything that follows a verdict, the most urgent first; `received` is None without a worker's result."""
+        decision = self.act(settled, received.result.score if received else None)
         decided_ns = now_ns()
-        stages, total_ms = self._count(settled, answer, decision, decided_ns)
+        stages, total_ms = self._count(settled, received, decision, decided_ns)
         self._alarm(settled)
-        self._record(settled, answer, decision, stages, total_ms)
+        self._record(settled, received, decision, stages, total_ms)
 
     def act(self, settled: Settled, score: float | None = None) -> Decision:
-        """Decide, and hand a pulse to its actuator."""
+        """Decide, and hand the pulse, if there is one, to its actuator."""
         station = self._config.stations[settled.part.station]
         decision = decide(settled.verdict, station.uninspected_policy)
         pulse_ns = None if station.reject is None else pulse_ns_for(decision, settled.verdict, station.reject)
@@ -63,29 +63,29 @@ class Settlement:
         if self._outputs.plan(settled, station.reject, pulse_ns, score):
             self.board.observe("late_reject", settled.part.station, bad=False, now_ns=settled.settled_ns, text="")
         else:
-            self.late(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) was past the reject")
+            self.late_reject(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) was past the reject")
         return decision
 
     def _count(
-        self, settled: Settled, answer: Answer | None, decision: Decision, decided_ns: int
+        self, settled: Settled, received: ReceivedResult | None, decision: Decision, decided_ns: int
     ) -> tuple[dict[str, float], float | None]:
-        """Count a part; returns its milliseconds by stage and in total."""
+        """Count a part; returns (milliseconds by stage, milliseconds in total or None)."""
         part = settled.part
         metrics.VERDICTS.labels(part.station, settled.verdict).inc()
         metrics.DECISIONS.labels(part.station, decision).inc()
         if settled.cause is not None:
             metrics.UNINSPECTED.labels(part.station, settled.cause).inc()
         stages: dict[str, float] = {}
-        if answer is not None:
-            here = local_clock()
+        if received is not None:
+            here, result = local_clock(), received.result
             stages = stages_ms(
-                answer.result,
-                answer.arrived_ns,
+                result,
+                received.arrived_ns,
                 decided_ns,
                 lambda time_ns, clock: to_local_ns(time_ns, clock, here),
             )
-            if answer.result.score is not None and answer.result.threshold:
-                ratio = answer.result.score / answer.result.threshold
+            if result.score is not None and result.threshold:
+                ratio = result.score / result.threshold
                 metrics.SCORE_RATIO.labels(part.station).observe(ratio)
         for stage, milliseconds in stages.items():
             metrics.STAGE_SECONDS.labels(part.station, stage).observe(milliseconds / 1e3)
@@ -107,53 +107,53 @@ class Settlement:
     def _record(
         self,
         settled: Settled,
-        answer: Answer | None,
+        received: ReceivedResult | None,
         decision: Decision,
         stages: dict[str, float],
         total_ms: float | None,
     ) -> None:
-        """Remember a part, tell and publish it: nothing of the line waits for any of them."""
+        """Record a part and publish its verdict: nothing on the line waits for either."""
         part = settled.part
         age_ns = now_ns() - part.captured_ns if part.captured_ns is not None else 0
         event = event_of(
             settled,
-            answer,
+            received,
             str(decision),
             stages=stages,
             total_ms=total_ms,
             captured_realtime_ns=time.time_ns() - age_ns,
         )
         self._recorder.record(PartRecord(event, self.first_seq.setdefault(part.station, 0)))
-        self._outputs.tell(settled, event)
-        self._feed.part(event, settled.settled_ns)
+        self._outputs.publish(settled, event)
+        self._feed.publish_part(event, settled.settled_ns)
 
-    def judge_output(self, standing: OutputHealth, now: int) -> None:
-        """Alarm, and by policy the end of the line, for an output or encoder with trouble."""
-        text = standing.trouble or ""
-        alarm = self.observe(standing.alarm, standing.name, standing.trouble is not None, now, text)
+    def check_output(self, output: OutputHealth, now: int) -> None:
+        """Raise an alarm for a faulty output or encoder; by the line's policy, stop the line."""
+        text = output.fault or ""
+        alarm = self.observe(output.alarm, output.name, output.fault is not None, now, text)
         if alarm is not None and self._config.on_actuator_fault == "stop_line":
             self._stop_line(text)
 
-    def book_pulse(self, outcome: PulseOutcome) -> None:
-        """Count what became of a pulse; one that came too late or was not acknowledged calls a person."""
+    def count_pulse(self, outcome: PulseOutcome) -> None:
+        """Count the outcome of a pulse; one that was too late or not acknowledged raises an alarm."""
         command = outcome.command
         if outcome.late is not None:
-            self.late(command.station, outcome.late)
+            self.late_reject(command.station, outcome.late)
         elif outcome.error is not None:
             log.error("failed reject: actuator %s: %s", outcome.actuator, outcome.error)
-            self.judge_output(OutputHealth.of("actuator", outcome.actuator, outcome.error), now_ns())
+            self.check_output(OutputHealth.of("actuator", outcome.actuator, outcome.error), now_ns())
         elif outcome.acknowledged_ns is not None:
             ack_s = (outcome.acknowledged_ns - command.planned_ns) / 1e9
             metrics.STAGE_SECONDS.labels(command.station, "actuate").observe(max(0.0, ack_s))
 
-    def late(self, station: str, text: str) -> None:
-        """Book a reject that was not fired; `text` says why."""
+    def late_reject(self, station: str, reason: str) -> None:
+        """Count a reject that was not fired, and raise an alarm."""
         metrics.LATE_REJECTS.labels(station).inc()
-        log.warning("late reject: %s: %s", station, text)
-        self.observe("late_reject", station, bad=True, now_ns=now_ns(), text=text)
+        log.warning("late reject: %s: %s", station, reason)
+        self.observe("late_reject", station, bad=True, now_ns=now_ns(), text=reason)
 
     def observe(self, kind: AlarmKind, subject: str, bad: bool, now_ns: int, text: str) -> Alarm | None:
-        """Take one observation and return the alarm it raises, if any; that goes to log, metric, event store."""
+        """Take one observation; an alarm that it raises goes to log, metric, event store and feed, and is returned."""
         alarm = self.board.observe(kind, subject, bad, now_ns, text)
         if alarm is None:
             return None
@@ -161,5 +161,5 @@ class Settlement:
         metrics.ALARMS.labels(alarm.kind, alarm.subject).inc()
         record = AlarmRecord(time.time_ns(), alarm.kind, alarm.subject, alarm.text)
         self._recorder.record(record)
-        self._feed.alarm(record)
+        self._feed.note_alarm(record)
         return alarm

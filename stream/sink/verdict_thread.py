@@ -1,4 +1,4 @@
-"""One thread for each actuator that tells verdicts: news, which may be late and never hold anything up."""
+"""One thread for each verdict channel: publishes verdicts; may lag, never blocks the line."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from stream.devices.actuators.verdict_channel import NEWS_NS, VerdictChannel, Ve
 
 log = logging.getLogger(__name__)
 
-#: Verdicts that may wait for a receiver; one more is dropped, and counted.
+#: Verdicts that may wait to be published; one more is dropped, and counted.
 WAITING = 10_000
-#: So many are told before the first is acknowledged, fewer than a client of MQTT has under way.
-_AT_ONCE = 16
-_ANSWER_NS = 2_000_000_000
+#: Publishes in flight; below the MQTT client's own limit.
+_IN_FLIGHT = 16
+#: Limit for the acknowledgement of the publishes in flight.
+_ACKNOWLEDGE_NS = 2_000_000_000
+#: Time to publish what still waits when the line ends.
 _END_S = 0.5
+#: First and longest pause before the next connection; doubled at each failure.
 _RETRY_S = (0.05, 2.0)
 
 
 class VerdictThread(threading.Thread):
-    """Owns one channel. What is not acknowledged is told again over the next connection: at least once, in order."""
+    """Owns one channel. What is not acknowledged is published again on the next connection: at least once, in order."""
 
     def __init__(self, name: str, channel: VerdictChannel) -> None:
         """Take over a channel that is not connected."""
@@ -37,8 +40,8 @@ class VerdictThread(threading.Thread):
         self._dropping = False
         self._retry_s = _RETRY_S[0]
 
-    def tell(self, report: VerdictReport) -> None:
-        """Queue a report under the next number; never blocks. A full queue loses it, counted."""
+    def publish(self, report: VerdictReport) -> None:
+        """Queue a report under the next number; never blocks. A full queue drops it, counted."""
         with self._changed:
             self._sequence += 1
             full = len(self._waiting) >= WAITING
@@ -47,30 +50,30 @@ class VerdictThread(threading.Thread):
                 self._changed.notify()
             self._depth.set(len(self._waiting))
         if full:
-            self._dropped(1, f"{WAITING} wait already")
+            self._count_dropped(1, f"{WAITING} wait already")
 
     def finish(self) -> None:
-        """Tell what waits if there is a connection, then end; returns at once."""
+        """Have the thread publish what waits if it is connected, then end; returns at once."""
         with self._changed:
             self._ending = True
             self._changed.notify()
 
     def end(self) -> None:
-        """Finish, within half a second; what then still waits is dropped."""
+        """Finish within half a second; what still waits then is dropped."""
         self.finish()
         self.join(_END_S)
         with self._changed:
             left = len(self._waiting)
             self._waiting.clear()
-        self._dropped(left, "the line has ended")
+        self._count_dropped(left, "the line has ended")
 
     def run(self) -> None:
-        """Connect, tell, and again when that fails."""
+        """Connect and publish; connect again after a failure."""
         while not self._ending:
             try:
                 self._channel.connect()
-                self._tell_all()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told and a new connection made
+                self._publish_all()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and a new connection made
                 self._failed(f"{self._channel.where}: verdicts: {error or type(error).__name__}")
             finally:
                 self._channel.drop()
@@ -78,16 +81,16 @@ class VerdictThread(threading.Thread):
                 self._changed.wait_for(lambda: self._ending, self._retry_s)
             self._retry_s = min(2 * self._retry_s, _RETRY_S[1])
 
-    def _tell_all(self) -> None:
-        """Tell what comes until the end; raises OSError when a report is not acknowledged."""
+    def _publish_all(self) -> None:
+        """Publish reports until the end; raises OSError when one is not acknowledged."""
         while reports := self._next():
-            self._channel.tell(reports, now_ns() + _ANSWER_NS)
+            self._channel.tell(reports, now_ns() + _ACKNOWLEDGE_NS)
             with self._changed:
                 for _ in range(min(len(reports), len(self._waiting))):
                     self._waiting.popleft()
                 self._depth.set(len(self._waiting))
             if self._fault is not None:
-                log.info("%s: verdicts are told again", self._channel.where)
+                log.info("%s: verdicts are published again", self._channel.where)
             self._fault, self._dropping, self._retry_s = None, False, _RETRY_S[0]
 
     def _next(self) -> list[VerdictReport]:
@@ -98,8 +101,8 @@ class VerdictThread(threading.Thread):
             while self._waiting and self._waiting[0].settled_ns < oldest_ns:
                 self._waiting.popleft()
                 old += 1
-            reports = [self._waiting[place] for place in range(min(_AT_ONCE, len(self._waiting)))]
-        self._dropped(old, "too old")
+            reports = [self._waiting[place] for place in range(min(_IN_FLIGHT, len(self._waiting)))]
+        self._count_dropped(old, "too old")
         return reports
 
     def _failed(self, fault: str) -> None:
@@ -107,7 +110,7 @@ class VerdictThread(threading.Thread):
             log.warning("%s", fault)
         self._fault = fault
 
-    def _dropped(self, count: int, why: str) -> None:
+    def _count_dropped(self, count: int, why: str) -> None:
         if count == 0:
             return
         metrics.DROPPED.labels("verdict").inc(count)

@@ -1,4 +1,4 @@
-"""What a line remembers, in SQLite: events with their pictures, alarms, the ledger; marks and the audit log.
+"""A line's records in SQLite: events with their images, alarms, the ledger; marks and the audit log.
 
 Imports: core, devices, model
 Imported by: sink, training, dashboard, cli

@@ -1,7 +1,7 @@
-"""The event store: what became of which part, with its picture, and how far each station has come.
+"""The event store: every settled part with its images, alarms, the ledger and the planned rejects.
 
-One SQLite file in WAL mode: one thread of the sink writes, other processes read meanwhile. Pictures
-have a table of their own, so that paging over a million events touches none of them.
+One SQLite file in WAL mode: one thread of the sink writes, other processes read meanwhile. Images
+have a separate table, so that paging over a million events touches none of them.
 """
 
 from __future__ import annotations
@@ -43,9 +43,13 @@ from stream.store.search import LARGEST, Place, merged, queries
 FILE_NAME = "events.sqlite"
 
 _DAY_NS = 86_400 * 10**9
-_BUSY_S = 2.0  # how long a checkpoint waits for readers, and a reader for recovery after a crash
-_PAGE_ROWS = 1000  # read at once: a read transaction left open would keep the WAL from shrinking
-_DELETE_EVENTS = 64  # deleted in one transaction: readers and new events never wait long
+#: Longest wait of a checkpoint for readers, and of a reader for recovery after a crash.
+_BUSY_S = 2.0
+#: Rows read at once: a read transaction left open would keep the WAL from shrinking.
+_PAGE_ROWS = 1000
+#: Events deleted in one transaction: readers and new events never wait long.
+_DELETE_EVENTS = 64
+#: Pages given back to the file system in one step.
 _VACUUM_PAGES = 4096
 
 
@@ -58,8 +62,8 @@ class EventStore:
 
     @classmethod
     def open(cls, path: Path) -> EventStore:
-        """Open the file at `path` for writing; makes its folders and itself. Raises StoreError."""
-        with _one_line(path, "cannot be opened; repair it or move it away, and a new store is begun"):
+        """Open the file at `path` for writing; creates it and its folders. Raises StoreError."""
+        with _store_errors(path, "cannot be opened; repair it, or move it away to start a new store"):
             path.parent.mkdir(parents=True, exist_ok=True)
             with _connected(path, "rwc") as connection:
                 _prepare(path, connection)
@@ -72,7 +76,7 @@ class EventStore:
         if not path.exists():
             raise StoreError(nothing)
         problem = "cannot be opened; check the rights of the file and its folder"
-        with _one_line(path, problem), _connected(path, "ro") as connection:
+        with _store_errors(path, problem), _connected(path, "ro") as connection:
             if _is_empty(path, connection):
                 raise StoreError(nothing)
         return cls(path, connection)
@@ -84,13 +88,13 @@ class EventStore:
         ledger: Mapping[str, LedgerCounts],
         planned: Mapping[str, Sequence[RejectCommand]] | None = None,
     ) -> None:
-        """Write all of it or nothing; a part (station, seq) that is there already stays as it is.
+        """Write everything in one transaction; a part (station, seq) that is recorded already stays as it is.
 
-        `planned` replaces the rejects that wait for their moment, by actuator; None leaves them.
+        `planned` replaces the rejects that wait for their moment, by actuator; None keeps them.
 
-        Raises StoreError, for example when the disk is full; the store then stands as before.
+        Raises StoreError, for example when the disk is full; the store is unchanged then.
         """
-        with _one_line(self._path, "not recorded; check the space and rights of its folder"):
+        with _store_errors(self._path, "not recorded; check the space and rights of its folder"):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 for event in events:
@@ -115,8 +119,8 @@ class EventStore:
         part = {name: getattr(event.part, name) for name in PART_COLUMNS}
         columns = part | {name: getattr(event, name) for name in EVENT_COLUMNS} | {"stages": _json(event.stages)}
         cursor = self._connection.execute(INSERT_EVENT, columns)
-        shown = event.preview_jpeg or event.patch_distances is not None or event.network_input is not None
-        if cursor.rowcount == 0 or not shown:
+        has_images = event.preview_jpeg or event.patch_distances is not None or event.network_input is not None
+        if cursor.rowcount == 0 or not has_images:
             return
         png = None if event.network_input is None else png_of(event.network_input)
         grid, values = (0, 0), None
@@ -134,15 +138,15 @@ class EventStore:
         now_realtime_ns: int,
         at_most: int = LARGEST,
     ) -> int:
-        """Delete the oldest events beyond any of the limits, give their space back, return their number.
+        """Delete the oldest events beyond any of the limits, free their space, return their number.
 
-        `keep_bytes` counts pages in use; `at_most` bounds the events of one call, so that a writer
-        with a queue can take turns. Alarms follow `keep_days`. Raises StoreError.
+        `keep_bytes` counts pages in use; `at_most` limits the events of one call, so that a writer
+        can serve its queue in between. Alarms follow `keep_days`. Raises StoreError.
         """
         oldest_ns = max(0, now_realtime_ns - round(keep_days * _DAY_NS))
         by_time = f"WHERE captured_realtime_ns < {oldest_ns} ORDER BY captured_realtime_ns"
         left = at_most
-        with _one_line(self._path, "old events not deleted; check the space and rights of its folder"):
+        with _store_errors(self._path, "old events not deleted; check the space and rights of its folder"):
             self._connection.execute("DELETE FROM alarms WHERE raised_realtime_ns < ?", (oldest_ns,))
             while deleted := self._delete(by_time, left):
                 left -= deleted
@@ -156,7 +160,7 @@ class EventStore:
         return at_most - left
 
     def _delete(self, which: str, at_most: int) -> int:
-        """Delete the next few of `which` events with their pictures, in a transaction of its own."""
+        """Delete the next few of `which` events with their images in one transaction; returns their number."""
         chunk = f"SELECT id FROM events {which} LIMIT {min(at_most, _DELETE_EVENTS)}"
         return self._connection.execute(f"DELETE FROM events WHERE id IN ({chunk})").rowcount
 
@@ -168,7 +172,7 @@ class EventStore:
             # Each row read frees one page, so all rows must be fetched.
             self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
             before, free_pages = free_pages, self._scalar("PRAGMA freelist_count")
-        # Only the checkpoint cuts the file. With a reader in its way it leaves the rest to the next one.
+        # Only a checkpoint truncates the file. With a reader in its way it leaves the rest to the next one.
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _used_bytes(self) -> int:
@@ -176,20 +180,20 @@ class EventStore:
         return int(pages * self._scalar("PRAGMA page_size"))
 
     def size_bytes(self) -> int:
-        """Return what the store takes on disk: the file and its write-ahead log."""
+        """Return the size on disk, bytes: the file and its write-ahead log. Raises StoreError."""
         files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
-        with _one_line(self._path, "cannot be measured"):
+        with _store_errors(self._path, "cannot be measured"):
             return sum(file.stat().st_size for file in files if file.exists())
 
     def ledger(self) -> dict[str, LedgerCounts]:
-        """Return how far each station has come, by station. Raises StoreError."""
-        with _one_line(self._path, "the ledger cannot be read"):
+        """Return the counts of each station, by station. Raises StoreError."""
+        with _store_errors(self._path, "the ledger cannot be read"):
             rows = self._connection.execute("SELECT station, counts FROM ledger ORDER BY station").fetchall()
             return {station: _counts.decode(counts) for station, counts in rows}
 
     def planned(self) -> dict[str, list[RejectCommand]]:
-        """Return the rejects that waited for their moment, by actuator; those of an earlier boot are void."""
-        with _one_line(self._path, "the planned rejects cannot be read"):
+        """Return the rejects that waited for their moment, by actuator, of this boot. Raises StoreError."""
+        with _store_errors(self._path, "the planned rejects cannot be read"):
             query = "SELECT actuator, command FROM planned WHERE boot_id = ?"
             planned: dict[str, list[RejectCommand]] = {}
             for actuator, command in self._connection.execute(query, (boot_id(),)).fetchall():
@@ -205,14 +209,14 @@ class EventStore:
         newest_first: bool = False,
         limit: int = LARGEST,
     ) -> Iterator[Event]:
-        """Yield events between two ids (both excluded) without their pictures, oldest first.
+        """Yield events between two ids (both excluded) without their images, oldest first.
 
-        Reads page by page: an iterator that nobody finishes hinders no one. Raises StoreError.
+        Reads page by page, so an unfinished iterator does not block the writer. Raises StoreError.
         """
         where, names = ("TRUE", []) if station is None else ("station = ?", [station])
         query = f"SELECT id, {', '.join(COLUMNS)} FROM events WHERE {where}"
         for row in self._pages(query, names, (after_id, before_id), newest_first, limit):
-            with _one_line(self._path, f"event {row[0]} was written by another release"):
+            with _store_errors(self._path, f"event {row[0]} was written by another release"):
                 event = _event(row)
             yield event
 
@@ -231,20 +235,20 @@ class EventStore:
         after: Place | None = None,
         limit: int = 100,
     ) -> list[Event]:
-        """Return one page of the events that match, without their pictures, the newest exposure first.
+        """Return one page of the events that match, without their images, the newest exposure first.
 
         Args:
             station, verdicts, cause, seq, part_id: only these; empty or None: any. A cause implies UNINSPECTED.
-            skipped: False leaves out what a free-running camera passed over, unless it is the cause asked for.
+            skipped: False leaves out the frames that a free-running camera skipped, unless `cause` is SKIPPED.
             since_ns, until_ns: of exposure, real time, both included.
-            before: only what is older than this place, the newest of it.
-            after: only what is newer, the oldest of it: the page that precedes the one beginning here.
-            limit: length of the page.
+            before: only events older than this place, the newest of them.
+            after: only events newer than this place, the oldest of them: the page before the one that starts here.
+            limit: most events of the page.
 
         Raises:
             StoreError: the file cannot be read.
         """
-        asked = queries(
+        statements = queries(
             {"station": station, "seq": seq, "part_id": part_id},
             verdicts=verdicts,
             cause=cause,
@@ -254,18 +258,18 @@ class EventStore:
             after=after,
             limit=limit,
         )
-        with _one_line(self._path, "cannot be searched"):
-            rows = [row for query in asked for row in self._connection.execute(*query).fetchall()]
+        with _store_errors(self._path, "cannot be searched"):
+            rows = [row for statement in statements for row in self._connection.execute(*statement).fetchall()]
             return merged([_event(row) for row in rows], after=after, limit=limit)
 
     def event(self, event_id: int) -> Event | None:
-        """Return an event without its picture, or None when it is not there (any more). Raises StoreError."""
+        """Return an event without its images, or None when it is not in the store. Raises StoreError."""
         return next(self.events(after_id=event_id - 1, before_id=event_id + 1), None)
 
     def event_of(self, station: str, seq: int) -> Event | None:
-        """Return the event of one part, without its picture, or None. Raises StoreError."""
+        """Return the event of one part, without its images, or None. Raises StoreError."""
         query = f"SELECT id, {', '.join(COLUMNS)} FROM events WHERE station = ? AND seq = ?"
-        with _one_line(self._path, f"the event of {station} {seq} cannot be read"):
+        with _store_errors(self._path, f"the event of {station} {seq} cannot be read"):
             row = self._connection.execute(query, (station, seq)).fetchone()
             return None if row is None else _event(row)
 
@@ -284,7 +288,7 @@ class EventStore:
         query += f" AND id > ? AND id < ? ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?"
         while limit > 0:
             wanted = min(limit, _PAGE_ROWS)
-            with _one_line(self._path, "cannot be read"):
+            with _store_errors(self._path, "cannot be read"):
                 page = self._connection.execute(query, (*names, low, high, wanted)).fetchall()
             yield from page
             if len(page) < wanted:
@@ -293,9 +297,9 @@ class EventStore:
             low, high = (low, page[-1][0]) if newest_first else (page[-1][0], high)
 
     def images(self, event_id: int) -> EventImages | None:
-        """Return the images of an event, or None where it has none (any more). Raises StoreError."""
+        """Return the images of an event, or None if it has none. Raises StoreError."""
         query = "SELECT preview_jpeg, patch_distances, grid_height, grid_width FROM images WHERE event_id = ?"
-        with _one_line(self._path, f"the images of event {event_id} cannot be read"):
+        with _store_errors(self._path, f"the images of event {event_id} cannot be read"):
             row = self._connection.execute(query, (event_id,)).fetchone()
             if row is None:
                 return None
@@ -303,23 +307,23 @@ class EventStore:
             return EventImages(preview_jpeg, None if values is None else np.frombuffer(values, "<f2").reshape(grid))
 
     def network_input(self, event_id: int) -> NDArray[np.uint8] | None:
-        """Return the exact pixels that were judged, (S, S, 3) uint8 RGB, or None where there are none (any more).
+        """Return the network's exact input, (S, S, 3) uint8 RGB, or None if the event has none.
 
-        Only a DEFECT has them, and not where the recorder could not keep up. Raises StoreError.
+        Only a DEFECT has one, unless the recorder could not keep up. Raises StoreError.
         """
         png = self.network_input_png(event_id)
-        with _one_line(self._path, f"the network input of event {event_id} is damaged"):
+        with _store_errors(self._path, f"the network input of event {event_id} is damaged"):
             return None if png is None else pixels_of(png)
 
     def network_input_png(self, event_id: int) -> bytes | None:
         """Return what `network_input` returns as a PNG file. Raises StoreError."""
         query = "SELECT network_input_png FROM images WHERE event_id = ?"
-        with _one_line(self._path, f"the network input of event {event_id} cannot be read"):
+        with _store_errors(self._path, f"the network input of event {event_id} cannot be read"):
             row = self._connection.execute(query, (event_id,)).fetchone()
             return None if row is None else row[0]
 
     def __enter__(self) -> Self:
-        """Return the store itself, for a `with` block that closes it."""
+        """Return the store; the `with` block closes it."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -327,7 +331,7 @@ class EventStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file; the last one to close a writable store folds the log into it."""
+        """Close the file; the last writer to close merges the write-ahead log into it."""
         self._connection.close()
 
     def _scalar(self, query: str) -> int:
@@ -340,8 +344,8 @@ _command = msgspec.json.Decoder(RejectCommand)
 
 @contextmanager
 def _connected(path: Path, mode: Literal["rwc", "ro"]) -> Iterator[sqlite3.Connection]:
-    """Connect; an error inside the block closes the connection again, otherwise it stays open."""
-    # Opened in one thread and used in another, one at a time, hence no check of the thread.
+    """Connect; an error inside the block closes the connection, otherwise it stays open."""
+    # Opened in one thread and used in another, one at a time, hence no check_same_thread.
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
@@ -353,7 +357,7 @@ def _connected(path: Path, mode: Literal["rwc", "ro"]) -> Iterator[sqlite3.Conne
 
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     if _is_empty(path, connection):
-        # Only the first page ever written can turn it on, so before WAL mode and the tables.
+        # Takes effect only before the first page is written, so before WAL mode and the tables.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
         raise StoreError(f"{path}: its file system has no shared memory; put store.path on a local disk")
@@ -365,13 +369,13 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:
-    """Return whether nothing is in the file yet; raises StoreError when it is not ours to use."""
-    questions = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-    application, version, tables = (connection.execute(question).fetchone()[0] for question in questions)
+    """Return whether the file is empty; raises StoreError when it belongs to another program or release."""
+    pragmas = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    application, version, tables = (connection.execute(pragma).fetchone()[0] for pragma in pragmas)
     if (application, version, tables) == (0, 0, 0):
         return True
     if application != APPLICATION_ID:
-        raise StoreError(f"{path}: a database of another program; point store.path to a folder of its own")
+        raise StoreError(f"{path}: a database of another program; point store.path to a separate folder")
     if version != SCHEMA_VERSION:
         age = "a newer" if version > SCHEMA_VERSION else "an older"
         raise StoreError(
@@ -395,8 +399,8 @@ def _json(value: object) -> str:
 
 
 @contextmanager
-def _one_line(path: Path, problem: str) -> Iterator[None]:
-    """Turn what SQLite, the file system or a value it cannot hold raises into a StoreError."""
+def _store_errors(path: Path, problem: str) -> Iterator[None]:
+    """Turn an error of SQLite, the file system or a value's type or range into a StoreError."""
     try:
         yield
     except (sqlite3.Error, OSError, ValueError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""An event's picture with everything drawn in, as a file for people."""
+"""The overlay of an event: its preview with heat map, contour and header."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stream.store.records import Event, EventImages
 
 
 def overlay(event: Event, images: EventImages) -> bytes | None:
-    """Return the part with heat map, contour and header as JPEG; None when its preview cannot be read."""
+    """Return the overlay as JPEG; None when the preview cannot be decoded."""
     preview = cv2.imdecode(np.frombuffer(images.preview_jpeg, np.uint8), cv2.IMREAD_COLOR)
     if preview is None:
         return None

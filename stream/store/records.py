@@ -1,4 +1,4 @@
-"""What the event store keeps: events, their pictures, alarms; and what an event is made of."""
+"""Records of the event store: events, their images, alarms."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from stream.core.parts import PartResult
 class Event:
     """One settled part. `stages` are milliseconds by stage; `event_id` is None until it is recorded.
 
-    `preview_jpeg` is a JPEG (empty: none), `patch_distances` (h, w) float16 patch distances, `network_input` (S, S, 3)
-    uint8 RGB, of a DEFECT only. Events read in pages come without them; `EventStore.picture` and
-    `EventStore.network_input` have them. None takes part in comparisons.
+    Its images: `preview_jpeg` (empty: none), `patch_distances` (h, w) float16, `network_input` (S, S, 3) uint8 RGB, of
+    a DEFECT only. Comparisons ignore them. Events read from the store come without them: `EventStore.images` and
+    `EventStore.network_input` return them.
     """
 
     part: PartResult
@@ -34,7 +34,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventImages:
-    """What people see of one event: `preview_jpeg` JPEG, `patch_distances` (h, w) float16 patch distances."""
+    """Images of one event for display: `preview_jpeg`, and `patch_distances` (h, w) float16 or None."""
 
     preview_jpeg: bytes
     patch_distances: NDArray[np.float16] | None
@@ -42,7 +42,7 @@ class EventImages:
 
 @dataclass(frozen=True, slots=True)
 class AlarmRecord:
-    """One call to a person; `subject` is a station, camera, worker, actuator or the store.
+    """One alarm; `subject` is a station, camera, worker, actuator, encoder or the store.
 
     `alarm_id` is None until it is recorded.
     """

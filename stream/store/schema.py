@@ -5,7 +5,7 @@ from __future__ import annotations
 from stream.core.parts import PartResult
 
 SCHEMA_VERSION = 3
-APPLICATION_ID = 0x50_4C_4E_45  # "PLNE": tells our file from any other SQLite file
+APPLICATION_ID = 0x50_4C_4E_45  # "PLNE": distinguishes our file from any other SQLite file
 
 #: Columns of an event: its part's result (the fields of `PartResult`), then the rest.
 PART_COLUMNS = PartResult.__struct_fields__
@@ -23,8 +23,8 @@ INSERT_IMAGES = (
 )
 REPLACE_LEDGER = "INSERT OR REPLACE INTO ledger (station, counts) VALUES (?, ?)"
 
-# The network input comes last: SQLite reads a row from its beginning, and stops where a query needs no more.
-# AUTOINCREMENT: a number is never used twice, so a reader that follows `after_id` misses nothing
+# The network input is the last column: SQLite reads a row from its beginning, only as far as a query needs.
+# AUTOINCREMENT: an id is never used twice, so a reader that follows `after_id` misses nothing
 # even after retention has emptied the table.
 SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -57,7 +57,7 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
-# What people filter by, each with time behind it, so that any page is read from one place of one index.
+# Filter columns, each indexed with time, so that a page is one index range.
 INDICES = """
 CREATE INDEX IF NOT EXISTS events_by_station_time ON events (station, captured_realtime_ns);
 CREATE INDEX IF NOT EXISTS events_by_verdict_time ON events (verdict, captured_realtime_ns);

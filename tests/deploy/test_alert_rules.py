@@ -1,4 +1,4 @@
-"""The alert rules of deploy/ speak of metrics that exist, fire when they must and are silent when they must be."""
+"""The alert rules of deploy/ name metrics that exist, fire when they must and only then."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_alerts_fire_when_they_must_and_only_then():
     promtool("test", "rules", TESTS)
 
 
-#: Prints a /metrics page on which every metric has a sample; a process of its own, for metrics are global.
+#: Prints a /metrics page on which every metric has a sample; a separate process, because metrics are global.
 PAGE = """
 from prometheus_client import generate_latest
 from support.deployment import own_metrics
@@ -48,7 +48,7 @@ print(generate_latest().decode())
 
 
 @needs_program("promtool")
-def test_prometheus_finds_nothing_to_say_about_our_metrics():
+def test_promtool_accepts_our_metrics():
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     page = subprocess.run(
         [sys.executable, "-c", PAGE], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
@@ -68,7 +68,7 @@ def test_every_rule_asks_for_metrics_and_labels_that_exist(rule: Any):
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_every_alert_says_how_grave_it_is_where_and_what_to_read(alert: Any):
+def test_every_alert_has_severity_line_and_documentation(alert: Any):
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert "for" in alert
     assert alert["annotations"].keys() == {"summary", "description", "docs"}
@@ -91,8 +91,8 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_is_silent(
     assert any(expected)
 
 
-def test_the_line_that_is_well_shows_every_metric_that_an_alert_asks_for():
-    (well, *_) = yaml(TESTS)["tests"]
-    given = {name for series in well["input_series"] for name in names_in(series["series"])}
-    asked = {name for alert in ALERTS for name in names_in(alert["expr"])}
-    assert {name for name in asked if name.startswith(("patchline_", "up"))} <= given
+def test_the_healthy_line_has_every_metric_that_an_alert_queries():
+    (healthy, *_) = yaml(TESTS)["tests"]
+    given = {name for series in healthy["input_series"] for name in names_in(series["series"])}
+    queried = {name for alert in ALERTS for name in names_in(alert["expr"])}
+    assert {name for name in queried if name.startswith(("patchline_", "up"))} <= given

@@ -1,9 +1,10 @@
-"""What stands in deploy/ speaks of the metrics, labels, ports and exit codes that the code has."""
+"""The files in deploy/ and the manual name the metrics, labels, ports, exit codes and alarms that the code has."""
 
 from __future__ import annotations
 
 import configparser
 import re
+import typing
 
 import pytest
 from support.deployment import (
@@ -27,6 +28,7 @@ from support.deployment import (
 
 from stream.core.errors import EXIT_USAGE
 from stream.line.config import load
+from stream.sink.policy.alarms import AlarmKind
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.where}: {query.legend}")
@@ -39,7 +41,7 @@ def test_every_query_of_a_dashboard_asks_for_metrics_and_labels_that_exist(query
 
 
 @pytest.mark.parametrize("query", SHOWN, ids=lambda query: f"{query.where}: {query.legend}")
-def test_every_query_that_can_is_limited_to_the_chosen_line_and_stations(query: Query):
+def test_every_query_is_limited_to_the_selected_line_and_where_possible_stations(query: Query):
     for name in names_in(query.text):
         selectors = re.findall(name + r"\{([^}]*)\}", query.text)
         assert len(selectors) == query.text.count(name)
@@ -68,7 +70,7 @@ def test_every_metric_is_on_a_dashboard_or_has_a_reason_not_to_be():
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
-def test_a_dashboard_is_laid_out_without_overlaps_and_names_no_data_source_of_its_own(name: str):
+def test_a_dashboard_is_laid_out_without_overlaps_and_names_no_fixed_data_source(name: str):
     dashboard = DASHBOARDS[name]
     ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(ids)) == len(ids)
@@ -88,7 +90,7 @@ def test_a_dashboard_is_laid_out_without_overlaps_and_names_no_data_source_of_it
     assert {variable["name"] for variable in dashboard["templating"]["list"]} == {"datasource", "line", "station"}
 
 
-def test_there_is_a_dashboard_of_the_line_of_a_station_and_of_latency_each_by_its_own_address():
+def test_there_are_dashboards_for_line_station_and_latency_each_with_its_own_uid():
     assert DASHBOARDS.keys() == {"line", "station", "latency"}
     assert len({dashboard["uid"] for dashboard in DASHBOARDS.values()}) == len(DASHBOARDS)
 
@@ -107,7 +109,7 @@ def test_no_label_of_a_target_hides_a_label_of_a_metric():
         assert not set(metric._labelnames) & TARGET_LABELS, metric
 
 
-def test_grafana_is_told_of_one_data_source_and_one_folder_of_dashboards():
+def test_grafana_is_provisioned_with_one_data_source_and_one_folder_of_dashboards():
     (source,) = yaml(DEPLOY / "grafana/provisioning/datasources/patchline.yaml")["datasources"]
     assert source["type"] == "prometheus"
     assert source["jsonData"]["timeInterval"] == yaml(DEPLOY / "prometheus.yml")["global"]["scrape_interval"]
@@ -116,7 +118,7 @@ def test_grafana_is_told_of_one_data_source_and_one_folder_of_dashboards():
     assert provider["options"]["path"] in (DEPLOY / "README.md").read_text(encoding="utf-8")
 
 
-def test_systemd_waits_for_the_line_and_does_not_repeat_what_cannot_succeed():
+def test_systemd_waits_for_the_line_and_does_not_restart_what_cannot_succeed():
     unit = configparser.RawConfigParser(strict=False)
     unit.optionxform = str
     unit.read(DEPLOY / "systemd" / "patchline@.service")
@@ -126,3 +128,9 @@ def test_systemd_waits_for_the_line_and_does_not_repeat_what_cannot_succeed():
     restarts = load(ROOT / "configs" / "line.yaml").restarts
     assert float(service["TimeoutStopSec"]) > 3 * restarts.drain_s
     assert float(service["TimeoutStartSec"]) > 2 * restarts.ready_s
+
+
+def test_the_manual_explains_every_kind_of_alarm_once():
+    section = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8").partition("## Alarms")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", section, flags=re.MULTILINE)
+    assert sorted(rows) == sorted(kind for kinds in typing.get_args(AlarmKind) for kind in typing.get_args(kinds))

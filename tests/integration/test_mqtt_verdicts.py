@@ -170,16 +170,16 @@ def test_more_verdicts_than_may_wait_for_a_frozen_broker_are_dropped_and_counted
     broker: Broker, thread: VerdictThread
 ):
     listener = Listener(broker, "line/#")
-    thread.tell(report(0))
+    thread.publish(report(0))
     wait_for(lambda: len(listener.said("line/reject/verdict")) == 1, "the first")
     broker.freeze()
     before = dropped()
     for seq in range(1, WAITING + 501):
-        thread.tell(report(seq))
+        thread.publish(report(seq))
     assert dropped() - before == 500
     broker.thaw()
     wait_for(lambda: depth() == 0, "what waited", 60)
-    thread.tell(report(WAITING + 501))
+    thread.publish(report(WAITING + 501))
     newest = f'"seq": {WAITING + 501},'.encode()
     wait_for(lambda: newest in listener.messages[-1][2], "the newest")
     messages = [message for _, message in listener.commands("line/reject/verdict")]
@@ -195,8 +195,8 @@ def test_more_verdicts_than_may_wait_for_a_frozen_broker_are_dropped_and_counted
 def test_what_is_no_news_any_more_is_dropped_and_counted(broker: Broker, thread: VerdictThread):
     listener = Listener(broker, "line/#")
     before = dropped()
-    thread.tell(report(1, age_ns=NEWS_NS + 1))
-    thread.tell(report(2))
+    thread.publish(report(1, age_ns=NEWS_NS + 1))
+    thread.publish(report(2))
     wait_for(lambda: listener.said("line/reject/verdict"), "the second")
     assert [message["seq"] for _, message in listener.commands("line/reject/verdict")] == [2]
     assert dropped() - before == 1
@@ -208,7 +208,7 @@ def test_verdicts_that_still_wait_when_the_line_ends_are_counted(broker: Broker,
     broker.kill()
     before = dropped()
     for seq in range(20):
-        thread.tell(report(seq))
+        thread.publish(report(seq))
     thread.end()
     assert dropped() - before == 20
 
@@ -216,10 +216,10 @@ def test_verdicts_that_still_wait_when_the_line_ends_are_counted(broker: Broker,
 @needs_program("mosquitto", "mosquitto_passwd")
 def test_verdicts_to_which_nobody_listens_are_told_and_not_kept(broker: Broker, thread: VerdictThread):
     before = dropped()
-    thread.tell(report(1))
+    thread.publish(report(1))
     wait_for(lambda: depth() == 0, "told")
     listener = Listener(broker, "line/#")
-    thread.tell(report(2))
+    thread.publish(report(2))
     wait_for(lambda: listener.said("line/reject/verdict"), "the second")
     assert [message["seq"] for _, message in listener.commands("line/reject/verdict")] == [2]
     assert dropped() == before

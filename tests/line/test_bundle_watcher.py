@@ -15,22 +15,22 @@ from stream.line.sections import StationOptions
 GENEROUS_S = 20.0
 
 
-class Reading:
-    """A watcher of one station, whose bundle is any file."""
+class WatchedBundle:
+    """A watcher of watched station, whose bundle is any file."""
 
     def __init__(self, folder: Path, *, watch: bool = False) -> None:
         self.path = folder / "cap.safetensors"
         self.path.write_bytes(b"first")
         self.known = {file_sha256(self.path)}
-        self.asked = threading.Event()
+        self.requested = threading.Event()
         station = StationOptions.model_validate(
             {"camera": "top", "bundle": str(self.path), "watch": watch}, context={"folder": folder}
         )
         self.watcher: BundleWatcher[bytes] = BundleWatcher(
             {"cap": station},
-            self.asked,
+            self.requested,
             load=self._load,
-            knows=lambda _station, bundle: bundle in self.known,
+            knows=lambda _station, bundle_sha256: bundle_sha256 in self.known,
             request=lambda: "request 1",
         )
         self.watcher.start()
@@ -59,55 +59,55 @@ class Reading:
 
 
 @pytest.fixture
-def reading(tmp_path: Path) -> Callable[..., Reading]:
-    return lambda **options: Reading(tmp_path, **options)
+def watch_bundle(tmp_path: Path) -> Callable[..., WatchedBundle]:
+    return lambda **options: WatchedBundle(tmp_path, **options)
 
 
-def test_what_is_asked_for_is_read_and_the_request_named(reading: Callable[..., Reading]):
-    one = reading()
-    one.replace(b"second")
-    one.asked.set()
-    assert one.updates() == BundleUpdate("cap", file_sha256(one.path), b"second", None, "request 1")
+def test_a_requested_bundle_is_read_and_the_update_has_the_request_id(watch_bundle: Callable[..., WatchedBundle]):
+    watched = watch_bundle()
+    watched.replace(b"second")
+    watched.requested.set()
+    assert watched.updates() == BundleUpdate("cap", file_sha256(watched.path), b"second", None, "request 1")
 
 
-def test_a_known_file_is_not_read_again_but_answered(reading: Callable[..., Reading]):
-    one = reading()
-    one.asked.set()
-    assert one.updates() == BundleUpdate("cap", file_sha256(one.path), None, None, "request 1")
+def test_a_known_file_is_not_read_again_but_reported(watch_bundle: Callable[..., WatchedBundle]):
+    watched = watch_bundle()
+    watched.requested.set()
+    assert watched.updates() == BundleUpdate("cap", file_sha256(watched.path), None, None, "request 1")
 
 
 @pytest.mark.parametrize(("content", "error"), [(b"bad", "cap.safetensors: bad"), (b"worse", "ZeroDivisionError")])
-def test_a_file_that_cannot_be_used_is_an_answer_and_the_next_one_is_read(
-    reading: Callable[..., Reading], content: bytes, error: str
+def test_a_file_that_cannot_be_used_is_reported_and_the_next_one_is_read(
+    watch_bundle: Callable[..., WatchedBundle], content: bytes, error: str
 ):
-    one = reading()
-    one.replace(content)
-    one.asked.set()
-    update = one.updates()
-    assert (update.bundle_sha256, update.loaded) == (file_sha256(one.path), None)
+    watched = watch_bundle()
+    watched.replace(content)
+    watched.requested.set()
+    update = watched.updates()
+    assert (update.bundle_sha256, update.loaded) == (file_sha256(watched.path), None)
     assert error in str(update.error)
-    one.replace(b"second")
-    one.asked.set()
-    assert one.updates().loaded == b"second"
+    watched.replace(b"second")
+    watched.requested.set()
+    assert watched.updates().loaded == b"second"
 
 
-def test_a_file_that_is_not_there_is_an_answer(reading: Callable[..., Reading]):
-    one = reading()
-    one.path.unlink()
-    one.asked.set()
-    update = one.updates()
+def test_a_missing_file_is_reported(watch_bundle: Callable[..., WatchedBundle]):
+    watched = watch_bundle()
+    watched.path.unlink()
+    watched.requested.set()
+    update = watched.updates()
     assert (update.bundle_sha256, update.loaded) == ("", None)
     assert "No such file" in str(update.error)
 
 
-def test_a_watched_file_is_read_when_it_was_replaced_and_without_a_request(reading: Callable[..., Reading]):
-    one = reading(watch=True)
-    one.replace(b"second")
-    assert one.updates() == BundleUpdate("cap", file_sha256(one.path), b"second", None, None)
+def test_a_watched_file_is_read_when_it_was_replaced_and_without_a_request(watch_bundle: Callable[..., WatchedBundle]):
+    watched = watch_bundle(watch=True)
+    watched.replace(b"second")
+    assert watched.updates() == BundleUpdate("cap", file_sha256(watched.path), b"second", None, None)
 
 
-def test_a_file_is_looked_at_when_it_is_recheck(reading: Callable[..., Reading]):
-    one = reading()
-    one.replace(b"second")
-    one.watcher.recheck("cap")
-    assert one.updates().loaded == b"second"
+def test_a_file_is_read_again_on_recheck(watch_bundle: Callable[..., WatchedBundle]):
+    watched = watch_bundle()
+    watched.replace(b"second")
+    watched.watcher.recheck("cap")
+    assert watched.updates().loaded == b"second"

@@ -36,7 +36,7 @@ def refusal(text: str) -> str:
 
 
 def changed(old: str, new: str) -> str:
-    """The line above with one thing different."""
+    """The line above with one change."""
     assert LINE.count(old) == 1
     return LINE.replace(old, new)
 
@@ -60,7 +60,7 @@ def test_three_entries_make_a_line():
     assert line.stations["s"].reject is None
 
 
-def test_a_part_that_nobody_inspected_is_rejected_unless_the_camera_runs_free():
+def test_an_uninspected_part_is_rejected_unless_the_camera_runs_free():
     assert read(LINE).stations["cap"].uninspected_policy == "reject"
     assert read(changed("camera: top", "camera: top\n    mode: freerun")).stations["cap"].uninspected_policy == "ignore"
     chosen = read(changed("camera: top", "camera: top\n    mode: freerun\n    on_uninspected: pass"))
@@ -87,34 +87,34 @@ def test_a_key_given_twice_is_refused_at_any_depth():
 
 
 def test_an_unknown_key_is_refused_with_a_suggestion():
-    said = refusal(changed("deadline_ms: 150", "dedline_ms: 150"))
-    assert said == "line.yaml: stations.cap: unknown key 'dedline_ms'; did you mean 'deadline_ms'?"
+    message = refusal(changed("deadline_ms: 150", "dedline_ms: 150"))
+    assert message == "line.yaml: stations.cap: unknown key 'dedline_ms'; did you mean 'deadline_ms'?"
 
 
 def test_an_unknown_key_like_no_other_is_refused_with_the_known_ones():
-    said = refusal(LINE + "zzz: 1\n")
-    assert "unknown key 'zzz'" in said
-    assert all(key in said for key in ("line", "cameras", "stations", "actuators", "workers", "store"))
+    message = refusal(LINE + "zzz: 1\n")
+    assert "unknown key 'zzz'" in message
+    assert all(key in message for key in ("line", "cameras", "stations", "actuators", "workers", "store"))
 
 
 def test_an_unknown_key_of_a_camera_is_refused():
-    said = refusal(changed("kind: folder, path: parts", "kind: folder, path: parts, rate_khz: 3"))
-    assert said == "line.yaml: cameras.top: unknown key 'rate_khz'; did you mean 'rate_hz'?"
+    message = refusal(changed("kind: folder, path: parts", "kind: folder, path: parts, rate_khz: 3"))
+    assert message == "line.yaml: cameras.top: unknown key 'rate_khz'; did you mean 'rate_hz'?"
 
 
 def test_a_station_that_names_an_unknown_camera_is_refused_with_the_known_ones():
-    said = refusal(changed("camera: top", "camera: bottom"))
-    assert said == "line.yaml: stations.cap.camera: no camera 'bottom'; known: top"
+    message = refusal(changed("camera: top", "camera: bottom"))
+    assert message == "line.yaml: stations.cap.camera: no camera 'bottom'; known: top"
 
 
 def test_a_station_that_names_an_unknown_actuator_is_refused_with_the_known_ones():
-    said = refusal(changed("actuator: gate", "actuator: door"))
-    assert said == "line.yaml: stations.cap.reject.actuator: no actuator 'door'; known: gate"
+    message = refusal(changed("actuator: gate", "actuator: door"))
+    assert message == "line.yaml: stations.cap.reject.actuator: no actuator 'door'; known: gate"
 
 
 def test_a_camera_that_no_station_uses_is_refused():
-    said = refusal(changed("  top: {kind", "  side: {kind: folder, path: s}\n  top: {kind"))
-    assert "cameras.side: no station uses it" in said
+    message = refusal(changed("  top: {kind", "  side: {kind: folder, path: s}\n  top: {kind"))
+    assert "cameras.side: no station uses it" in message
 
 
 @pytest.mark.parametrize(
@@ -138,37 +138,37 @@ def test_a_camera_that_no_station_uses_is_refused():
     ],
 )
 def test_a_wrong_value_is_refused_with_file_field_and_value(old: str, new: str, field: str, given: str):
-    said = refusal(changed(old, new))
-    assert said.startswith(f"line.yaml: {field}")
-    assert given in said
-    assert "\n" not in said
+    message = refusal(changed(old, new))
+    assert message.startswith(f"line.yaml: {field}")
+    assert given in message
+    assert "\n" not in message
 
 
-def test_every_wrong_value_is_named_in_a_line_of_its_own():
-    said = refusal(changed("deadline_ms: 150", "deadline_ms: soon").replace("max_batch: 4", "max_batch: 0"))
-    assert [line.split(": ")[1] for line in said.splitlines()] == [
+def test_every_wrong_value_is_named_in_a_separate_line():
+    message = refusal(changed("deadline_ms: 150", "deadline_ms: soon").replace("max_batch: 4", "max_batch: 0"))
+    assert [line.split(": ")[1] for line in message.splitlines()] == [
         "stations.cap.deadline_ms",
         "workers.0.max_batch",
     ]
 
 
 def test_an_unknown_kind_of_camera_is_refused_with_the_known_ones():
-    said = refusal(changed("kind: folder", "kind: crystal_ball"))
-    assert said.startswith("line.yaml: cameras.top")
-    assert "crystal_ball" in said
-    assert all(kind in said for kind in ("folder", "video", "conveyor"))
+    message = refusal(changed("kind: folder", "kind: crystal_ball"))
+    assert message.startswith("line.yaml: cameras.top")
+    assert "crystal_ball" in message
+    assert all(kind in message for kind in ("folder", "video", "conveyor"))
 
 
 def test_a_camera_without_a_kind_is_refused():
-    said = refusal(changed("kind: folder, path: parts", "path: parts"))
-    assert said.startswith("line.yaml: cameras.top")
-    assert "kind" in said
+    message = refusal(changed("kind: folder, path: parts", "path: parts"))
+    assert message.startswith("line.yaml: cameras.top")
+    assert "kind" in message
 
 
 def test_an_unknown_kind_of_actuator_is_refused():
-    said = refusal(changed("kind: log", "kind: catapult"))
-    assert said.startswith("line.yaml: actuators.gate")
-    assert "catapult" in said
+    message = refusal(changed("kind: log", "kind: catapult"))
+    assert message.startswith("line.yaml: actuators.gate")
+    assert "catapult" in message
 
 
 @pytest.mark.parametrize("missing", ["cameras", "stations", "line"])
@@ -179,8 +179,8 @@ def test_a_line_without_an_essential_part_is_refused(missing: str):
         "stations": "{s: {camera: c, bundle: b}}",
     }
     del parts[missing]
-    said = refusal("\n".join(f"{key}: {value}" for key, value in parts.items()))
-    assert f"line.yaml: {missing}: " in said
+    message = refusal("\n".join(f"{key}: {value}" for key, value in parts.items()))
+    assert f"line.yaml: {missing}: " in message
 
 
 @pytest.mark.parametrize("text", ["", "just words", "- a\n- list", "null"])
@@ -190,9 +190,9 @@ def test_a_file_that_is_no_mapping_is_refused(text: str):
 
 @pytest.mark.parametrize("text", ["line: [", "line: 'open", "\tline: a", "a: b: c", "line: *nothing"])
 def test_a_file_that_is_not_yaml_is_refused_in_one_line(text: str):
-    said = refusal(text)
-    assert said.startswith("line.yaml: not YAML: ")
-    assert "\n" not in said
+    message = refusal(text)
+    assert message.startswith("line.yaml: not YAML: ")
+    assert "\n" not in message
 
 
 def test_yaml_that_would_run_code_is_refused():
@@ -202,18 +202,18 @@ def test_yaml_that_would_run_code_is_refused():
 @pytest.mark.parametrize("field", ["announcements", "results"])
 def test_tcp_beyond_this_host_needs_keys(field: str):
     transport = f"transport: {{{field}: 'tcp://10.0.0.5:5555'}}\n"
-    said = refusal(LINE + transport)
-    assert f"transport.{field}: 'tcp://10.0.0.5:5555' leaves this host unencrypted" in said
-    assert "transport.keys" in said
+    message = refusal(LINE + transport)
+    assert f"transport.{field}: 'tcp://10.0.0.5:5555' leaves this host unencrypted" in message
+    assert "transport.keys" in message
     allowed = read(LINE + f"transport: {{{field}: 'tcp://10.0.0.5:5555', keys: keys}}\n")
     assert allowed.transport.keys == Path("/factory/keys")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "*", "[::]", "eth0", "camera-host", "127.0.0.1.example.org"])
 def test_every_host_but_loopback_is_beyond_this_host(host: str):
-    said = refusal(LINE + f"transport: {{frames: {{top: 'tcp://{host}:5555'}}}}\n")
-    assert "transport.frames.top" in said
-    assert "unencrypted" in said
+    message = refusal(LINE + f"transport: {{frames: {{top: 'tcp://{host}:5555'}}}}\n")
+    assert "transport.frames.top" in message
+    assert "unencrypted" in message
 
 
 @pytest.mark.parametrize(
@@ -229,13 +229,13 @@ def test_within_this_host_no_keys_are_needed(address: str):
     "address", ["udp://127.0.0.1:1", "127.0.0.1:5555", "tcp://127.0.0.1", "http://127.0.0.1:80", ""]
 )
 def test_an_address_of_another_kind_is_refused(address: str):
-    said = refusal(LINE + f"transport: {{results: '{address}'}}\n")
-    assert "transport.results: expected tcp://HOST:PORT or ipc://PATH" in said
+    message = refusal(LINE + f"transport: {{results: '{address}'}}\n")
+    assert "transport.results: expected tcp://HOST:PORT or ipc://PATH" in message
 
 
 def test_frames_of_an_unknown_camera_are_refused():
-    said = refusal(LINE + "transport: {frames: {side: 'tcp://127.0.0.1:5555'}}\n")
-    assert "transport.frames.side: no such camera; known: top" in said
+    message = refusal(LINE + "transport: {frames: {side: 'tcp://127.0.0.1:5555'}}\n")
+    assert "transport.frames.side: no such camera; known: top" in message
 
 
 def test_without_addresses_every_socket_is_one_of_this_host_and_of_this_line():
@@ -257,7 +257,7 @@ def test_without_addresses_every_socket_is_one_of_this_host_and_of_this_line():
     assert max(len(address.removeprefix("ipc://")) for address in addresses) <= 107
 
 
-def test_relative_paths_are_counted_from_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "line.yaml").write_text(LINE + "store: {path: events}\ntransport: {keys: keys}\n")
     monkeypatch.chdir(tmp_path)
@@ -271,7 +271,7 @@ def test_relative_paths_are_counted_from_the_folder_of_the_file(tmp_path: Path, 
     assert line.transport.keys == site / "keys"
 
 
-def test_the_store_lies_beside_the_file_also_by_default():
+def test_the_store_is_beside_the_file_also_by_default():
     assert read(LINE).store.path == Path("/factory/events")
     assert read(LINE + "store: {keep_days: 3}\n").store.path == Path("/factory/events")
 
@@ -287,7 +287,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
         load(tmp_path / "nowhere.yaml")
 
 
-def test_a_folder_or_a_picture_is_no_configuration(tmp_path: Path):
+def test_a_folder_or_an_image_is_no_configuration(tmp_path: Path):
     (tmp_path / "picture.yaml").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
     for path in (tmp_path, tmp_path / "picture.yaml"):
         with pytest.raises(ConfigError) as error:
@@ -295,7 +295,7 @@ def test_a_folder_or_a_picture_is_no_configuration(tmp_path: Path):
         assert str(error.value).startswith(f"{path}: ")
 
 
-def test_every_process_has_metrics_at_a_port_of_its_own():
+def test_every_process_has_metrics_at_a_separate_port():
     line = read(LINE + "metrics: {listen: '0.0.0.0:9464'}\n")
     addresses = {role: line.metrics_address(role) for role in line.roles}
     assert set(addresses) == {"sink", "worker0", "worker1", "capture-top", "supervisor", "dashboard"}
@@ -313,7 +313,7 @@ def test_an_impossible_metrics_address_is_refused(listen: str):
     assert refusal(LINE + f"metrics: {{listen: '{listen}'}}\n").startswith("line.yaml: metrics")
 
 
-def test_two_cameras_do_not_record_into_one_folder():
+def test_two_cameras_cannot_record_into_one_folder():
     camera = "{kind: folder, path: p, record: {path: frames}}"
     stations = "{s: {camera: a, bundle: b}, t: {camera: b, bundle: b}}"
     error = refusal(f"{{line: a, cameras: {{a: {camera}, b: {camera}}}, stations: {stations}}}")
@@ -321,8 +321,8 @@ def test_two_cameras_do_not_record_into_one_folder():
 
 
 def test_an_alarm_that_can_never_happen_is_refused():
-    said = refusal(LINE + "alarms: {defect: {n: 4, of: 3}}\n")
-    assert said.startswith("line.yaml: alarms.defect: n: 4 of the last 3 can never happen")
+    message = refusal(LINE + "alarms: {defect: {n: 4, of: 3}}\n")
+    assert message.startswith("line.yaml: alarms.defect: n: 4 of the last 3 can never happen")
 
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaA"
@@ -334,10 +334,10 @@ def test_by_default_the_dashboard_is_reached_from_this_host_only():
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "10.0.0.5:8080", "line.factory:8080", "[::]:8080"])
-def test_a_dashboard_that_others_can_reach_needs_users(listen: str):
-    said = refusal(LINE + f"dashboard: {{listen: '{listen}'}}\n")
-    assert said.startswith("line.yaml: dashboard: users: ")
-    assert "patchline password" in said
+def test_a_dashboard_that_other_hosts_can_reach_needs_users(listen: str):
+    message = refusal(LINE + f"dashboard: {{listen: '{listen}'}}\n")
+    assert message.startswith("line.yaml: dashboard: users: ")
+    assert "patchline password" in message
     users = f"users: {{anna: {{password: '{HASH}', role: operator}}}}"
     dashboard = read(LINE + f"dashboard: {{listen: '{listen}', {users}}}\n").dashboard
     assert not dashboard.local
@@ -355,8 +355,8 @@ def test_an_impossible_address_of_the_dashboard_is_refused(listen: str):
 
 
 def test_a_password_in_clear_text_is_refused():
-    said = refusal(LINE + "dashboard: {users: {anna: {password: secret}}}\n")
-    assert said.startswith("line.yaml: dashboard.users.anna.password: ")
+    message = refusal(LINE + "dashboard: {users: {anna: {password: secret}}}\n")
+    assert message.startswith("line.yaml: dashboard.users.anna.password: ")
 
 
 def test_tls_needs_certificate_and_key():
@@ -368,14 +368,14 @@ def test_the_feed_leaves_this_host_only_with_keys():
     assert "transport.feed" in refusal(LINE + "transport: {feed: 'tcp://10.0.0.1:9503'}\n")
 
 
-def test_a_gate_that_opens_on_good_shares_its_actuator_with_nobody():
+def test_a_gate_that_opens_on_good_shares_its_actuator_with_no_other_station():
     second = "  seal: {camera: top, bundle: b, reject: {actuator: gate, transport_delay_ms: 900}}\nactuators:"
     alone = changed("{actuator: gate,", "{actuator: gate, gate: open_on_good,")
     assert read(alone).stations["cap"].reject is not None
     assert read(LINE.replace("actuators:", second)).stations["seal"].reject is not None
-    told = refusal(alone.replace("actuators:", second))
-    assert "stations.cap.reject.gate: open_on_good" in told
-    assert "an actuator of its own" in told
+    message = refusal(alone.replace("actuators:", second))
+    assert "stations.cap.reject.gate: open_on_good" in message
+    assert "its own actuator" in message
 
 
 @pytest.mark.parametrize(
@@ -395,10 +395,10 @@ def test_a_gate_that_opens_on_good_shares_its_actuator_with_nobody():
         ("{kind: relay}", "actuators.gate"),
     ],
 )
-def test_an_actuator_that_cannot_be_meant_is_refused_with_its_field(gate: str, problem: str):
-    told = refusal(changed("{kind: log, path: gate.jsonl}", gate))
-    assert told.startswith("line.yaml: actuators.gate")
-    assert problem in told
+def test_an_actuator_with_invalid_options_is_refused_with_its_field(gate: str, problem: str):
+    message = refusal(changed("{kind: log, path: gate.jsonl}", gate))
+    assert message.startswith("line.yaml: actuators.gate")
+    assert problem in message
 
 
 def test_a_password_is_not_printed_with_the_options():
@@ -425,11 +425,11 @@ def test_a_reject_is_placed_by_time_or_by_the_counts_of_an_encoder():
     "belt",
     ["{kind: modbus, host: plc}", "{kind: modbus, host: plc, input_register: 1, wrap: 100000}", "{kind: wheel}"],
 )
-def test_an_encoder_that_cannot_be_meant_is_refused(belt: str):
-    told = refusal(COUNTED + ENCODERS.replace("{kind: simulated, rate_hz: 1000}", belt))
-    assert told.startswith("line.yaml: encoders.belt")
+def test_an_encoder_with_invalid_options_is_refused(belt: str):
+    message = refusal(COUNTED + ENCODERS.replace("{kind: simulated, rate_hz: 1000}", belt))
+    assert message.startswith("line.yaml: encoders.belt")
 
 
 @pytest.mark.parametrize("name", [".", "..", ".cap", "a/b"])
-def test_a_name_that_is_no_file_name_in_plain_sight_is_refused(name: str):
+def test_a_name_that_is_no_visible_file_name_is_refused(name: str):
     assert "stations" in refusal(changed("  cap:", f'  "{name}":'))

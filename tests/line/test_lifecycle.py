@@ -39,14 +39,14 @@ def wait_for(condition: Callable[[], bool], within_s: float = GENEROUS_S) -> Non
         time.sleep(0.01)
 
 
-def test_a_role_runs_once_and_the_second_is_told_which_process_has_it(tmp_path: Path):
+def test_a_role_runs_once_and_the_error_names_the_process_that_has_it(tmp_path: Path):
     state = tmp_path / "line" / "state"
     with lock_role("sink", state):
         with pytest.raises(
             TransportError, match=rf"sink of this line runs already \(process {os.getpid()}, lock .*sink"
         ):
             lock_role("sink", state)
-        # The refused one has not damaged what the next one is told.
+        # The refused attempt has not damaged the message for the next one.
         with pytest.raises(TransportError, match=rf"process {os.getpid()}"):
             lock_role("sink", state)
 
@@ -95,15 +95,18 @@ def test_a_child_process_does_not_inherit_the_lock(tmp_path: Path):
 
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch):
-    """A datagram socket as systemd or the supervisor has it."""
-    with tempfile.TemporaryDirectory(prefix="pl") as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
-        heard.bind(f"{folder}/notify")
-        heard.settimeout(GENEROUS_S)
+    """A datagram socket like that of systemd or the supervisor."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pl") as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
+    ):
+        receiver.bind(f"{folder}/notify")
+        receiver.settimeout(GENEROUS_S)
         monkeypatch.setenv("NOTIFY_SOCKET", f"{folder}/notify")
-        yield heard
+        yield receiver
 
 
-def test_whoever_started_the_process_hears_that_it_is_ready_and_that_it_stops(tmp_path: Path, listener: socket.socket):
+def test_the_parent_is_notified_when_the_process_is_ready_and_when_it_stops(tmp_path: Path, listener: socket.socket):
     with lock_role("sink", tmp_path) as lock:
         role = Role("sink", threading.Event(), lock)
         role.ready()
@@ -112,16 +115,16 @@ def test_whoever_started_the_process_hears_that_it_is_ready_and_that_it_stops(tm
         assert listener.recv(100) == b"STOPPING=1"
 
 
-def test_an_abstract_address_is_heard_too(monkeypatch: pytest.MonkeyPatch):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
-        heard.bind(f"\0patchline-test-{os.getpid()}")
-        heard.settimeout(GENEROUS_S)
+def test_an_abstract_address_is_notified_too(monkeypatch: pytest.MonkeyPatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(f"\0patchline-test-{os.getpid()}")
+        receiver.settimeout(GENEROUS_S)
         monkeypatch.setenv("NOTIFY_SOCKET", f"@patchline-test-{os.getpid()}")
         notify("READY=1")
-        assert heard.recv(100) == b"READY=1"
+        assert receiver.recv(100) == b"READY=1"
 
 
-def test_nobody_to_notify_is_no_error(
+def test_without_an_address_nothing_is_notified(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
@@ -129,7 +132,7 @@ def test_nobody_to_notify_is_no_error(
     assert caplog.messages == []
 
 
-def test_a_listener_that_has_gone_is_a_warning_and_no_more(
+def test_a_missing_listener_is_a_warning_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ):
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
@@ -174,13 +177,13 @@ def test_a_child_does_not_outlive_a_supervisor_that_was_killed():
             child.kill()
 
 
-def test_a_child_whose_supervisor_was_gone_before_it_asked_ends_at_once():
+def test_a_child_whose_supervisor_ended_before_the_request_ends_at_once():
     orphan = python(CHILD, **{PARENT_VARIABLE: "1" if os.getpid() != 1 else "2"})
     output, _ = orphan.communicate(timeout=GENEROUS_S)
     assert (orphan.returncode, output) == (0, "")
 
 
-def test_a_process_started_by_hand_has_no_supervisor_to_die_with():
+def test_a_process_started_by_hand_is_not_bound_to_its_parent():
     program = "from stream.line.lifecycle import die_with_parent; die_with_parent(); print('alive')"
     environment = {name: value for name, value in os.environ.items() if name != PARENT_VARIABLE}
     answer = subprocess.run(
@@ -189,7 +192,7 @@ def test_a_process_started_by_hand_has_no_supervisor_to_die_with():
     assert answer.stdout == "alive\n"
 
 
-def test_the_holder_of_a_role_is_known_while_it_lives(tmp_path: Path):
+def test_the_owner_of_a_lock_is_known_while_it_lives(tmp_path: Path):
     assert lock_owner("sink", tmp_path) is None
     with lock_role("sink", tmp_path):
         assert lock_owner("sink", tmp_path) == os.getpid()
@@ -197,7 +200,7 @@ def test_the_holder_of_a_role_is_known_while_it_lives(tmp_path: Path):
     assert lock_owner("sink", tmp_path) is None
 
 
-# In a process of their own: libraries that other tests load leave too small a stack for signals.
+# In separate processes: libraries that other tests load leave too small a stack for signals.
 SIGNALLED = """
 import os, signal, sys, threading
 from stream.line.lifecycle import stop_on_signals
@@ -228,10 +231,10 @@ def test_a_signal_asks_the_process_to_stop_or_to_reload_and_interrupts_nothing(n
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")
 @pytest.mark.parametrize(("leader", "nice"), [(True, "nice 10"), (False, "nice 0")])
-def test_a_role_gives_way_to_other_sessions_and_slows_nobody_in_a_session_it_shares(leader: bool, nice: str):
-    way = "from stream.line.lifecycle import lower_priority; lower_priority(10)"
-    said = "from pathlib import Path; print(Path('/proc/self/autogroup').read_text())"
-    shared = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {f'{way}; {said}'!r}])"
-    program = [sys.executable, "-c", f"{way}; {said}" if leader else shared]
+def test_lower_priority_applies_between_sessions_and_does_not_slow_a_shared_session(leader: bool, nice: str):
+    lower = "from stream.line.lifecycle import lower_priority; lower_priority(10)"
+    report = "from pathlib import Path; print(Path('/proc/self/autogroup').read_text())"
+    shared = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {f'{lower}; {report}'!r}])"
+    program = [sys.executable, "-c", f"{lower}; {report}" if leader else shared]
     done = subprocess.run(program, start_new_session=True, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip().endswith(nice)

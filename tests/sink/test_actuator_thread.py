@@ -22,7 +22,7 @@ GENEROUS_S = 10.0
 
 
 class Gate:
-    """An output that notes its calls; it can hang, each call until it is let go, and it can fail."""
+    """An output that records its calls; it can hang, each call until it is released, and it can fail."""
 
     def __init__(self) -> None:
         self.fired: list[tuple[int, int]] = []
@@ -70,15 +70,15 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def outcomes(thread: ActuatorThread, count: int) -> list[Fired]:
-    found: list[Fired] = []
+    results: list[Fired] = []
 
     def enough() -> bool:
-        found.extend(thread.outcomes())
+        results.extend(thread.outcomes())
         assert thread.is_alive()
-        return len(found) >= count
+        return len(results) >= count
 
     wait_for(enough)
-    return found
+    return results
 
 
 @pytest.fixture
@@ -100,13 +100,13 @@ def test_a_reject_is_fired_at_its_moment_or_a_little_after_and_acknowledged(gate
     planned = [command(seq, now_ns() + (30 + 20 * seq) * MS) for seq in range(5)]
     for item in planned:
         thread.plan(item)
-    found = outcomes(thread, 5)
-    assert [fired.command for fired in found] == planned
-    for fired in found:
+    results = outcomes(thread, 5)
+    assert [fired.command for fired in results] == planned
+    for fired in results:
         assert fired.command.planned_ns <= fired.fired_ns <= fired.command.expires_ns
         assert fired.fired_ns <= fired.acknowledged_ns
         assert fired.error is None
-    assert gate.fired == [(fired.command.seq, fired.fired_ns) for fired in found]
+    assert gate.fired == [(fired.command.seq, fired.fired_ns) for fired in results]
 
 
 def test_an_earlier_reject_wakes_the_thread_that_sleeps_until_a_later_one(gate: Gate, thread: ActuatorThread):
@@ -188,7 +188,7 @@ def test_planning_never_waits_for_a_hanging_output(gate: Gate, thread: ActuatorT
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_an_output_raises_the_reject_counts_as_failed_and_the_next_one_is_fired(
+def test_any_exception_of_an_output_fails_its_reject_and_the_next_one_is_fired(
     gate: Gate, thread: ActuatorThread, error: BaseException
 ):
     def failed() -> float:
@@ -249,9 +249,7 @@ def test_an_output_is_switched_off_after_a_pulse_that_was_not_acknowledged(gate:
     assert [name for name, _ in gate.edges] == ["on 1", "off"]
 
 
-def test_a_sign_of_life_is_asked_for_before_a_pulse_and_not_of_an_output_with_a_fault(
-    gate: Gate, thread: ActuatorThread
-):
+def test_liveness_is_checked_before_a_pulse_unless_the_output_has_a_fault(gate: Gate, thread: ActuatorThread):
     thread.plan(command(1, now_ns() + 30 * MS))
     outcomes(thread, 1)
     assert gate.checked == 1
@@ -261,7 +259,7 @@ def test_a_sign_of_life_is_asked_for_before_a_pulse_and_not_of_an_output_with_a_
     assert gate.checked == 1
 
 
-def test_the_heartbeat_toggles_while_the_line_says_that_it_is_well_and_then_stops(gate: Gate):
+def test_the_heartbeat_toggles_while_the_line_reports_healthy_and_then_stops(gate: Gate):
     gate.heartbeat_ns = 20 * MS
     thread = ActuatorThread("gate", gate)
     thread.start()
@@ -278,7 +276,7 @@ def test_the_heartbeat_toggles_while_the_line_says_that_it_is_well_and_then_stop
     assert gate.closed == 1
 
 
-def test_what_is_planned_is_told_until_it_is_being_fired(gate: Gate, thread: ActuatorThread):
+def test_planned_commands_are_returned_until_they_are_fired(gate: Gate, thread: ActuatorThread):
     gate.hangs = True
     now, later = command(1, now_ns()), command(2, now_ns() + 3_600_000 * MS)
     thread.plan(later)
@@ -288,7 +286,7 @@ def test_what_is_planned_is_told_until_it_is_being_fired(gate: Gate, thread: Act
     assert thread.planned() == [later]
 
 
-def test_outcomes_are_told_once(gate: Gate, thread: ActuatorThread):
+def test_outcomes_are_returned_once(gate: Gate, thread: ActuatorThread):
     thread.plan(command(1, now_ns()))
     assert len(outcomes(thread, 1)) == 1
     assert thread.outcomes() == []
@@ -305,7 +303,7 @@ def test_ending_fires_nothing_that_is_planned_and_closes_the_output_once(gate: G
     assert gate.fired == []
 
 
-def test_ending_does_not_wait_for_ever_for_a_hanging_output(gate: Gate):
+def test_ending_waits_for_a_hanging_output_for_a_limited_time(gate: Gate):
     gate.hangs = True
     thread = ActuatorThread("gate", gate)
     thread.start()
@@ -320,10 +318,10 @@ def test_ending_does_not_wait_for_ever_for_a_hanging_output(gate: Gate):
 
 
 def test_why_a_part_is_rejected_reaches_the_output(gate: Gate, thread: ActuatorThread):
-    told = RejectCommand("cap", 1, "A-17", Verdict.UNINSPECTED, Cause.TIMEOUT, now_ns(), 2_000 * MS, 60 * MS)
-    thread.plan(told)
+    rejected = RejectCommand("cap", 1, "A-17", Verdict.UNINSPECTED, Cause.TIMEOUT, now_ns(), 2_000 * MS, 60 * MS)
+    thread.plan(rejected)
     [fired] = outcomes(thread, 1)
-    assert fired.command == told
+    assert fired.command == rejected
 
 
 def test_the_log_actuator_appends_a_line_for_every_reject_before_it_acknowledges(tmp_path: Path):

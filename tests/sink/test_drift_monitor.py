@@ -1,4 +1,4 @@
-"""What the sink makes of good parts that change."""
+"""Drift of good parts against the calibration, as the sink monitors it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bundle(small_bundle: Path) -> Bundle:
     return load_bundle(small_bundle)
 
 
-def drifts(bundle: Bundle, *names: str) -> DriftMonitor:
+def monitor_of(bundle: Bundle, *names: str) -> DriftMonitor:
     station = {"camera": "top", "bundle": "cap.safetensors", "drift": {"window": WINDOW}}
     config = LineConfig.model_validate(
         {
@@ -40,14 +40,14 @@ def drifts(bundle: Bundle, *names: str) -> DriftMonitor:
     return DriftMonitor(config, dict.fromkeys(names, bundle))
 
 
-def result(station: str, bundle: str, **values: Any) -> Result:
+def result(station: str, bundle_sha256: str, **values: Any) -> Result:
     header = FrameHeader(
         station=station,
         seq=1,
         captured_ns=1,
         deadline_ns=2,
         mode="triggered",
-        bundle_sha256=bundle,
+        bundle_sha256=bundle_sha256,
         height_px=96,
         width_px=96,
         siblings=1,
@@ -56,21 +56,21 @@ def result(station: str, bundle: str, **values: Any) -> Result:
         clock=local_clock(),
     )
     stamps = ResultStamps(1, 1, 1, 1, 1, 1, 1)
-    told = {"verdict": Verdict.GOOD, "score": 20.0, "brightness": 112.0, "focus": -0.2} | values
-    return Result(frame=header, worker="worker0", stamps=stamps, clock=local_clock(), **told)
+    part_values = {"verdict": Verdict.GOOD, "score": 20.0, "brightness": 112.0, "focus": -0.2} | values
+    return Result(frame=header, worker="worker0", stamps=stamps, clock=local_clock(), **part_values)
 
 
-def shown(found: DriftMonitor, results: list[Result]) -> list[StationDrift]:
+def shown(monitor: DriftMonitor, results: list[Result]) -> list[StationDrift]:
     compared = []
-    for one in results:
-        found.add(one)
-        if drift := found.compare():
+    for item in results:
+        monitor.add(item)
+        if drift := monitor.compare():
             compared.append(drift)
     return compared
 
 
 def stream(bundle: Bundle, station: str, count: int, brighter: float = 0.0) -> list[Result]:
-    """Good parts like those of the fit, only perhaps brighter."""
+    """Good parts like those of the fit, brighter by `brighter`."""
     random, reference = np.random.default_rng(0), bundle.info.reference
     rows = random.integers(0, len(reference.brightness_values), count)
     return [
@@ -86,7 +86,7 @@ def stream(bundle: Bundle, station: str, count: int, brighter: float = 0.0) -> l
 
 
 def test_parts_like_those_of_the_fit_do_not_drift_and_both_figures_are_metrics(bundle: Bundle):
-    compared = shown(drifts(bundle, "steady"), stream(bundle, "steady", 1_000))
+    compared = shown(monitor_of(bundle, "steady"), stream(bundle, "steady", 1_000))
     assert len(compared) >= 90
     assert not any(drift.drifting for drift in compared)
     for what in ("score", "brightness", "focus"):
@@ -99,7 +99,7 @@ def test_parts_like_those_of_the_fit_do_not_drift_and_both_figures_are_metrics(b
 
 
 def test_brighter_parts_drift_and_the_text_names_what(bundle: Bundle):
-    compared = shown(drifts(bundle, "lit"), stream(bundle, "lit", 150, brighter=5))
+    compared = shown(monitor_of(bundle, "lit"), stream(bundle, "lit", 150, brighter=5))
     assert compared[-1].drifting
     assert compared[-1].text.startswith(
         "good parts of lit are no longer like those of the calibration: brightness (PSI "
@@ -107,42 +107,42 @@ def test_brighter_parts_drift_and_the_text_names_what(bundle: Bundle):
     assert "focus" not in compared[-1].text
 
 
-def test_people_see_how_full_the_window_is_then_how_far_each_quantity_is_and_which_have_changed(bundle: Bundle):
-    found = drifts(bundle, "cap")
-    assert found.state("cap") == DriftState(0, WINDOW)
-    shown(found, stream(bundle, "cap", WINDOW - 1, brighter=5))
-    assert found.state("cap") == DriftState(WINDOW - 1, WINDOW)
-    shown(found, stream(bundle, "cap", 100, brighter=5))
-    state = found.state("cap")
+def test_the_state_shows_how_full_the_window_is_then_the_psi_of_each_quantity_and_which_ones_drift(bundle: Bundle):
+    monitor = monitor_of(bundle, "cap")
+    assert monitor.state("cap") == DriftState(0, WINDOW)
+    shown(monitor, stream(bundle, "cap", WINDOW - 1, brighter=5))
+    assert monitor.state("cap") == DriftState(WINDOW - 1, WINDOW)
+    shown(monitor, stream(bundle, "cap", 100, brighter=5))
+    state = monitor.state("cap")
     assert (state.parts, state.drifting) == (WINDOW, ("brightness",))
     assert set(state.psi) == {"score", "brightness", "focus"}
     assert state.psi["brightness"] > 1 > state.psi["focus"]
 
 
-def test_people_see_that_a_small_calibration_cannot_tell(bundle: Bundle):
+def test_the_state_shows_that_a_calibration_is_too_small_to_detect_drift(bundle: Bundle):
     few = replace(bundle.info.reference, brightness_values=(), focus_values=())
     scores = bundle.calibration_scores[:2]
-    found = drifts(bundle._replace(calibration_scores=scores, info=replace(bundle.info, reference=few)), "cap")
-    shown(found, stream(bundle, "cap", 2 * WINDOW))
-    assert found.state("cap") == DriftState(WINDOW, 0)
+    monitor = monitor_of(bundle._replace(calibration_scores=scores, info=replace(bundle.info, reference=few)), "cap")
+    shown(monitor, stream(bundle, "cap", 2 * WINDOW))
+    assert monitor.state("cap") == DriftState(WINDOW, 0)
 
 
-def test_parts_that_are_not_good_or_of_another_bundle_say_nothing(bundle: Bundle):
-    found = drifts(bundle, "cap")
+def test_parts_that_are_not_good_or_of_another_bundle_do_not_count(bundle: Bundle):
+    monitor = monitor_of(bundle, "cap")
     others = [
         *[result("cap", bundle.sha256, verdict=Verdict.DEFECT, brightness=200.0)] * 100,
         *[result("cap", "another", brightness=200.0)] * 100,
         *[result("cap", bundle.sha256, score=None, brightness=None, focus=None)] * 100,
     ]
-    assert shown(found, others) == []
+    assert shown(monitor, others) == []
 
 
 def test_stations_take_turns(bundle: Bundle):
-    found = drifts(bundle, "left", "right")
+    monitor = monitor_of(bundle, "left", "right")
     for name in ("left", "right"):
-        for one in stream(bundle, name, WINDOW):
-            found.add(one)
-    compared = [found.compare() for _ in range(3)]
+        for item in stream(bundle, name, WINDOW):
+            monitor.add(item)
+    compared = [monitor.compare() for _ in range(3)]
     assert {drift.station for drift in compared if drift} == {"left", "right"}
     assert compared[2] is None
 
@@ -153,29 +153,31 @@ def test_the_scores_compared_with_are_cut_at_the_threshold_as_those_of_good_part
     assert bundle.info.thresholds is not None
     scores = bundle.info.thresholds.image * np.linspace(0.9, 1.09, 20)
     with caplog.at_level(logging.INFO):
-        drifts(bundle._replace(calibration_scores=scores), "cap")
+        monitor_of(bundle._replace(calibration_scores=scores), "cap")
     assert "drift of score is noticed from 2.1 standard deviations on: 11 reference values" in caplog.text
 
 
-def test_a_bundle_with_too_few_scores_says_that_it_cannot_tell(bundle: Bundle, caplog: pytest.LogCaptureFixture):
+def test_a_bundle_with_too_few_scores_logs_that_drift_is_never_noticed(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+):
     with caplog.at_level(logging.INFO):
-        drifts(bundle._replace(calibration_scores=bundle.calibration_scores[:2]), "cap")
+        monitor_of(bundle._replace(calibration_scores=bundle.calibration_scores[:2]), "cap")
     assert "drift of score is noticed never (too few)" in caplog.text
 
 
 def test_a_new_bundle_is_compared_with_as_soon_as_it_has_been_read(bundle: Bundle, small_bundle: Path):
-    found = drifts(bundle, "cap")
-    found.use("cap", bundle._replace(sha256="an older one"), WINDOW)
-    found.renew("cap", small_bundle, WINDOW)
+    monitor = monitor_of(bundle, "cap")
+    monitor.set_bundle("cap", bundle._replace(sha256="an older one"), WINDOW)
+    monitor.reload("cap", small_bundle, WINDOW)
     for thread in [thread for thread in threading.enumerate() if thread.name == "drift"]:
         thread.join(30)
-    found.compare()
-    assert shown(found, stream(bundle, "cap", 150, brighter=5))[-1].drifting
+    monitor.compare()
+    assert shown(monitor, stream(bundle, "cap", 150, brighter=5))[-1].drifting
 
 
 def test_a_new_bundle_that_cannot_be_read_leaves_the_old_one(bundle: Bundle, tmp_path: Path):
-    found = drifts(bundle, "cap")
-    found.renew("cap", tmp_path / "absent.safetensors", WINDOW)
+    monitor = monitor_of(bundle, "cap")
+    monitor.reload("cap", tmp_path / "absent.safetensors", WINDOW)
     for thread in [thread for thread in threading.enumerate() if thread.name == "drift"]:
         thread.join(30)
-    assert shown(found, stream(bundle, "cap", 150, brighter=5))[-1].drifting
+    assert shown(monitor, stream(bundle, "cap", 150, brighter=5))[-1].drifting

@@ -7,7 +7,7 @@ import pytest
 from stream.core.clock import Clock
 from stream.core.parts import Part, Settled
 from stream.core.verdict import Cause, Verdict
-from stream.sink.event import Answer, event_of
+from stream.sink.event import ReceivedResult, event_of
 from stream.store.records import Event
 from stream.transport.messages import FrameHeader, FrameStamps, Result, ResultStamps
 
@@ -17,24 +17,24 @@ RESULT = Result(FRAME, "worker0", Verdict.DEFECT, ResultStamps(1, 2, 3, 4, 5, 6,
 PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
 
-def remembered(
+def event_with(
     network_input: bytes, verdict: Verdict = Verdict.DEFECT, cause: Cause | None = None, **frame: int
 ) -> Event:
     result = msgspec.structs.replace(RESULT, frame=msgspec.structs.replace(FRAME, **frame))
     settled = Settled(Part("cap", 7, 1, 2), verdict, cause, "", 3)
-    answer = Answer(result, b"", b"", network_input, 3)
-    return event_of(settled, answer, "reject", stages={}, total_ms=None, captured_realtime_ns=0)
+    received = ReceivedResult(result, b"", b"", network_input, 3)
+    return event_of(settled, received, "reject", stages={}, total_ms=None, captured_realtime_ns=0)
 
 
-def test_a_defect_is_remembered_with_what_the_network_saw():
-    np.testing.assert_array_equal(remembered(PIXELS.tobytes()).network_input, PIXELS)
+def test_the_event_of_a_defect_has_the_network_input():
+    np.testing.assert_array_equal(event_with(PIXELS.tobytes()).network_input, PIXELS)
 
 
 @pytest.mark.parametrize(
     ("verdict", "cause"), [(Verdict.GOOD, None), (Verdict.UNINSPECTED, Cause.TIMEOUT)], ids=["good", "came too late"]
 )
-def test_a_part_that_is_no_defect_is_remembered_without(verdict: Verdict, cause: Cause | None):
-    event = remembered(PIXELS.tobytes(), verdict, cause)
+def test_the_event_of_any_other_part_has_no_network_input(verdict: Verdict, cause: Cause | None):
+    event = event_with(PIXELS.tobytes(), verdict, cause)
     assert (event.part.verdict, event.network_input) == (verdict, None)
 
 
@@ -50,8 +50,6 @@ def test_a_part_that_is_no_defect_is_remembered_without(verdict: Verdict, cause:
     ],
     ids=["none", "cut short", "too long", "no square", "negative", "empty"],
 )
-def test_pixels_that_are_not_what_the_header_says_are_left_out_and_the_part_is_remembered(
-    size: int, frame: dict[str, int]
-):
-    event = remembered(bytes(size), **frame)
+def test_pixels_that_contradict_the_header_are_left_out_of_the_event(size: int, frame: dict[str, int]):
+    event = event_with(bytes(size), **frame)
     assert (event.part.verdict, event.part.score, event.network_input) == (Verdict.DEFECT, 9.5, None)

@@ -16,7 +16,7 @@ from stream.core.verdict import Cause, Verdict
 from stream.line.config import LineConfig
 from stream.model.bundle import load_bundle
 from stream.sink.drift_monitor import DriftMonitor
-from stream.sink.live_feed import Feed
+from stream.sink.live_feed import LiveFeed
 from stream.sink.outputs import OutputHealth
 from stream.sink.policy.alarms import Alarm
 from stream.sink.policy.ledger import Ledger
@@ -42,14 +42,14 @@ def config(tmp_path: Path) -> LineConfig:
 
 
 @pytest.fixture
-def drifts(config: LineConfig, small_bundle: Path) -> DriftMonitor:
+def drift_monitor(config: LineConfig, small_bundle: Path) -> DriftMonitor:
     return DriftMonitor(config, {"cap": load_bundle(small_bundle)})
 
 
 @pytest.fixture
 def sockets() -> Iterator[Sockets]:
-    with closing(Sockets(None)) as found:
-        yield found
+    with closing(Sockets(None)) as opened:
+        yield opened
 
 
 def event(seq: int, verdict: Verdict = Verdict.GOOD) -> Event:
@@ -65,14 +65,14 @@ def event(seq: int, verdict: Verdict = Verdict.GOOD) -> Event:
 
 
 def states(client: FeedClient) -> list[LineState]:
-    return [each.message for each in client.receive(timeout_ms=20) if isinstance(each.message, LineState)]
+    return [received.message for received in client.receive(timeout_ms=20) if isinstance(received.message, LineState)]
 
 
-def listening(feed: Feed, drifts: DriftMonitor, client: FeedClient) -> int:
-    """Wait until the feed knows of its listener; returns the moment that was then."""
+def listening(feed: LiveFeed, drift_monitor: DriftMonitor, client: FeedClient) -> int:
+    """Wait until the feed has its listener; returns the time then."""
     now_ns, until_s = 0, time.monotonic() + 10
     while True:
-        feed.state(Ledger(), drifts, [], [], [], now_ns := now_ns + S)
+        feed.publish_state(Ledger(), drift_monitor, [], [], [], now_ns := now_ns + S)
         if states(client):
             return now_ns
         assert time.monotonic() < until_s, "the listener was not noticed"
@@ -86,10 +86,12 @@ def receive(client: FeedClient, count: int) -> list[Received[SettledPart | LineS
     return received
 
 
-def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
-    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
-    listening(feed, drifts, client)
-    feed.part(event(7, Verdict.DEFECT), S)
+def test_a_part_arrives_with_its_preview_and_patch_distances(
+    config: LineConfig, drift_monitor: DriftMonitor, sockets: Sockets
+):
+    feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, drift_monitor, client)
+    feed.publish_part(event(7, Verdict.DEFECT), S)
     ((message, (preview_jpeg, values)),) = receive(client, 1)
     assert isinstance(message, SettledPart)
     assert (message.part.station, message.part.seq, message.part.verdict, message.part.score) == (
@@ -102,38 +104,44 @@ def test_a_part_arrives_with_its_picture_and_map(config: LineConfig, drifts: Dri
     assert np.frombuffer(values, "<f2").tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_the_network_saw_stays_out_of_the_feed(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
-    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
-    listening(feed, drifts, client)
+def test_the_network_input_stays_out_of_the_feed(config: LineConfig, drift_monitor: DriftMonitor, sockets: Sockets):
+    feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, drift_monitor, client)
     seen = np.full((4, 4, 3), 77, np.uint8)
-    feed.part(dataclasses.replace(event(7, Verdict.DEFECT), network_input=seen), S)
+    feed.publish_part(dataclasses.replace(event(7, Verdict.DEFECT), network_input=seen), S)
     ((message, attachments),) = receive(client, 1)
     assert isinstance(message, SettledPart)
     assert len(attachments) == 2
     assert not any(seen.tobytes() in attachment for attachment in attachments)
 
 
-def test_good_pictures_are_thinned_bad_ones_are_not(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
-    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
-    listening(feed, drifts, client)
+def test_previews_of_good_parts_are_thinned_others_are_not(
+    config: LineConfig, drift_monitor: DriftMonitor, sockets: Sockets
+):
+    feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, drift_monitor, client)
     for tick in range(20):  # 100 parts a second
-        feed.part(event(tick), tick * S // 100)
+        feed.publish_part(event(tick), tick * S // 100)
     for tick in range(20, 30):
-        feed.part(event(tick, Verdict.DEFECT), tick * S // 100)
+        feed.publish_part(event(tick, Verdict.DEFECT), tick * S // 100)
     parts = receive(client, 30)
-    assert [each.message.part.seq for each in parts if isinstance(each.message, SettledPart)] == list(range(30))
-    pictures = [bool(each.attachments[0]) for each in parts]
-    assert sum(pictures[:20]) == 3
-    assert all(pictures[20:])
-    assert [each.message.grid for each in parts if isinstance(each.message, SettledPart)][1] == (0, 0)
+    assert [received.message.part.seq for received in parts if isinstance(received.message, SettledPart)] == list(
+        range(30)
+    )
+    has_preview = [bool(received.attachments[0]) for received in parts]
+    assert sum(has_preview[:20]) == 3
+    assert all(has_preview[20:])
+    assert [received.message.grid for received in parts if isinstance(received.message, SettledPart)][1] == (0, 0)
 
 
-def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
-    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
-    listening(feed, drifts, client)
-    feed.part(event(1), 100 * S)
-    feed.part(event(2), 101 * S)
-    feed.alarm(AlarmRecord(1_795_555_350_097_892_208, "actuator_fault", "gate", "no answer"))
+def test_the_state_names_alarms_as_the_event_store_does(
+    config: LineConfig, drift_monitor: DriftMonitor, sockets: Sockets
+):
+    feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, drift_monitor, client)
+    feed.publish_part(event(1), 100 * S)
+    feed.publish_part(event(2), 101 * S)
+    feed.note_alarm(AlarmRecord(1_795_555_350_097_892_208, "actuator_fault", "gate", "no answer"))
     ledger = Ledger()
     for seq in range(5):
         ledger.announce(Part("cap", seq, 0, 1000 * S), Cause.TIMEOUT if seq == 3 else None, "", S)
@@ -148,7 +156,9 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drif
         OutputHealth.of("actuator", "lamp", None),
         OutputHealth.of("encoder", "belt", "no count"),
     ]
-    feed.state(ledger, drifts, health, outputs, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S)
+    feed.publish_state(
+        ledger, drift_monitor, health, outputs, [Alarm("actuator_fault", "gate", "no answer", 0)], 101 * S
+    )
     state = receive(client, 3)[-1].message
     assert isinstance(state, LineState)
     station = state.stations["cap"]
@@ -158,42 +168,42 @@ def test_the_state_names_alarms_as_the_event_store_does(config: LineConfig, drif
     assert station.drift == DriftState(parts=0, window=config.stations["cap"].drift.window)
     assert (state.cameras["top"].up, state.cameras["top"].text) == (False, "camera top is down: stalled")
     assert state.workers["worker0"].up
-    assert {name: each.up for name, each in state.actuators.items()} == {
+    assert {name: output.up for name, output in state.actuators.items()} == {
         "gate": False,
         "lamp": True,
         "belt": False,
     }
-    assert [(each.kind, each.subject, each.raised_realtime_ns) for each in state.alarms] == [
+    assert [(alarm.kind, alarm.subject, alarm.raised_realtime_ns) for alarm in state.alarms] == [
         ("actuator_fault", "gate", 1_795_555_350_097_892_208)
     ]
 
 
-def test_without_a_listener_nothing_is_sent(config: LineConfig, drifts: DriftMonitor, sockets: Sockets):
-    feed = Feed(sockets, config)
+def test_without_a_listener_nothing_is_sent(config: LineConfig, drift_monitor: DriftMonitor, sockets: Sockets):
+    feed = LiveFeed(sockets, config)
     other = Sockets(None)
-    now_ns = listening(feed, drifts, FeedClient(other, config.feed_address()))
+    now_ns = listening(feed, drift_monitor, FeedClient(other, config.feed_address()))
     other.close()
     until_s = time.monotonic() + 10
     while feed._server.wanted():
         assert time.monotonic() < until_s, "the end of the last listener was not noticed"
         time.sleep(0.01)
-    feed.state(Ledger(), drifts, [], [], [], now_ns + S)
-    feed.part(event(1), now_ns + S)
+    feed.publish_state(Ledger(), drift_monitor, [], [], [], now_ns + S)
+    feed.publish_part(event(1), now_ns + S)
     client = FeedClient(sockets, config.feed_address())
-    listening(feed, drifts, client)
-    feed.part(event(2), now_ns + 2 * S)
-    parts = [each.message for each in receive(client, 1)]
+    listening(feed, drift_monitor, client)
+    feed.publish_part(event(2), now_ns + 2 * S)
+    parts = [received.message for received in receive(client, 1)]
     assert [part.part.seq for part in parts if isinstance(part, SettledPart)] == [2]
 
 
 def test_a_listener_that_does_not_read_costs_the_sink_nothing_and_gets_no_backlog(
-    config: LineConfig, drifts: DriftMonitor, sockets: Sockets
+    config: LineConfig, drift_monitor: DriftMonitor, sockets: Sockets
 ):
-    feed, client = Feed(sockets, config), FeedClient(sockets, config.feed_address())
-    listening(feed, drifts, client)
+    feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
+    listening(feed, drift_monitor, client)
     preview_jpeg = bytes(200_000)
     for seq in range(2_000):
-        feed.part(_large(seq, preview_jpeg), seq * S)
+        feed.publish_part(_large(seq, preview_jpeg), seq * S)
     assert 0 < len(_all_that_waits(client)) <= 4 * FEED_WAITING
 
 

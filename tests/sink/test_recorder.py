@@ -76,7 +76,7 @@ COUNTED = Snapshot({}, {})
 
 
 def opened(folder: Path, **options: object) -> Recorder:
-    """A recorder that has not been started: what it is given waits."""
+    """A recorder that has not been started: its entries wait."""
     settings = StoreOptions(path=folder, **{"overlays": 0} | options)
     return Recorder(EventStore.open(folder / FILE_NAME), settings)
 
@@ -96,12 +96,12 @@ def finish(recorder: Recorder) -> None:
     assert not recorder.is_alive()
 
 
-def found(folder: Path, station: str | None = None) -> list[tuple[str, int]]:
+def stored_parts(folder: Path, station: str | None = None) -> list[tuple[str, int]]:
     with EventStore.read(folder / FILE_NAME) as store:
         return [(item.part.station, item.part.seq) for item in store.events(station=station)]
 
 
-def pictures(folder: Path) -> dict[int, EventImages | None]:
+def stored_images(folder: Path) -> dict[int, EventImages | None]:
     with EventStore.read(folder / FILE_NAME) as store:
         return {item.part.seq: store.images(item.event_id) for item in store.events()}
 
@@ -129,47 +129,47 @@ def test_parts_that_settle_out_of_order_are_recorded_in_the_order_of_each_statio
     entries = [part(seq, station=station) for station in ("cap", "label") for seq in range(60)]
     random.Random(3).shuffle(entries)
     recorded(tmp_path, *entries)
-    assert found(tmp_path, "cap") == [("cap", seq) for seq in range(60)]
-    assert found(tmp_path, "label") == [("label", seq) for seq in range(60)]
+    assert stored_parts(tmp_path, "cap") == [("cap", seq) for seq in range(60)]
+    assert stored_parts(tmp_path, "label") == [("label", seq) for seq in range(60)]
 
 
-def test_a_station_that_waits_for_a_part_holds_no_other_back(tmp_path: Path):
+def test_a_station_that_waits_for_a_part_delays_no_other(tmp_path: Path):
     recorder = opened(tmp_path)
     recorder.start()
     recorder.record(part(1, station="cap"))
     recorder.record(part(0, station="label"))
     recorder.record(COUNTED)
-    wait_for(lambda: found(tmp_path) == [("label", 0)])
+    wait_for(lambda: stored_parts(tmp_path) == [("label", 0)])
     recorder.record(part(0, station="cap"))
     recorder.record(COUNTED)
-    wait_for(lambda: found(tmp_path) == [("label", 0), ("cap", 0), ("cap", 1)])
+    wait_for(lambda: stored_parts(tmp_path) == [("label", 0), ("cap", 0), ("cap", 1)])
     finish(recorder)
 
 
-def test_a_station_begins_at_the_first_number_of_its_run(tmp_path: Path):
+def test_a_station_starts_at_the_first_number_of_its_run(tmp_path: Path):
     recorder = opened(tmp_path)
     recorder.start()
     for seq in (501, 500):
         recorder.record(PartRecord(event(seq), first_seq=500))
     recorder.record(COUNTED)
-    wait_for(lambda: found(tmp_path) == [("cap", 500), ("cap", 501)])
+    wait_for(lambda: stored_parts(tmp_path) == [("cap", 500), ("cap", 501)])
     finish(recorder)
 
 
 def test_what_still_waits_for_an_earlier_part_is_recorded_at_the_end(tmp_path: Path):
     recorded(tmp_path, part(5), part(3))
-    assert found(tmp_path) == [("cap", 3), ("cap", 5)]
+    assert stored_parts(tmp_path) == [("cap", 3), ("cap", 5)]
 
 
 def test_good_parts_are_not_recorded_unless_asked_for(tmp_path: Path):
     recorded(tmp_path, *(part(seq, verdict) for seq, verdict in enumerate(Verdict)), record="non_good")
     assert list(Verdict) == [Verdict.GOOD, Verdict.DEFECT, Verdict.UNINSPECTED]
-    assert found(tmp_path) == [("cap", 1), ("cap", 2)]
+    assert stored_parts(tmp_path) == [("cap", 1), ("cap", 2)]
 
 
-def test_good_parts_are_recorded_without_their_pictures_and_all_others_with_them(tmp_path: Path):
+def test_good_parts_are_recorded_without_their_images_and_all_others_with_them(tmp_path: Path):
     recorded(tmp_path, *(part(seq, verdict) for seq, verdict in enumerate(Verdict)), record="all")
-    kept = pictures(tmp_path)
+    kept = stored_images(tmp_path)
     assert list(kept) == [0, 1, 2]
     assert kept[0] is None
     for picture in (kept[1], kept[2]):
@@ -193,23 +193,23 @@ def test_events_are_written_soon_and_not_only_at_the_end(tmp_path: Path):
     for seq in range(3):
         recorder.record(part(seq))
         recorder.record(COUNTED)
-        wait_for(lambda seq=seq: found(tmp_path) == [("cap", earlier) for earlier in range(seq + 1)])
+        wait_for(lambda seq=seq: stored_parts(tmp_path) == [("cap", earlier) for earlier in range(seq + 1)])
     finish(recorder)
 
 
 def test_an_event_is_written_only_together_with_the_ledger_that_counts_it(tmp_path: Path):
-    """A sink that is killed between the two would judge the part again after its restart, differently."""
+    """A sink killed between the two would give the part a different verdict after its restart."""
     recorder = opened(tmp_path)
     recorder.start()
     recorder.record(part(0, Verdict.DEFECT))
     recorder.record(AlarmRecord(time.time_ns(), "defect", "cap", "written at once"))
     with EventStore.read(tmp_path / FILE_NAME) as store:
         wait_for(lambda: next(store.alarms(), None) is not None)
-        assert found(tmp_path) == []
+        assert stored_parts(tmp_path) == []
         counts = LedgerCounts(1, 0, 1, {}, (), 1)
         recorder.record(Snapshot({"cap": counts}, {}))
         wait_for(lambda: store.ledger() == {"cap": counts})
-    assert found(tmp_path) == [("cap", 0)]
+    assert stored_parts(tmp_path) == [("cap", 0)]
     finish(recorder)
 
 
@@ -220,26 +220,26 @@ def test_the_rejects_not_yet_fired_are_those_of_the_last_snapshot(tmp_path: Path
         assert store.planned() == {"gate": [second, third]}
     recorded(tmp_path, PartRecord(event(1), 1))
     with EventStore.read(tmp_path / FILE_NAME) as store:
-        assert store.planned() == {"gate": [second, third]}, "nobody said otherwise"
+        assert store.planned() == {"gate": [second, third]}, "None keeps them"
     recorded(tmp_path, Snapshot({}, {"gate": []}))
     with EventStore.read(tmp_path / FILE_NAME) as store:
         assert store.planned() == {}
 
 
-def test_a_part_left_over_from_before_a_restart_is_recorded_at_once(tmp_path: Path):
+def test_a_part_pending_since_before_a_restart_is_recorded_at_once(tmp_path: Path):
     recorder = opened(tmp_path)
     recorder.start()
     recorder.record(PartRecord(event(11), first_seq=17))
     recorder.record(PartRecord(event(18), first_seq=17))
     recorder.record(COUNTED)
-    wait_for(lambda: found(tmp_path) == [("cap", 11)])
+    wait_for(lambda: stored_parts(tmp_path) == [("cap", 11)])
     recorder.record(PartRecord(event(17), first_seq=17))
     recorder.record(COUNTED)
-    wait_for(lambda: found(tmp_path) == [("cap", 11), ("cap", 17), ("cap", 18)])
+    wait_for(lambda: stored_parts(tmp_path) == [("cap", 11), ("cap", 17), ("cap", 18)])
     finish(recorder)
 
 
-def test_a_failing_store_is_counted_and_called_a_fault_until_it_works_again(tmp_path: Path):
+def test_a_failing_store_is_counted_and_a_fault_until_it_works_again(tmp_path: Path):
     store = EventStore.open(tmp_path / FILE_NAME)
     store._connection.execute("PRAGMA busy_timeout = 10")
     recorder = Recorder(store, StoreOptions(path=tmp_path, overlays=0))
@@ -260,7 +260,7 @@ def test_a_failing_store_is_counted_and_called_a_fault_until_it_works_again(tmp_
     recorder.record(COUNTED)
     wait_for(lambda: recorder.fault is None)
     finish(recorder)
-    assert found(tmp_path) == [("cap", 2)], "what was lost is lost, what came later is not"
+    assert stored_parts(tmp_path) == [("cap", 2)], "what was lost is lost, what came later is not"
     assert dropped("event") == lost + 1
 
 
@@ -285,7 +285,7 @@ def test_a_snapshot_that_could_not_be_written_is_written_when_the_store_works_ag
     assert (ledger, planned) == ({"cap": row}, {"gate": [reject]})
 
 
-def test_every_verdict_has_an_overlay_whose_name_says_which(tmp_path: Path):
+def test_every_verdict_has_an_overlay_with_the_verdict_in_its_name(tmp_path: Path):
     recorded(tmp_path, *(part(seq, verdict) for seq, verdict in enumerate(Verdict)), overlays=10)
     assert overlays(tmp_path) == ["000000000_GOOD.jpg", "000000001_DEFECT.jpg", "000000002_UNINSPECTED.jpg"]
     drawn = cv2.imread(str(tmp_path / "overlays" / "cap" / "000000001_DEFECT.jpg"))
@@ -300,17 +300,17 @@ def test_only_the_last_overlays_of_every_station_are_kept(tmp_path: Path):
     assert overlays(tmp_path, "label") == [f"00000000{seq}_DEFECT.jpg" for seq in (0, 1)]
 
 
-def test_more_overlays_than_anybody_can_look_at_are_left_out_and_counted(tmp_path: Path):
+def test_overlays_beyond_their_budget_are_left_out_and_counted(tmp_path: Path):
     before = dropped("overlay_pace")
     recorded(tmp_path, *(part(seq) for seq in range(600)), part(600, Verdict.GOOD), overlays=700)
     drawn = overlays(tmp_path)
     assert 2 <= len(drawn) < 600
     assert dropped("overlay_pace") == before + 601 - len(drawn)
     assert drawn[-1] == "000000600_GOOD.jpg", "many of one verdict leave the others their turn"
-    assert len(found(tmp_path)) == 600, "every event of a bad part is kept all the same"
+    assert len(stored_parts(tmp_path)) == 600, "every event of a bad part is kept"
 
 
-def test_overlays_of_before_a_restart_count_among_the_last(tmp_path: Path):
+def test_overlays_from_before_a_restart_count_among_the_last(tmp_path: Path):
     recorded(tmp_path, *(part(seq) for seq in range(3)), overlays=3)
     recorded(tmp_path, *(PartRecord(event(seq), 3) for seq in (3, 4)), overlays=3)
     assert overlays(tmp_path) == [f"00000000{seq}_DEFECT.jpg" for seq in (2, 3, 4)]
@@ -323,17 +323,17 @@ def test_overlays_can_be_switched_off(tmp_path: Path):
     assert not (tmp_path / "overlays").exists()
 
 
-def test_a_part_without_a_picture_has_no_overlay(tmp_path: Path):
+def test_a_part_without_a_preview_has_no_overlay(tmp_path: Path):
     recorded(tmp_path, part(0, preview_jpeg=b""), overlays=3)
-    assert found(tmp_path) == [("cap", 0)]
+    assert stored_parts(tmp_path) == [("cap", 0)]
     assert overlays(tmp_path) == []
 
 
-def test_a_damaged_picture_costs_its_overlay_and_nothing_else(tmp_path: Path):
+def test_a_damaged_preview_costs_its_overlay_and_nothing_else(tmp_path: Path):
     before = dropped("overlay")
     recorded(tmp_path, part(0, preview_jpeg=b"no jpeg"), part(1), overlays=3)
     assert dropped("overlay") == before + 1
-    assert found(tmp_path) == [("cap", 0), ("cap", 1)]
+    assert stored_parts(tmp_path) == [("cap", 0), ("cap", 1)]
     assert overlays(tmp_path) == ["000000001_DEFECT.jpg"]
 
 
@@ -342,10 +342,10 @@ def test_overlays_that_cannot_be_written_cost_no_event(tmp_path: Path):
     before = dropped("overlay")
     recorded(tmp_path, part(0), part(1), overlays=3)
     assert dropped("overlay") == before + 2
-    assert found(tmp_path) == [("cap", 0), ("cap", 1)]
+    assert stored_parts(tmp_path) == [("cap", 0), ("cap", 1)]
 
 
-def test_a_queue_that_is_half_full_drops_pictures_and_no_events(tmp_path: Path):
+def test_a_queue_that_is_half_full_drops_images_and_no_events(tmp_path: Path):
     recorder = opened(tmp_path)
     without_picture, lost = dropped("picture"), dropped("event")
     half = WAITING // 2 + 1
@@ -353,13 +353,13 @@ def test_a_queue_that_is_half_full_drops_pictures_and_no_events(tmp_path: Path):
         recorder.record(part(seq, preview_jpeg=b"jpeg"))
     assert dropped("picture") == without_picture + 5
     finish(recorder)
-    kept = pictures(tmp_path)
+    kept = stored_images(tmp_path)
     assert list(kept) == list(range(half + 5))
     assert [seq for seq, picture in kept.items() if picture is None] == list(range(half, half + 5))
     assert dropped("event") == lost
 
 
-def test_network_inputs_are_the_first_that_a_queue_which_fills_drops(tmp_path: Path):
+def test_network_inputs_are_the_first_images_dropped_when_the_queue_fills(tmp_path: Path):
     recorder = opened(tmp_path)
     before = {what: dropped(what) for what in ("input", "picture", "event")}
     fits = INPUTS_WAITING + 1
@@ -370,8 +370,8 @@ def test_network_inputs_are_the_first_that_a_queue_which_fills_drops(tmp_path: P
     with EventStore.read(tmp_path / FILE_NAME) as store:
         kept = {item.part.seq: store.network_input(item.event_id) for item in store.events()}
     assert list(kept) == list(range(fits + 5))
-    assert [seq for seq, found in kept.items() if found is None] == list(range(fits, fits + 5))
-    assert all(picture.preview_jpeg == JPEG for picture in pictures(tmp_path).values())
+    assert [seq for seq, pixels in kept.items() if pixels is None] == list(range(fits, fits + 5))
+    assert all(images.preview_jpeg == JPEG for images in stored_images(tmp_path).values())
     assert (dropped("picture"), dropped("event")) == (before["picture"], before["event"])
 
 
@@ -386,7 +386,7 @@ def test_a_full_queue_loses_events_counts_them_and_never_blocks(tmp_path: Path):
     assert not filler.is_alive()
     assert dropped("event") == lost + 7
     finish(recorder)
-    assert found(tmp_path) == [("cap", seq) for seq in range(WAITING)]
+    assert stored_parts(tmp_path) == [("cap", seq) for seq in range(WAITING)]
 
 
 def test_after_the_queue_was_full_the_line_is_recorded_again(tmp_path: Path):
@@ -396,12 +396,12 @@ def test_after_the_queue_was_full_the_line_is_recorded_again(tmp_path: Path):
         recorder.record(part(seq, preview_jpeg=b""))
     recorder.start()
     wait_for(lambda: recorder.record(COUNTED))
-    wait_for(lambda: len(found(tmp_path)) >= WAITING)
+    wait_for(lambda: len(stored_parts(tmp_path)) >= WAITING)
     for seq in range(WAITING + 7, WAITING + 10):
         recorder.record(part(seq, preview_jpeg=b""))
     recorder.record(COUNTED)
-    wait_for(lambda: len(found(tmp_path)) > WAITING)
-    before_the_end = found(tmp_path)
+    wait_for(lambda: len(stored_parts(tmp_path)) > WAITING)
+    before_the_end = stored_parts(tmp_path)
     finish(recorder)
     assert before_the_end[WAITING:] == [("cap", seq) for seq in range(WAITING + 7, WAITING + 10)]
 
@@ -410,7 +410,7 @@ def test_after_the_queue_was_full_the_line_is_recorded_again(tmp_path: Path):
 def test_ending_writes_everything_and_closes_the_store(tmp_path: Path, entries: list[PartRecord]):
     recorded(tmp_path, *entries)
     assert not (tmp_path / f"{FILE_NAME}-wal").exists(), "the last one to close folds the log into the file"
-    assert found(tmp_path) == [("cap", item.event.part.seq) for item in entries]
+    assert stored_parts(tmp_path) == [("cap", item.event.part.seq) for item in entries]
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_ending_writes_everything_and_closes_the_store(tmp_path: Path, entries: 
     ],
     ids=["pending", "ahead"],
 )
-def test_after_a_restart_what_follows_is_recorded_although_some_parts_had_been_judged_out_of_order(
+def test_after_a_restart_later_parts_are_recorded_although_some_parts_had_settled_out_of_order(
     tmp_path: Path, counts: LedgerCounts, lost: list[int]
 ):
     with EventStore.open(tmp_path / "store" / FILE_NAME) as store:
@@ -431,8 +431,8 @@ def test_after_a_restart_what_follows_is_recorded_although_some_parts_had_been_j
         for seq in (17, 18):
             assert outbox.send(Announcement("cap", seq, now_ns(), now_ns(), local_clock(), None, Cause.BAD_FRAME))
         wait_for(lambda: [*sink.ledger.stations] and sink.ledger.counts("cap").next_seq == 19)
-        wait_for(lambda: ("cap", 18) in found(tmp_path / "store"))
-        before_the_end = found(tmp_path / "store")
+        wait_for(lambda: ("cap", 18) in stored_parts(tmp_path / "store"))
+        before_the_end = stored_parts(tmp_path / "store")
     missed = [seq for seq in range(counts.next_seq, 17) if seq not in {*lost, *counts.ahead}]
     assert before_the_end == [("cap", seq) for seq in [*lost, *missed, 17, 18]]
 
@@ -449,7 +449,7 @@ def test_after_a_restart_what_follows_is_recorded_although_some_parts_had_been_j
     ],
     ids=["whole", "no input", "cut short", "two parts", "four parts", "nothing"],
 )
-def test_a_defect_keeps_its_verdict_and_its_event_whatever_came_behind_the_result(
+def test_a_defect_keeps_its_verdict_and_its_event_whatever_the_attachments_of_its_result(
     tmp_path: Path, attachments: list[bytes], preview_jpeg: bytes | None, network_input: NDArray[np.uint8] | None
 ):
     stamps, clock = FrameStamps(1, 2, 3), local_clock()
@@ -457,7 +457,7 @@ def test_a_defect_keeps_its_verdict_and_its_event_whatever_came_behind_the_resul
     result = Result(frame, "worker0", Verdict.DEFECT, ResultStamps(1, 2, 3, 4, 5, 6, 7), clock, score=9.5, grid=(3, 4))
     with running_sink(tmp_path) as (sink, worker):
         assert SinkOutbox(worker, sink.config.results_address(), 10).send(result, attachments)
-        wait_for(lambda: found(tmp_path / "store") == [("cap", 0)])
+        wait_for(lambda: stored_parts(tmp_path / "store") == [("cap", 0)])
     with EventStore.read(tmp_path / "store" / FILE_NAME) as store:
         (kept,) = store.events()
         picture, found_input = store.images(kept.event_id), store.network_input(kept.event_id)
@@ -468,7 +468,7 @@ def test_a_defect_keeps_its_verdict_and_its_event_whatever_came_behind_the_resul
 
 @contextmanager
 def running_sink(folder: Path) -> Iterator[tuple[SinkProcess, Sockets]]:
-    """A sink in a thread, and the sockets of whoever talks to it; both are gone after the block."""
+    """A sink in a thread, and the sockets of its peers; both are closed after the block."""
     addresses = Path(tempfile.mkdtemp(prefix="pl"))  # socket paths are limited to 107 bytes
     stop, peer = threading.Event(), Sockets(None)
     with (folder / "lock").open("w") as lock:
@@ -486,7 +486,7 @@ def running_sink(folder: Path) -> Iterator[tuple[SinkProcess, Sockets]]:
 
 
 def line(folder: Path, sockets: Path) -> LineConfig:
-    """A line with one station whose bundle is calibrated, and good for nothing else."""
+    """A line with one station, whose bundle is calibrated but not usable otherwise."""
     info = BundleInfo(
         format=FORMAT,
         spec=FeatureSpec("efficientnet_lite0", "ab" * 32, (2, 3), 96, 3, 1, PREPROCESSING),

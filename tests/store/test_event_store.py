@@ -68,12 +68,12 @@ def test_an_event_comes_back_as_it_was_recorded(store):
     )
     store.record([good, lost], [], {})
     expected = [dataclasses.replace(part, event_id=number) for number, part in enumerate([good, lost], 1)]
-    found = list(store.events())
-    assert found == expected
-    assert isinstance(found[1].part.cause, Cause)
+    events = list(store.events())
+    assert events == expected
+    assert isinstance(events[1].part.cause, Cause)
 
 
-def test_a_picture_comes_back_with_its_map_bit_for_bit(store):
+def test_a_preview_is_read_back_with_its_patch_distances_bit_for_bit(store):
     patch_distances = np.linspace(0, 60, 12, dtype=np.float16).reshape(3, 4)
     store.record([event(1, preview_jpeg=PICTURE, patch_distances=patch_distances)], [], {})
     picture = store.images(1)
@@ -82,7 +82,7 @@ def test_a_picture_comes_back_with_its_map_bit_for_bit(store):
     np.testing.assert_array_equal(picture.patch_distances, patch_distances)
 
 
-def test_a_part_nobody_saw_has_no_picture_and_a_preview_may_lack_its_map(store):
+def test_a_part_may_have_no_images_and_a_preview_no_patch_distances(store):
     store.record([event(1), event(2, preview_jpeg=PICTURE)], [], {})
     assert store.images(1) is None
     assert store.images(2).preview_jpeg == PICTURE
@@ -92,16 +92,16 @@ def test_a_part_nobody_saw_has_no_picture_and_a_preview_may_lack_its_map(store):
 
 def test_a_network_input_comes_back_pixel_by_pixel_and_is_kept_as_a_png(store):
     store.record([event(1, preview_jpeg=PICTURE, network_input=INPUT), event(2, network_input=INPUT[::-1])], [], {})
-    found = store.network_input(1)
-    assert (found.dtype, found.shape) == (np.uint8, (96, 96, 3))
-    np.testing.assert_array_equal(found, INPUT)
+    pixels = store.network_input(1)
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (96, 96, 3))
+    np.testing.assert_array_equal(pixels, INPUT)
     np.testing.assert_array_equal(store.network_input(2), INPUT[::-1])
     kept = cv2.imdecode(np.frombuffer(store.network_input_png(1), np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(kept[:, :, ::-1], INPUT)
     assert store.images(1).preview_jpeg == PICTURE
 
 
-def test_an_event_without_a_network_input_says_so(store):
+def test_an_event_without_a_network_input_returns_none(store):
     store.record([event(1), event(2, preview_jpeg=PICTURE)], [], {})
     assert [store.network_input(number) for number in (1, 2, 99)] == [None, None, None]
     assert store.network_input_png(2) is None
@@ -114,13 +114,13 @@ def test_a_damaged_network_input_is_a_store_error(store):
         store.network_input(1)
 
 
-def test_a_map_cut_out_of_a_larger_one_is_recorded_in_its_own_order(store):
+def test_a_slice_of_a_larger_map_is_recorded_in_its_own_order(store):
     grid = np.arange(24, dtype=np.float16).reshape(4, 6)[:, ::2]
     store.record([event(1, patch_distances=grid)], [], {})
     np.testing.assert_array_equal(store.images(1).patch_distances, grid)
 
 
-def test_a_repeated_part_stays_as_it_was_and_hinders_nothing(store):
+def test_a_repeated_part_stays_as_it_was_and_does_not_prevent_the_rest(store):
     store.record([event(1, detail="first", preview_jpeg=b"one")], [], {})
     store.record([event(1, detail="second", preview_jpeg=b"two"), event(2)], [], {})
     assert [(event.part.seq, event.part.detail) for event in store.events()] == [(1, "first"), (2, "")]
@@ -202,7 +202,7 @@ def test_retention_by_count_keeps_the_newest(store):
     assert store.retain(**NO_LIMIT | {"keep_events": 30}) == 0
 
 
-def test_network_inputs_count_for_the_space_and_go_with_their_events(store):
+def test_network_inputs_count_for_the_space_and_are_deleted_with_their_events(store):
     store.record([event(seq) for seq in range(20)] + [event(20, network_input=INPUT)], [], {})
     with_input_bytes = store._used_bytes()
     assert with_input_bytes > INPUT.nbytes
@@ -226,7 +226,7 @@ def test_retention_by_age_goes_by_the_time_of_exposure(store):
     assert [alarm.text for alarm in store.alarms()] == ["new"]
 
 
-def test_a_time_to_keep_that_is_longer_than_time_itself_keeps_everything(store):
+def test_a_retention_longer_than_unix_time_keeps_everything(store):
     store.record([event(1, captured_realtime_ns=0)], [AlarmRecord(0, "defect", "cap", "first")], {})
     assert store.retain(**NO_LIMIT | {"keep_days": 1e12}) == 0
     assert seqs(store) == [1]
@@ -276,16 +276,16 @@ def test_a_reader_sees_whole_transactions_while_the_writer_writes(path, store):
         writer.start()
         sizes = []
         while writer.is_alive():
-            found = seqs(reader)
-            assert found == list(range(len(found)))
-            sizes.append(len(found))
+            numbers = seqs(reader)
+            assert numbers == list(range(len(numbers)))
+            sizes.append(len(numbers))
         writer.join()
         assert all(size % batch == 0 for size in sizes)
         assert sizes == sorted(sizes)
         assert seqs(reader) == list(range(batches * batch))
 
 
-def test_a_reader_in_the_middle_of_a_transaction_sees_the_time_before_it(path, store):
+def test_a_reader_in_the_middle_of_a_transaction_sees_the_state_before_it(path, store):
     store.record([event(0)], [], {})
     with EventStore.read(path) as reader:
         seen: list[list[int]] = []
@@ -300,7 +300,7 @@ def test_a_reader_in_the_middle_of_a_transaction_sees_the_time_before_it(path, s
         assert seqs(reader) == [0, 1, 2]
 
 
-def test_an_iterator_that_nobody_finishes_does_not_keep_the_files_from_shrinking(path, store):
+def test_an_unfinished_iterator_does_not_keep_the_files_from_shrinking(path, store):
     store.record([event(seq, preview_jpeg=PICTURE) for seq in range(1500)], [], {})
     with EventStore.read(path) as reader:
         unfinished = reader.events()
@@ -310,7 +310,7 @@ def test_an_iterator_that_nobody_finishes_does_not_keep_the_files_from_shrinking
         assert store.size_bytes() < before_bytes / 10
 
 
-def test_a_reader_that_dwells_on_an_old_state_delays_the_shrinking_but_nothing_else(path, store):
+def test_a_reader_with_an_open_transaction_delays_the_shrinking_but_nothing_else(path, store):
     store.record([event(seq, preview_jpeg=PICTURE) for seq in range(500)], [], {})
     before_bytes = store.size_bytes()
     store._connection.execute("PRAGMA busy_timeout = 10")
@@ -411,7 +411,7 @@ def test_the_file_shrinks_step_by_step_and_writes_a_log(store):
     assert settings == {"journal_mode": "wal", "synchronous": 1, "auto_vacuum": 2, "foreign_keys": 1}
 
 
-def test_reading_where_nothing_was_written_yet_says_to_start_the_line(path):
+def test_the_error_for_a_missing_store_says_to_start_the_line(path):
     with pytest.raises(StoreError, match=r"events\.sqlite: no event store yet; start the line first"):
         EventStore.read(path)
     path.parent.mkdir()
@@ -436,7 +436,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(path):
         other.commit()
     content = path.read_bytes()
     for opening in (EventStore.open, EventStore.read):
-        with pytest.raises(StoreError, match=r"another program; point store\.path to a folder of its own"):
+        with pytest.raises(StoreError, match=r"another program; point store\.path to a separate folder"):
             opening(path)
     assert path.read_bytes() == content
 
@@ -450,7 +450,7 @@ def test_the_file_of_another_release_is_refused(path, store, version, age):
             opening(path)
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
+def test_a_folder_that_cannot_be_created_is_one_clear_line(tmp_path):
     (tmp_path / "events").write_text("a file where the folder should be")
     with pytest.raises(StoreError, match=r"events\.sqlite: cannot be opened") as raised:
         EventStore.open(tmp_path / "events" / FILE_NAME)

@@ -21,9 +21,9 @@ def store(tmp_path: Path) -> Iterator[EventStore]:
 
 
 def night(count: int) -> list[Event]:
-    """Parts of two stations, exposed in another order than recorded; nine parts come again and again.
+    """Parts of two stations, exposed in another order than recorded, with nine part ids in turn.
 
-    One is a defect in five, one late in seven, one passed over in three.
+    One is a defect in five, one late in seven, one skipped in three.
     """
     events = []
     for number in range(count):
@@ -48,7 +48,7 @@ def night(count: int) -> list[Event]:
 
 def newest_first(events: list[Event]) -> list[int]:
     numbered = sorted(
-        ((each.captured_realtime_ns, index, each.part.seq) for index, each in enumerate(events)), reverse=True
+        ((event.captured_realtime_ns, index, event.part.seq) for index, event in enumerate(events)), reverse=True
     )
     return [seq for *_, seq in numbered]
 
@@ -93,21 +93,21 @@ def newest_first(events: list[Event]) -> list[int]:
 )
 def test_a_search_paged_to_its_end_and_back_finds_every_match_once(store, which, matches):
     store.record(events := night(100), [], {})
-    expected = newest_first([each for each in events if matches(each)])
-    found, before = [], None
+    expected = newest_first([event for event in events if matches(event)])
+    numbers, before = [], None
     while page := store.search(**which, before=before, limit=7):
-        found += [each.part.seq for each in page]
+        numbers += [event.part.seq for event in page]
         before = Place(page[-1].captured_realtime_ns, page[-1].event_id)
-    assert found == expected
-    found, after = [], Place(0, 0)
+    assert numbers == expected
+    numbers, after = [], Place(0, 0)
     while page := store.search(**which, after=after, limit=7):
-        found = [each.part.seq for each in page] + found
+        numbers = [event.part.seq for event in page] + numbers
         after = Place(page[0].captured_realtime_ns, page[0].event_id)
-    assert found == expected
+    assert numbers == expected
 
 
 def plans(store: EventStore, searches: list[dict[str, object]]) -> list[tuple[str, str]]:
-    """(query, SQLite's plan) of everything that these searches ask the store."""
+    """(query, SQLite's plan) of every query of these searches."""
     queries: list[str] = []
     store._connection.set_trace_callback(queries.append)
     for search in searches:
@@ -123,9 +123,11 @@ WHERES = ({}, {"before": MIDDLE}, {"after": MIDDLE}, {"since_ns": NOW_NS, "until
 def test_no_search_reads_more_of_the_store_than_its_page(store):
     store.record(night(3000), [], {})
     kinds = ({}, {"verdicts": list(Verdict)}, {"cause": Cause.TIMEOUT}, {"skipped": False})
-    found = plans(store, [{"station": s} | kind | where for s in (None, "s1") for kind in kinds for where in WHERES])
-    assert len(found) == 2 * (1 + 3 + 1 + 11) * 4
-    for query, plan in found:
+    query_plans = plans(
+        store, [{"station": s} | kind | where for s in (None, "s1") for kind in kinds for where in WHERES]
+    )
+    assert len(query_plans) == 2 * (1 + 3 + 1 + 11) * 4
+    for query, plan in query_plans:
         assert plan.startswith("SEARCH"), query
         assert "captured_realtime_ns>? AND captured_realtime_ns<?" in plan
         assert plan.count("=?") == query.count(" = "), "every condition is part of the index"
@@ -133,7 +135,7 @@ def test_no_search_reads_more_of_the_store_than_its_page(store):
 
 
 @pytest.mark.parametrize(("narrow", "index"), [("seq", "events_by_seq_time"), ("part_id", "events_by_part_time")])
-def test_a_search_by_number_or_id_reads_only_the_parts_that_have_it_whatever_else_is_asked(store, narrow, index):
+def test_a_search_by_number_or_id_reads_only_the_parts_that_have_it_whatever_the_other_filters(store, narrow, index):
     store.record(night(3000), [], {})
     which = {narrow: 17 if narrow == "seq" else "part4"}
     kinds = ({}, {"verdicts": list(Verdict)}, {"cause": Cause.TIMEOUT}, {"skipped": False}, {"station": "s1"})
@@ -144,7 +146,7 @@ def test_a_search_by_number_or_id_reads_only_the_parts_that_have_it_whatever_els
         ), query
 
 
-def test_one_event_is_found_by_its_number(store):
+def test_an_event_is_found_by_its_number(store):
     store.record(night(5), [], {})
     assert store.event(3).part.seq == 2
     assert store.event(99) is None

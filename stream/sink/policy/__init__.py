@@ -1,1 +1,1 @@
-"""The rules of the sink: values and a clock's value in, values out; no input, output or threads."""
+"""The rules of the sink. Pure: values and the time in, values out; no I/O, no clock, no threads."""

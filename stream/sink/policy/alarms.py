@@ -1,4 +1,4 @@
-"""When to call a person: n of m with a cool-down, and the edges of what is up or down."""
+"""When to raise an alarm: n of m observations with a cool-down, or the edge of a state that lasts."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Literal
 
 from stream.line.sections import AlarmOptions, AlarmRule
 
-#: Single observations may be chance, so these follow an AlarmRule.
+#: Alarms about single observations, which may be chance: they follow an AlarmRule.
 RuledKind = Literal["defect", "uninspected", "late_reject", "reload_failed"]
-#: A state that lasts: raised once when it begins, and not again before it was seen to end.
+#: Alarms about a state that lasts: raised once when it begins, and again only after an observation that it ended.
 LevelKind = Literal["camera_down", "worker_down", "actuator_fault", "encoder_fault", "store_fault", "drift"]
 AlarmKind = RuledKind | LevelKind
 
-#: An alarm without cool-down stands as long as a person needs to read it.
+#: Shortest time that an alarm is active: enough to read it.
 _SHOWN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A call to a person about `subject` (a station, camera, worker, actuator or the store)."""
+    """An alarm about `subject`: a station, camera, worker, actuator, encoder or the store."""
 
     kind: AlarmKind
     subject: str
@@ -29,7 +29,7 @@ class Alarm:
 
 
 class NofM:
-    """Raise when n of the last m observations are bad, then stay silent for the cool-down."""
+    """Debounce: raises when n of the last m observations are bad, then stays silent for the cool-down."""
 
     def __init__(self, rule: AlarmRule) -> None:
         self._rule = rule
@@ -39,7 +39,7 @@ class NofM:
     def observe(self, bad: bool, now_ns: int) -> bool:
         """Take one observation and return whether to raise now.
 
-        Observations count during the cool-down too: trouble that outlasts it is raised again by the
+        Observations count during the cool-down too: a fault that outlasts it is raised again by the
         next bad one. A good observation never raises, whatever came before it.
         """
         self._recent.append(bad)
@@ -52,33 +52,33 @@ class NofM:
 
 
 class AlarmBoard:
-    """Every alarm of a line: one debounce for each kind and subject, one edge for each level."""
+    """Every alarm of a line: a debounce for each ruled kind and subject, an edge for each level and subject."""
 
     def __init__(self, rules: AlarmOptions) -> None:
         self._rules: dict[str, AlarmRule] = {
             "defect": rules.defect,
             "uninspected": rules.uninspected,
             "late_reject": rules.late_reject,
-            "reload_failed": AlarmRule(cooldown_s=0),  # somebody waits for each of them
+            "reload_failed": AlarmRule(cooldown_s=0),  # a user waits for the outcome of each request
         }
         self._debounces: dict[tuple[str, str], NofM] = {}
-        self._down: set[tuple[str, str]] = set()
+        self._active_levels: set[tuple[str, str]] = set()
         self._raised: dict[tuple[str, str], Alarm] = {}
 
     def observe(self, kind: AlarmKind, subject: str, bad: bool, now_ns: int, text: str) -> Alarm | None:
         """Take one observation, good or bad, and return the alarm it raises, if any.
 
-        `text` says what is bad, for a person. For a level (`camera_down` …) `bad` means that it is
-        down at `now_ns`; the first observation that it is up again arms it anew.
+        `text` describes what is bad. For a level (`camera_down` …) `bad` means that the state lasts at
+        `now_ns`; a good observation ends it, and the next bad one raises again.
         """
         key = (kind, subject)
         rule = self._rules.get(kind)
         if rule is None:
-            raised = bad and key not in self._down
+            raised = bad and key not in self._active_levels
             if bad:
-                self._down.add(key)
+                self._active_levels.add(key)
             else:
-                self._down.discard(key)
+                self._active_levels.discard(key)
         else:
             if key not in self._debounces:
                 self._debounces[key] = NofM(rule)
@@ -89,17 +89,17 @@ class AlarmBoard:
         return alarm
 
     def active(self, now_ns: int) -> list[Alarm]:
-        """Return the alarms that stand, the newest first.
+        """Return the active alarms, the newest first.
 
-        A level stands until it was seen to end, any other as long as its cool-down, and a moment at least.
+        A level is active until a good observation ends it, any other alarm for its cool-down, `_SHOWN_S` at least.
         """
-        standing = []
+        alarms = []
         for key, alarm in self._raised.items():
             rule = self._rules.get(alarm.kind)
             if rule is None:
-                stands = key in self._down
+                active = key in self._active_levels
             else:
-                stands = now_ns - alarm.raised_ns < max(_SHOWN_S, rule.cooldown_s) * 1e9
-            if stands:
-                standing.append(alarm)
-        return sorted(standing, key=lambda alarm: alarm.raised_ns, reverse=True)
+                active = now_ns - alarm.raised_ns < max(_SHOWN_S, rule.cooldown_s) * 1e9
+            if active:
+                alarms.append(alarm)
+        return sorted(alarms, key=lambda alarm: alarm.raised_ns, reverse=True)

@@ -1,4 +1,4 @@
-"""What the line does about a verdict. Only GOOD passes by itself."""
+"""The decision that follows a verdict, and the pulse that carries it out. Only GOOD passes unconditionally."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Decision(StrEnum):
 
 
 def decide(verdict: Verdict, on_uninspected: OnUninspected) -> Decision:
-    """Return the action for a verdict under a station's policy for what was not inspected."""
+    """Return the decision for a verdict, by the station's policy if the part was not inspected."""
     if verdict is Verdict.GOOD:
         return Decision.PASS
     if verdict is Verdict.DEFECT:
@@ -29,9 +29,10 @@ def decide(verdict: Verdict, on_uninspected: OnUninspected) -> Decision:
 
 
 def pulse_ns_for(decision: Decision, verdict: Verdict, reject: RejectOptions) -> int | None:
-    """Return for how long a part wants the reject's output on: to push it off, or to let it through.
+    """Return how long the reject's output is on for a part: to push it off, or to let it through.
 
-    0: it wants it off, so that it cannot slip through a gate that is still open for the part before; None: nothing.
+    0: the output is switched off, so that the part cannot pass through a gate still open for the one before it;
+    None: the output is not switched.
     """
     pulse_ns = int(reject.pulse_ms * 1e6)
     if reject.gate == "open_on_good":
@@ -43,7 +44,7 @@ def plan_pulse(settled: Settled, reject: RejectOptions, pulse_ns: int, score: fl
     """Plan the pulse for a part at captured + transport delay.
 
     Returns:
-        The command; None when it cannot be placed: the part's moment of exposure is unknown, or
+        The command; None when it cannot be planned: the part's moment of exposure is unknown, or
         the part is past the reject by more than the tolerance.
     """
     captured_ns = settled.part.captured_ns
@@ -56,7 +57,7 @@ def plan_pulse(settled: Settled, reject: RejectOptions, pulse_ns: int, score: fl
 
 
 def track_pulse(settled: Settled, reject: RejectOptions, pulse_ns: int, score: float | None) -> Tracked | None:
-    """Plan the pulse for a part that is followed by an encoder; None when its moment of exposure is unknown."""
+    """Plan the pulse for a part that is tracked by an encoder; None when its moment of exposure is unknown."""
     captured_ns = settled.part.captured_ns
     if captured_ns is None or reject.transport_counts is None or reject.tolerance_counts is None:
         return None
@@ -64,7 +65,7 @@ def track_pulse(settled: Settled, reject: RejectOptions, pulse_ns: int, score: f
 
 
 def _pulse(settled: Settled, pulse_ns: int, score: float | None) -> RejectCommand:
-    """Return the command without its moment."""
+    """Return the command without its planned moment."""
     part = settled.part
     return RejectCommand(
         station=part.station,

@@ -1,9 +1,9 @@
-"""Do good parts still look like those of the calibration? Newest parts against the reference, without alarms by chance.
+"""Drift detection: the newest good parts against the calibration's, without alarms by chance.
 
 Two figures for each quantity. The Kolmogorov-Smirnov p-value: how likely two samples of one distribution
-differ so much. The population stability index (PSI): how much they differ; above 0.25 counts as a large
-change wherever it is used. A window is bad when both say so, and a station drifts when most of the last
-windows are bad: the reference is the same in all of them, so one unlucky window must not suffice.
+differ this much. The population stability index (PSI): how much they differ; by common convention above 0.25 is a
+large change. A window is bad when both say so, and a station drifts when most of the last windows are bad: they all
+share one reference, so a single unlucky window must not suffice.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: A window is bad when its p-value is below the first and its PSI not below the second.
+#: A window is bad when its p-value is below SIGNIFICANCE and its PSI at least LARGE_PSI.
 SIGNIFICANCE = 1e-4
 LARGE_PSI = 0.25
-#: Smaller p-values drown in rounding; and a logarithmic axis can show it.
+#: Smallest p-value reported: smaller ones are lost in rounding, and a logarithmic axis cannot show 0.
 _LEAST_P = 1e-16
-#: Drift begins when so many of the last so many windows are bad, and ends when none of them is.
+#: Drift begins when this many of the last windows are bad, and ends when none of them is.
 _BAD_WINDOWS, _WINDOWS = 3, 4
-#: A new window is compared after a fifth of its parts is new.
+#: Comparisons for each full window of new parts.
 _STEPS = 5
 
 Values = NDArray[np.float64]
 
 
 class DriftFinding(NamedTuple):
-    """One window against the reference: the PSI, the p-value, and whether this lasts."""
+    """One window against the reference: the PSI, the p-value, and whether the quantity drifts."""
 
     psi: float
     p_value: float
@@ -39,14 +39,14 @@ class DriftFinding(NamedTuple):
 
 
 class DriftDetector:
-    """One quantity of one station."""
+    """Compares one quantity of one station with its reference."""
 
     def __init__(self, reference: Sequence[float], window: int) -> None:
-        """Compare the newest `window` values with the `reference`; without values in that there is no comparison."""
+        """Compare the newest `window` values with `reference`; an empty reference is never compared."""
         self._reference = np.sort(np.asarray(reference, dtype=np.float64))
         self._recent: deque[float] = deque(maxlen=window)
         self._step = max(1, window // _STEPS)
-        self._fresh = 0
+        self._new = 0
         self._bad: deque[bool] = deque(maxlen=_WINDOWS)
         self._drifting = False
 
@@ -54,19 +54,19 @@ class DriftDetector:
         """Take the value of one good part."""
         if math.isfinite(value):
             self._recent.append(value)
-            self._fresh += 1
+            self._new += 1
 
     @property
     def parts(self) -> int:
-        """How much of the window is there."""
+        """Number of values in the window so far."""
         return len(self._recent)
 
     def compare(self) -> DriftFinding | None:
-        """Compare the newest window; None while it is not full, or too little of it is new."""
+        """Compare the newest window; None while it is not full, or too few of its values are new."""
         full = len(self._recent) == self._recent.maxlen
-        if not full or self._fresh < self._step or not len(self._reference):
+        if not full or self._new < self._step or not len(self._reference):
             return None
-        self._fresh = 0
+        self._new = 0
         window = np.sort(np.array(self._recent))
         psi, p_value = stability_index(self._reference, window), same_distribution(self._reference, window)
         self._bad.append(p_value < SIGNIFICANCE and psi >= LARGE_PSI)
@@ -90,20 +90,20 @@ def same_distribution(reference: Values, window: Values) -> float:
 def stability_index(reference: Values, window: Values) -> float:
     """Return the PSI of two sorted samples, in bins that hold equal shares of the reference.
 
-    As many bins as hold ten reference values each, 2 to 10; half a value more in each, so that an empty one
-    is not infinitely far.
+    The number of bins, 2 to 10, leaves ten reference values in each; each counts half a value more, so that an empty
+    one does not make the index infinite.
     """
     bins = max(2, min(10, len(reference) // 10))
     edges = np.quantile(reference, np.arange(1, bins) / bins)
-    expected, found = (
+    expected, observed = (
         (np.bincount(np.searchsorted(edges, sample), minlength=bins) + 0.5) / (len(sample) + 0.5 * bins)
         for sample in (reference, window)
     )
-    return float(((found - expected) * np.log(found / expected)).sum())
+    return float(((observed - expected) * np.log(observed / expected)).sum())
 
 
 def smallest_shift(reference_count: int, window: int) -> float | None:
-    """Return the shift, in standard deviations of a normal quantity, that is found as often as not.
+    """Return the shift, in standard deviations of a normal quantity, that is detected half of the time.
 
     None: there are too few reference values for any shift to be significant.
     """
@@ -112,8 +112,8 @@ def smallest_shift(reference_count: int, window: int) -> float | None:
         return None
     for _ in range(30):
         middle = (low + high) / 2
-        found = _p_value(middle, reference_count, window) < SIGNIFICANCE
-        low, high = (low, middle) if found else (middle, high)
+        detected = _p_value(middle, reference_count, window) < SIGNIFICANCE
+        low, high = (low, middle) if detected else (middle, high)
     # Two normal distributions δ standard deviations apart differ by 2Φ(δ/2) - 1 at most.
     return 2 * NormalDist().inv_cdf((1 + min(high, 1 - 1e-12)) / 2)
 

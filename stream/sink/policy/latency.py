@@ -1,4 +1,4 @@
-"""How long each stage of a part took, from the stamps its messages carry."""
+"""How long each stage of a part took, from the time stamps of its messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from stream.core.clock import Clock
 from stream.transport.messages import Result
 
-#: In the order of a part's way.
+#: Stages in the order in which a part passes them.
 STAGES = (
     "capture",
     "encode",
@@ -25,16 +25,16 @@ STAGES = (
 def stages_ms(
     result: Result, arrived_ns: int, decided_ns: int, to_local_ns: Callable[[int, Clock], int]
 ) -> dict[str, float]:
-    """Return milliseconds by stage for a part that a worker has answered.
+    """Return milliseconds by stage for a part with a worker's result.
 
     `wire_in` includes the wait in capture for a worker with room, `queue` the wait in the worker.
     The times of capture and worker are translated to this host's clock.
 
     Args:
-        result: the worker's answer, with the frame's header.
-        arrived_ns: when the sink had it.
+        result: the worker's result, with the frame's header.
+        arrived_ns: when the sink received it.
         decided_ns: when the sink had decided and handed the reject to its actuator.
-        to_local_ns: translation of a sender's time.
+        to_local_ns: translates a sender's time to this host's clock.
     """
     frame, worker = result.frame, result.stamps
     captured = to_local_ns(frame.captured_ns, frame.clock)
@@ -56,5 +56,5 @@ def stages_ms(
         "wire_out": arrived_ns - judged,
         "decide": decided_ns - arrived_ns,
     }
-    # Clocks of two hosts agree to within their synchronisation; less than nothing is nothing.
+    # Clocks of two hosts agree only within their synchronisation: a negative duration counts as 0.
     return {stage: max(0, duration_ns) / 1e6 for stage, duration_ns in durations_ns.items()}

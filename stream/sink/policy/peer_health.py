@@ -1,4 +1,4 @@
-"""Who of the line's cameras and workers is well, judged from what the sink hears of them."""
+"""Health of the line's cameras and workers, from the reports that the sink receives."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Literal, NamedTuple
 
 
 class PeerHealth(NamedTuple):
-    """How one camera or worker stands at a moment.
+    """Health of one camera or worker at a moment.
 
     Attributes:
-        kind, name: who.
-        up: it was heard of lately, reports no fault, and has not ended.
-        down: it was heard of once and now is silent or faulty; neither before it was first heard, for a while.
-        text: what is wrong, for a person.
-        last_frame_age_ns: of a camera's newest frame, if it had one.
+        kind, name: which one.
+        up: its last report is recent and without a fault, and it has not ended.
+        down: it is silent or faulty. Before the first report it is neither up nor down, for a grace period.
+        text: what is wrong, for the alarm.
+        last_frame_age_ns: age of a camera's newest frame, if it had one.
     """
 
     kind: Literal["camera", "worker"]
@@ -27,20 +27,20 @@ class PeerHealth(NamedTuple):
 
 class _Peer:
     def __init__(self) -> None:
-        self.heard_ns: int | None = None
+        self.last_report_ns: int | None = None
         self.fault: str | None = None
         self.ended = False
         self.pid: int | None = None
         self.replaced = False
         self.last_frame_ns: int | None = None
 
-    def heard(self, pid: int, now_ns: int) -> None:
+    def reported(self, pid: int, now_ns: int) -> None:
         self.replaced = self.replaced or (self.pid not in (None, pid) and not self.ended)
-        self.pid, self.heard_ns = pid, now_ns
+        self.pid, self.last_report_ns = pid, now_ns
 
 
 class PeerMonitor:
-    """The last that was heard of every camera and worker. Pure: the clock is passed in."""
+    """Monitors the reports of every camera and worker. Pure: the clock is passed in."""
 
     def __init__(
         self,
@@ -51,30 +51,32 @@ class PeerMonitor:
         grace_ns: int,
         silent_ns: dict[str, int],
     ) -> None:
-        """Know the names, and after how long a silence of each kind (`camera`, `worker`) means down.
+        """Expect reports from these; `silent_ns` is the longest silence by kind (`camera`, `worker`) before down.
 
-        Who was never heard of is down `grace_ns` after `since_ns`.
+        One that never reports is down `grace_ns` after `since_ns`.
         """
         self._expected_by_ns = since_ns + grace_ns
         self._cameras = {name: _Peer() for name in cameras}
         self._workers = {name: _Peer() for name in workers}
         self._silent_ns = silent_ns
 
-    def camera_heard(self, name: str, *, pid: int, fault: str | None, last_frame_ns: int | None, now_ns: int) -> None:
+    def camera_reported(
+        self, name: str, *, pid: int, fault: str | None, last_frame_ns: int | None, now_ns: int
+    ) -> None:
         """Note a camera's report; `last_frame_ns` is on this host's clock."""
         peer = self._cameras[name]
-        peer.heard(pid, now_ns)
+        peer.reported(pid, now_ns)
         peer.fault, peer.ended = fault, False
         peer.last_frame_ns = last_frame_ns or peer.last_frame_ns
 
     def camera_ended(self, name: str) -> None:
-        """Note that a camera said goodbye: its silence means nothing."""
+        """Note that a camera has ended on purpose: its silence is no fault."""
         self._cameras[name].ended = True
 
-    def worker_heard(self, name: str, *, pid: int, ending: bool, now_ns: int) -> None:
-        """Note a worker's report; with `ending`, its silence from now on means nothing."""
+    def worker_reported(self, name: str, *, pid: int, ending: bool, now_ns: int) -> None:
+        """Note a worker's report; with `ending`, its silence from now on is no fault."""
         peer = self._workers[name]
-        peer.heard(pid, now_ns)
+        peer.reported(pid, now_ns)
         peer.ended = ending
 
     def knows(self, kind: Literal["camera", "worker"], name: str) -> bool:
@@ -82,18 +84,18 @@ class PeerMonitor:
         return name in (self._cameras if kind == "camera" else self._workers)
 
     def health(self, now_ns: int) -> list[PeerHealth]:
-        """Return how everyone stands now.
+        """Return the health of all cameras, then of all workers.
 
-        Someone whose process was replaced is down once, even if that took less than the silence allowed.
+        One whose process was replaced is down once, even if that took less than the longest silence.
         """
-        cameras = [self._judge("camera", name, peer, now_ns) for name, peer in self._cameras.items()]
-        return cameras + [self._judge("worker", name, peer, now_ns) for name, peer in self._workers.items()]
+        cameras = [self._assess("camera", name, peer, now_ns) for name, peer in self._cameras.items()]
+        return cameras + [self._assess("worker", name, peer, now_ns) for name, peer in self._workers.items()]
 
-    def _judge(self, kind: Literal["camera", "worker"], name: str, peer: _Peer, now_ns: int) -> PeerHealth:
-        if peer.heard_ns is None:
+    def _assess(self, kind: Literal["camera", "worker"], name: str, peer: _Peer, now_ns: int) -> PeerHealth:
+        if peer.last_report_ns is None:
             silent = now_ns > self._expected_by_ns
         else:
-            silent = now_ns - peer.heard_ns > self._silent_ns[kind]
+            silent = now_ns - peer.last_report_ns > self._silent_ns[kind]
         replaced, peer.replaced = peer.replaced, False
         down = not peer.ended and (silent or replaced or peer.fault is not None)
         reason = "its process is silent" if silent else "its process died" if replaced else peer.fault or "no fault"
@@ -101,16 +103,19 @@ class PeerMonitor:
         return PeerHealth(
             kind=kind,
             name=name,
-            up=peer.heard_ns is not None and not down and not peer.ended,
+            up=peer.last_report_ns is not None and not down and not peer.ended,
             down=down,
             text=f"{kind} {name} is down: {reason}",
             last_frame_age_ns=age_ns,
         )
 
 
-def blind(peers: Iterable[PeerHealth], before: bool) -> bool:
-    """Return whether parts may pass unseen: from the start and when a camera is down, until all are up at once."""
-    cameras = [health for health in peers if health.kind == "camera"]
-    if any(health.down for health in cameras):
+def parts_may_be_missed(peers: Iterable[PeerHealth], before: bool) -> bool:
+    """Return whether parts may pass without a frame: at the start and when a camera is down, until all are up at once.
+
+    `before` is the last value; True at the start.
+    """
+    cameras = [peer for peer in peers if peer.kind == "camera"]
+    if any(peer.down for peer in cameras):
         return True
-    return before and not all(health.up for health in cameras)
+    return before and not all(peer.up for peer in cameras)

@@ -1,4 +1,4 @@
-"""Verdicts settle out of order; people and the event store get them in the order of the parts."""
+"""Parts settle out of order; the event store gets them in the order of their numbers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 class Reorder(Generic[T]):
-    """Hold back what settled early until every part before it has settled, for each station alone.
+    """Holds back what settled early until every part before it has settled, for each station separately.
 
-    Every part settles by its deadline at the latest, so nothing waits here for ever and the number
-    of items held is bounded by the parts that are pending.
+    Every part settles by its deadline at the latest, so every item is released in the end, and there are never
+    more of them than parts pending.
     """
 
     def __init__(self) -> None:
@@ -23,16 +23,16 @@ class Reorder(Generic[T]):
         return sum(len(waiting) for waiting in self._waiting.values())
 
     def start(self, station: str, next_seq: int) -> None:
-        """Say where a station begins; raises ValueError while parts of it wait, for they would be lost."""
+        """Set a station's first number; raises ValueError while parts of it wait, since they would be lost."""
         if self._waiting.get(station):
             raise ValueError(f"station {station}: {len(self._waiting[station])} parts wait; flush before start")
         self._next_seq[station] = next_seq
         self._waiting[station] = {}
 
     def add(self, station: str, seq: int, item: T) -> list[T]:
-        """Take the item of one settled part and return what is now in order, perhaps nothing.
+        """Take the item of one settled part and return the items that are now in order, possibly none.
 
-        Raises ValueError for a station that was not started and for a part that was here before.
+        Raises ValueError for a station that was not started and for a part that was added before.
         """
         if station not in self._next_seq:
             raise ValueError(f"station {station}: not started")
@@ -47,7 +47,7 @@ class Reorder(Generic[T]):
         return released
 
     def flush(self) -> list[T]:
-        """Return all that still waits, station by station in the order of the parts, and go on after it."""
+        """Return all items that wait, station by station in the order of the parts, and continue after them."""
         released = []
         for station, waiting in self._waiting.items():
             if not waiting:

@@ -1,6 +1,6 @@
 """When an output is switched: on at a pulse's moment, within its tolerance or not at all; off when the last one ends.
 
-Pure: the clock is passed in, and what to do comes out.
+Pure: the clock is passed in, and what to do is returned.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from stream.devices.actuators.actuator import RejectCommand
 
 
 class Due(NamedTuple):
-    """What a moment asks for, in this order.
+    """What is to be done at a moment, in this order.
 
     Attributes:
         fire: commands whose moment has come.
@@ -26,13 +26,13 @@ class Due(NamedTuple):
 
 
 class Schedule:
-    """Commands of one actuator in the order of their planned moments, and until when its output is on.
+    """Commands of one actuator in the order of their planned moments, and when its output goes off.
 
     Pulses may overlap: the output stays on until the last of them ends.
     """
 
     def __init__(self, check_ahead_ns: int = 0) -> None:
-        """Ask for a sign of life `check_ahead_ns` before a pulse; 0: never."""
+        """Have the output's liveness checked `check_ahead_ns` before a pulse; 0: never."""
         self._heap: list[tuple[int, int, RejectCommand]] = []
         self._added = 0
         self._check_ahead_ns = check_ahead_ns
@@ -49,11 +49,11 @@ class Schedule:
 
     def add(self, command: RejectCommand) -> None:
         """Plan a command."""
-        self._added += 1  # equal moments keep the order of planning
+        self._added += 1  # commands of equal moments keep the order in which they were planned
         heapq.heappush(self._heap, (command.planned_ns, self._added, command))
 
     def commands(self) -> list[RejectCommand]:
-        """Return what is planned, in the order of the moments."""
+        """Return the planned commands in the order of their moments."""
         return [entry[2] for entry in sorted(self._heap)]
 
     @property
@@ -71,8 +71,8 @@ class Schedule:
             moments.append(planned_ns if checked else planned_ns - self._check_ahead_ns)
         return min(moments, default=None)
 
-    def check(self, now_ns: int) -> RejectCommand | None:
-        """Return the command before which a sign of life is due now; what follows it closely needs none of its own."""
+    def check_due(self, now_ns: int) -> RejectCommand | None:
+        """Return the command for which a liveness check is due now; pulses close behind it need no separate one."""
         if not self._check_ahead_ns or not self._heap:
             return None
         planned_ns, _, command = self._heap[0]
@@ -82,12 +82,12 @@ class Schedule:
         return command if now_ns <= command.expires_ns else None
 
     def due(self, now_ns: int) -> Due:
-        """Take out what is to be done now; whoever fires a command says `began`."""
+        """Take what is to be done now; report each command that was fired to `started`."""
         fire: list[RejectCommand] = []
         late: list[RejectCommand] = []
         while self._heap and self._heap[0][0] <= now_ns:
             command = heapq.heappop(self._heap)[2]
-            if command.pulse_ns == 0:  # off is safe, however late; on for a part before it no more
+            if command.pulse_ns == 0:  # off is safe, however late; a pulse for a part before it no longer is
                 late, fire = late + fire, []
                 self._on_until_ns = None if self._on_until_ns is None else min(self._on_until_ns, now_ns)
             else:
@@ -97,16 +97,16 @@ class Schedule:
             self._on_until_ns = None
         return Due(fire, late, end)
 
-    def began(self, command: RejectCommand, fired_ns: int) -> None:
-        """Note that a pulse was begun, acknowledged or not: an output that may be on is switched off."""
+    def started(self, command: RejectCommand, fired_ns: int) -> None:
+        """Note that a pulse was started, acknowledged or not: an output that may be on is switched off later."""
         self._on_until_ns = max(self._on_until_ns or 0, fired_ns + command.pulse_ns)
 
 
 class Heartbeat:
-    """The level that tells a PLC of a healthy line: it toggles for as long as the line says that it is well."""
+    """The level by which a PLC monitors the line: it toggles as long as the line reports that it is healthy."""
 
     def __init__(self, period_ns: int | None, *, clear_ns: int) -> None:
-        """Toggle every `period_ns` (None: never), but rather later than less than `clear_ns` before a pulse."""
+        """Toggle every `period_ns` (None: never); postponed rather than within `clear_ns` before a pulse."""
         self._period_ns = period_ns
         self._clear_ns = clear_ns
         self._next_ns = 0
@@ -114,13 +114,13 @@ class Heartbeat:
         self._alive_until_ns = 0
         self._level = False
 
-    def alive(self, until_ns: int) -> None:
-        """Note that the line is well, and holds for well until then unless it says so again."""
+    def keep_alive(self, until_ns: int) -> None:
+        """Take the line for healthy until then, or longer if this is called again."""
         self._alive_until_ns = until_ns
 
     @property
     def next_ns(self) -> int | None:
-        """When the level is to toggle next, should the line be well; None: it is not to."""
+        """When the level toggles next; None: without a new report of a healthy line it does not."""
         if self._period_ns is None or self._next_ns > self._alive_until_ns:
             return None
         return self._next_ns
@@ -136,6 +136,6 @@ class Heartbeat:
             self._next_ns = min(max(next_pulse_ns, now_ns) + 1, self._latest_ns)
             return None
         self._next_ns = now_ns + self._period_ns
-        self._latest_ns = self._next_ns + self._period_ns  # a fast line does not put it off for ever
+        self._latest_ns = self._next_ns + self._period_ns  # frequent pulses postpone it by one period at most
         self._level = not self._level
         return self._level

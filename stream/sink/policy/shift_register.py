@@ -1,8 +1,7 @@
-"""Where parts are on a belt by its encoder's count: fed with polled (time, count), it says when each is at its reject.
+"""A shift register by the belt's encoder: readings (time, count) in, commands with the moment of their reject out.
 
-Pure: samples and commands in, commands with their moment out. A count that wraps, a belt that stands or runs
-backwards are all part of it. Samples that stay away, or jump, leave nobody knowing where the parts are: what
-was followed is dropped, and said to be.
+Pure: the clock is passed in. The count may wrap, the belt may stop or run backwards. When readings stay away, or the
+count jumps, the positions of parts are unknown: everything that was tracked is dropped and returned as lost.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 from stream.devices.actuators.actuator import RejectCommand
 
-#: The speed is taken over so many readings: one step of a coarse encoder is none.
+#: Readings over which the speed is measured: a single step of a coarse encoder would not do.
 _SPEED_SAMPLES = 5
 
 
@@ -22,10 +21,10 @@ class Tracked(NamedTuple):
     """A command whose moment depends on the belt.
 
     Attributes:
-        command: without a moment of its own.
+        command: its `planned_ns` is 0 until the moment is known.
         captured_ns: exposure of the part.
-        transport_counts: from there to the reject.
-        tolerance_counts: how far past it the pulse may still begin.
+        transport_counts: from the exposure to the reject.
+        tolerance_counts: how far past the reject the pulse may still begin.
     """
 
     command: RejectCommand
@@ -34,11 +33,11 @@ class Tracked(NamedTuple):
     tolerance_counts: int
 
 
-class Moved(NamedTuple):
-    """What a sample brings.
+class SampleOutcome(NamedTuple):
+    """Result of one encoder reading.
 
     Attributes:
-        fire: commands with their moment, which lies between this sample and about the next.
+        fire: commands with their moment, between this reading and about the next.
         lost: commands that can no longer be placed, with the reason.
     """
 
@@ -52,10 +51,10 @@ class _Sample(NamedTuple):
 
 
 class ShiftRegister:
-    """The parts between camera and reject, by the belt's position in counts that never wrap."""
+    """The parts between camera and reject, by their position on the belt in counts that never wrap."""
 
     def __init__(self, *, wrap: int, poll_ns: int, stale_ns: int, keep_ns: int) -> None:
-        """Count modulo `wrap`; a gap of more than `stale_ns` is a loss; exposures up to `keep_ns` old are placed."""
+        """Count modulo `wrap`; lose all parts in a gap above `stale_ns`; place exposures up to `keep_ns` old."""
         self._wrap = wrap
         self._poll_ns = poll_ns
         self._stale_ns = stale_ns
@@ -69,82 +68,79 @@ class ShiftRegister:
         return len(self._unplaced) + len(self._heap)
 
     def commands(self) -> list[RejectCommand]:
-        """Return what is followed; what has its place knows the count (modulo wrap) at which it is due."""
+        """Return the tracked commands; one with a known position has the count of its reject as `due_count`."""
         return [entry[3] for entry in sorted(self._heap)] + [tracked.command for tracked in self._unplaced]
 
     def add(self, tracked: Tracked) -> None:
-        """Follow a part from now on; the next sample finds its place."""
+        """Track a part from now on; the next reading determines its position."""
         self._unplaced.append(tracked)
 
     def restore(self, command: RejectCommand, tolerance_counts: int) -> bool:
-        """Follow again what was followed before a restart; False: before the first sample, or it has no place."""
+        """Track a command of before a restart; False before the first reading, or without a `due_count`."""
         if command.due_count is None or not self._samples:
             return False
         here = self._samples[-1].position
-        self._follow(command, here + self._difference(command.due_count - here), tolerance_counts)
+        self._enter(command, here + self._difference(command.due_count - here), tolerance_counts)
         return True
 
-    def sample(self, at_ns: int, count: int) -> Moved:
+    def sample(self, at_ns: int, count: int) -> SampleOutcome:
         """Take one reading of the encoder."""
         lost: list[tuple[RejectCommand, str]] = []
         if self._samples:
             last = self._samples[-1]
             if at_ns <= last.at_ns:
-                return Moved([], [])
+                return SampleOutcome([], [])
             moved = self._difference(count - last.position)
             if at_ns - last.at_ns > self._stale_ns:
-                lost = self._forget(f"the encoder was silent for {(at_ns - last.at_ns) / 1e6:.0f} ms")
+                lost = self.drop(f"the encoder was silent for {(at_ns - last.at_ns) / 1e6:.0f} ms")
             elif abs(moved) > self._wrap // 4:
-                lost = self._forget(f"the encoder jumped by {moved} counts")
+                lost = self.drop(f"the encoder jumped by {moved} counts")
         position = count if not self._samples else self._samples[-1].position + moved
         self._samples.append(_Sample(at_ns, position))
         while self._samples[0].at_ns < at_ns - self._keep_ns:
             self._samples.popleft()
         lost += self._place()
         fire, late = self._due()
-        return Moved(fire, lost + late)
+        return SampleOutcome(fire, lost + late)
 
     def silent(self, now_ns: int) -> list[tuple[RejectCommand, str]]:
-        """Drop what is followed when the last sample is too old."""
+        """Drop what is tracked when the last reading is too old; returns the lost commands with the reason."""
         if self._samples and now_ns - self._samples[-1].at_ns <= self._stale_ns:
             return []
         old_ns = now_ns - self._stale_ns
         if self._samples:
-            return self._forget("the encoder is silent")
+            return self.drop("the encoder is silent")
         lost = [tracked.command for tracked in self._unplaced if tracked.captured_ns < old_ns]
         self._unplaced = [tracked for tracked in self._unplaced if tracked.captured_ns >= old_ns]
         return [(command, "the encoder is silent") for command in lost]
 
     def drop(self, reason: str) -> list[tuple[RejectCommand, str]]:
-        """Stop following everything."""
-        return self._forget(reason)
-
-    def _forget(self, reason: str) -> list[tuple[RejectCommand, str]]:
+        """Stop tracking everything; returns the lost commands with the reason."""
         lost = [(command, reason) for command in self.commands()]
         self._heap, self._unplaced = [], []
         self._samples.clear()
         return lost
 
     def _difference(self, counts: int) -> int:
-        """Return the shortest way between two counts modulo wrap, forwards positive."""
+        """Return the shortest distance between two counts modulo wrap, positive forwards."""
         return (counts + self._wrap // 2) % self._wrap - self._wrap // 2
 
-    def _follow(self, command: RejectCommand, target: int, tolerance: int) -> None:
+    def _enter(self, command: RejectCommand, target: int, tolerance: int) -> None:
         self._added += 1
         heapq.heappush(self._heap, (target, self._added, tolerance, command._replace(due_count=target % self._wrap)))
 
     def _place(self) -> list[tuple[RejectCommand, str]]:
-        """Find the positions of exposures by interpolation; those after the newest sample wait for the next."""
+        """Interpolate the positions of exposures, except those after the newest reading; returns the lost."""
         waiting: list[Tracked] = []
         lost: list[tuple[RejectCommand, str]] = []
         for tracked in self._unplaced:
             if tracked.captured_ns > self._samples[-1].at_ns:
                 waiting.append(tracked)
             elif tracked.captured_ns < self._samples[0].at_ns:
-                lost.append((tracked.command, "the encoder was not known at its exposure"))
+                lost.append((tracked.command, "the encoder had no reading at its exposure"))
             else:
                 target = self._position(tracked.captured_ns) + tracked.transport_counts
-                self._follow(tracked.command, target, tracked.tolerance_counts)
+                self._enter(tracked.command, target, tracked.tolerance_counts)
         self._unplaced = waiting
         return lost
 
@@ -158,21 +154,21 @@ class ShiftRegister:
         return before.position + round(share * (later.position - before.position))
 
     def _due(self) -> tuple[list[RejectCommand], list[tuple[RejectCommand, str]]]:
-        """Take out what is at its reject or will be before about the next sample."""
+        """Take the commands that are at their reject or will be before about the next reading; returns (fire, late)."""
         fire: list[RejectCommand] = []
         late: list[tuple[RejectCommand, str]] = []
         if len(self._samples) < 2:
             return fire, late
         newest, base = self._samples[-1], self._samples[-min(_SPEED_SAMPLES, len(self._samples))]
-        stands = newest.position <= self._samples[-2].position
-        speed = 0.0 if stands else (newest.position - base.position) / (newest.at_ns - base.at_ns)
+        stopped = newest.position <= self._samples[-2].position
+        speed = 0.0 if stopped else (newest.position - base.position) / (newest.at_ns - base.at_ns)
         reached = newest.position + max(0.0, speed) * self._poll_ns
         while self._heap and self._heap[0][0] <= reached:
             target, _, tolerance, command = heapq.heappop(self._heap)
             past = newest.position - target
             if past > tolerance:
                 late.append((command, f"it was {past} counts past the reject"))
-            elif speed <= 0:  # a belt that stands on it: now or never
+            elif speed <= 0:  # the belt has stopped right at the reject: now or never
                 fire.append(command._replace(planned_ns=newest.at_ns, tolerance_ns=self._poll_ns))
             else:
                 moment_ns = newest.at_ns - round(past / speed)

@@ -1,4 +1,4 @@
-"""How fast parts came and how long they took, over the last seconds."""
+"""Rate and latency of parts over the last seconds."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections import deque
 
 from stream.core.statistics import percentiles
 
-#: Beyond so many parts the window is shorter.
-_MOST = 1_000
+#: Parts kept; with more of them the window is shorter.
+_MAX_PARTS = 1_000
 
 
 class ThroughputWindow:
     """The parts of one station within a window of time. Pure: the clock is passed in."""
 
     def __init__(self, window_ns: int) -> None:
-        """Remember `window_ns` back."""
+        """Keep the parts of the last `window_ns`."""
         self._window_ns = window_ns
-        self._parts: deque[tuple[int, float | None]] = deque(maxlen=_MOST)
+        self._parts: deque[tuple[int, float | None]] = deque(maxlen=_MAX_PARTS)
 
     def add(self, settled_ns: int, total_ms: float | None) -> None:
         """Note a part; `total_ms` is None when its exposure is unknown."""
@@ -24,7 +24,7 @@ class ThroughputWindow:
 
     def rate_hz(self, now_ns: int) -> float:
         """Return parts per second between the oldest one within the window and now."""
-        self._forget(now_ns)
+        self._drop_old(now_ns)
         if len(self._parts) < 2:
             return 0.0
         span_ns = max(now_ns, self._parts[-1][0]) - self._parts[0][0]
@@ -32,23 +32,23 @@ class ThroughputWindow:
 
     def latency_ms(self, now_ns: int) -> tuple[float, float] | None:
         """Return (median, 99th percentile) of the totals within the window; None without any."""
-        self._forget(now_ns)
+        self._drop_old(now_ns)
         totals = [total for _, total in self._parts if total is not None]
         if not totals:
             return None
         p50_ms, p99_ms = percentiles(totals, 50, 99)
         return p50_ms, p99_ms
 
-    def _forget(self, now_ns: int) -> None:
+    def _drop_old(self, now_ns: int) -> None:
         while self._parts and now_ns - self._parts[0][0] > self._window_ns:
             self._parts.popleft()
 
 
 class RateLimiter:
-    """Lets something happen at most so often on average. Pure: the clock is passed in.
+    """Allows one event in each interval on average. Pure: the clock is passed in.
 
-    What comes a little too late has the next one earlier: of parts that come slightly faster than the interval nearly
-    all are let through, not every second one.
+    An event slightly after its time makes the next one due earlier: of parts that come slightly faster than the
+    interval nearly all are allowed, not every second one.
     """
 
     def __init__(self, interval_ns: int) -> None:
@@ -57,7 +57,7 @@ class RateLimiter:
         self._next_ns = 0
 
     def allows(self, now_ns: int) -> bool:
-        """Whether it may happen now; it then counts as having happened."""
+        """Whether an event is allowed now; if so, it counts."""
         if now_ns < self._next_ns:
             return False
         self._next_ns = max(self._next_ns, now_ns - self._interval_ns // 2) + self._interval_ns

@@ -30,7 +30,7 @@ def test_the_alarm_is_silent_during_the_cool_down_and_raised_again_at_its_end():
     assert raised_at(AlarmRule(cooldown_s=10), [True] * 25) == [0, 10, 20]
 
 
-def test_trouble_that_ended_during_the_cool_down_is_not_raised_again():
+def test_a_fault_that_ended_during_the_cool_down_is_not_raised_again():
     assert raised_at(AlarmRule(n=2, of=3, cooldown_s=5), [True] * 4 + [False] * 20) == [1]
 
 
@@ -50,11 +50,11 @@ def test_without_cool_down_every_bad_one_is_raised():
     assert raised_at(AlarmRule(cooldown_s=0), [True, True, False, True]) == [0, 1, 3]
 
 
-def test_a_clock_that_begins_below_zero_does_not_keep_the_first_alarm_back():
+def test_a_clock_that_starts_below_zero_does_not_delay_the_first_alarm():
     assert NofM(AlarmRule()).observe(True, -5 * SECOND_NS)
 
 
-def test_an_alarm_says_what_where_and_when():
+def test_an_alarm_has_kind_subject_text_and_time():
     board = AlarmBoard(AlarmOptions())
     alarm = board.observe("uninspected", "cap", True, 7, "part 3: timeout")
     assert alarm == Alarm("uninspected", "cap", "part 3: timeout", 7)
@@ -101,7 +101,7 @@ def test_one_camera_that_is_down_does_not_hide_another():
     assert board.observe("camera_down", "side", True, 1, "stalled") == Alarm("camera_down", "side", "stalled", 1)
 
 
-def test_a_level_stands_until_it_was_seen_to_end():
+def test_a_level_is_active_until_a_good_observation_ends_it():
     board = AlarmBoard(AlarmOptions())
     board.observe("camera_down", "top", True, SECOND_NS, "stalled")
     board.observe("camera_down", "top", True, 500 * SECOND_NS, "stalled")
@@ -110,7 +110,7 @@ def test_a_level_stands_until_it_was_seen_to_end():
     assert board.active(1001 * SECOND_NS) == []
 
 
-def test_any_other_alarm_stands_as_long_as_its_cool_down_the_newest_first():
+def test_any_other_alarm_is_active_for_its_cool_down_the_newest_first():
     board = AlarmBoard(AlarmOptions(defect=AlarmRule(cooldown_s=60), uninspected=AlarmRule(cooldown_s=0)))
     board.observe("defect", "cap", True, 0, "part 1 is defective")
     board.observe("uninspected", "cap", True, SECOND_NS, "part 2 was not inspected")

@@ -31,19 +31,19 @@ def test_a_good_part_passes_and_a_defective_one_is_rejected_under_every_policy(p
 @pytest.mark.parametrize(
     ("policy", "decision"), [("reject", Decision.REJECT), ("pass", Decision.PASS), ("ignore", Decision.IGNORE)]
 )
-def test_what_happens_to_an_uninspected_part_is_the_stations_policy(policy: str, decision: Decision):
+def test_the_decision_for_an_uninspected_part_is_the_stations_policy(policy: str, decision: Decision):
     assert decide(Verdict.UNINSPECTED, policy) is decision
 
 
 @pytest.mark.parametrize(("mode", "decision"), [("triggered", Decision.REJECT), ("freerun", Decision.IGNORE)])
-def test_without_a_policy_only_a_triggered_station_rejects_what_nobody_inspected(mode: str, decision: Decision):
+def test_without_a_policy_only_a_triggered_station_rejects_uninspected_parts(mode: str, decision: Decision):
     station = StationOptions(camera="top", bundle="cap.safetensors", mode=mode)
     assert decide(Verdict.UNINSPECTED, station.uninspected_policy) is decision
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 @pytest.mark.parametrize("policy", ["reject", "pass", "ignore"])
-def test_a_gate_that_opens_on_good_opens_for_good_parts_alone_and_is_shut_for_all_others(verdict: Verdict, policy: str):
+def test_a_gate_that_opens_on_good_opens_for_good_parts_only_and_is_shut_for_all_others(verdict: Verdict, policy: str):
     gate = RejectOptions(actuator="gate", transport_delay_ms=420, pulse_ms=60, gate="open_on_good")
     pulse_ns = pulse_ns_for(decide(verdict, policy), verdict, gate)
     assert pulse_ns == (60 * MS if verdict is Verdict.GOOD else 0)
@@ -56,7 +56,7 @@ def test_a_reject_that_pulses_on_bad_pulses_for_what_is_rejected(verdict: Verdic
     assert pulse_ns_for(decision, verdict, REJECT) == (60 * MS if decision is Decision.REJECT else None)
 
 
-def test_a_part_that_is_followed_by_an_encoder_has_counts_and_no_moment_yet():
+def test_a_part_that_is_tracked_by_an_encoder_has_counts_and_no_moment_yet():
     counted = RejectOptions(actuator="gate", encoder="belt", transport_counts=900, tolerance_counts=20)
     tracked = track_pulse(settled(CAPTURED_NS + 100 * MS), counted, 60 * MS, 3.5)
     assert tracked is not None
@@ -90,7 +90,7 @@ def test_a_decision_past_the_tolerance_would_hit_another_part_and_is_not_planned
     assert plan_pulse(settled(LATEST_NS + 1), REJECT, 60 * MS, None) is None
 
 
-def test_a_part_whose_exposure_is_unknown_cannot_be_aimed_at():
+def test_a_part_whose_exposure_is_unknown_cannot_be_planned():
     assert plan_pulse(settled(CAPTURED_NS, captured_ns=None), REJECT, 60 * MS, None) is None
 
 

@@ -21,29 +21,29 @@ def scores(seed: int, count: int) -> Values:
 
 
 def calibration(seed: int, count: int) -> tuple[Values, float]:
-    """The scores of a calibration up to its threshold, and that."""
-    found = scores(seed, count)
-    threshold = conformal_threshold(found, 0.01)
-    return found[found <= threshold], threshold
+    """Scores of a calibration up to its threshold, and the threshold."""
+    values = scores(seed, count)
+    threshold = conformal_threshold(values, 0.01)
+    return values[values <= threshold], threshold
 
 
 def drifting_at(drift: DriftDetector, values: Values) -> int | None:
-    """After how many values the drift is found; None: it is not."""
+    """Number of values after which drift is detected, or None."""
     for index, value in enumerate(values):
         drift.add(value)
-        found = drift.compare()
-        if found is not None and found.drifting:
+        finding = drift.compare()
+        if finding is not None and finding.drifting:
             return index
     return None
 
 
 def fed(drift: DriftDetector, values: Values) -> list[DriftFinding]:
-    found = []
+    findings = []
     for value in values:
         drift.add(value)
-        if (one := drift.compare()) is not None:
-            found.append(one)
-    return found
+        if (finding := drift.compare()) is not None:
+            findings.append(finding)
+    return findings
 
 
 @pytest.mark.parametrize("count", [20, 100])
@@ -51,13 +51,13 @@ def fed(drift: DriftDetector, values: Values) -> list[DriftFinding]:
 def test_a_stationary_stream_of_100_000_parts_is_never_called_drifting(count: int, seed: int):
     reference, threshold = calibration(seed, count)
     stream = scores(1000 + seed, 100_000)
-    # Only GOOD parts are told of, so the stream is cut at the threshold like the reference.
+    # Only GOOD parts count, so the stream is cut at the threshold like the reference.
     assert drifting_at(DriftDetector(reference, WINDOW), stream[stream <= threshold]) is None
 
 
 @pytest.mark.parametrize("shift", [1, -1])
 @pytest.mark.parametrize("seed", range(10))
-def test_a_shift_of_one_standard_deviation_is_found_within_1000_parts(seed: int, shift: float):
+def test_a_shift_of_one_standard_deviation_is_detected_within_1000_parts(seed: int, shift: float):
     reference, threshold = calibration(seed, 100)
     before, after = scores(1000 + seed, 2_000), scores(2000 + seed, 1_000) + shift * math.sqrt(20)
     drift = DriftDetector(reference, WINDOW)
@@ -65,19 +65,19 @@ def test_a_shift_of_one_standard_deviation_is_found_within_1000_parts(seed: int,
     assert drifting_at(drift, after[after <= threshold]) is not None
 
 
-def test_a_tenth_of_a_standard_deviation_is_not_worth_a_call_however_many_values_prove_it():
+def test_a_tenth_of_a_standard_deviation_raises_no_alarm_however_significant_it_is():
     drift = DriftDetector(scores(1, 10_000), 10_000)
-    found = fed(drift, scores(2, 30_000) + 0.1 * math.sqrt(20))
-    assert min(one.p_value for one in found) < 1e-6
-    assert not any(one.drifting for one in found)
+    findings = fed(drift, scores(2, 30_000) + 0.1 * math.sqrt(20))
+    assert min(finding.p_value for finding in findings) < 1e-6
+    assert not any(finding.drifting for finding in findings)
 
 
-def test_twenty_scores_are_honest_about_what_they_cannot_see():
+def test_twenty_reference_scores_state_the_smallest_shift_they_can_detect():
     shift = smallest_shift(20, WINDOW)
     assert shift is not None
     assert 1.2 < shift < 1.5
 
-    def found(sigmas: float) -> float:
+    def detected_share(sigmas: float) -> float:
         streams = [scores(5000 + seed, 1_500) + sigmas * math.sqrt(20) for seed in range(40)]
         return float(
             np.mean(
@@ -85,12 +85,12 @@ def test_twenty_scores_are_honest_about_what_they_cannot_see():
             )
         )
 
-    assert found(0.5) < 0.05
-    assert 0.25 < found(shift) < 0.9
-    assert found(2 * shift) == 1
+    assert detected_share(0.5) < 0.05
+    assert 0.25 < detected_share(shift) < 0.9
+    assert detected_share(2 * shift) == 1
 
 
-def test_more_reference_values_see_smaller_shifts_and_too_few_none():
+def test_more_reference_values_detect_smaller_shifts_and_too_few_none():
     shifts = [smallest_shift(count, WINDOW) for count in (10, 20, 50, 100, 500)]
     assert all(fewer > more for fewer, more in pairwise(shift for shift in shifts if shift is not None))
     assert None not in shifts
@@ -102,14 +102,14 @@ def test_one_odd_window_is_not_a_drift_and_three_of_four_are():
     assert fed(drift, scores(2, 500))[-1].p_value > 0.001
     burst = fed(drift, scores(3, 200) + 50)
     assert burst[-1].p_value == pytest.approx(1e-16)
-    assert not any(one.drifting for one in burst)
-    assert [one.drifting for one in fed(drift, scores(4, 200) + 50)] == [True, True]
+    assert not any(finding.drifting for finding in burst)
+    assert [finding.drifting for finding in fed(drift, scores(4, 200) + 50)] == [True, True]
 
 
-def test_a_drift_lasts_until_all_recent_windows_are_well_again():
+def test_a_drift_lasts_until_no_recent_window_is_bad():
     drift = DriftDetector(scores(1, 200), WINDOW)
     assert fed(drift, scores(2, 1_000) + 20)[-1].drifting
-    after = [one.drifting for one in fed(drift, scores(3, 2_000))]
+    after = [finding.drifting for finding in fed(drift, scores(3, 2_000))]
     assert after[0]
     assert after[:4] == [True] * 4
     assert not after[-1]
@@ -137,8 +137,8 @@ def test_a_value_that_is_no_number_is_left_out():
 
 
 def test_equal_values_everywhere_are_one_distribution():
-    (found, *_) = fed(DriftDetector([3.0] * 30, 20), np.full(20, 3.0))
-    assert (found.psi, found.p_value, found.drifting) == (pytest.approx(0, abs=0.1), 1.0, False)
+    (finding, *_) = fed(DriftDetector([3.0] * 30, 20), np.full(20, 3.0))
+    assert (finding.psi, finding.p_value, finding.drifting) == (pytest.approx(0, abs=0.1), 1.0, False)
 
 
 @pytest.mark.parametrize(("first", "second"), [(20, 50), (20, 500), (100, 500), (512, 500)])

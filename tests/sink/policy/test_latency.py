@@ -71,7 +71,7 @@ DECIDED_NS = ARRIVED_NS + MS // 8
 local = partial(to_local_ns, here=HERE)
 
 
-def test_the_stages_stand_in_the_order_of_a_parts_way():
+def test_the_stages_are_in_the_order_in_which_a_part_passes_them():
     assert tuple(stages_ms(result(HERE, HERE), ARRIVED_NS, DECIDED_NS, local)) == STAGES
 
 
@@ -96,7 +96,7 @@ def test_clocks_that_disagree_give_no_negative_time_and_touch_only_the_wire(erro
     assert stages_ms(skewed, ARRIVED_NS, DECIDED_NS, local) == pytest.approx(EXPECTED_MS | stages)
 
 
-def test_time_in_the_batch_behind_other_parts_belongs_to_no_stage():
+def test_waiting_for_other_parts_of_the_batch_belongs_to_no_stage():
     waited = stages_ms(result(HERE, HERE), ARRIVED_NS, DECIDED_NS, local)
     later = result(HERE, HERE)
     judged_ns = later.stamps.judged_ns + 10 * MS

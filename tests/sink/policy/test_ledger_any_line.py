@@ -1,4 +1,4 @@
-"""The ledger under whatever order messages may come in: it closes, and no part settles twice."""
+"""The ledger under any order of messages: it closes, and no part settles twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stream.sink.policy.ledger import Ledger, SeqError
 
 
 class Announced(NamedTuple):
-    """An announcement on its way."""
+    """An announcement that has not arrived yet."""
 
     part: Part
     cause: Cause | None
@@ -52,14 +52,14 @@ class Line(RuleBasedStateMachine):
     @rule(
         station=st.sampled_from(sorted(FIRST_SEQ)),
         time_ns=st.integers(-20, 60),
-        heard=st.booleans(),
+        announced=st.booleans(),
         cause=st.sampled_from([None, None, None, Cause.OVERRUN, Cause.BAD_FRAME]),
     )
-    def a_part_comes(self, station: str, time_ns: int, heard: bool, cause: Cause | None) -> None:
+    def a_part_comes(self, station: str, time_ns: int, announced: bool, cause: Cause | None) -> None:
         seq = self.next_seq[station]
         self.next_seq[station] += 1
         made = Part(station, seq, self.now_ns, self.now_ns + time_ns)
-        if heard:
+        if announced:
             self.announcements.append(Announced(made, cause))
         if cause is None:
             self.inspected.append(made)

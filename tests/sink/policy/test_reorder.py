@@ -35,7 +35,7 @@ def test_every_order_of_settling_gives_the_order_of_the_parts(settled):
     assert released == ["part 0", "part 1", "part 2", "part 3"]
 
 
-def test_a_station_begins_where_the_ledger_says():
+def test_a_station_starts_at_the_number_of_the_ledger():
     order = started(next_seq=1000)
     assert order.add("cap", 1001, "part 1001") == []
     assert order.add("cap", 1000, "part 1000") == ["part 1000", "part 1001"]
@@ -48,7 +48,7 @@ def test_a_slow_station_does_not_hold_up_another():
     assert order.add("label", 0, "label 0") == ["label 0"]
 
 
-def test_flush_returns_the_rest_in_order_and_goes_on_after_it():
+def test_flush_returns_the_rest_in_order_and_continues_after_it():
     order = started()
     order.start("label", 7)
     for station, seq in (("cap", 5), ("cap", 2), ("label", 9)):
@@ -59,7 +59,7 @@ def test_flush_returns_the_rest_in_order_and_goes_on_after_it():
     assert order.add("label", 10, "label 10") == ["label 10"]
 
 
-def test_flush_leaves_a_station_alone_where_nothing_waits():
+def test_flush_does_not_change_a_station_without_waiting_parts():
     order = started(next_seq=3)
     assert order.flush() == []
     assert order.add("cap", 3, "part 3") == ["part 3"]

@@ -19,7 +19,7 @@ def schedule(*commands: RejectCommand) -> Schedule:
     return planned
 
 
-def test_an_empty_schedule_asks_for_nothing():
+def test_an_empty_schedule_has_nothing_to_do():
     empty = Schedule()
     assert empty.due(10**18) == Due([], [])
     assert empty.next_ns is None
@@ -99,7 +99,7 @@ def test_every_command_comes_out_once_fired_only_within_its_time(commands, steps
 def test_the_output_goes_off_when_its_pulse_is_over():
     planned = schedule(command(100))
     planned.due(100)
-    planned.began(command(100), 103)
+    planned.started(command(100), 103)
     assert planned.on
     assert planned.next_ns == 163
     assert planned.due(162) == Due([], [])
@@ -112,7 +112,7 @@ def test_overlapping_pulses_end_together_with_the_last():
     planned = schedule(command(100, 1), command(150, 2))
     for at in (100, 150):
         for item in planned.due(at).fire:
-            planned.began(item, at)
+            planned.started(item, at)
     assert planned.due(160) == Due([], [])
     assert planned.next_ns == 210
     assert planned.due(210).end
@@ -120,16 +120,16 @@ def test_overlapping_pulses_end_together_with_the_last():
 
 def test_a_short_pulse_within_a_long_one_does_not_cut_it():
     planned = schedule()
-    planned.began(command(100)._replace(pulse_ns=500), 100)
-    planned.began(command(110)._replace(pulse_ns=10), 110)
+    planned.started(command(100)._replace(pulse_ns=500), 100)
+    planned.started(command(110)._replace(pulse_ns=10), 110)
     assert planned.next_ns == 600
 
 
 def test_a_pulse_that_begins_when_another_ends_leaves_the_output_on():
     planned = schedule(command(160, 2))
-    planned.began(command(100, 1), 100)
+    planned.started(command(100, 1), 100)
     assert planned.due(160) == Due([command(160, 2)], [])
-    planned.began(command(160, 2), 160)
+    planned.started(command(160, 2), 160)
     assert planned.next_ns == 220
 
 
@@ -140,7 +140,7 @@ def shut(planned_ns: int) -> RejectCommand:
 def test_a_part_that_must_not_pass_shuts_the_output_in_the_pulse_of_the_part_before():
     planned = schedule(command(100, 1), shut(130))
     for item in planned.due(100).fire:
-        planned.began(item, 100)
+        planned.started(item, 100)
     assert planned.next_ns == 130
     assert planned.due(130) == Due([], [], end=True)
     assert not planned.on
@@ -149,7 +149,7 @@ def test_a_part_that_must_not_pass_shuts_the_output_in_the_pulse_of_the_part_bef
 def test_an_output_is_shut_however_late_and_nothing_happens_when_it_is_off():
     planned = schedule(shut(50), shut(130))
     assert planned.due(60) == Due([], [])
-    planned.began(command(100, 1), 100)
+    planned.started(command(100, 1), 100)
     assert planned.due(155) == Due([], [], end=True)
 
 
@@ -158,10 +158,10 @@ def test_a_pulse_that_comes_late_does_not_open_for_the_part_behind_it_that_must_
     assert planned.due(114) == Due([command(112, 3)], [command(100, 1)])
 
 
-def test_no_sign_of_life_is_asked_for_to_shut():
+def test_shutting_needs_no_liveness_check():
     planned = checked(shut(100))
     assert planned.next_ns == 100
-    assert planned.check(90) is None
+    assert planned.check_due(90) is None
 
 
 def checked(*commands: RejectCommand) -> Schedule:
@@ -171,53 +171,53 @@ def checked(*commands: RejectCommand) -> Schedule:
     return planned
 
 
-def test_a_sign_of_life_is_due_ahead_of_a_pulse_once():
+def test_a_liveness_check_is_due_ahead_of_a_pulse_once():
     planned = checked(command(100))
     assert planned.next_ns == 80
-    assert planned.check(79) is None
-    assert planned.check(80) == command(100)
-    assert planned.check(81) is None
+    assert planned.check_due(79) is None
+    assert planned.check_due(80) == command(100)
+    assert planned.check_due(81) is None
     assert planned.next_ns == 100
 
 
-def test_one_sign_of_life_serves_the_pulses_that_follow_closely():
+def test_one_liveness_check_serves_the_pulses_close_behind_it():
     planned = checked(command(100, 1), command(115, 2), command(300, 3))
-    assert planned.check(80) == command(100, 1)
+    assert planned.check_due(80) == command(100, 1)
     planned.due(100)
-    assert planned.check(100) is None
+    assert planned.check_due(100) is None
     planned.due(115)
-    assert planned.check(299) == command(300, 3)
+    assert planned.check_due(299) == command(300, 3)
 
 
 def test_a_pulse_planned_at_the_last_moment_is_checked_first_and_a_late_one_not_at_all():
-    assert checked(command(100)).check(105) == command(100)
-    assert checked(command(100)).check(116) is None
+    assert checked(command(100)).check_due(105) == command(100)
+    assert checked(command(100)).check_due(116) is None
 
 
-def test_the_heartbeat_toggles_every_period_while_the_line_is_well():
+def test_the_heartbeat_toggles_every_period_while_the_line_is_healthy():
     beat = Heartbeat(100, clear_ns=10)
-    beat.alive(1_000)
+    beat.keep_alive(1_000)
     assert beat.due(1, None) is True
     assert beat.due(2, None) is None
     assert beat.next_ns == 101
     assert beat.due(101, None) is False
 
 
-def test_the_heartbeat_stops_when_the_line_says_nothing_and_goes_on_when_it_does():
+def test_the_heartbeat_stops_without_reports_of_a_healthy_line_and_resumes_with_the_next():
     beat = Heartbeat(100, clear_ns=10)
     assert beat.due(50, None) is None
     assert beat.next_ns is None, "nothing to wake up for"
-    beat.alive(200)
+    beat.keep_alive(200)
     assert beat.due(150, None) is True
     assert beat.due(260, None) is None
     assert beat.next_ns is None
-    beat.alive(400)
+    beat.keep_alive(400)
     assert beat.due(300, None) is False
 
 
-def test_the_heartbeat_makes_room_for_a_pulse_but_is_not_put_off_for_ever():
+def test_the_heartbeat_is_postponed_for_a_pulse_but_by_one_period_at_most():
     beat = Heartbeat(100, clear_ns=10)
-    beat.alive(10_000)
+    beat.keep_alive(10_000)
     assert beat.due(10, None) is True
     assert beat.due(110, next_pulse_ns=115) is None
     assert beat.next_ns == 116
@@ -227,6 +227,6 @@ def test_the_heartbeat_makes_room_for_a_pulse_but_is_not_put_off_for_ever():
 
 def test_without_a_period_there_is_no_heartbeat():
     beat = Heartbeat(None, clear_ns=10)
-    beat.alive(1_000)
+    beat.keep_alive(1_000)
     assert beat.due(500, None) is None
     assert beat.next_ns is None

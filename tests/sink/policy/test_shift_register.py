@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stream.core.verdict import Verdict
 from stream.devices.actuators.actuator import RejectCommand
-from stream.sink.policy.shift_register import Moved, ShiftRegister, Tracked
+from stream.sink.policy.shift_register import SampleOutcome, ShiftRegister, Tracked
 
 POLL = 10
 STALE = 100
@@ -26,15 +26,15 @@ def tracked(captured_ns: int, counts: int, seq: int = 0, tolerance: int = 5) -> 
     return Tracked(command(seq), captured_ns, counts, tolerance)
 
 
-def feed(belt: ShiftRegister, samples: Iterable[tuple[int, int]]) -> Moved:
-    """Everything that these readings (time, count) bring."""
+def feed(belt: ShiftRegister, samples: Iterable[tuple[int, int]]) -> SampleOutcome:
+    """Result of these readings (time, count) together."""
     fire: list[RejectCommand] = []
     lost: list[tuple[RejectCommand, str]] = []
     for at_ns, count in samples:
         moved = belt.sample(at_ns, count)
         fire += moved.fire
         lost += moved.lost
-    return Moved(fire, lost)
+    return SampleOutcome(fire, lost)
 
 
 def steady(
@@ -59,7 +59,7 @@ def test_it_is_handed_out_before_its_moment():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=40))
-    assert feed(belt, steady(60, 130, 4)) == Moved([], [])
+    assert feed(belt, steady(60, 130, 4)) == SampleOutcome([], [])
     [fired] = belt.sample(140, 56).fire
     assert fired.planned_ns == 150
 
@@ -73,11 +73,11 @@ def test_the_count_wraps_between_exposure_and_reject():
     assert (fired.planned_ns, fired.due_count) == (330, 32)
 
 
-def test_a_belt_that_stands_keeps_its_parts_and_fires_them_when_it_goes_on():
+def test_a_belt_that_stops_keeps_its_parts_and_fires_them_when_it_moves_again():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=40))
-    assert feed(belt, [(at_ns, 24) for at_ns in range(60, 5_000, POLL)]) == Moved([], [])
+    assert feed(belt, [(at_ns, 24) for at_ns in range(60, 5_000, POLL)]) == SampleOutcome([], [])
     assert len(belt) == 1
     moved = feed(belt, [(5_000 + POLL * step, 24 + 4 * step) for step in range(20)])
     assert moved.lost == []
@@ -85,18 +85,18 @@ def test_a_belt_that_stands_keeps_its_parts_and_fires_them_when_it_goes_on():
     assert 5_080 <= fired.planned_ns <= 5_100
 
 
-def test_a_belt_that_runs_backwards_brings_nothing_to_the_reject_and_forwards_again_it_does():
+def test_a_belt_that_runs_backwards_fires_nothing_until_it_runs_forwards_again():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=12))
     back = [(60 + POLL * step, (20 - 4 * step) % 1_000) for step in range(10)]
-    assert feed(belt, back) == Moved([], [])
+    assert feed(belt, back) == SampleOutcome([], [])
     forwards = [(160 + POLL * step, (-16 + 4 * step) % 1_000) for step in range(20)]
     [fired] = feed(belt, forwards).fire
     assert fired.planned_ns == pytest.approx(160 + (32 + 16) / 0.4, abs=2 * POLL)
 
 
-def test_parts_are_fired_in_the_order_in_which_they_lie_on_the_belt():
+def test_parts_are_fired_in_their_order_on_the_belt():
     belt = register()
     feed(belt, steady(0, 100, 4))
     for seq, captured_ns in ((2, 80), (1, 60), (3, 100)):
@@ -133,10 +133,10 @@ def test_an_exposure_before_the_first_reading_cannot_be_placed():
     belt.add(tracked(captured_ns=5, counts=40))
     [(lost, reason)] = feed(belt, steady(10, 20, 4)).lost
     assert lost.seq == 0
-    assert "not known at its exposure" in reason
+    assert "no reading at its exposure" in reason
 
 
-def test_readings_that_stayed_away_lose_what_was_followed_and_what_was_exposed_meanwhile():
+def test_a_gap_between_readings_loses_what_was_tracked_and_what_was_exposed_meanwhile():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=400, seq=1))
@@ -148,7 +148,7 @@ def test_readings_that_stayed_away_lose_what_was_followed_and_what_was_exposed_m
     assert [item.seq for item in feed(belt, steady(170, 400, 4)).fire] == [3], "and follows again"
 
 
-def test_a_count_that_jumps_loses_what_was_followed():
+def test_a_count_that_jumps_loses_what_was_tracked():
     belt = register()
     feed(belt, steady(0, 50, 4))
     belt.add(tracked(captured_ns=50, counts=40))
@@ -156,7 +156,7 @@ def test_a_count_that_jumps_loses_what_was_followed():
     assert "jumped" in reason
 
 
-def test_an_encoder_that_says_nothing_more_loses_what_is_followed():
+def test_an_encoder_that_falls_silent_loses_what_is_tracked():
     belt = register()
     belt.add(tracked(captured_ns=0, counts=40, seq=1))
     assert belt.silent(50) == []
@@ -167,14 +167,14 @@ def test_an_encoder_that_says_nothing_more_loses_what_is_followed():
     assert [lost.seq for lost, _ in belt.silent(351)] == [2]
 
 
-def test_readings_out_of_order_are_no_readings():
+def test_readings_out_of_order_are_ignored():
     belt = register()
     feed(belt, steady(0, 50, 4))
-    assert belt.sample(50, 999) == Moved([], [])
-    assert belt.sample(40, 999) == Moved([], [])
+    assert belt.sample(50, 999) == SampleOutcome([], [])
+    assert belt.sample(40, 999) == SampleOutcome([], [])
 
 
-def test_what_is_followed_goes_on_in_another_register_at_its_count():
+def test_what_is_tracked_continues_in_another_register_at_its_count():
     first = register(wrap=100)
     feed(first, steady(0, 230, 4, wrap=100))
     first.add(tracked(captured_ns=230, counts=40))

@@ -14,7 +14,7 @@ def test_the_rate_is_that_of_the_window():
     assert recent.rate_hz(20 * S) == pytest.approx(2.0, rel=0.1)
 
 
-def test_a_line_that_stands_still_has_no_rate_and_no_latency():
+def test_a_line_that_has_stopped_has_no_rate_and_no_latency():
     recent = ThroughputWindow(10 * S)
     assert (recent.rate_hz(0), recent.latency_ms(0)) == (0.0, None)
     for tick in range(5):
@@ -31,7 +31,7 @@ def test_latency_is_median_and_99th_percentile_of_the_parts_whose_exposure_is_kn
     assert recent.latency_ms(S) == pytest.approx((50.5, 99.01))
 
 
-def test_something_happens_once_in_its_interval():
+def test_one_event_is_allowed_in_each_interval():
     spacing = RateLimiter(S)
     assert [spacing.allows(now) for now in (0, S // 2, S - 1, S, S + 1, 5 * S)] == [
         *(True, False, False),
@@ -40,7 +40,7 @@ def test_something_happens_once_in_its_interval():
 
 
 @pytest.mark.parametrize("parts_hz", [10, 14, 16, 17, 20, 24, 29, 31, 47, 200])
-def test_of_faster_parts_nearly_as_many_pass_as_the_interval_allows(parts_hz: int):
+def test_of_faster_parts_nearly_as_many_are_allowed_as_intervals_pass(parts_hz: int):
     spacing = RateLimiter(S // 15)
     passed = sum(spacing.allows(number * S // parts_hz) for number in range(60 * parts_hz))
     assert min(13.5, 0.99 * parts_hz) <= passed / 60 <= 15.1
