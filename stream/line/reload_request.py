@@ -78,11 +78,11 @@ log = logging.getLogger(__name__)
 
 
 class StationReport(msgspec.Struct, frozen=True):
-    """One station's bundle before and after; `why` it stayed, if it was to change."""
+    """One station's bundle before and after; the `reason` when a new one was refused."""
 
     old_sha256: str
     new_sha256: str
-    why: str | None = None
+    reason: str | None = None
 
 
 class ReloadReport(msgspec.Struct, frozen=True):

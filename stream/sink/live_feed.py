@@ -79,7 +79,7 @@ class Feed:
         """
         if not self._states.allows(now_ns):
             return
-        self._wanted = self._server.wanted()
+        self._wanted = self._server.has_subscribers()
         if not self._wanted:
             return
         now_realtime_ns = time.time_ns()

@@ -149,8 +149,8 @@ class SinkProcess:
                     self._worker_reports(message)
                 case EndOfStream():
                     self._camera_ended(message)
-                case ReloadStatus(why=str(why)):
-                    self.settlement.observe("reload_failed", message.station, True, now_ns(), why)
+                case ReloadStatus(reason=str(reason)):
+                    self.settlement.observe("reload_failed", message.station, True, now_ns(), reason)
                 case ReloadStatus() if message.station in self.config.stations:
                     station = self.config.stations[message.station]
                     self.drifts.renew(message.station, station.bundle, station.drift.window)
