@@ -1,4 +1,4 @@
-"""From a camera's frame to a station's part: region, deadline, and the picture for people."""
+"""From a camera's frame to a station's part: region, deadline and preview."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ log = logging.getLogger(__name__)
 
 
 class PartCropper(NamedTuple):
-    """How a station's part is cut from a frame."""
+    """How a station's part is cropped from a frame.
+
+    Attributes:
+        name: of the station.
+        station: its options.
+        bundle_sha256: the bundle for which it crops.
+        roi: region of the frame; None: the whole frame.
+        size_px: side of the network input.
+        picture_px: (width, height) of the images in the fit; None in bundles that do not know it.
+    """
 
     name: str
     station: StationOptions
@@ -29,22 +38,31 @@ class PartCropper(NamedTuple):
     picture_px: tuple[int, int] | None
 
     def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Cut the station's region; raises FrameFault(WRONG_GEOMETRY)."""
+        """Return the station's region of an (H, W, 3) uint8 image, as a view; raises FrameFault(WRONG_GEOMETRY)."""
         if self.roi is None and self.picture_px is not None:
-            found = (image.shape[1], image.shape[0])
-            if found != self.picture_px:
+            width_px, height_px = image.shape[1], image.shape[0]
+            if (width_px, height_px) != self.picture_px:
                 raise FrameFault(
                     Cause.WRONG_GEOMETRY,
-                    f"the picture is {found[0]}×{found[1]} px, the bundle learned "
+                    f"the picture is {width_px}×{height_px} px, the bundle learned "
                     f"{self.picture_px[0]}×{self.picture_px[1]}",
                 )
         return crop(image, self.roi)
 
 
 class CroppedPart(NamedTuple):
-    """A part on its way to a worker; encoded only when it is sent, so that skipped frames cost nothing."""
+    """A part that waits for a worker; encoded only when it is sent, so that skipped frames cost nothing.
 
-    cutter: PartCropper
+    Attributes:
+        cropper: of its station, with the bundle for which it was cropped.
+        seq: number of its frame.
+        frame: the whole camera frame.
+        region: (h, w, 3) uint8 BGR view into the frame.
+        grabbed_ns: when capture received the frame.
+        siblings: parts cropped from this frame, this one included.
+    """
+
+    cropper: PartCropper
     seq: int
     frame: Frame
     region: NDArray[np.uint8]
@@ -52,8 +70,8 @@ class CroppedPart(NamedTuple):
     siblings: int
 
 
-def cutter_of(name: str, station: StationOptions) -> PartCropper:
-    """Read from the station's bundle how its parts are cut; raises BundleError."""
+def load_cropper(name: str, station: StationOptions) -> PartCropper:
+    """Read from the station's bundle how its parts are cropped; raises BundleError."""
     bundle = live_bundle(station.bundle)
     info: BundleInfo = bundle.info
     roi = station.roi or info.roi

@@ -1,7 +1,8 @@
-"""Camera → announcements and frames: one process for each camera.
+"""The process of one camera.
 
-The camera is read in a thread of its own, so that a slow consumer never delays the exposure's time
-stamp; the loop announces, cuts, encodes and hands frames to workers that have room.
+A thread reads the camera (`reader.py`). The loop numbers each frame, crops its parts (`cropper.py`) and announces them
+to the sink; sends waiting parts to workers whose credit covers them (`policy/backlog.py`, `policy/credit.py`); switches
+bundles (`bundle_switch.py`); and reports the state of the camera (`camera_monitor.py`).
 """
 
 from __future__ import annotations
@@ -11,18 +12,15 @@ import os
 import uuid
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from stream.capture.bundle_switch import BundleSwitch
-from stream.capture.cropper import CroppedPart, PartCropper, cutter_of, deadline_ns
-from stream.capture.policy.backlog import Backlog, Waiting
+from stream.capture.camera_monitor import CameraMonitor
+from stream.capture.cropper import CroppedPart, PartCropper, deadline_ns, load_cropper
+from stream.capture.policy.backlog import Backlog, WaitingPart
 from stream.capture.policy.credit import Credit
-from stream.capture.policy.frozen import FrozenGate
-from stream.capture.policy.stall import Stall
 from stream.capture.reader import Reader
 from stream.capture.recording import RecordingThread
-from stream.capture.sequence import FrameSequence, has_begun
+from stream.capture.sequence import FrameSequence, run_has_begun
 from stream.capture.triggered_camera import open_camera
 from stream.core import metrics
 from stream.core.clock import local_clock, now_ns
@@ -34,24 +32,17 @@ from stream.line.config import LineConfig
 from stream.line.lifecycle import RUN_VARIABLE, Role, start_role
 from stream.model.patchcore.preprocess import network_input
 from stream.transport.broadcast import Tap
-from stream.transport.messages import (
-    Announcement,
-    CameraStatus,
-    EndOfStream,
-    FrameHeader,
-    FrameStamps,
-    ReloadStatus,
-    TapFrame,
-)
+from stream.transport.messages import Announcement, EndOfStream, FrameHeader, FrameStamps, ReloadStatus, TapFrame
 from stream.transport.pipeline import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox
 from stream.transport.sockets import Sockets
 
 log = logging.getLogger(__name__)
 
+#: Pause between two status messages to the sink.
 STATUS_INTERVAL_NS = 250_000_000
-#: A source that waits for its camera may hear of a stop late; then it is not waited for.
+#: Longest wait for the reader after a stop; a camera that is being connected may notice the stop later.
 STOP_READING_NS = 2_000_000_000
-#: Pause before a camera that was away when its process started again is tried again.
+#: Pause before a camera is opened again that was away when its process was restarted.
 REOPEN_S = 1.0
 
 
@@ -60,71 +51,57 @@ class CaptureProcess:
 
     def __init__(self, config: LineConfig, camera: str, role: Role) -> None:
         """Open the camera and the sockets; raises PatchLineError."""
-        self.camera = camera
+        self.camera_name = camera
         self.role = role
         self.config = config
-        self.cutters = [cutter_of(name, station) for name, station in config.stations_of(camera).items()]
+        stations = config.stations_of(camera)
+        croppers = [load_cropper(name, station) for name, station in stations.items()]
         run = os.environ.get(RUN_VARIABLE, uuid.uuid4().hex)
-        self.source = opened(config, camera, self.role, begun=has_begun(config.state, camera, run))
-        self.journal = FrameSequence(config.state, camera, run, now_ns())
+        self.camera = open_or_wait(config, camera, role, begun=run_has_begun(config.state, camera, run))
+        self.sequence = FrameSequence(config.state, camera, run, now_ns())
         self.sockets = Sockets(config.transport.keys)
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)
-        self.server = FrameServer(self.sockets, config.frames_address(camera))
+        self.frame_server = FrameServer(self.sockets, config.frames_address(camera))
         self.tap = Tap(self.sockets, config.tap_address(camera))
         self.epoch = uuid.uuid4().hex
         self.credit = Credit(self.epoch)
-        stations = config.stations_of(camera)
         self.backlog: Backlog[CroppedPart] = Backlog(
             {name: station.backlog for name, station in stations.items()},
             {name: station.mode for name, station in stations.items()},
         )
         record = config.cameras[camera].record
         self.recording = None if record is None else RecordingThread(record)
-        self.last_frame_ns: int | None = None
-        self.stall = Stall(self.source.stall_ns, now_ns())
-        self.gate = FrozenGate(self.source.frozen_frames)
-        self._reconnects = 0
-        self._stopped_ns: int | None = None
-        self.last_picture: NDArray[np.uint8] | None = None
+        self.monitor = CameraMonitor(camera, self.camera, now_ns())
+        #: Socket identities of the workers, by name.
         self.workers: dict[str, bytes] = {}
+        self._stopped_ns: int | None = None
         self._next_status_ns = 0
-        self.bundle_switch: BundleSwitch[PartCropper] = BundleSwitch(
-            config,
-            camera,
-            present={cutter.name: cutter.bundle_sha256 for cutter in self.cutters},
-            asked=role.reload,
-            load=self._load,
-        )
+        self.bundle_switch = BundleSwitch(config, camera, croppers, role.reload)
 
     def run(self) -> None:
-        """Read until the source ends or the process is told to stop; then empty the backlog and say goodbye."""
-        start = Start(self.journal.frames_done, self.journal.origin_ns)
-        reader = Reader(self.source, start, self.role.stop)
-        self.server.wake_on(reader.wake)
-        metrics.CAMERA_UP.labels(self.camera).set(1)
-        metrics.CAMERA_RECONNECTS.labels(self.camera)
+        """Read until the camera ends or the process is stopped; then send the backlog and announce the end."""
+        reader = Reader(self.camera, Start(self.sequence.frames_done, self.sequence.origin_ns), self.role.stop)
+        self.frame_server.wake_on(reader.wake)
         self._report_status()
         if self.recording is not None:
             self.recording.start()
         reader.start()
         self.role.ready()
-        while self._reads(reader) or reader.waiting or self.backlog:
-            self.server.wait(timeout_ms=20 if self.backlog else 200)
-            for identity, ready in self.server.credit():
-                self.credit.update(identity, ready)
-                self.bundle_switch.on_credit(ready)
-                self.workers[ready.worker] = identity
-            self._switch()
+        while self._is_reading(reader) or reader.waiting or self.backlog:
+            self.frame_server.wait(timeout_ms=20 if self.backlog else 200)
+            self._receive_credit()
+            self._switch_bundles()
             frames = reader.take()
             for frame, grabbed_ns in frames:
-                self._take(frame, grabbed_ns)
-            if self._reads(reader) and not self.role.stop.is_set() and self.stall.begins(now_ns()):
-                self._lose_part()
+                self._announce(self.monitor.check_frame(frame, grabbed_ns), grabbed_ns)
+            if self._is_reading(reader) and not self.role.stop.is_set():
+                self._announce_stall()
             self.backlog.expire(now_ns())
-            self._hand_out()
-            if self.tap.listeners:
-                self._show([frame for frame, _ in frames])
-            if not self._reads(reader):
+            self._send_triggered()
+            self._send_newest()
+            if self.tap.has_listeners:  # after everything that has a deadline
+                self._tap([frame for frame, _ in frames])
+            if not self._is_reading(reader):
                 for waiting in self.backlog.take_newest():
                     self._skip(waiting.payload)
             self._report_status()
@@ -133,15 +110,8 @@ class CaptureProcess:
         if not self.role.stop.is_set():
             self.role.finished()
         self.role.stopping()
-        self.sink.send(EndOfStream(self.camera, self.journal.next_seq))
-        log.info("camera %s ended after %d frames", self.camera, self.journal.frames_done)
-
-    def _reads(self, reader: Reader) -> bool:
-        """Tell whether frames may still come."""
-        if self.role.stop.is_set() and self._stopped_ns is None:
-            self._stopped_ns = now_ns()
-        waited_ns = 0 if self._stopped_ns is None else now_ns() - self._stopped_ns
-        return reader.is_alive() and waited_ns < STOP_READING_NS
+        self.sink.send(EndOfStream(self.camera_name, self.sequence.next_seq))
+        log.info("camera %s ended after %d frames", self.camera_name, self.sequence.frames_done)
 
     def close(self) -> None:
         """Close the sockets and the recording."""
@@ -149,185 +119,162 @@ class CaptureProcess:
         if self.recording is not None:
             self.recording.end(timeout_s=5.0)
 
-    def _take(self, frame: Frame, grabbed_ns: int) -> None:
-        """Take a frame of the camera; one that shows a frozen picture is not to be judged."""
-        self.last_frame_ns = grabbed_ns
-        self.stall.heard(grabbed_ns)
-        metrics.FRAMES.labels(self.camera).inc()
-        self.last_picture = frame.image if frame.image is not None else self.last_picture
-        if frame.image is not None and self.gate.frozen(frame.image):
-            frame = frame._replace(image=None, fault=FrameFault(Cause.BAD_FRAME, self.gate.text))
-        self._announce(frame, grabbed_ns)
+    def _is_reading(self, reader: Reader) -> bool:
+        """Whether more frames may come."""
+        if self.role.stop.is_set() and self._stopped_ns is None:
+            self._stopped_ns = now_ns()
+        waited_ns = 0 if self._stopped_ns is None else now_ns() - self._stopped_ns
+        return reader.is_alive() and waited_ns < STOP_READING_NS
 
-    def _lose_part(self) -> None:
-        """Announce one part of every station as lost: whatever passes a stalled camera is not seen."""
-        why = "; ".join(filter(None, (self.stall.text, self.source.fault)))
-        log.warning("camera %s: %s", self.camera, why)
-        now = now_ns()
-        self._announce(Frame(None, now, fault=FrameFault(Cause.CAMERA_FAULT, why)), now)
-        self._next_status_ns = now  # the alarm does not wait
+    def _receive_credit(self) -> None:
+        for identity, grant in self.frame_server.receive_credit():
+            self.credit.update(identity, grant)
+            self.bundle_switch.on_credit(grant)
+            self.workers[grant.worker] = identity
+
+    def _switch_bundles(self) -> None:
+        """Switch to bundles that all workers hold, and report it; parts already cropped stay as they are."""
+        for decision in self.bundle_switch.step(self.monitor.last_image):
+            old, new, reason = decision.old_sha256, decision.new_sha256, decision.reason
+            why_kept = None if reason is None else f"bundle {old[:12]} is kept: {reason}"
+            self.sink.send(ReloadStatus(decision.station, old, new, why_kept))
 
     def _announce(self, frame: Frame, grabbed_ns: int) -> None:
-        """Number a frame and announce its parts, before anything that takes time."""
-        seq = self.journal.take()
+        """Number a frame, announce its parts and queue them; encoding takes time and comes later."""
+        seq = self.sequence.take()
         if self.recording is not None:
             self.recording.add(seq, frame)
-        cuts: list[CroppedPart] = []
-        for cutter in self.cutters:
+        parts: list[CroppedPart] = []
+        for cropper in self.bundle_switch.croppers.values():
             try:
                 if frame.image is None:
                     raise frame.fault or FrameFault(Cause.CAMERA_FAULT, "the camera gave no picture")
-                if cutter.station.mode == "triggered" and self.backlog.full(cutter.name):
-                    raise FrameFault(Cause.OVERRUN, f"{cutter.station.backlog} parts were waiting already")
-                region = cutter.region(frame.image)
+                if cropper.station.mode == "triggered" and self.backlog.full(cropper.name):
+                    raise FrameFault(Cause.OVERRUN, f"{cropper.station.backlog} parts were waiting already")
+                region = cropper.region(frame.image)
             except FrameFault as fault:
-                older = self.backlog.take_station(cutter.name)
+                older = self.backlog.take_station(cropper.name)
                 if older is not None:  # numbers are announced in order
                     self._skip(older.payload)
-                self._tell_sink(cutter, seq, frame, fault)
+                self._announce_part(cropper, seq, frame, fault)
                 continue
-            if cutter.station.mode == "triggered":
-                self._tell_sink(cutter, seq, frame, None)
-            cuts.append(CroppedPart(cutter, seq, frame, region, grabbed_ns, 0))
-        for cut in cuts:
-            waiting = Waiting(cut.cutter.name, deadline_ns(frame, cut.cutter.station), cut._replace(siblings=len(cuts)))
-            displaced = self.backlog.add(waiting)
-            if displaced is not None:
-                self._skip(displaced.payload)
+            if cropper.station.mode == "triggered":
+                self._announce_part(cropper, seq, frame)
+            parts.append(CroppedPart(cropper, seq, frame, region, grabbed_ns, siblings=0))
+        for part in parts:
+            station = part.cropper.station
+            replaced = self.backlog.add(
+                WaitingPart(part.cropper.name, deadline_ns(frame, station), part._replace(siblings=len(parts)))
+            )
+            if replaced is not None:
+                self._skip(replaced.payload)
 
-    def _hand_out(self) -> None:
-        """Send what waits to workers that have room: parts in order, free-running frames to an idle worker."""
-        while (waiting := self.backlog.next_triggered()) is not None:
-            worker = self.credit.best((waiting.station, waiting.payload.cutter.bundle_sha256))
-            if worker is None:
-                return
-            if self._send(worker, waiting.payload):
-                self.backlog.sent()
-        newest = self.backlog.newest()
-        worker = self.credit.idle_worker(
-            *((waiting.station, waiting.payload.cutter.bundle_sha256) for waiting in newest)
-        )
-        if worker is None:
-            return
-        for waiting in self.backlog.take_newest():
-            # A free-running frame is announced when its fate is known: on its way, or passed over.
-            cut = waiting.payload
-            self._tell_sink(cut.cutter, cut.seq, cut.frame, None)
-            self._send(worker, cut)
+    def _announce_stall(self) -> None:
+        """Announce one part of every station as lost, once for each stall: what passes the camera now is not seen."""
+        frame = self.monitor.lost_frame(now_ns())
+        if frame is not None:
+            self._announce(frame, frame.captured_ns)
+            self._next_status_ns = frame.captured_ns  # the alarm must not wait
 
-    def _send(self, worker: bytes, cut: CroppedPart) -> bool:
-        station = cut.cutter.station
-        granted_ns = now_ns()
-        pixels = network_input(cut.region, cut.cutter.size_px)
-        preview_jpeg = jpeg_within(cut.region, self.config.store.preview_max_px, self.config.store.preview_jpeg_quality)
-        header = FrameHeader(
-            station=cut.cutter.name,
-            seq=cut.seq,
-            captured_ns=cut.frame.captured_ns,
-            deadline_ns=deadline_ns(cut.frame, station),
-            mode=station.mode,
-            bundle_sha256=cut.cutter.bundle_sha256,
-            height_px=pixels.shape[0],
-            width_px=pixels.shape[1],
-            siblings=cut.siblings,
-            epoch=self.epoch,
-            stamps=FrameStamps(grabbed_ns=cut.grabbed_ns, granted_ns=granted_ns, encoded_ns=now_ns()),
-            clock=local_clock(),
-            part_id=cut.frame.part_id,
-        )
-        if not self.server.send(worker, header, pixels.tobytes(), preview_jpeg):
-            log.warning("worker %s is gone", worker.hex())
-            self.credit.gone(worker)
-            return False
-        self.credit.sent(worker)
-        return True
-
-    def _load(self, name: str) -> tuple[str, PartCropper]:
-        """Read a station's bundle; runs in the renewal's thread."""
-        new = cutter_of(name, self.config.stations[name])
-        return new.bundle_sha256, new
-
-    def _switch(self) -> None:
-        """Go over to bundles that all workers hold; what is cut already stays as it is."""
-        for outcome in self.bundle_switch.step(self._obstacle):
-            if outcome.loaded is not None:
-                self.cutters = [outcome.loaded if old.name == outcome.station else old for old in self.cutters]
-            why = None if outcome.why is None else f"bundle {outcome.old_sha256[:12]} is kept: {outcome.why}"
-            self.sink.send(ReloadStatus(outcome.station, outcome.old_sha256, outcome.new_sha256, why))
-
-    def _obstacle(self, new: PartCropper) -> str | None:
-        """Say why the camera's pictures cannot be cut so; None: they can, or none has come yet."""
-        if self.last_picture is None:
-            return None
-        try:
-            new.region(self.last_picture)
-        except FrameFault as fault:
-            return f"{new.station.bundle}: {fault.detail}; fit it for this camera or change stations.{new.name}.roi"
-        return None
-
-    def _show(self, frames: list[Frame]) -> None:
-        """Show whole pictures to listeners, after everything that has a deadline."""
-        for seq, frame in enumerate(frames, start=self.journal.next_seq - len(frames)):
-            if frame.image is None:
-                continue
-            height_px, width_px = frame.image.shape[:2]
-            shown = TapFrame(self.camera, seq, frame.captured_ns, height_px, width_px, frame.part_id)
-            if not self.tap.send(shown, frame.image.tobytes()):
-                metrics.DROPPED.labels("tap").inc()
-
-    def _tell_sink(self, cutter: PartCropper, seq: int, frame: Frame, fault: FrameFault | None) -> None:
+    def _announce_part(self, cropper: PartCropper, seq: int, frame: Frame, fault: FrameFault | None = None) -> None:
         announcement = Announcement(
-            station=cutter.name,
+            station=cropper.name,
             seq=seq,
             captured_ns=frame.captured_ns,
-            deadline_ns=deadline_ns(frame, cutter.station),
+            deadline_ns=deadline_ns(frame, cropper.station),
             clock=local_clock(),
             part_id=frame.part_id,
             cause=fault.cause if fault else None,
             detail=fault.detail if fault else "",
         )
         if not self.sink.send(announcement):
-            # The sink sees the gap in the numbers and books the part as missing.
+            # The sink notices the gap in the numbers and books the part as missing.
             metrics.DROPPED.labels("announcement").inc()
 
-    def _skip(self, cut: CroppedPart) -> None:
-        self._tell_sink(cut.cutter, cut.seq, cut.frame, FrameFault(Cause.SKIPPED, "a newer frame came"))
+    def _skip(self, part: CroppedPart) -> None:
+        self._announce_part(part.cropper, part.seq, part.frame, FrameFault(Cause.SKIPPED, "a newer frame came"))
+
+    def _send_triggered(self) -> None:
+        """Send triggered parts in order, as far as the workers' credit reaches."""
+        while (waiting := self.backlog.next_triggered()) is not None:
+            worker = self.credit.best_worker((waiting.station, waiting.payload.cropper.bundle_sha256))
+            if worker is None:
+                return
+            if self._send(worker, waiting.payload):
+                self.backlog.pop_triggered()
+
+    def _send_newest(self) -> None:
+        """Send the newest free-running parts to an idle worker, unless triggered parts still wait."""
+        if self.backlog.next_triggered() is not None:
+            return
+        worker = self.credit.idle_worker(
+            *((waiting.station, waiting.payload.cropper.bundle_sha256) for waiting in self.backlog.newest())
+        )
+        if worker is None:
+            return
+        for waiting in self.backlog.take_newest():
+            # A free-running frame is announced once it is known whether it is sent or skipped.
+            part = waiting.payload
+            self._announce_part(part.cropper, part.seq, part.frame)
+            self._send(worker, part)
+
+    def _send(self, worker: bytes, part: CroppedPart) -> bool:
+        """Resize, encode and send a part; False when the worker's connection has ended."""
+        cropper, frame, store = part.cropper, part.frame, self.config.store
+        granted_ns = now_ns()
+        pixels = network_input(part.region, cropper.size_px)
+        preview_jpeg = jpeg_within(part.region, store.preview_max_px, store.preview_jpeg_quality)
+        header = FrameHeader(
+            station=cropper.name,
+            seq=part.seq,
+            captured_ns=frame.captured_ns,
+            deadline_ns=deadline_ns(frame, cropper.station),
+            mode=cropper.station.mode,
+            bundle_sha256=cropper.bundle_sha256,
+            height_px=pixels.shape[0],
+            width_px=pixels.shape[1],
+            siblings=part.siblings,
+            epoch=self.epoch,
+            stamps=FrameStamps(grabbed_ns=part.grabbed_ns, granted_ns=granted_ns, encoded_ns=now_ns()),
+            clock=local_clock(),
+            part_id=frame.part_id,
+        )
+        if not self.frame_server.send_frame(worker, header, pixels.tobytes(), preview_jpeg):
+            log.warning("worker %s: its connection has ended", worker.hex())
+            self.credit.remove(worker)
+            return False
+        self.credit.count_sent(worker)
+        return True
+
+    def _tap(self, frames: list[Frame]) -> None:
+        """Send whole frames, the newest that were numbered, to the tap's listeners."""
+        for seq, frame in enumerate(frames, start=self.sequence.next_seq - len(frames)):
+            if frame.image is None:
+                continue
+            height_px, width_px = frame.image.shape[:2]
+            header = TapFrame(self.camera_name, seq, frame.captured_ns, height_px, width_px, frame.part_id)
+            if not self.tap.send(header, frame.image.tobytes()):
+                metrics.DROPPED.labels("tap").inc()
 
     def _report_status(self) -> None:
+        """Several times a second: send the wanted bundles to the workers and the camera's status to the sink."""
         now = now_ns()
         if now < self._next_status_ns:
             return
         self._next_status_ns = now + STATUS_INTERVAL_NS
-        self.tap.look()
+        self.tap.update_listeners()
         wanted_bundles = self.bundle_switch.wanted_bundles()
         for identity in self.workers.values():
-            self.server.send_wanted(identity, wanted_bundles)
+            self.frame_server.send_wanted(identity, wanted_bundles)
         metrics.QUEUE_DEPTH.labels("backlog").set(len(self.backlog))
-        if self.last_frame_ns is not None:
-            metrics.LAST_FRAME_AGE_SECONDS.labels(self.camera).set((now - self.last_frame_ns) / 1e9)
-        reconnects = self.source.reconnects
-        metrics.CAMERA_RECONNECTS.labels(self.camera).inc(reconnects - self._reconnects)
-        self._reconnects = reconnects
-        fault = "; ".join(filter(None, (self.stall.text, self.source.fault, self.gate.text)))
-        metrics.CAMERA_UP.labels(self.camera).set(0 if fault else 1)
-        self.sink.send(
-            CameraStatus(
-                camera=self.camera,
-                pid=os.getpid(),
-                first_seq=self.journal.first_seq,
-                up=not fault,
-                last_frame_ns=self.last_frame_ns,
-                clock=local_clock(),
-                detail=fault,
-            )
-        )
+        self.sink.send(self.monitor.status(self.sequence.first_seq, now))
 
 
-def opened(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Camera:
+def open_or_wait(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Camera:
     """Open the camera; raises PatchLineError.
 
-    A run does not begin without its cameras. In one that has begun, this process is the successor of one
-    that died: it waits for a camera that is away, because the line is to go on for the others.
+    A run does not begin without its cameras. In a run that has begun, this process replaces one that died: it waits
+    for a camera that is away, so that the line goes on for the other cameras.
     """
     while True:
         try:
@@ -339,7 +286,7 @@ def opened(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Camer
 
 
 def main(config: LineConfig, camera: str) -> None:
-    """Run the capture process of one camera until its source ends or a signal stops it."""
+    """Run the capture process of one camera until the camera ends or a signal stops it."""
     role = start_role(f"capture-{camera}", config)
     cv2.setNumThreads(1)  # the cores belong to inference
     capture = CaptureProcess(config, camera, role)

@@ -1,4 +1,4 @@
-"""The camera's own thread: a slow consumer never delays the time stamp of an exposure."""
+"""The thread that reads the camera, so that a slow loop never delays the time stamp of an exposure."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ from stream.core.errors import FrameFault
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Camera, Frame, Start
 
-#: Frames between the reading thread and the loop; beyond that pictures are dropped and announced as overrun.
+#: Frames that may wait for the loop; images of further ones are dropped and announced as overrun.
 READ_AHEAD = 64
 
 
 class Reader(threading.Thread):
-    """Reads the source and wakes the loop."""
+    """Reads the camera and wakes the loop for every frame."""
 
-    def __init__(self, source: Camera, start: Start, stop: threading.Event) -> None:
-        """Read from `start` until the source ends or `stop` is set."""
+    def __init__(self, camera: Camera, start: Start, stop: threading.Event) -> None:
+        """Read from `start` until the camera ends or `stop` is set."""
         super().__init__(name="reader", daemon=True)
-        self._source = source
-        self._begin = start
+        self._camera = camera
+        self._start_point = start
         self._stop_reading = stop
         self._frames: deque[tuple[Frame, int]] = deque()
+        #: Event file descriptor, readable when frames wait or the camera has ended.
         self.wake = os.eventfd(0, os.EFD_NONBLOCK)
+        #: What ended the thread early; for the loop to raise.
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Put frames into the queue until the end."""
+        """Queue frames until the camera ends."""
         try:
-            for frame in self._source.frames(self._begin, self._stop_reading):
-                taken = frame
+            for frame in self._camera.frames(self._start_point, self._stop_reading):
+                queued = frame
                 if len(self._frames) >= READ_AHEAD and frame.image is not None:
                     fault = FrameFault(Cause.OVERRUN, "capture could not keep up with the camera")
-                    taken = frame._replace(image=None, fault=fault)
-                self._frames.append((taken, now_ns()))
+                    queued = frame._replace(image=None, fault=fault)
+                self._frames.append((queued, now_ns()))
                 os.eventfd_write(self.wake, 1)
         except BaseException as error:  # noqa: BLE001 - the loop raises it in the main thread
             self.error = error
@@ -45,12 +47,12 @@ class Reader(threading.Thread):
             os.eventfd_write(self.wake, 1)
 
     def take(self) -> list[tuple[Frame, int]]:
-        """Return the frames read so far, each with the moment it was in hand."""
+        """Remove and return the frames read so far, each with the time at which it was received; for the loop."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.wake)
         return [self._frames.popleft() for _ in range(len(self._frames))]
 
     @property
     def waiting(self) -> int:
-        """How many frames were read and not yet taken."""
+        """Number of frames that were read and not yet taken."""
         return len(self._frames)

@@ -1,4 +1,4 @@
-"""Where a camera stands: its next number and its run, kept so that a killed capture goes on counting."""
+"""A camera's frame numbers and its run, kept on disk so that a restarted capture process goes on counting."""
 
 from __future__ import annotations
 
@@ -15,29 +15,35 @@ _NUMBER = struct.Struct("<q")
 
 
 class _Run(msgspec.Struct, frozen=True):
-    """The run that is going on: its name, its first number, and when it began on the monotonic clock."""
+    """The present run: its name, its first number, and when it began on the monotonic clock."""
 
     run: str
     first_seq: int
     origin_ns: int
 
 
-def has_begun(folder: Path, camera: str, run: str) -> bool:
-    """Tell whether a process of this run has had the camera open before."""
+def run_has_begun(folder: Path, camera: str, run: str) -> bool:
+    """Return whether an earlier process of this run has opened the camera."""
     try:
         return msgspec.json.decode((folder / f"{camera}.run.json").read_bytes(), type=_Run).run == run
     except (OSError, ValueError):
-        return False  # what is wrong with it, the journal will say
+        return False  # `FrameSequence` reports a damaged file
 
 
 class FrameSequence:
-    """The journal of one camera: a number that survives the process, and the beginning of the run."""
+    """The numbers of one camera's frames, which survive its process, and the beginning of the run.
+
+    Attributes:
+        next_seq: number of the next frame.
+        first_seq: number with which the run began.
+        origin_ns: when the run began, on this host's monotonic clock.
+    """
 
     def __init__(self, folder: Path, camera: str, run: str, now_ns: int) -> None:
-        """Continue the camera's numbers; begin a new run unless `run` is the one that was running.
+        """Continue the camera's numbers; begin a new run unless `run` is the one on disk.
 
         Raises:
-            CameraError: the journal cannot be written.
+            CameraError: a file is damaged or cannot be written.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -60,11 +66,11 @@ class FrameSequence:
 
     @property
     def frames_done(self) -> int:
-        """How many frames this run has had."""
+        """Number of frames in this run so far."""
         return self.next_seq - self.first_seq
 
     def take(self) -> int:
-        """Return the next number, marked as used before anyone hears of it."""
+        """Return the next number, marked on disk as used before it is sent anywhere."""
         seq = self.next_seq
         self.next_seq = seq + 1
         # Without fsync: 1 µs for each frame instead of 90 µs on a fast disk, and seconds on a busy one. The page cache

@@ -34,8 +34,8 @@ def reload(
     for camera, report in reports.items():
         for station, change in report.stations.items():
             names = f"{change.old_sha256[:12]} → {change.new_sha256[:12] or 'unreadable'}"
-            if change.why is not None:
-                refused.append(f"station {station} keeps bundle {change.old_sha256[:12]}: {change.why}")
+            if change.reason is not None:
+                refused.append(f"station {station} keeps bundle {change.old_sha256[:12]}: {change.reason}")
                 console.print(f"[bold red]refused[/]    {camera} {station}: {names}", highlight=False)
             elif change.old_sha256 == change.new_sha256:
                 console.print(f"unchanged  {camera} {station}: {change.old_sha256[:12]}", highlight=False)

@@ -1,4 +1,9 @@
-"""Frames → results: a worker. It serves all cameras and stations, and holds every station's memory bank."""
+"""The process of one worker. It serves all cameras and stations, and holds every station's memory bank.
+
+The loop grants credit to the cameras and receives frames; sends the results of finished batches to the sink; refuses
+frames that would be late and starts the next batch (`policy/batching.py`), which runs in threads (`executor.py`). Idle
+time goes to shadow bundles (`shadow.py`). Bundles are loaded and released meanwhile (`bundles.py`).
+"""
 
 from __future__ import annotations
 
@@ -20,14 +25,17 @@ from stream.inference.station_models import load_station_models
 from stream.line.config import LineConfig
 from stream.line.lifecycle import Role, lower_priority, start_role
 from stream.model.patchcore.health import Measures
-from stream.model.patchcore.inspector import Inspection
+from stream.model.station_model import InspectedPart
 from stream.transport.messages import CreditGrant, FrameHeader, Result, ResultStamps, WantedBundles, WorkerStatus
 from stream.transport.pipeline import RESULTS_WAITING, FrameClients, SinkOutbox
-from stream.transport.sockets import Sockets
+from stream.transport.sockets import Received, Sockets
 
 log = logging.getLogger(__name__)
 
+#: Pause between two status messages to the sink.
 STATUS_INTERVAL_NS = 250_000_000
+#: Longest wait for a frame while no batch is being formed.
+IDLE_WAIT_NS = 100_000_000
 
 
 class InferenceWorker:
@@ -35,167 +43,204 @@ class InferenceWorker:
 
     def __init__(self, config: LineConfig, index: int, role: Role) -> None:
         """Load every station's bundle, one backbone for all that share it; raises PatchLineError."""
-        self.worker = config.worker_names[index]
+        self.name = config.worker_names[index]
         self.role = role
         options = config.workers[index]
-        judges = load_station_models(config, index)
-        devices = {judge.extractor.device for judge in judges.values()}
-        self.device = ", ".join(sorted(devices))
-        extractors = [judge.extractor for judge in judges.values()]
+        models = load_station_models(config, index)
+        extractors = [model.extractor for model in models.values()]
+        self.device = ", ".join(sorted({extractor.device for extractor in extractors}))
         max_batch = min(options.max_batch, max(extractor.useful_batch or options.max_batch for extractor in extractors))
         self.executor = InferenceExecutor(extractors[0].lanes, options.threads)
-        self.shadow = Shadow(config, index, judges)
-        self.bundles = LoadedBundles(config, index, judges, self.executor, role.reload)
-        self.inbox = BatchQueue(max_batch=max_batch, max_wait_ns=int(options.max_wait_ms * 1e6))
-        #: Frames of a camera that may wait while others are judged.
-        self.room = max(max_batch, self.executor.count) + 1
+        self.shadow = Shadow(config, index, models)
+        self.bundles = LoadedBundles(config, index, models, self.executor, role.reload)
+        self.queue = BatchQueue(max_batch=max_batch, max_wait_ns=int(options.max_wait_ms * 1e6))
+        #: Frames of one camera that may wait while others are inspected.
+        self.capacity = max(max_batch, self.executor.count) + 1
         self.sockets = Sockets(config.transport.keys)
-        self.frames = FrameClients(self.sockets, {camera: config.frames_address(camera) for camera in config.cameras})
-        self.frames.wake_on(self.executor.wake)
+        addresses = {camera: config.frames_address(camera) for camera in config.cameras}
+        self.frame_clients = FrameClients(self.sockets, addresses)
+        self.frame_clients.wake_on(self.executor.wake)
         self.sink = SinkOutbox(self.sockets, config.results_address(), RESULTS_WAITING)
         self.stations = {camera: set(config.stations_of(camera)) for camera in config.cameras}
-        # Where every frame must be sent and this is the only worker, nobody asks whether it is idle.
-        self.reports_idle_to = {
+        # A single worker with triggered stations only never needs the idle flag: it gets every frame anyway.
+        self.cameras_needing_idle = {
             camera
             for camera in config.cameras
             if len(config.workers) > 1
             or any(station.mode == "freerun" for station in config.stations_of(camera).values())
         }
-        self.received = dict.fromkeys(config.cameras, ("", 0))  # capture's epoch, frames of it
-        self.granted: dict[str, tuple[str, int, bool, int]] = {}
-        self._took_ns: deque[int] = deque(maxlen=32)
+        #: By camera, capture's epoch and the frames received of it.
+        self.received = dict.fromkeys(config.cameras, ("", 0))
+        #: By camera, what the last grant said.
+        self.last_grants: dict[str, tuple[str, int, bool, int]] = {}
+        self._durations_ns: deque[int] = deque(maxlen=32)
         self._next_status_ns = 0
 
     def run(self) -> None:
-        """Serve until told to stop; then finish what is here."""
+        """Serve until the process is stopped; then finish the frames that have arrived."""
         self.shadow.start()
         self.role.ready()
         while True:
             self.bundles.step()
-            self._grant()
-            wait_ns = self.inbox.wait_ns(now_ns()) if self.executor.free else None
-            frames = self.frames.receive(100_000_000 if wait_ns is None else wait_ns)
-            for camera, (message, attachments) in frames:
-                if isinstance(message, WantedBundles):
-                    self.bundles.on_wanted(message)
-                else:
-                    self._take_in(camera, message, attachments)
-            self._answer_judged()
-            for late in self.inbox.expire(now_ns(), self._needed_ns()):
-                self._refuse(late, Cause.TIMEOUT, "too late to be judged by its deadline")
-            while self.executor.free and (batch := self.inbox.take(now_ns())):
+            self._grant_credit()
+            received = self._receive()
+            self._send_outcomes()
+            for expired in self.queue.expire(now_ns(), self._needed_ns()):
+                self._refuse(expired, Cause.TIMEOUT, "too late to be judged by its deadline")
+            while self.executor.free and (batch := self.queue.take(now_ns())):
                 self._start(batch)
-            self.shadow.step(idle=not (len(self.inbox) or self.executor.begun_ns))
+            busy = bool(len(self.queue) or self.executor.begun_ns)
+            self.shadow.step(idle=not busy)
             self._report_status()
-            if self.role.stop.is_set() and not (frames or len(self.inbox) or self.executor.begun_ns):
+            if self.role.stop.is_set() and not (received or busy):
                 break
         self.role.stopping()
-        self.sink.send(WorkerStatus(worker=self.worker, pid=os.getpid(), device=self.device, ending=True))
+        self.sink.send(WorkerStatus(worker=self.name, pid=os.getpid(), device=self.device, ending=True))
 
     def close(self) -> None:
-        """Close the sockets."""
+        """Stop the shadow and close the sockets."""
         self.shadow.end()
         self.sockets.close()
 
-    def _needed_ns(self) -> int:
-        """What the next batch is expected to take, with half as much again for the way to the sink."""
-        return int(1.5 * statistics.median(self._took_ns)) if self._took_ns else 0
+    def _grant_credit(self) -> None:
+        """Send each camera this worker's credit whenever it has changed."""
+        stopping = self.role.stop.is_set()
+        for camera, (epoch, count) in self.received.items():
+            waiting = self.queue.count(self.stations[camera])
+            grant = CreditGrant(
+                worker=self.name,
+                epoch=epoch,
+                received=count,
+                free=0 if stopping else max(0, self.capacity - waiting),
+                idle=camera in self.cameras_needing_idle
+                and not (stopping or self.executor.begun_ns or len(self.queue)),
+                accepts=self.bundles.accepts(self.stations[camera]),
+                refused=self.bundles.refused(self.stations[camera]),
+            )
+            # A frame that has arrived and waits leaves the camera's credit as it was.
+            content = (epoch, count + grant.free, grant.idle, self.bundles.version)
+            if self.last_grants.get(camera) != content:
+                self.last_grants[camera] = content
+                self.frame_clients.send_credit(camera, grant)
 
-    def _take_in(self, camera: str, header: FrameHeader, attachments: list[bytes]) -> None:
+    def _receive(self) -> bool:
+        """Queue the frames that arrive before the next batch is due; returns whether any message arrived."""
+        wait_ns = self.queue.wait_ns(now_ns()) if self.executor.free else None
+        messages = self.frame_clients.receive(IDLE_WAIT_NS if wait_ns is None else wait_ns)
+        for camera, received in messages:
+            self._on_message(camera, received)
+        return bool(messages)
+
+    def _on_message(self, camera: str, received: Received[FrameHeader | WantedBundles]) -> None:
+        if isinstance(received.message, WantedBundles):
+            self.bundles.on_wanted(received.message)
+        else:
+            self._on_frame(camera, received.message, received.attachments)
+
+    def _on_frame(self, camera: str, header: FrameHeader, attachments: list[bytes]) -> None:
+        """Count a frame, then queue or refuse it."""
         epoch, count = self.received[camera]
         self.received[camera] = (header.epoch, count + 1 if epoch == header.epoch else 1)
         pixels, preview_jpeg = attachments if len(attachments) == 2 else (b"", b"")
-        judge = self.bundles.model(header.station, header.bundle_sha256)
+        model = self.bundles.model(header.station, header.bundle_sha256)
         frame = QueuedFrame(
             header=header,
             pixels=pixels,
             preview_jpeg=preview_jpeg,
             deadline_ns=to_local_ns(header.deadline_ns, header.clock, local_clock()),
             received_ns=now_ns(),
-            group=judge.group if judge else "",
+            group=model.group if model else "",
         )
         if header.station not in self.stations[camera]:
-            self._refuse(frame, Cause.MODEL_MISMATCH, f"worker {self.worker} knows no station {header.station}")
+            self._refuse(frame, Cause.MODEL_MISMATCH, f"worker {self.name} knows no station {header.station}")
             return
-        if judge is None:
-            held = ", ".join(bundle[:12] for bundle in self.bundles.accepts({header.station})[header.station])
-            detail = f"cut for bundle {header.bundle_sha256[:12]}, worker {self.worker} holds {held}"
+        if model is None:
+            held = ", ".join(sha256[:12] for sha256 in self.bundles.accepts({header.station})[header.station])
+            detail = f"prepared for bundle {header.bundle_sha256[:12]}, worker {self.name} holds {held}"
             self._refuse(frame, Cause.MODEL_MISMATCH, detail)
             return
-        size_px = judge.bundle.info.spec.size_px
+        size_px = model.bundle.info.spec.size_px
         if (header.height_px, header.width_px) != (size_px, size_px) or len(pixels) != size_px * size_px * 3:
             detail = (
                 f"{len(pixels)} bytes for {header.width_px}×{header.height_px}, the bundle takes {size_px}×{size_px}"
             )
             self._refuse(frame, Cause.WRONG_GEOMETRY, detail)
             return
-        displaced = self.inbox.add(frame)
-        if displaced is not None:
-            self._refuse(displaced, Cause.SKIPPED, "a newer frame came")
+        replaced = self.queue.add(frame)
+        if replaced is not None:
+            self._refuse(replaced, Cause.SKIPPED, "a newer frame came")
+
+    def _needed_ns(self) -> int:
+        """Expected time to a verdict: a batch's duration, with half as much again for the way to the sink."""
+        return int(1.5 * statistics.median(self._durations_ns)) if self._durations_ns else 0
 
     def _start(self, batch: list[QueuedFrame]) -> None:
-        metrics.BATCH_SIZE.labels(self.worker).observe(len(batch))
-        alone = self.executor.begun_ns is None and not len(self.inbox)
-        held = [(frame, self.bundles.model(frame.header.station, frame.header.bundle_sha256)) for frame in batch]
-        for frame in (frame for frame, judge in held if judge is None):
-            self._refuse(frame, Cause.MODEL_MISMATCH, f"bundle {frame.header.bundle_sha256[:12]} has been released")
-        judged = [(frame, judge) for frame, judge in held if judge is not None]
-        if judged:
-            self.executor.start([frame for frame, _ in judged], [judge for _, judge in judged], alone=alone)
-
-    def _answer_judged(self) -> None:
-        outcomes, took_ns = self.executor.outcomes()
-        for outcome in outcomes:
-            if outcome.judged is None or outcome.seen is None:
-                self._refuse(outcome.frame, outcome.cause or Cause.WORKER_ERROR, outcome.detail)
-            elif not np.isfinite(outcome.judged.inspection.score):
-                self._refuse(outcome.frame, Cause.WORKER_ERROR, f"the score is {outcome.judged.inspection.score}")
+        metrics.BATCH_SIZE.labels(self.name).observe(len(batch))
+        alone = self.executor.begun_ns is None and not len(self.queue)
+        frames, models = [], []
+        for frame in batch:
+            model = self.bundles.model(frame.header.station, frame.header.bundle_sha256)
+            if model is None:
+                detail = f"bundle {frame.header.bundle_sha256[:12]} has been released"
+                self._refuse(frame, Cause.MODEL_MISMATCH, detail)
             else:
-                stamps = ResultStamps(
-                    received_ns=outcome.frame.received_ns,
-                    taken_ns=outcome.taken_ns,
-                    preprocess_ns=outcome.preprocess_ns,
-                    backbone_ns=outcome.judged.backbone_ns,
-                    search_ns=outcome.judged.search_ns,
-                    score_ns=outcome.judged.score_ns,
-                    judged_ns=outcome.judged_ns,
-                )
-                verdict = self._send_verdict(outcome, outcome.judged.inspection, outcome.seen, stamps)
-                self.shadow.offer(outcome.frame, outcome.judge, outcome.judged, verdict)
-        self._took_ns.extend(took_ns)
+                frames.append(frame)
+                models.append(model)
+        if frames:
+            self.executor.start(frames, models, alone=alone)
 
-    def _send_verdict(
-        self, outcome: InspectionOutcome, inspection: Inspection, seen: Measures, stamps: ResultStamps
-    ) -> Verdict:
-        frame, thresholds = outcome.frame, outcome.judge.bundle.info.thresholds
+    def _send_outcomes(self) -> None:
+        """Send a result for each outcome of the executor, and note how long the batches took."""
+        outcomes, durations_ns = self.executor.outcomes()
+        for outcome in outcomes:
+            inspected, measures = outcome.inspected, outcome.measures
+            if inspected is None or measures is None:
+                self._refuse(outcome.frame, outcome.cause or Cause.WORKER_ERROR, outcome.detail)
+            elif not np.isfinite(inspected.inspection.score):
+                self._refuse(outcome.frame, Cause.WORKER_ERROR, f"the score is {inspected.inspection.score}")
+            else:
+                verdict = self._send_verdict(outcome, inspected, measures)
+                self.shadow.offer(outcome.frame, outcome.model, inspected, verdict)
+        self._durations_ns.extend(durations_ns)
+
+    def _send_verdict(self, outcome: InspectionOutcome, inspected: InspectedPart, measures: Measures) -> Verdict:
+        frame, inspection = outcome.frame, inspected.inspection
+        thresholds = outcome.model.bundle.info.thresholds
         assert thresholds is not None, "live bundles are calibrated"
-        score = inspection.score
         result = Result(
             frame=frame.header,
-            worker=self.worker,
-            verdict=verdict_of(score, thresholds.image),
-            stamps=stamps,
+            worker=self.name,
+            verdict=verdict_of(inspection.score, thresholds.image),
+            stamps=ResultStamps(
+                received_ns=frame.received_ns,
+                taken_ns=outcome.taken_ns,
+                preprocess_ns=outcome.preprocess_ns,
+                backbone_ns=inspected.backbone_ns,
+                search_ns=inspected.search_ns,
+                score_ns=inspected.score_ns,
+                inspected_ns=outcome.inspected_ns,
+            ),
             clock=local_clock(),
-            score=score,
+            score=inspection.score,
             threshold=thresholds.image,
             pixel_threshold=thresholds.pixel,
-            brightness=seen.brightness,
-            focus=seen.focus,
+            brightness=measures.brightness,
+            focus=measures.focus,
             grid=(inspection.distances.shape[0], inspection.distances.shape[1]),
         )
-        # People may accept a false alarm into the memory bank later: from the very pixels that were judged.
+        # A user may add a false alarm to the memory bank later: from exactly the pixels that were inspected.
         network_input = frame.pixels if result.verdict is Verdict.DEFECT else b""
         self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.preview_jpeg, network_input])
         return result.verdict
 
     def _refuse(self, frame: QueuedFrame, cause: Cause, detail: str) -> None:
+        """Send UNINSPECTED for a frame."""
         now = now_ns()
-        stamps = ResultStamps(frame.received_ns, now, 0, 0, 0, 0, now)
         result = Result(
             frame=frame.header,
-            worker=self.worker,
+            worker=self.name,
             verdict=Verdict.UNINSPECTED,
-            stamps=stamps,
+            stamps=ResultStamps(frame.received_ns, now, 0, 0, 0, 0, now),
             clock=local_clock(),
             cause=cause,
             detail=detail,
@@ -207,42 +252,23 @@ class InferenceWorker:
             # The sink is away; the part's deadline rejects it.
             metrics.DROPPED.labels("result").inc()
 
-    def _grant(self) -> None:
-        """Tell each camera how much this worker takes, whenever that has changed."""
-        for camera, (epoch, count) in self.received.items():
-            waiting = self.inbox.count(self.stations[camera])
-            grant = CreditGrant(
-                worker=self.worker,
-                epoch=epoch,
-                received=count,
-                free=0 if self.role.stop.is_set() else max(0, self.room - waiting),
-                idle=camera in self.reports_idle_to
-                and not (self.role.stop.is_set() or self.executor.begun_ns or len(self.inbox)),
-                accepts=self.bundles.accepts(self.stations[camera]),
-                refused=self.bundles.refused(self.stations[camera]),
-            )
-            # A frame that has come and waits leaves the camera's credit as it was.
-            said = (epoch, count + grant.free, grant.idle, self.bundles.version)
-            if self.granted.get(camera) != said:
-                self.granted[camera] = said
-                self.frames.grant(camera, grant)
-
     def _report_status(self) -> None:
+        """Send the worker's status several times a second, unless a batch hangs: then the sink raises an alarm."""
         now = now_ns()
         begun_ns = self.executor.begun_ns
-        stuck = begun_ns is not None and now - begun_ns > STATUS_INTERVAL_NS  # if for long, the sink raises an alarm
-        if now < self._next_status_ns or stuck:
+        hangs = begun_ns is not None and now - begun_ns > STATUS_INTERVAL_NS
+        if now < self._next_status_ns or hangs:
             return
         self._next_status_ns = now + STATUS_INTERVAL_NS
-        metrics.QUEUE_DEPTH.labels("inbox").set(len(self.inbox))
-        self.granted.clear()  # said again: a camera's process may be new
-        self.sink.send(WorkerStatus(worker=self.worker, pid=os.getpid(), device=self.device))
+        metrics.QUEUE_DEPTH.labels("inbox").set(len(self.queue))
+        self.last_grants.clear()  # to be sent again: a camera's process may be new
+        self.sink.send(WorkerStatus(worker=self.name, pid=os.getpid(), device=self.device))
 
 
 def main(config: LineConfig, index: int) -> None:
     """Run one worker until a signal stops it."""
     role = start_role(config.worker_names[index], config)
-    lower_priority(5)  # capture and sink are light and must be on time; inference takes what is left
+    lower_priority(5)  # capture and sink need little and must be on time; inference takes what is left
     worker = InferenceWorker(config, index, role)
     try:
         worker.run()

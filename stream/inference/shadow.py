@@ -1,4 +1,4 @@
-"""Second bundles, tried on real parts: scored when the worker has nothing else to do, and only for the metrics."""
+"""Shadow bundles: they score real parts when the worker has nothing else to do, for the metrics only."""
 
 from __future__ import annotations
 
@@ -33,66 +33,68 @@ from stream.model.station_model import (
 
 log = logging.getLogger(__name__)
 
-#: Parts that wait for the worker's next idle moment.
-_WAITING = 16
+#: Parts that may wait until the worker is idle; then the oldest is skipped.
+_MAX_WAITING = 16
 
 
 class _Part(NamedTuple):
+    """A part that the live model has inspected: its patch features, of this group, and the live verdict."""
+
     frame: QueuedFrame
     group: str
     patches: NDArray[np.float32] | None
-    live: Verdict
+    live_verdict: Verdict
 
 
 class Shadow(threading.Thread):
-    """Judges with the stations' shadow bundles. It computes on one core, and never while a part waits."""
+    """Inspects with the stations' shadow bundles, on one core, and begins none while a live part waits."""
 
-    def __init__(self, config: LineConfig, index: int, judges: dict[str, StationModel]) -> None:
-        """Load and test the shadows of all stations that have one; raises PatchLineError."""
+    def __init__(self, config: LineConfig, index: int, models: dict[str, StationModel]) -> None:
+        """Load and test the shadow bundles beside the live `models`; raises PatchLineError."""
         super().__init__(name="shadow", daemon=True)
         self._options = config.workers[index]
-        self._own: dict[str, Extractor] = {}
-        self._judges: dict[str, StationModel] = {}
+        self._extractors: dict[str, Extractor] = {}
+        self._models: dict[str, StationModel] = {}
         for name, station in config.stations.items():
             if station.shadow is None:
                 continue
-            live = judges[name]
+            live = models[name]
             bundle = shadow_bundle(station.shadow, live.bundle, station.roi)
             spec = bundle.info.spec
-            # The live extractor may be called here, before the line runs, and at no other time.
+            # The self-test may call the live extractor here, before the line runs; after that only the live models may.
             shared = spec.key == live.group and live.extractor.device != "cuda"
             extractor = live.extractor if shared else self._extractor(bundle)
             on_gpu = extractor.device == "cuda"
             memory = (
                 build_memory_bank(bundle, extractor) if on_gpu else MemoryBank(bundle.bank, flat_index(bundle.bank))
             )
-            self._judges[name] = StationModel(bundle, extractor, memory, spec.key, frame_checks=False)
-            run_self_test(self._judges[name], station.shadow)
+            model = self._models[name] = StationModel(bundle, extractor, memory, spec.key, frame_checks=False)
+            run_self_test(model, station.shadow)
             log.info("station %s: shadow %s, %d patches", name, station.shadow, len(bundle.bank))
         self._changed = threading.Condition()
         self._waiting: deque[_Part] = deque()
         self._idle = self._ending = False
 
     def end(self) -> None:
-        """Stop the thread; it finishes the part in its hands."""
+        """Stop the thread after the part it is inspecting."""
         with self._changed:
             self._ending = True
             self._changed.notify()
         if self.is_alive():
             self.join(timeout=5.0)
 
-    def offer(self, frame: QueuedFrame, live: StationModel, judged: InspectedPart, verdict: Verdict) -> None:
-        """Note a part whose verdict has been sent."""
-        if frame.header.station not in self._judges:
+    def offer(self, frame: QueuedFrame, live: StationModel, inspected: InspectedPart, verdict: Verdict) -> None:
+        """Queue a part whose live verdict has been sent."""
+        if frame.header.station not in self._models:
             return
         with self._changed:
-            if len(self._waiting) >= _WAITING:
+            if len(self._waiting) >= _MAX_WAITING:
                 metrics.SHADOW_SKIPPED.labels(self._waiting.popleft().frame.header.station).inc()
-            self._waiting.append(_Part(frame, live.group, judged.patches, verdict))
+            self._waiting.append(_Part(frame, live.group, inspected.patches, verdict))
 
     def step(self, *, idle: bool) -> None:
-        """Begin with what waits while the worker is idle; else give it up."""
-        if not self._judges:
+        """Run queued parts while the worker is idle; skip them otherwise."""
+        if not self._models:
             return
         with self._changed:
             self._idle = idle
@@ -104,51 +106,50 @@ class Shadow(threading.Thread):
                 self._changed.notify()
 
     def run(self) -> None:
-        """Judge one part after the other, for ever."""
+        """Inspect one part after the other until `end` is called."""
         faiss.omp_set_num_threads(1)  # of this thread only
-        while self._judges:
+        while self._models:
             with self._changed:
                 self._changed.wait_for(lambda: self._ending or (self._idle and self._waiting))
                 if self._ending:
                     return
                 part = self._waiting.popleft()
             try:
-                self._judge(part)
+                self._inspect(part)
             except Exception:
-                # A shadow has no power over the line, not even that of ending its worker.
+                # A shadow must not affect the line: its errors do not end the worker.
                 metrics.SHADOW_SKIPPED.labels(part.frame.header.station).inc()
                 log.exception("shadow of station %s", part.frame.header.station)
 
-    def _judge(self, part: _Part) -> None:
+    def _inspect(self, part: _Part) -> None:
         header = part.frame.header
-        one = self._judges[header.station]
-        if part.patches is not None and part.group == one.group and isinstance(one.memory, MemoryBank):
-            nearest = nearest_patches(one.memory, part.patches)
-            found = score_patches(
-                one.memory, part.patches, nearest, reweight_neighbours=one.bundle.info.reweight_neighbours
-            )
+        model = self._models[header.station]
+        if part.patches is not None and part.group == model.group and isinstance(model.memory, MemoryBank):
+            neighbours = model.bundle.info.reweight_neighbours
+            nearest = nearest_patches(model.memory, part.patches)
+            inspection = score_patches(model.memory, part.patches, nearest, reweight_neighbours=neighbours)
         else:
             image = np.frombuffer(part.frame.pixels, np.uint8).reshape(1, header.height_px, header.width_px, 3)
-            own = dataclasses.replace(one, extractor=self._extractor(one.bundle))
-            (judged,) = inspect_batch([own], image)
-            found = judged.inspection
-        thresholds = one.bundle.info.thresholds
+            separate = dataclasses.replace(model, extractor=self._extractor(model.bundle))
+            (inspected,) = inspect_batch([separate], image)
+            inspection = inspected.inspection
+        thresholds = model.bundle.info.thresholds
         assert thresholds is not None, "shadows are calibrated"
-        verdict = verdict_of(found.score, thresholds.image)
-        metrics.SHADOW_VERDICTS.labels(header.station, part.live, verdict).inc()
+        verdict = verdict_of(inspection.score, thresholds.image)
+        metrics.SHADOW_VERDICTS.labels(header.station, part.live_verdict, verdict).inc()
         if thresholds.image > 0:
-            metrics.SHADOW_SCORE_RATIO.labels(header.station).observe(found.score / thresholds.image)
+            metrics.SHADOW_SCORE_RATIO.labels(header.station).observe(inspection.score / thresholds.image)
 
     def _extractor(self, bundle: Bundle) -> Extractor:
-        """Return an extractor that nobody else uses, on one core of a CPU."""
+        """Return an extractor that only this thread uses; on a CPU it takes one core."""
         spec = bundle.info.spec
-        if spec.key not in self._own:
+        if spec.key not in self._extractors:
             options: WorkerOptions = self._options
             device = choose_device(options.device if bundle.graph is None else "openvino")
             lanes = Lanes(1) if device == "openvino" else None
-            self._own[spec.key] = load_extractor(
+            self._extractors[spec.key] = load_extractor(
                 spec, device=device, threads=options.threads, lanes=lanes, graph=bundle.graph
             )
             if device == "cuda":
-                prepare(self._own[spec.key], 1)
-        return self._own[spec.key]
+                prepare(self._extractors[spec.key], 1)
+        return self._extractors[spec.key]

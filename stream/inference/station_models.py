@@ -1,4 +1,4 @@
-"""Loading and warming up the stations' bundles in a worker."""
+"""Loads and warms up the stations' bundles in a worker."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ def load_station_models(config: LineConfig, index: int) -> dict[str, StationMode
     options = config.workers[index]
     extractors: dict[str, Extractor] = {}
     lanes = Lanes(options.threads)
-    judges: dict[str, StationModel] = {}
+    models: dict[str, StationModel] = {}
     for name, station in config.stations.items():
-        one = judges[name] = load_station_model(station, options, lanes, extractors)
-        extractors[one.group] = one.extractor
-        # The first pass is the slow one, on all cores and in each lane.
-        run_self_test(one, station.bundle)
-        if one.extractor.lanes is not None:
-            one.extractor.lanes.everywhere(functools.partial(run_self_test, one, station.bundle))
-        log.info("station %s: %s, %d patches, %s", name, station.bundle, len(one.bundle.bank), one.extractor.device)
-    return judges
+        model = models[name] = load_station_model(station, options, lanes, extractors)
+        extractor, path = model.extractor, station.bundle
+        extractors[model.group] = extractor
+        # The first pass is the slow one: on all cores, and in each lane.
+        run_self_test(model, path)
+        if extractor.lanes is not None:
+            extractor.lanes.everywhere(functools.partial(run_self_test, model, path))
+        log.info("station %s: %s, %d patches, %s", name, path, len(model.bundle.bank), extractor.device)
+    return models
 
 
 def load_station_model(
     station: StationOptions, options: WorkerOptions, lanes: Lanes | None, extractors: Mapping[str, Extractor]
 ) -> StationModel:
-    """Load a station's bundle; one of the `extractors`, by their groups, serves it if it can, but is not called.
+    """Load a station's bundle, without running its network; raises PatchLineError.
 
-    Raises PatchLineError.
+    It shares one of the `extractors`, given by their groups, if one computes the same features; else it loads another.
     """
     bundle = live_bundle(station.bundle)
     spec = bundle.info.spec

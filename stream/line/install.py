@@ -148,8 +148,8 @@ def _reload(line: LineConfig, target: Path, wanted: str, *, timeout_s: float) ->
         change = said.get(station)
         if change is None:
             raise ReloadError(f"station {station}: its camera's process has not said whether it takes the bundle")
-        if change.why is not None:
-            raise ReloadError(f"station {station} keeps its bundle {change.old_sha256[:12]}: {change.why}")
+        if change.reason is not None:
+            raise ReloadError(f"station {station} keeps its bundle {change.old_sha256[:12]}: {change.reason}")
         if change.new_sha256 != wanted:
             raise ReloadError(
                 f"station {station} has read bundle {change.new_sha256[:12]}, not {wanted[:12]}; "

@@ -25,11 +25,11 @@ _POLL_S = 0.05
 
 
 class StationReport(msgspec.Struct, frozen=True):
-    """One station's bundle before and after the reload; `why` it was kept, if it was to change."""
+    """One station's bundle before and after the reload; the `reason` if a new one was refused."""
 
     old_sha256: str
     new_sha256: str
-    why: str | None = None
+    reason: str | None = None
 
 
 class ReloadReport(msgspec.Struct, frozen=True):

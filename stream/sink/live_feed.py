@@ -81,7 +81,7 @@ class LiveFeed:
         """
         if not self._states.allows(now_ns):
             return
-        self._has_listeners = self._server.wanted()
+        self._has_listeners = self._server.has_subscribers()
         if not self._has_listeners:
             return
         now_realtime_ns = time.time_ns()

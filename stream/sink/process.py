@@ -250,8 +250,8 @@ class SinkProcess:
                 self.settlement.settle(settled, None)
 
     def _on_reload_status(self, message: ReloadStatus) -> None:
-        if message.why is not None:
-            self.settlement.observe("reload_failed", message.station, True, now_ns(), message.why)
+        if message.reason is not None:
+            self.settlement.observe("reload_failed", message.station, True, now_ns(), message.reason)
         elif message.station in self.config.stations:
             station = self.config.stations[message.station]
             self.drift_monitor.reload(message.station, station.bundle, station.drift.window)

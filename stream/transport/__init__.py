@@ -1,6 +1,7 @@
-"""The wire between processes: its messages (`messages.py`, nothing but structs) and the sockets that carry them.
+"""The wire between processes: its messages (`messages.py`, structs only) and the sockets that carry them.
 
-`pipeline.py` has the sockets between capture, inference and sink; `broadcast.py` those that may lose messages.
+`sockets.py` has the diagram of all sockets; `pipeline.py` has those between capture, worker and sink, `broadcast.py`
+those whose receivers may miss messages.
 
 Imports: core
 Imported by: capture, inference, sink, training, dashboard, cli

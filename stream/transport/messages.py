@@ -1,8 +1,8 @@
-"""Every message of the wire: what one PatchLine process says to another.
+"""The wire: every message that one PatchLine process sends to another. Structs only.
 
-All times are nanoseconds of the sender's monotonic clock; `Clock` lets a receiver on another
-host translate them (see `stream.core.clock`). A header travels as one version byte followed by a
-msgpack map, so that a newer peer is refused with a clear error instead of being misread.
+All times are nanoseconds of the sender's monotonic clock; `Clock` lets a receiver on another host translate them (see
+`stream.core.clock`). A message is one version byte and a msgpack map, so that a peer of another release is refused with
+a clear error instead of being misread; attachments (pixels, JPEG) follow as raw bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from stream.core.verdict import Cause, Mode, Verdict
 
 #: Raised whenever the meaning or layout of any struct below changes.
 WIRE_VERSION = 4
-
 
 #: A time of the sender's monotonic clock.
 Ns = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
@@ -42,9 +41,9 @@ class Announcement(msgspec.Struct, tag="announcement", frozen=True):
 
 
 class CameraStatus(msgspec.Struct, tag="camera", frozen=True):
-    """Capture → sink, several times a second: the camera's process is alive, and so is the camera or not.
+    """Capture → sink, several times a second: the camera's process is alive; `up` says whether the camera is.
 
-    `first_seq` is the number with which the run began.
+    `first_seq` is the number with which the run began; `detail` names the camera's fault.
     """
 
     camera: str
@@ -64,16 +63,16 @@ class EndOfStream(msgspec.Struct, tag="end", frozen=True):
 
 
 class ReloadStatus(msgspec.Struct, tag="reload", frozen=True):
-    """Capture → sink: a station is cut for another bundle from now on; or, with `why`, it is not."""
+    """Capture → sink: a station's parts are cropped for another bundle from now on; with a `reason`, they are not."""
 
     station: str
     old_sha256: str
     new_sha256: str
-    why: str | None = None
+    reason: str | None = None
 
 
 class WorkerStatus(msgspec.Struct, tag="worker", frozen=True):
-    """Infer → sink, several times a second: the worker is alive; with `ending`, it stops on purpose."""
+    """Worker → sink, several times a second: the worker is alive; with `ending`, it stops on purpose."""
 
     worker: str
     pid: int
@@ -82,7 +81,7 @@ class WorkerStatus(msgspec.Struct, tag="worker", frozen=True):
 
 
 class FrameStamps(msgspec.Struct, frozen=True, array_like=True):
-    """When capture had the frame in hand, found a worker for it, and had it resized and encoded."""
+    """When capture received the frame, when a worker had room for it, and when it was resized and encoded."""
 
     grabbed_ns: Ns
     granted_ns: Ns
@@ -90,9 +89,9 @@ class FrameStamps(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
-    """Capture → infer, followed by the pixels (H·W·3 uint8 RGB) and the view (JPEG of the region, for people).
+    """Capture → worker, followed by the network input (H·W·3 uint8 RGB) and the preview (JPEG of the region).
 
-    `siblings` counts the parts cut from the same camera frame; `epoch` names the capture process.
+    `siblings` counts all parts cropped from the same camera frame; `epoch` names the capture process.
     """
 
     station: str
@@ -110,30 +109,36 @@ class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     part_id: str | None = None
 
 
-class WantedBundles(msgspec.Struct, tag="cut_for", frozen=True):
-    """Capture → infer, several times a second: for which bundles each station is cut, or may soon be cut."""
+class WantedBundles(msgspec.Struct, tag="wanted_bundles", frozen=True):
+    """Capture → worker, several times a second: for each station, the bundle in use and the one proposed, if any."""
 
     bundle_sha256s: dict[str, tuple[str, ...]]
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True):
-    """Why a worker does not take a bundle; `attempt` counts on, so that an old refusal is not taken for a new one.
+    """Why a worker cannot use a bundle; `attempt` counts up, so that an old refusal is not taken for a new one.
 
-    `bundle_sha256` is empty where the file could not even be read.
+    `bundle_sha256` is empty when the file could not be read at all.
     """
 
     bundle_sha256: str
     attempt: int
-    why: str
+    reason: str
 
 
-class CreditGrant(msgspec.Struct, tag="ready", frozen=True):
-    """Infer → capture: the worker's credit, repeated often so that a lost one mends itself.
+class CreditGrant(msgspec.Struct, tag="credit", frozen=True):
+    """Worker → capture, on every change and several times a second: the worker's credit, in totals.
 
-    Of the frames of capture's `epoch` it has `received` so many, and it takes `free` more. `idle`
-    says that it has nothing to do at all: the moment for a free-running frame, not earlier. For each of
-    the camera's stations it judges frames cut for the bundles that it `accepts`, and no others; `refused`
-    is what became of the last one that it could not load.
+    Repeating or losing a grant changes nothing, because the next one states the totals again.
+
+    Attributes:
+        worker: its name.
+        epoch: the capture process whose frames are counted.
+        received: frames of that process so far.
+        free: frames that the worker can take beyond those.
+        idle: it has nothing to do at all, which is the moment for a free-running frame.
+        accepts: for each of the camera's stations, the bundles whose frames the worker inspects; no others.
+        refused: for each station, the last bundle that the worker could not load.
     """
 
     worker: str
@@ -146,7 +151,7 @@ class CreditGrant(msgspec.Struct, tag="ready", frozen=True):
 
 
 class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
-    """When the worker had the frame, when its batch began, how long each stage took, when it was judged."""
+    """When the worker received the frame, when its batch began, how long each stage took, when it was inspected."""
 
     received_ns: Ns
     taken_ns: Ns
@@ -154,14 +159,15 @@ class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
     backbone_ns: Ns
     search_ns: Ns
     score_ns: Ns
-    judged_ns: Ns
+    inspected_ns: Ns
 
 
 class Result(msgspec.Struct, tag="result", frozen=True):
-    """Infer → sink, followed by the anomaly map (float16 patch grid, may be empty), the untouched view and the input.
+    """Worker → sink, followed by patch distances (float16 `grid`), preview (JPEG) and network input (H·W·3 uint8 RGB).
 
-    The input is what the network saw, the frame's pixels (H·W·3 uint8 RGB); empty unless the verdict is DEFECT.
-    `brightness` and `focus` are those of the picture (see `patchcore.health.Measures`), of a judged part.
+    Distances are empty for UNINSPECTED; the input is empty unless the verdict is DEFECT. The verdict is the worker's
+    claim: the ledger's, in `PartResult`, may differ, since a result that comes late is UNINSPECTED(timeout). Therefore
+    the fields are not shared. `brightness` and `focus` of an inspected part are those of `patchcore.health.Measures`.
     """
 
     frame: FrameHeader
@@ -180,7 +186,7 @@ class Result(msgspec.Struct, tag="result", frozen=True):
 
 
 class SettledPart(msgspec.Struct, tag="settled", frozen=True):
-    """Sink → dashboards: a part with its verdict, followed by the view (JPEG) and the anomaly map (float16 patch grid).
+    """Sink → dashboards: a part with its verdict, followed by the preview (JPEG) and patch distances (float16 `grid`).
 
     Either may be empty; `captured_realtime_ns` is the moment of exposure, `stages` are milliseconds by stage.
     """
@@ -194,10 +200,10 @@ class SettledPart(msgspec.Struct, tag="settled", frozen=True):
 
 
 class DriftState(msgspec.Struct, frozen=True):
-    """How a station's good parts stand against its calibration; `parts` of the newest `window` are there so far.
+    """How a station's GOOD parts compare with its calibration; `parts` of the newest `window` have been collected.
 
-    `psi` is the population stability index of each quantity that has been compared; `drifting` are those that have
-    changed for good. A `window` of 0: the calibration is too small for any drift to be told from chance.
+    `psi` is the population stability index of each compared quantity; `drifting` are those with an alarm. A `window`
+    of 0 means that the calibration is too small to distinguish any drift from chance.
     """
 
     parts: int
@@ -207,7 +213,7 @@ class DriftState(msgspec.Struct, frozen=True):
 
 
 class StationState(msgspec.Struct, frozen=True):
-    """One station's line of the ledger, its parts per second and its latency, both over the last seconds; its drift."""
+    """One station's counts in the ledger, its parts per second and latency over the last seconds, and its drift."""
 
     announced: int
     good: int
@@ -221,14 +227,14 @@ class StationState(msgspec.Struct, frozen=True):
 
 
 class PeerState(msgspec.Struct, frozen=True):
-    """Whether a camera, worker or actuator is well; `text` says what is wrong."""
+    """Whether a camera, worker or actuator works; `text` says what is wrong."""
 
     up: bool
     text: str = ""
 
 
 class ActiveAlarm(msgspec.Struct, frozen=True):
-    """An alarm that stands; its three first fields name it, also in the event store."""
+    """An alarm that is raised at present; its first three fields identify it, also in the event store."""
 
     kind: str
     subject: str
@@ -237,7 +243,7 @@ class ActiveAlarm(msgspec.Struct, frozen=True):
 
 
 class LineState(msgspec.Struct, tag="state", frozen=True):
-    """Sink → dashboards, a few times a second: how the line is."""
+    """Sink → dashboards, a few times a second: the state of the whole line."""
 
     line: str
     at_realtime_ns: int
@@ -249,7 +255,7 @@ class LineState(msgspec.Struct, tag="state", frozen=True):
 
 
 class TapFrame(msgspec.Struct, tag="tap", frozen=True):
-    """Capture → whoever listens, followed by the whole picture (H·W·3 uint8 BGR): what the camera sees."""
+    """Capture → listeners of the camera's tap, followed by the whole frame (H·W·3 uint8 BGR)."""
 
     camera: str
     seq: Seq
@@ -276,15 +282,15 @@ def encode(message: ToSink | ToWorker | ToCapture | ToListener | ToDashboard) ->
 
 
 class Decoder(Generic[T]):
-    """Reads the messages that one kind of process receives; any thread may call it."""
+    """Decodes the messages that one kind of process receives; any thread may call it."""
 
     def __init__(self, kind: Any, receiver: str) -> None:
-        """Decode the union `kind`; `receiver` is named in errors."""
+        """Decode one of the structs in the union `kind`; errors name the `receiver`."""
         self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
         self._receiver = receiver
 
     def __call__(self, data: bytes) -> T:
-        """Return the message in a version byte and msgpack map; raises WireError."""
+        """Return the message in a version byte and a msgpack map; raises WireError."""
         try:
             return self._decoder.decode(_body(data))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -294,7 +300,7 @@ class Decoder(Generic[T]):
 decode_to_sink: Decoder[ToSink] = Decoder(ToSink, "the sink")
 decode_to_worker: Decoder[ToWorker] = Decoder(ToWorker, "a worker")
 decode_to_capture: Decoder[ToCapture] = Decoder(ToCapture, "capture")
-decode_to_listener: Decoder[ToListener] = Decoder(ToListener, "a listener")
+decode_to_listener: Decoder[ToListener] = Decoder(ToListener, "a camera's listener")
 decode_to_dashboard: Decoder[ToDashboard] = Decoder(ToDashboard, "a dashboard")
 
 

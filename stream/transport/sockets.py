@@ -1,4 +1,24 @@
-"""What all sockets share: the process's ZeroMQ context, keys, and reading what has come."""
+"""The sockets of a line: who binds, who connects, what is dropped when; context, keys and errors common to all.
+
+::
+
+                                                          may wait     when that is full
+    capture   PUSH ───announcements──▶ PULL*   sink       10,000       the announcement is dropped and counted
+    worker    PUSH ──────results─────▶ PULL*   sink       64           the result is dropped and counted
+    capture   ROUTER* ◀───credit─── DEALER     worker     1,000        it is dropped; the next comes within 250 ms
+    capture   ROUTER* ────frames──▶ DEALER     worker     its credit   frames stay in capture's backlog
+    capture   XPUB* ───whole frames──▶ SUB     teach      4            the frame is dropped and counted
+    sink      XPUB* ────live feed────▶ SUB     dashboard  64           the message is dropped
+
+    * binds; the other end connects, now or as soon as its peer appears
+
+The status messages of capture and worker travel with announcements and results, the bundles that a worker has to hold
+with the frames. The first four sockets are in `pipeline.py`, the last two in `broadcast.py`.
+
+Every queue is bounded and no send blocks: a full queue is reported to the caller, who counts the loss. A message that
+cannot be read, or has another wire version, is counted and logged by its receiver. TCP is encrypted and authenticated
+with CURVE when the line has keys; Unix sockets need none.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +36,28 @@ from stream.core.metrics import WIRE_ERRORS
 
 log = logging.getLogger(__name__)
 
+#: Time for queued messages to leave when the sockets are closed.
 _LINGER_MS: Final = 2_000
-#: Until a process that has just started is connected, its first part waits.
+#: Pause between two attempts to connect; the first part of a process that has just started waits this long at most.
 _RECONNECT_MS: Final = 20
+#: Most messages read from one socket before the next socket's turn.
 _BURST: Final = 256
 
 M = TypeVar("M")
 
 
 class Received(NamedTuple, Generic[M]):
-    """One message: its header and the raw parts behind it."""
+    """One message: its header and the raw parts that follow it."""
 
     message: M
     attachments: list[bytes]
 
 
 class Sockets:
-    """One process's ZeroMQ context, with the line's keys if it has any."""
+    """One process's ZeroMQ context, with the line's keys if it has any. Each socket belongs to one thread."""
 
     def __init__(self, keys: Path | None) -> None:
-        """Load the keys; raises TransportError when they are not there."""
+        """Load the keys; raises TransportError when they are missing or damaged."""
         self._context = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
         self._keys: tuple[bytes, bytes] | None = None
@@ -61,7 +83,7 @@ class Sockets:
         try:
             if address.startswith("ipc://"):
                 Path(address[6:]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                if _somebody_listens(Path(address[6:])):  # ZeroMQ would take the path over without a word
+                if _has_listener(Path(address[6:])):  # ZeroMQ would silently take the path over
                     raise zmq.ZMQError(zmq.EADDRINUSE)
             socket.bind(address)
         except (zmq.ZMQError, OSError) as error:
@@ -73,7 +95,7 @@ class Sockets:
         return socket
 
     def connect(self, kind: int, address: str, high_water_mark: int) -> zmq.Socket[bytes]:
-        """Open a socket that connects now or whenever the other side appears."""
+        """Open a socket that connects now or as soon as the peer appears; raises TransportError for a bad address."""
         socket = self._socket(kind, address, high_water_mark, server=False)
         try:
             socket.connect(address)
@@ -85,7 +107,7 @@ class Sockets:
         return socket
 
     def close(self) -> None:
-        """Close all sockets, giving what is on its way two seconds to leave."""
+        """Close all sockets; queued messages have two seconds to leave."""
         if self._authenticator is not None:
             self._authenticator.stop()
         self._context.destroy()
@@ -96,7 +118,7 @@ class Sockets:
         socket.linger = _LINGER_MS
         socket.reconnect_ivl = _RECONNECT_MS
         if address.startswith("tcp://"):
-            # A peer whose host vanished is noticed, and its socket closed, within seconds.
+            # Detect within seconds that a peer's host has vanished, and close its connection.
             socket.heartbeat_ivl = 1_000
             socket.heartbeat_timeout = 3_000
             if self._keys is not None:
@@ -113,12 +135,12 @@ class Sockets:
             self._authenticator = ThreadAuthenticator(self._context)
             self._authenticator.start()
             # Only holders of the line's own key may connect.
-            self._authenticator.configure_curve_callback("*", _OnlyTheLine(self._keys[0]))
+            self._authenticator.configure_curve_callback("*", _LineKeyOnly(self._keys[0]))
         socket.curve_server = True
 
 
-class _OnlyTheLine:
-    """Lets in exactly the line's own public key."""
+class _LineKeyOnly:
+    """Accepts the line's own public key and no other."""
 
     def __init__(self, public_key: bytes) -> None:
         self._public_key = public_key
@@ -128,30 +150,34 @@ class _OnlyTheLine:
 
 
 def make_keys(folder: Path) -> Path:
-    """Write a new key pair for a line into a folder and return the secret's path; existing keys stay."""
+    """Write a new key pair for a line into a folder and return the path of the secret key.
+
+    Raises TransportError when the folder holds keys already; they stay as they are.
+    """
     secret = folder / "line.key_secret"
     if secret.exists():
-        raise TransportError(f"{secret} exists already; remove it first if the line is to have new keys")
+        raise TransportError(f"{secret} exists already; remove it first if the line needs new keys")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     zmq.auth.create_certificates(folder, "line")
     secret.chmod(0o600)
     return secret
 
 
-def _somebody_listens(path: Path) -> bool:
+def _has_listener(path: Path) -> bool:
+    """Whether a process listens on this Unix socket; the file alone may be left over from one that was killed."""
     with socket_module.socket(socket_module.AF_UNIX) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(str(path))
         except TimeoutError:
-            return True  # alive, with its hands full
+            return True  # alive but busy
         except OSError:
             return False
     return True
 
 
-def burst(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
-    """Return the messages that wait on a socket, at most so many that no other socket starves."""
+def receive_burst(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
+    """Return the multipart messages that wait on a socket, not more than let the other sockets have their turn."""
     messages: list[list[bytes]] = []
     while len(messages) < _BURST:
         try:
@@ -161,7 +187,7 @@ def burst(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
     return messages
 
 
-def unreadable(socket: str, error: Exception) -> None:
-    """Count and log a message that cannot be read."""
+def count_unreadable(socket: str, error: Exception) -> None:
+    """Count and log a message that cannot be read; `socket` is the metric's label."""
     WIRE_ERRORS.labels(socket).inc()
     log.error("%s: unreadable message: %s", socket, error)

@@ -35,7 +35,7 @@ def some(*seqs: int) -> dict[int, Frame]:
 
 
 def read(folder: Path) -> list[Recorded]:
-    return [one for one in Recording(folder).frames() if one is not None]
+    return [frame for frame in Recording(folder).frames() if frame is not None]
 
 
 def dropped() -> float:
@@ -46,20 +46,20 @@ def test_what_is_read_is_what_was_recorded_bit_for_bit(tmp_path: Path):
     now_ns = time.monotonic_ns()
     frames = some(3, 4) | {5: Frame(None, now_ns, "lost", FrameFault(Cause.BAD_FRAME, "damaged"))}
     recorded(tmp_path / "new" / "folder", frames)
-    found = read(tmp_path / "new" / "folder")
-    assert [one.seq for one in found] == [3, 4, 5]
-    for one in found[:2]:
-        assert one.frame.image is not None
-        np.testing.assert_array_equal(one.frame.image, picture(one.seq))
-        assert one.frame._replace(image=None) == frames[one.seq]._replace(image=None)
-    fault = found[2].frame.fault
-    assert (found[2].frame.image, found[2].frame.part_id) == (None, "lost")
+    first, second, lost = read(tmp_path / "new" / "folder")
+    assert (first.seq, second.seq, lost.seq) == (3, 4, 5)
+    for item in (first, second):
+        assert item.frame.image is not None
+        np.testing.assert_array_equal(item.frame.image, picture(item.seq))
+        assert item.frame._replace(image=None) == frames[item.seq]._replace(image=None)
+    fault = lost.frame.fault
+    assert (lost.frame.image, lost.frame.part_id) == (None, "lost")
     assert fault is not None
     assert (fault.cause, fault.detail) == (Cause.BAD_FRAME, "damaged")
-    assert abs(found[2].realtime_ns - (time.time_ns() - time.monotonic_ns() + now_ns)) < 1_000_000_000
+    assert abs(lost.realtime_ns - (time.time_ns() - time.monotonic_ns() + now_ns)) < 1_000_000_000
 
 
-def test_each_frame_has_one_line_that_people_can_read(tmp_path: Path):
+def test_the_metadata_of_each_frame_is_one_readable_line(tmp_path: Path):
     recorded(tmp_path, some(7))
     (path,) = tmp_path.glob("*.json")
     assert path.name == "000000000007.json"
@@ -75,16 +75,16 @@ def test_a_view_into_a_larger_picture_is_recorded_as_it_is_seen(tmp_path: Path):
 
 def test_of_a_ring_the_newest_frames_stay_also_across_restarts(tmp_path: Path):
     recorded(tmp_path, some(*range(8)), keep=5)
-    assert [one.seq for one in read(tmp_path)] == [3, 4, 5, 6, 7]
+    assert [item.seq for item in read(tmp_path)] == [3, 4, 5, 6, 7]
     recorded(tmp_path, some(8, 9), keep=3)
-    assert [one.seq for one in read(tmp_path)] == [7, 8, 9]
+    assert [item.seq for item in read(tmp_path)] == [7, 8, 9]
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def test_numbers_that_began_anew_replace_their_frames(tmp_path: Path):
+def test_frames_with_numbers_used_before_replace_the_old_ones(tmp_path: Path):
     recorded(tmp_path, some(0, 1, 2), keep=3)
     recorded(tmp_path, {0: Frame(picture(50), 0), 1: Frame(picture(51), 0)}, keep=3)
-    first, second, third = (one.frame.image for one in read(tmp_path))
+    first, second, third = (item.frame.image for item in read(tmp_path))
     np.testing.assert_array_equal(first, picture(50))
     np.testing.assert_array_equal(second, picture(51))
     np.testing.assert_array_equal(third, picture(2))
@@ -100,12 +100,12 @@ def flip_a_pixel(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"\x00")
 
 
-def cut_line(folder: Path) -> None:
+def cut_metadata(folder: Path) -> None:
     path = folder / "000000000001.json"
     path.write_bytes(path.read_bytes()[:20])
 
 
-def empty_line(folder: Path) -> None:
+def empty_metadata(folder: Path) -> None:
     (folder / "000000000001.json").write_bytes(b"")
 
 
@@ -113,41 +113,41 @@ def lose_pixels(folder: Path) -> None:
     (folder / "000000000001.npy").unlink()
 
 
-@pytest.mark.parametrize("damage", [cut_pixels, flip_a_pixel, cut_line, empty_line, lose_pixels])
+@pytest.mark.parametrize("damage", [cut_pixels, flip_a_pixel, cut_metadata, empty_metadata, lose_pixels])
 def test_a_frame_that_a_crash_cut_short_is_skipped_and_named(tmp_path: Path, damage: Callable[[Path], None]):
     recorded(tmp_path, {seq: Frame(picture(seq) | 1, 0) for seq in range(3)})
     damage(tmp_path)
-    found = Recording(tmp_path)
-    assert [one and one.seq for one in found.frames()] == [0, None, 2]
-    assert len(found.damaged) == 1
-    assert found.damaged[0].startswith("000000000001.json")
+    damaged = Recording(tmp_path)
+    assert [item and item.seq for item in damaged.frames()] == [0, None, 2]
+    assert len(damaged.damaged) == 1
+    assert damaged.damaged[0].startswith("000000000001.json")
 
 
-def test_pixels_without_a_line_are_removed_when_the_recording_goes_on(tmp_path: Path):
+def test_pixels_without_metadata_are_removed_when_the_recording_goes_on(tmp_path: Path):
     recorded(tmp_path, some(0, 1))
     (tmp_path / "000000000001.json").unlink()
     recorded(tmp_path, some(2))
     assert sorted(path.stem for path in tmp_path.glob("*.npy")) == ["000000000000", "000000000002"]
 
 
-def test_what_does_not_fit_is_dropped_and_counted_and_capture_does_not_wait(
+def test_frames_that_do_not_fit_are_dropped_and_counted_and_capture_does_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(recording, "WAITING_BYTES", 3 * picture(0).nbytes)
     before = dropped()
-    thread = RecordingThread(RecordOptions(path=tmp_path, keep="all"))  # its disk hangs: it was not started
+    thread = RecordingThread(RecordOptions(path=tmp_path, keep="all"))  # not started, as if the disk hung
     for seq, frame in some(*range(5)).items():
         thread.add(seq, frame)
     assert dropped() - before == 2
     thread.start()
     thread.end(timeout_s=10)
-    assert [one.seq for one in read(tmp_path)] == [0, 1, 2]
+    assert [item.seq for item in read(tmp_path)] == [0, 1, 2]
 
 
 def test_a_picture_larger_than_the_limit_is_still_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recording, "WAITING_BYTES", 1)
     recorded(tmp_path, some(0))
-    assert [one.seq for one in read(tmp_path)] == [0]
+    assert [item.seq for item in read(tmp_path)] == [0]
 
 
 def test_a_disk_that_cannot_be_written_costs_frames_that_are_counted_and_no_more(
@@ -167,11 +167,11 @@ def test_a_disk_that_cannot_be_written_costs_frames_that_are_counted_and_no_more
     folder.mkdir()
     thread.add(2, some(2)[2])
     thread.end(timeout_s=10)
-    assert [one.seq for one in read(folder)] == [2]
+    assert [item.seq for item in read(folder)] == [2]
     assert sum("frames are lost" in record.message for record in caplog.records) == 1
 
 
-def test_a_disk_that_is_full_leaves_no_half_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_leaves_no_incomplete_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     real, calls = np.save, []
 
     def full(path: Path, image: np.ndarray, allow_pickle: bool) -> None:

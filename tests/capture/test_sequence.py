@@ -6,29 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from stream.capture.sequence import FrameSequence, has_begun
+from stream.capture.sequence import FrameSequence, run_has_begun
 from stream.core.errors import CameraError
 
 
-def taken(journal: FrameSequence, count: int) -> list[int]:
-    return [journal.take() for _ in range(count)]
+def taken(sequence: FrameSequence, count: int) -> list[int]:
+    return [sequence.take() for _ in range(count)]
 
 
 def test_a_new_camera_begins_at_zero(tmp_path: Path):
-    journal = FrameSequence(tmp_path / "state", "top", "monday", 77)
-    assert (journal.first_seq, journal.next_seq, journal.frames_done, journal.origin_ns) == (0, 0, 0, 77)
-    assert taken(journal, 3) == [0, 1, 2]
-    assert (journal.next_seq, journal.frames_done) == (3, 3)
+    sequence = FrameSequence(tmp_path / "state", "top", "monday", 77)
+    assert (sequence.first_seq, sequence.next_seq, sequence.frames_done, sequence.origin_ns) == (0, 0, 0, 77)
+    assert taken(sequence, 3) == [0, 1, 2]
+    assert (sequence.next_seq, sequence.frames_done) == (3, 3)
 
 
-def test_a_restart_within_a_run_goes_on_where_it_was(tmp_path: Path):
+def test_a_restart_within_a_run_continues_its_numbers(tmp_path: Path):
     taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
     again = FrameSequence(tmp_path, "top", "monday", 9_999)
     assert (again.first_seq, again.next_seq, again.frames_done, again.origin_ns) == (0, 3, 3, 77)
     assert taken(again, 2) == [3, 4]
 
 
-def test_a_new_run_counts_its_frames_from_zero_and_its_numbers_go_on(tmp_path: Path):
+def test_a_new_run_counts_its_frames_from_zero_and_continues_the_numbers(tmp_path: Path):
     taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
     tuesday = FrameSequence(tmp_path, "top", "tuesday", 200)
     assert (tuesday.first_seq, tuesday.next_seq, tuesday.frames_done, tuesday.origin_ns) == (3, 3, 0, 200)
@@ -37,33 +37,33 @@ def test_a_new_run_counts_its_frames_from_zero_and_its_numbers_go_on(tmp_path: P
     assert (again.first_seq, again.next_seq, again.frames_done, again.origin_ns) == (3, 5, 2, 200)
 
 
-def test_a_run_without_frames_keeps_its_beginning(tmp_path: Path):
+def test_a_run_without_frames_keeps_its_origin(tmp_path: Path):
     FrameSequence(tmp_path, "top", "monday", 77)
     again = FrameSequence(tmp_path, "top", "monday", 88)
     assert (again.next_seq, again.frames_done, again.origin_ns) == (0, 0, 77)
 
 
-def test_a_run_has_begun_once_its_camera_has_a_journal(tmp_path: Path):
-    assert not has_begun(tmp_path, "top", "monday")
+def test_a_run_has_begun_once_its_camera_has_a_sequence(tmp_path: Path):
+    assert not run_has_begun(tmp_path, "top", "monday")
     FrameSequence(tmp_path, "top", "monday", 77)
-    assert has_begun(tmp_path, "top", "monday")
-    assert not has_begun(tmp_path, "top", "tuesday")
-    assert not has_begun(tmp_path, "side", "monday")
+    assert run_has_begun(tmp_path, "top", "monday")
+    assert not run_has_begun(tmp_path, "top", "tuesday")
+    assert not run_has_begun(tmp_path, "side", "monday")
     (tmp_path / "top.run.json").write_text("{")
-    assert not has_begun(tmp_path, "top", "monday")
+    assert not run_has_begun(tmp_path, "top", "monday")
 
 
-def test_cameras_keep_separate_journals(tmp_path: Path):
+def test_each_camera_has_its_own_sequence(tmp_path: Path):
     taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
     side = FrameSequence(tmp_path, "side", "monday", 88)
     assert (side.next_seq, side.origin_ns) == (0, 88)
 
 
-def test_the_first_run_of_a_camera_that_has_numbers_already_begins_at_them(tmp_path: Path):
+def test_the_first_run_of_a_camera_with_numbers_begins_at_the_next_one(tmp_path: Path):
     taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
     (tmp_path / "top.run.json").unlink()
-    journal = FrameSequence(tmp_path, "top", "monday", 88)
-    assert (journal.first_seq, journal.next_seq, journal.frames_done) == (3, 3, 0)
+    sequence = FrameSequence(tmp_path, "top", "monday", 88)
+    assert (sequence.first_seq, sequence.next_seq, sequence.frames_done) == (3, 3, 0)
 
 
 def test_a_killed_process_has_used_the_number_it_took(tmp_path: Path):
@@ -72,29 +72,29 @@ import os, sys
 from pathlib import Path
 from stream.capture.sequence import FrameSequence
 
-journal = FrameSequence(Path(sys.argv[1]), "top", "monday", 77)
+sequence = FrameSequence(Path(sys.argv[1]), "top", "monday", 77)
 for _ in range(5):
-    journal.take()
+    sequence.take()
 os._exit(9)
 """
     for seqs in (5, 10):
         killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, timeout=60)
         assert killed.returncode == 9
-        journal = FrameSequence(tmp_path, "top", "monday", 88)
-        assert (journal.next_seq, journal.frames_done, journal.origin_ns) == (seqs, seqs, 77)
+        sequence = FrameSequence(tmp_path, "top", "monday", 88)
+        assert (sequence.next_seq, sequence.frames_done, sequence.origin_ns) == (seqs, seqs, 77)
 
 
-def test_a_number_is_on_record_before_it_is_used(tmp_path: Path):
-    journal = FrameSequence(tmp_path, "top", "monday", 77)
+def test_a_number_is_on_disk_before_it_is_used(tmp_path: Path):
+    sequence = FrameSequence(tmp_path, "top", "monday", 77)
     for _ in range(3):
-        seq = journal.take()
+        seq = sequence.take()
         assert FrameSequence(tmp_path, "top", "monday", 88).next_seq == seq + 1
 
 
 def test_numbers_outgrow_32_bits(tmp_path: Path):
     (tmp_path / "top.seq").write_bytes((2**40).to_bytes(8, "little"))
-    journal = FrameSequence(tmp_path, "top", "monday", 77)
-    assert taken(journal, 2) == [2**40, 2**40 + 1]
+    sequence = FrameSequence(tmp_path, "top", "monday", 77)
+    assert taken(sequence, 2) == [2**40, 2**40 + 1]
     assert FrameSequence(tmp_path, "top", "monday", 77).next_seq == 2**40 + 2
 
 
@@ -105,14 +105,14 @@ def test_a_folder_that_cannot_be_written_is_refused_by_name(tmp_path: Path):
         FrameSequence(in_the_way, "top", "monday", 77)
 
 
-def test_a_journal_that_cannot_be_written_is_refused(tmp_path: Path):
+def test_a_sequence_that_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "top.seq").mkdir()
     with pytest.raises(CameraError, match=r"cannot keep the numbers of camera top"):
         FrameSequence(tmp_path, "top", "monday", 77)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"run": "monday"}', "[]", '"monday"'])
-def test_a_damaged_beginning_of_the_run_is_refused_by_name(tmp_path: Path, text: str):
+def test_a_damaged_origin_of_the_run_is_refused_by_name(tmp_path: Path, text: str):
     taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
     (tmp_path / "top.run.json").write_text(text)
     with pytest.raises(CameraError, match=r"camera top"):

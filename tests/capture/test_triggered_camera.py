@@ -1,4 +1,4 @@
-"""A real free-running belt with a trigger: what capture sees of them."""
+"""A simulated free-running camera with a trigger, as the capture loop sees them."""
 
 from __future__ import annotations
 
@@ -33,26 +33,29 @@ def belt(parts: Path, fps: float, count: int) -> Camera:
     return ConveyorOptions(kind="conveyor", path=parts, rate_hz=10, belt_px=(64, 48), fps=fps, parts=count).open()
 
 
-class ByHand:
-    """A trigger that the test pulls."""
+class ManualTrigger:
+    """A trigger whose events come from the test."""
 
     def __init__(self) -> None:
-        self.pulled: queue.SimpleQueue[TriggerEvent | Exception] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[TriggerEvent | Exception] = queue.SimpleQueue()
         self.fault: str | None = None
+
+    def fire(self, event: TriggerEvent | Exception) -> None:
+        self._queue.put(event)
 
     def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         while not stop.is_set():
             try:
-                pulled = self.pulled.get(timeout=0.02)
+                event = self._queue.get(timeout=0.02)
             except queue.Empty:
                 continue
-            if isinstance(pulled, Exception):
-                raise pulled
-            yield pulled
+            if isinstance(event, Exception):
+                raise event
+            yield event
 
 
-def triggered(source: Camera, signal: TriggerSource, *, debounce_ns: int = 0) -> TriggeredCamera:
-    return TriggeredCamera(source, signal, WAIT_NS, debounce_ns)
+def triggered(camera: Camera, trigger: TriggerSource, *, debounce_ns: int = 0) -> TriggeredCamera:
+    return TriggeredCamera(camera, trigger, WAIT_NS, debounce_ns)
 
 
 def now() -> Start:
@@ -60,11 +63,11 @@ def now() -> Start:
 
 
 def test_each_trigger_becomes_one_frame_exposed_after_it_with_its_name(parts: Path):
-    signal, start = ByHand(), now()
-    frames = triggered(belt(parts, 50, 1000), signal).frames(start, threading.Event())
+    trigger, start = ManualTrigger(), now()
+    frames = triggered(belt(parts, 50, 1000), trigger).frames(start, threading.Event())
     for name in ("A", "B", "C"):
         before_ns = time.monotonic_ns()
-        signal.pulled.put(TriggerEvent(before_ns, name))
+        trigger.fire(TriggerEvent(before_ns, name))
         frame = next(frames)
         assert frame.part_id == name
         assert frame.image is not None
@@ -75,10 +78,10 @@ def test_each_trigger_becomes_one_frame_exposed_after_it_with_its_name(parts: Pa
 
 
 def test_a_trigger_for_which_the_camera_has_no_frame_is_a_part_without_picture(parts: Path):
-    signal = ByHand()
-    source = triggered(belt(parts, 0.01, 10_000), signal)
-    frames = source.frames(now(), threading.Event())
-    signal.pulled.put(TriggerEvent(at_ns := time.monotonic_ns() + 1_000_000, "A"))
+    trigger = ManualTrigger()
+    camera = triggered(belt(parts, 0.01, 10_000), trigger)
+    frames = camera.frames(now(), threading.Event())
+    trigger.fire(TriggerEvent(at_ns := time.monotonic_ns() + 1_000_000, "A"))
     frame = next(frames)
     assert (frame.image, frame.part_id, frame.captured_ns) == (None, "A", at_ns)
     assert frame.fault is not None
@@ -88,15 +91,15 @@ def test_a_trigger_for_which_the_camera_has_no_frame_is_a_part_without_picture(p
 
 
 def test_a_trigger_still_waiting_when_the_camera_ends_is_a_part(parts: Path):
-    signal = ByHand()
-    signal.pulled.put(TriggerEvent(time.monotonic_ns() + 60_000_000_000, "never"))
-    (frame,) = triggered(belt(parts, 50, 1), signal).frames(now(), threading.Event())
+    trigger = ManualTrigger()
+    trigger.fire(TriggerEvent(time.monotonic_ns() + 60_000_000_000, "never"))
+    (frame,) = triggered(belt(parts, 50, 1), trigger).frames(now(), threading.Event())
     assert (frame.image, frame.part_id) == (None, "never")
 
 
 def test_stop_ends_camera_and_trigger(parts: Path):
     stop, threads = threading.Event(), threading.active_count()
-    frames = triggered(belt(parts, 50, 100_000), ByHand()).frames(now(), stop)
+    frames = triggered(belt(parts, 50, 100_000), ManualTrigger()).frames(now(), stop)
     threading.Timer(0.1, stop.set).start()
     assert list(frames) == []
     by_s = time.monotonic() + 5
@@ -105,36 +108,36 @@ def test_stop_ends_camera_and_trigger(parts: Path):
         time.sleep(0.01)
 
 
-def test_echoes_are_left_out(parts: Path):
-    signal = ByHand()
-    source = triggered(belt(parts, 50, 100_000), signal, debounce_ns=30_000_000)
-    frames = source.frames(now(), threading.Event())
+def test_repetitions_are_dropped(parts: Path):
+    trigger = ManualTrigger()
+    camera = triggered(belt(parts, 50, 100_000), trigger, debounce_ns=30_000_000)
+    frames = camera.frames(now(), threading.Event())
     at_ns = time.monotonic_ns()
-    for late_ms, name in ((0, None), (10, None), (20, None), (31, None), (32, "A")):
-        signal.pulled.put(TriggerEvent(at_ns + late_ms * 1_000_000, name))
-    found = list(itertools.islice(frames, 3))
-    assert [frame.part_id for frame in found][-1] == "A"
-    assert found[0].captured_ns <= found[1].captured_ns
+    for offset_ms, name in ((0, None), (10, None), (20, None), (31, None), (32, "A")):
+        trigger.fire(TriggerEvent(at_ns + offset_ms * 1_000_000, name))
+    exposed = list(itertools.islice(frames, 3))
+    assert [frame.part_id for frame in exposed][-1] == "A"
+    assert exposed[0].captured_ns <= exposed[1].captured_ns
     frames.close()
 
 
 def test_the_fault_of_the_trigger_is_that_of_the_camera(parts: Path):
-    signal = ByHand()
-    source = triggered(belt(parts, 50, 10), signal)
-    assert source.fault is None
-    signal.fault = "MQTT 10.0.0.1: connection lost"
-    assert source.fault == "trigger: MQTT 10.0.0.1: connection lost"
+    trigger = ManualTrigger()
+    camera = triggered(belt(parts, 50, 10), trigger)
+    assert camera.fault is None
+    trigger.fault = "MQTT 10.0.0.1: connection lost"
+    assert camera.fault == "trigger: MQTT 10.0.0.1: connection lost"
 
 
-def test_a_trigger_that_breaks_ends_the_source_with_its_error(parts: Path):
-    signal = ByHand()
-    signal.pulled.put(RuntimeError("broken"))
+def test_a_trigger_that_breaks_ends_the_camera_with_its_error(parts: Path):
+    trigger = ManualTrigger()
+    trigger.fire(RuntimeError("broken"))
     with pytest.raises(RuntimeError, match="broken"):
-        list(triggered(belt(parts, 50, 100_000), signal).frames(now(), threading.Event()))
+        list(triggered(belt(parts, 50, 100_000), trigger).frames(now(), threading.Event()))
 
 
 class OnDemand:
-    """A camera that exposes when it is told to; it can be told to fail."""
+    """A camera that exposes on command, or fails to."""
 
     stall_ns = 1
     reconnects = 0
@@ -158,18 +161,18 @@ class OnDemand:
 
 
 def test_a_camera_with_a_software_trigger_exposes_at_the_event():
-    signal, camera = ByHand(), OnDemand()
-    source = triggered(camera, signal)
-    frames = source.frames(now(), threading.Event())
+    trigger, on_demand = ManualTrigger(), OnDemand()
+    camera = triggered(on_demand, trigger)
+    frames = camera.frames(now(), threading.Event())
     for name in ("A", "B"):
         at_ns = time.monotonic_ns()
-        signal.pulled.put(TriggerEvent(at_ns, name))
+        trigger.fire(TriggerEvent(at_ns, name))
         frame = next(frames)
         assert (frame.part_id, frame.fault) == (name, None)
         assert frame.captured_ns >= at_ns
-    assert source.fault is None, "it is silent as long as no part comes"
-    camera.broken = True
-    signal.pulled.put(TriggerEvent(time.monotonic_ns(), "C"))
+    assert camera.fault is None, "a camera without a trigger event may be silent"
+    on_demand.broken = True
+    trigger.fire(TriggerEvent(time.monotonic_ns(), "C"))
     frame = next(frames)
     assert frame.part_id == "C"
     assert "no such command" in str(frame.fault)
@@ -195,6 +198,6 @@ def test_a_trigger_waits_no_longer_than_the_first_verdict_is_due(parts: Path):
     assert "within 80 ms" in str(frame.fault)
 
 
-def test_a_belt_with_a_sensor_of_its_own_takes_no_trigger(parts: Path):
+def test_a_belt_with_its_own_sensor_takes_no_trigger(parts: Path):
     with pytest.raises(ValueError, match="set fps"):
         line(parts, {"trigger": {"kind": "rate", "rate_hz": 20}})

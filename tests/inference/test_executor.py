@@ -1,4 +1,4 @@
-"""A worker's desk: every frame handed in comes back once, judged or with the reason why not."""
+"""The executor returns one outcome for every frame: an inspection, or the cause of UNINSPECTED."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZE_PX = 96
 
 
 @pytest.fixture(scope="module")
-def judge(small_bundle: Path) -> StationModel:
+def model(small_bundle: Path) -> StationModel:
     bundle = load_bundle(small_bundle)
     extractor = load_extractor(bundle.info.spec, device="openvino", threads=1)
     return StationModel(bundle, extractor, MemoryBank(bundle.bank), bundle.info.spec.key, frame_checks=True)
@@ -56,56 +56,57 @@ def pixels(picture: NDArray[np.uint8]) -> bytes:
 GOOD, BLACK = pixels(good_picture(900)), bytes(SIZE_PX * SIZE_PX * 3)
 
 
-def judged(batch: list[bytes], judge: StationModel) -> list[InspectionOutcome]:
-    """What becomes of a batch, in the order of its frames."""
-    desk = InferenceExecutor(None, 1)
-    desk.start([frame(seq, each) for seq, each in enumerate(batch)], [judge] * len(batch), alone=True)
-    found: list[InspectionOutcome] = []
-    while desk.begun_ns is not None:
-        assert select.select([desk.wake], [], [], 60)[0], "the desk does not answer"
-        found += desk.outcomes()[0]
-    return sorted(found, key=lambda outcome: outcome.frame.header.seq)
+def inspected(batch: list[bytes], model: StationModel) -> list[InspectionOutcome]:
+    """The outcomes of a batch, in the order of its frames."""
+    executor = InferenceExecutor(None, 1)
+    frames = [frame(seq, network_input_bytes) for seq, network_input_bytes in enumerate(batch)]
+    executor.start(frames, [model] * len(batch), alone=True)
+    outcomes: list[InspectionOutcome] = []
+    while executor.begun_ns is not None:
+        assert select.select([executor.wake], [], [], 60)[0], "no outcome arrives"
+        outcomes += executor.outcomes()[0]
+    return sorted(outcomes, key=lambda outcome: outcome.frame.header.seq)
 
 
-def test_a_bad_frame_is_refused_with_the_reason_and_its_company_is_judged(judge: StationModel):
-    outcomes = judged([GOOD, BLACK, GOOD, BLACK], judge)
+def test_a_bad_frame_is_refused_with_the_reason_and_the_rest_of_its_batch_is_inspected(model: StationModel):
+    outcomes = inspected([GOOD, BLACK, GOOD, BLACK], model)
     assert [outcome.cause for outcome in outcomes] == [None, Cause.BAD_FRAME, None, Cause.BAD_FRAME]
-    assert [outcome.judged is None for outcome in outcomes] == [False, True, False, True]
+    assert [outcome.inspected is None for outcome in outcomes] == [False, True, False, True]
     assert outcomes[1].detail.startswith("black")
-    first, third = outcomes[0].judged, outcomes[2].judged
+    first, third = outcomes[0].inspected, outcomes[2].inspected
     assert first is not None
     assert third is not None
     assert first.inspection.score == pytest.approx(third.inspection.score)
 
 
-def test_what_was_measured_comes_with_the_verdict(judge: StationModel):
-    (outcome,) = judged([GOOD], judge)
-    assert outcome.seen is not None
-    assert 100 < outcome.seen.brightness < 130
+def test_the_measures_come_with_the_outcome(model: StationModel):
+    (outcome,) = inspected([GOOD], model)
+    assert outcome.measures is not None
+    assert 100 < outcome.measures.brightness < 130
 
 
-def test_a_batch_of_nothing_but_bad_frames_is_answered(judge: StationModel):
-    assert [outcome.cause for outcome in judged([BLACK] * 3, judge)] == [Cause.BAD_FRAME] * 3
+def test_a_batch_of_bad_frames_only_has_outcomes(model: StationModel):
+    assert [outcome.cause for outcome in inspected([BLACK] * 3, model)] == [Cause.BAD_FRAME] * 3
 
 
-def test_a_station_without_frame_checks_has_every_picture_judged(judge: StationModel):
-    unchecked = StationModel(judge.bundle, judge.extractor, judge.memory, judge.group, frame_checks=False)
-    (outcome,) = judged([BLACK], unchecked)
-    thresholds = judge.bundle.info.thresholds
+def test_a_station_without_frame_checks_has_every_frame_inspected(model: StationModel):
+    unchecked = StationModel(model.bundle, model.extractor, model.memory, model.group, frame_checks=False)
+    (outcome,) = inspected([BLACK], unchecked)
+    thresholds = model.bundle.info.thresholds
     assert outcome.cause is None
-    assert outcome.judged is not None
+    assert outcome.inspected is not None
     assert thresholds is not None
-    assert outcome.judged.inspection.score > thresholds.image
+    assert outcome.inspected.inspection.score > thresholds.image
 
 
-def test_frames_that_cannot_be_measured_are_errors_of_the_worker_and_none_is_lost(judge: StationModel):
-    outcomes = judged([GOOD, GOOD[:-1], BLACK], judge)
+def test_frames_that_cannot_be_measured_are_errors_of_the_worker_and_none_is_lost(model: StationModel):
+    outcomes = inspected([GOOD, GOOD[:-1], BLACK], model)
     assert [outcome.cause for outcome in outcomes] == [Cause.WORKER_ERROR] * 3
-    assert all(outcome.judged is None for outcome in outcomes)
+    assert all(outcome.inspected is None for outcome in outcomes)
 
 
-def test_an_error_in_the_judging_spares_what_was_refused_before(judge: StationModel):
-    of_other_features = MemoryBank(judge.bundle.bank[:, :8].copy())
-    broken = StationModel(judge.bundle, judge.extractor, of_other_features, judge.group, frame_checks=True)
-    outcomes = judged([GOOD, BLACK], broken)
+def test_an_error_in_the_inspection_spares_what_was_refused_before(model: StationModel):
+    of_other_features = MemoryBank(model.bundle.bank[:, :8].copy())
+    broken = StationModel(model.bundle, model.extractor, of_other_features, model.group, frame_checks=True)
+    outcomes = inspected([GOOD, BLACK], broken)
     assert [outcome.cause for outcome in outcomes] == [Cause.WORKER_ERROR, Cause.BAD_FRAME]

@@ -184,7 +184,7 @@ def test_without_a_listener_nothing_is_sent(config: LineConfig, drift_monitor: D
     now_ns = listening(feed, drift_monitor, FeedClient(other, config.feed_address()))
     other.close()
     until_s = time.monotonic() + 10
-    while feed._server.wanted():
+    while feed._server.has_subscribers():
         assert time.monotonic() < until_s, "the end of the last listener was not noticed"
         time.sleep(0.01)
     feed.publish_state(Ledger(), drift_monitor, [], [], [], now_ns + S)

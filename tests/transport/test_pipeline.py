@@ -104,9 +104,9 @@ def address(request: pytest.FixtureRequest, folder: Path) -> Callable[[str], str
 
 def free_ports(count: int) -> list[int]:
     opened = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in opened]
-    for one in opened:
-        one.close()
+    ports = [server.getsockname()[1] for server in opened]
+    for server in opened:
+        server.close()
     return ports
 
 
@@ -115,32 +115,32 @@ def tcp() -> str:
 
 
 def received(inbox: SinkInbox, count: int) -> list[Received]:
-    """Receive until so many messages have come."""
-    found: list[Received] = []
+    """Receive until `count` messages have arrived."""
+    messages: list[Received] = []
     until_s = time.monotonic() + GENEROUS_S
-    while len(found) < count:
-        assert time.monotonic() < until_s, f"{len(found)} of {count} messages came"
-        found += inbox.receive(TURN_NS)
-    return found
+    while len(messages) < count:
+        assert time.monotonic() < until_s, f"{len(messages)} of {count} messages have arrived"
+        messages += inbox.receive(TURN_NS)
+    return messages
 
 
 def frames(clients: FrameClients, count: int) -> list[tuple[str, Received[FrameHeader]]]:
-    found: list[tuple[str, Received[FrameHeader]]] = []
+    messages: list[tuple[str, Received[FrameHeader]]] = []
     until_s = time.monotonic() + GENEROUS_S
-    while len(found) < count:
-        assert time.monotonic() < until_s, f"{len(found)} of {count} frames came"
-        found += clients.receive(TURN_NS)
-    return found
+    while len(messages) < count:
+        assert time.monotonic() < until_s, f"{len(messages)} of {count} frames have arrived"
+        messages += clients.receive(TURN_NS)
+    return messages
 
 
 def credit(server: FrameServer, count: int) -> list[tuple[bytes, CreditGrant]]:
-    found: list[tuple[bytes, CreditGrant]] = []
+    grants: list[tuple[bytes, CreditGrant]] = []
     until_s = time.monotonic() + GENEROUS_S
-    while len(found) < count:
-        assert time.monotonic() < until_s, f"{len(found)} of {count} messages of credit came"
+    while len(grants) < count:
+        assert time.monotonic() < until_s, f"{len(grants)} of {count} grants have arrived"
         server.wait(timeout_ms=20)
-        found += server.credit()
-    return found
+        grants += server.receive_credit()
+    return grants
 
 
 def unreadable(name: str) -> float:
@@ -156,9 +156,9 @@ def test_announcements_and_results_arrive_in_order_with_their_attachments_untouc
         assert capture.send(message)
     assert worker.send(RESULT, [GRID, PREVIEW_JPEG])
     assert worker.send(RESULT, [b"", b""])
-    found = received(inbox, len(sent) + 2)
-    assert [item.message for item in found if not isinstance(item.message, Result)] == sent
-    assert [item for item in found if isinstance(item.message, Result)] == [
+    messages = received(inbox, len(sent) + 2)
+    assert [item.message for item in messages if not isinstance(item.message, Result)] == sent
+    assert [item for item in messages if isinstance(item.message, Result)] == [
         Received(RESULT, [GRID, PREVIEW_JPEG]),
         Received(RESULT, [b"", b""]),
     ]
@@ -169,19 +169,19 @@ def test_an_announcement_that_waits_beside_its_result_is_read_before_it(new_sock
     capture, worker = (SinkOutbox(new_sockets(), f"ipc://{folder}/{name}", 100) for name in "ar")
     assert worker.send(RESULT, [GRID, PREVIEW_JPEG])
     assert capture.send(announcement(0))
-    received(inbox, 2)  # both connections stand
+    received(inbox, 2)  # both are connected
     assert worker.send(RESULT, [GRID, PREVIEW_JPEG])
     assert capture.send(announcement(1))
     poll_both = zmq.Poller()
-    for each in (inbox._announcements, inbox._results):
-        poll_both.register(each, zmq.POLLIN)
+    for pull in (inbox._announcements, inbox._results):
+        poll_both.register(pull, zmq.POLLIN)
     until_s = time.monotonic() + GENEROUS_S
     while len(poll_both.poll(20)) < 2:
         assert time.monotonic() < until_s
     assert [type(item.message) for item in inbox.receive(0)] == [Announcement, Result]
 
 
-def test_a_sink_with_nothing_to_hear_waits_as_long_as_it_was_told(new_sockets, folder):
+def test_a_sink_that_receives_nothing_waits_until_its_timeout(new_sockets, folder):
     inbox = SinkInbox(new_sockets(), f"ipc://{folder}/a", f"ipc://{folder}/r")
     for timeout_ns in (0, -5, 30_000_000):
         begun_ns = time.monotonic_ns()
@@ -197,7 +197,7 @@ def test_a_message_sent_before_the_sink_is_there_waits_for_it(new_sockets, addre
     assert [item.message for item in received(inbox, 1)] == [announcement(0)]
 
 
-def test_a_sink_that_comes_back_hears_what_was_sent_while_it_was_away(new_sockets, address):
+def test_a_sink_that_comes_back_receives_what_was_sent_while_it_was_away(new_sockets, address):
     before = new_sockets()
     capture = SinkOutbox(new_sockets(), address("a"), 100)
     inbox = SinkInbox(before, address("a"), address("r"))
@@ -209,8 +209,8 @@ def test_a_sink_that_comes_back_hears_what_was_sent_while_it_was_away(new_socket
     assert [item.message for item in received(inbox, 1)] == [announcement(1)]
 
 
-def test_a_full_queue_says_so_and_blocks_nobody(new_sockets, folder):
-    """Nobody listens: the queue takes what it may and refuses the rest; what it took arrives in the end."""
+def test_a_full_queue_is_reported_and_blocks_no_sender(new_sockets, folder):
+    """Without a sink the queue takes as many messages as it may and refuses the rest; those it took arrive later."""
     capture = SinkOutbox(new_sockets(), f"ipc://{folder}/a", 5)
     begun_s = time.monotonic()
     taken = [capture.send(announcement(seq)) for seq in range(8)]
@@ -237,7 +237,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("name", ["announcements", "results"])
-def test_what_the_sink_cannot_read_is_counted_and_the_next_message_arrives(new_sockets, address, name: str):
+def test_a_message_that_the_sink_cannot_read_is_counted_and_the_next_one_arrives(new_sockets, address, name: str):
     inbox = SinkInbox(new_sockets(), address("a"), address("r"))
     stranger = new_sockets().connect(zmq.PUSH, address(name[0]), 100)
     before = unreadable(name)
@@ -248,29 +248,29 @@ def test_what_the_sink_cannot_read_is_counted_and_the_next_message_arrives(new_s
     assert unreadable(name) == before + len(GARBAGE)
 
 
-def test_a_frame_reaches_the_worker_that_asked_for_it_untouched(new_sockets, address):
+def test_a_frame_reaches_the_worker_it_was_sent_to_untouched(new_sockets, address):
     server = FrameServer(new_sockets(), address("f"))
     first, second = (FrameClients(new_sockets(), {"top": address("f")}) for _ in range(2))
-    first.grant("top", GRANT)
-    [(one, ready)] = credit(server, 1)
-    assert ready == GRANT
-    second.grant("top", GRANT)
-    [(other, _)] = credit(server, 1)
-    assert one != other
+    first.send_credit("top", GRANT)
+    [(first_identity, grant)] = credit(server, 1)
+    assert grant == GRANT
+    second.send_credit("top", GRANT)
+    [(second_identity, _)] = credit(server, 1)
+    assert first_identity != second_identity
 
-    assert server.send(one, FRAME, PIXELS, PREVIEW_JPEG)
+    assert server.send_frame(first_identity, FRAME, PIXELS, PREVIEW_JPEG)
     assert frames(first, 1) == [("top", Received(FRAME, [PIXELS, PREVIEW_JPEG]))]
     assert second.receive(TURN_NS) == []
 
 
-def test_a_worker_serves_several_cameras_and_knows_whose_frame_it_has(new_sockets, folder):
+def test_a_worker_serves_several_cameras_and_knows_the_camera_of_each_frame(new_sockets, folder):
     addresses = {camera: f"ipc://{folder}/{camera}" for camera in ("top", "side")}
     servers = {camera: FrameServer(new_sockets(), address) for camera, address in addresses.items()}
     worker = FrameClients(new_sockets(), addresses)
     for camera, server in servers.items():
-        worker.grant(camera, GRANT)
+        worker.send_credit(camera, GRANT)
         [(identity, _)] = credit(server, 1)
-        assert server.send(identity, FRAME, camera.encode(), PREVIEW_JPEG)
+        assert server.send_frame(identity, FRAME, camera.encode(), PREVIEW_JPEG)
     assert sorted(frames(worker, 2)) == [
         ("side", Received(FRAME, [b"side", PREVIEW_JPEG])),
         ("top", Received(FRAME, [b"top", PREVIEW_JPEG])),
@@ -281,37 +281,37 @@ def test_a_frame_for_a_worker_that_has_vanished_is_refused(new_sockets, address)
     server = FrameServer(new_sockets(), address("f"))
     process = new_sockets()
     worker = FrameClients(process, {"top": address("f")})
-    worker.grant("top", GRANT)
+    worker.send_credit("top", GRANT)
     [(identity, _)] = credit(server, 1)
-    assert server.send(identity, FRAME, PIXELS, PREVIEW_JPEG)
+    assert server.send_frame(identity, FRAME, PIXELS, PREVIEW_JPEG)
     frames(worker, 1)
     process.close()
     until_s = time.monotonic() + GENEROUS_S
-    while server.send(identity, FRAME, PIXELS, PREVIEW_JPEG):
+    while server.send_frame(identity, FRAME, PIXELS, PREVIEW_JPEG):
         assert time.monotonic() < until_s
         time.sleep(0.005)
-    assert server.send(identity, FRAME, PIXELS, PREVIEW_JPEG) is False
+    assert server.send_frame(identity, FRAME, PIXELS, PREVIEW_JPEG) is False
 
 
-def test_a_frame_for_a_worker_that_never_was_is_refused(new_sockets, folder):
+def test_a_frame_for_an_unknown_worker_is_refused(new_sockets, folder):
     server = FrameServer(new_sockets(), f"ipc://{folder}/f")
-    assert server.send(b"nobody", FRAME, PIXELS, PREVIEW_JPEG) is False
+    assert server.send_frame(b"nobody", FRAME, PIXELS, PREVIEW_JPEG) is False
 
 
-def test_a_worker_that_takes_nothing_fills_its_queue_and_blocks_nobody(new_sockets, folder):
+def test_a_worker_that_reads_nothing_fills_its_queue_and_does_not_block_capture(new_sockets, folder):
     server = FrameServer(new_sockets(), f"ipc://{folder}/f")
     worker = FrameClients(new_sockets(), {"top": f"ipc://{folder}/f"})
-    worker.grant("top", GRANT)
+    worker.send_credit("top", GRANT)
     [(identity, _)] = credit(server, 1)
     sent = 0
-    while server.send(identity, FRAME, bytes(2_000), b""):
+    while server.send_frame(identity, FRAME, bytes(2_000), b""):
         sent += 1
         assert sent < 50_000
     assert sent > 0
     assert len(frames(worker, sent)) == sent
 
 
-def test_what_capture_cannot_read_is_counted_and_the_next_credit_arrives(new_sockets, address):
+def test_a_message_that_capture_cannot_read_is_counted_and_the_next_credit_arrives(new_sockets, address):
     server = FrameServer(new_sockets(), address("f"))
     stranger = new_sockets().connect(zmq.DEALER, address("f"), 100)
     before = unreadable("credit")
@@ -319,14 +319,14 @@ def test_what_capture_cannot_read_is_counted_and_the_next_credit_arrives(new_soc
     for parts in garbage:
         stranger.send_multipart(parts)
     stranger.send(encode(GRANT))
-    assert [ready for _, ready in credit(server, 1)] == [GRANT]
+    assert [grant for _, grant in credit(server, 1)] == [GRANT]
     assert unreadable("credit") == before + len(garbage)
 
 
-def test_what_a_worker_cannot_read_is_counted_and_the_next_frame_arrives(new_sockets, address):
+def test_a_message_that_a_worker_cannot_read_is_counted_and_the_next_frame_arrives(new_sockets, address):
     stranger = new_sockets().bind(zmq.ROUTER, address("f"), 100)
     worker = FrameClients(new_sockets(), {"top": address("f")})
-    worker.grant("top", GRANT)
+    worker.send_credit("top", GRANT)
     assert stranger.poll(GENEROUS_S * 1e3)
     identity = stranger.recv_multipart()[0]
     before = unreadable("frames")
@@ -337,10 +337,10 @@ def test_what_a_worker_cannot_read_is_counted_and_the_next_frame_arrives(new_soc
     assert unreadable("frames") == before + len(garbage)
 
 
-def test_a_worker_may_grant_to_a_camera_that_is_not_there(new_sockets, folder):
+def test_a_worker_may_send_credit_to_a_camera_whose_process_is_down(new_sockets, folder):
     worker = FrameClients(new_sockets(), {"top": f"ipc://{folder}/f"})
     for received_count in range(2_000):
-        worker.grant("top", CreditGrant("worker0", "", received_count, 3, True))
+        worker.send_credit("top", CreditGrant("worker0", "", received_count, 3, True))
     assert worker.receive(0) == []
 
 
@@ -355,10 +355,10 @@ def test_capture_wakes_up_for_credit_and_for_its_own_file_descriptor(new_sockets
         assert time.monotonic() - begun_s < GENEROUS_S / 2
         ours.recv(100)
         worker = FrameClients(new_sockets(), {"top": f"ipc://{folder}/f"})
-        worker.grant("top", GRANT)
+        worker.send_credit("top", GRANT)
         server.wait(timeout_ms=GENEROUS_S * 1e3)
         assert time.monotonic() - begun_s < GENEROUS_S / 2
-        assert server.credit() != []
+        assert server.receive_credit() != []
 
 
 @pytest.fixture
@@ -373,7 +373,7 @@ def other_keys(tmp_path: Path) -> Path:
     return tmp_path / "other"
 
 
-def test_hosts_with_the_lines_keys_talk_over_tcp(new_sockets, keys: Path):
+def test_hosts_with_the_lines_keys_are_connected_over_tcp(new_sockets, keys: Path):
     announcements, results, offered = (f"tcp://127.0.0.1:{port}" for port in free_ports(3))
     inbox = SinkInbox(new_sockets(keys), announcements, results)
     line = new_sockets(keys)
@@ -382,16 +382,18 @@ def test_hosts_with_the_lines_keys_talk_over_tcp(new_sockets, keys: Path):
     assert [item.message for item in received(inbox, 1)] == [announcement(0)]
     worker_host = new_sockets(keys)
     worker, answers = FrameClients(worker_host, {"top": offered}), SinkOutbox(worker_host, results, 10)
-    worker.grant("top", GRANT)
+    worker.send_credit("top", GRANT)
     [(identity, _)] = credit(server, 1)
-    assert server.send(identity, FRAME, PIXELS, PREVIEW_JPEG)
+    assert server.send_frame(identity, FRAME, PIXELS, PREVIEW_JPEG)
     assert frames(worker, 1) == [("top", Received(FRAME, [PIXELS, PREVIEW_JPEG]))]
     assert answers.send(RESULT, [GRID, PREVIEW_JPEG])
     assert received(inbox, 1) == [Received(RESULT, [GRID, PREVIEW_JPEG])]
 
 
 @pytest.mark.parametrize("stranger_has", ["other keys", "no keys", "the line's public key"])
-def test_a_peer_without_the_lines_keys_is_not_heard(new_sockets, keys: Path, other_keys: Path, stranger_has: str):
+def test_nothing_is_received_from_a_peer_without_the_lines_keys(
+    new_sockets, keys: Path, other_keys: Path, stranger_has: str
+):
     to = tcp()
     inbox = SinkInbox(new_sockets(keys), to, tcp())
     with zmq.Context() as context, context.socket(zmq.PUSH) as stranger:
@@ -400,12 +402,12 @@ def test_a_peer_without_the_lines_keys_is_not_heard(new_sockets, keys: Path, oth
             theirs = zmq.auth.load_certificate(other_keys / "line.key_secret")
             stranger.curve_publickey, stranger.curve_secretkey = theirs
             stranger.curve_serverkey = theirs[0]
-        elif stranger_has == "the line's public key":  # it knows whom it talks to, but cannot prove who it is
+        elif stranger_has == "the line's public key":  # it knows the server's key, but does not hold its own
             stranger.curve_publickey, stranger.curve_secretkey = zmq.curve_keypair()
             stranger.curve_serverkey, _ = zmq.auth.load_certificate(keys / "line.key")
         stranger.connect(to)
         stranger.send(encode(announcement(666)))
-        time.sleep(0.3)  # a head start; the line's own host, coming later, is heard first
+        time.sleep(0.3)  # a head start; yet the line's own host is the first that is received
         friend = SinkOutbox(new_sockets(keys), to, 10)
         assert friend.send(announcement(1))
         assert [item.message.seq for item in received(inbox, 1)] == [1]
@@ -414,8 +416,8 @@ def test_a_peer_without_the_lines_keys_is_not_heard(new_sockets, keys: Path, oth
         assert inbox.receive(200_000_000) == []
 
 
-def test_an_impostor_of_the_sink_gets_nothing(new_sockets, keys: Path, other_keys: Path):
-    """Announcements go to nobody who merely listens at the sink's address."""
+def test_an_impostor_of_the_sink_receives_nothing(new_sockets, keys: Path, other_keys: Path):
+    """Listening on the sink's address is not enough to receive announcements."""
     to = tcp()
     impostor = new_sockets(other_keys)
     theirs = SinkInbox(impostor, to, tcp())
@@ -433,7 +435,7 @@ def test_unix_sockets_need_no_keys_and_use_none(new_sockets, folder: Path, keys:
     assert [item.message for item in received(inbox, 1)] == [announcement(0)]
 
 
-def test_keys_are_for_their_owner_only_and_never_overwritten(tmp_path: Path):
+def test_keys_are_readable_by_their_owner_only_and_never_overwritten(tmp_path: Path):
     secret = make_keys(tmp_path / "keys")
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert stat.S_IMODE(secret.parent.stat().st_mode) == 0o700
@@ -469,8 +471,8 @@ def test_the_public_key_alone_is_refused_as_a_secret(tmp_path: Path, keys: Path)
         Sockets(tmp_path)
 
 
-def test_an_address_in_use_is_refused_and_the_one_who_has_it_keeps_it(new_sockets, address):
-    """Two lines with one address would take each other's announcements."""
+def test_an_address_in_use_is_refused_and_stays_with_the_process_that_has_it(new_sockets, address):
+    """Two lines with one address would receive each other's announcements."""
     inbox = SinkInbox(new_sockets(), address("a"), address("r"))
     with pytest.raises(TransportError, match="is another line running"):
         SinkInbox(new_sockets(), address("a"), address("r"))
@@ -505,7 +507,7 @@ def test_an_impossible_address_is_refused_by_name_on_both_sides(new_sockets, imp
         sockets.connect(zmq.PUSH, impossible, 1)
 
 
-def test_closing_gives_what_is_on_its_way_time_to_leave(new_sockets, address):
+def test_closing_gives_queued_messages_time_to_leave(new_sockets, address):
     inbox = SinkInbox(new_sockets(), address("a"), address("r"))
     worker = Sockets(None)
     outbox = SinkOutbox(worker, address("r"), 100)
@@ -518,7 +520,7 @@ def test_closing_gives_what_is_on_its_way_time_to_leave(new_sockets, address):
     assert not closing.is_alive()
 
 
-def test_closing_with_nobody_listening_takes_no_more_than_its_two_seconds(folder: Path):
+def test_closing_without_a_receiver_takes_no_more_than_its_two_seconds(folder: Path):
     sockets = Sockets(None)
     assert SinkOutbox(sockets, f"ipc://{folder}/a", 10).send(EndOfStream("top", 1))
     begun_s = time.monotonic()
@@ -533,38 +535,38 @@ def test_a_cause_crosses_the_wire(new_sockets, folder: Path):
     assert [item.message for item in received(inbox, 1)] == [overrun]
 
 
-SEEN = TapFrame("top", 17, 123_456_789, 2, 3, part_id="17")
+TAP_FRAME = TapFrame("top", 17, 123_456_789, 2, 3, part_id="17")
 
 
-def test_pictures_go_to_whoever_listens_and_to_nobody_else(new_sockets, address):
-    where = address("f")
-    tap = Tap(new_sockets(), where)
-    tap.look()
-    assert not tap.listeners
-    listener = TapListener(new_sockets(), where)
+def test_whole_frames_are_sent_only_while_a_listener_is_connected(new_sockets, address):
+    tap_address = address("f")
+    tap = Tap(new_sockets(), tap_address)
+    tap.update_listeners()
+    assert not tap.has_listeners
+    listener = TapListener(new_sockets(), tap_address)
     until_s = time.monotonic() + GENEROUS_S
-    while not tap.listeners and time.monotonic() < until_s:
+    while not tap.has_listeners and time.monotonic() < until_s:
         time.sleep(0.01)
-        tap.look()
-    assert tap.listeners
-    assert tap.send(SEEN, bytes(18))
-    assert listener.receive(int(GENEROUS_S * 1e3)) == Received(SEEN, [bytes(18)])
+        tap.update_listeners()
+    assert tap.has_listeners
+    assert tap.send(TAP_FRAME, bytes(18))
+    assert listener.receive(int(GENEROUS_S * 1e3)) == Received(TAP_FRAME, [bytes(18)])
     assert listener.receive(0) is None
 
 
-def test_a_listener_that_does_not_listen_costs_pictures_and_no_time(new_sockets, address):
-    where = address("f")
-    tap, sockets = Tap(new_sockets(), where), new_sockets()
-    listener = TapListener(sockets, where)
+def test_a_listener_that_does_not_read_costs_frames_and_no_time(new_sockets, address):
+    tap_address = address("f")
+    tap, sockets = Tap(new_sockets(), tap_address), new_sockets()
+    listener = TapListener(sockets, tap_address)
     until_s = time.monotonic() + GENEROUS_S
-    while not tap.listeners and time.monotonic() < until_s:
+    while not tap.has_listeners and time.monotonic() < until_s:
         time.sleep(0.01)
-        tap.look()
-    picture = bytes(1_000_000)
-    assert not all(tap.send(SEEN, picture) for _ in range(200)), "what is lost is said"
+        tap.update_listeners()
+    pixels = bytes(1_000_000)
+    assert not all(tap.send(TAP_FRAME, pixels) for _ in range(200)), "the loss is reported"
     assert listener.receive(int(GENEROUS_S * 1e3)) is not None
     sockets.close()
-    while tap.listeners and time.monotonic() < until_s:
+    while tap.has_listeners and time.monotonic() < until_s:
         time.sleep(0.01)
-        tap.look()
-    assert not tap.listeners
+        tap.update_listeners()
+    assert not tap.has_listeners

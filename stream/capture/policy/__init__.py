@@ -1,1 +1,1 @@
-"""The rules of capture: values and a clock's value in, values out; no input, output or threads."""
+"""The rules of capture, as pure functions of values and the time: no input, output or threads."""

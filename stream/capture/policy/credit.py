@@ -1,4 +1,4 @@
-"""Which worker gets the next frame: only one that said it has room, and has not been sent it since."""
+"""Which worker gets the next frame: only one whose credit covers it. Credit and frames are counted in totals."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from stream.transport.messages import CreditGrant
 
 
 class _Worker:
+    """One worker's last grant, and the frames sent to it since."""
+
     def __init__(self) -> None:
         self.sent = 0
         self.received = 0
         self.free = 0
         self.reported_idle = False
+        #: Number of the frame that was sent to it last, over all workers.
         self.last_sent = 0
         self.accepts: dict[str, tuple[str, ...]] = {}
 
@@ -24,55 +27,55 @@ class _Worker:
 
 
 class Credit:
-    """The workers' credit as one capture process sees it. Workers are known by their socket identity."""
+    """The workers' credit for the frames of one capture process. A worker is known by its socket identity."""
 
     def __init__(self, epoch: str) -> None:
-        """Name this capture process; counts of an earlier one are void."""
+        """Name this capture process; totals of an earlier one are void."""
         self._epoch = epoch
         self._workers: dict[bytes, _Worker] = {}
-        self._clock = 0
+        self._sent = 0
 
     def update(self, identity: bytes, grant: CreditGrant) -> None:
-        """Take in what a worker says of itself."""
+        """Replace what is known of a worker by its newest grant."""
         received = grant.received if grant.epoch == self._epoch else 0
         worker = self._workers.setdefault(identity, _Worker())
         worker.received = received
-        # A known worker on a new connection has had, and may still read, frames sent over the one before.
+        # On a new connection a known worker has received, and may still read, frames that were sent over the old one.
         worker.sent = max(worker.sent, received)
         worker.free = grant.free
         worker.reported_idle = grant.idle
         worker.accepts = grant.accepts
 
-    def best(self, *cuts: tuple[str, str]) -> bytes | None:
-        """Return an idle worker, or else the one with most room; among equals the one that waited longest.
+    def best_worker(self, *parts: tuple[str, str]) -> bytes | None:
+        """Return an idle worker, else the one with the most room; among equals the one that has waited longest.
 
-        None: nobody has room who accepts `cuts`, the (station, bundle) of what is to be sent. Where
-        nobody at all accepts them, anybody will do, who then says so.
+        None: no worker has room that accepts all `parts`, given as (station, bundle_sha256). When no worker at all
+        accepts them, any worker may be returned; it will answer MODEL_MISMATCH.
         """
-        accepting = self._accepting(cuts).items()
-        ready = [(not w.idle, -w.available, w.last_sent, name) for name, w in accepting if w.available > 0]
-        return min(ready)[-1] if ready else None
+        accepting = self._accepting(parts).items()
+        candidates = [(not w.idle, -w.available, w.last_sent, name) for name, w in accepting if w.available > 0]
+        return min(candidates)[-1] if candidates else None
 
-    def idle_worker(self, *cuts: tuple[str, str]) -> bytes | None:
+    def idle_worker(self, *parts: tuple[str, str]) -> bytes | None:
         """Return a worker that has nothing at all to do, for free-running frames; None: all are busy."""
-        idle = [(w.last_sent, name) for name, w in self._accepting(cuts).items() if w.idle]
+        idle = [(w.last_sent, name) for name, w in self._accepting(parts).items() if w.idle]
         return min(idle)[-1] if idle else None
 
-    def _accepting(self, cuts: tuple[tuple[str, str], ...]) -> dict[bytes, _Worker]:
+    def _accepting(self, parts: tuple[tuple[str, str], ...]) -> dict[bytes, _Worker]:
         accepting = {
             name: worker
             for name, worker in self._workers.items()
-            if all(bundle_sha256 in worker.accepts.get(station, ()) for station, bundle_sha256 in cuts)
+            if all(bundle_sha256 in worker.accepts.get(station, ()) for station, bundle_sha256 in parts)
         }
         return accepting or self._workers
 
-    def sent(self, identity: bytes) -> None:
-        """Count a frame on its way."""
+    def count_sent(self, identity: bytes) -> None:
+        """Count a frame that was sent to a worker."""
         worker = self._workers[identity]
-        self._clock += 1
+        self._sent += 1
         worker.sent += 1
-        worker.last_sent = self._clock
+        worker.last_sent = self._sent
 
-    def gone(self, identity: bytes) -> None:
+    def remove(self, identity: bytes) -> None:
         """Forget a worker whose connection has ended."""
         self._workers.pop(identity, None)

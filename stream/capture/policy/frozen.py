@@ -1,46 +1,46 @@
-"""When a camera shows the same picture over and over: it may be days old and must not be judged."""
+"""When a camera delivers the same image again and again: it may be days old and must not be inspected."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Of pictures that differ, nearly all differ in these rows: most comparisons read no more.
-_EVERY_ROWS = 16
+#: Step in rows of the first comparison: most images that differ already differ there.
+_ROW_STEP = 16
 
 
 class FrozenGate:
-    """Counts identical pictures in a row."""
+    """Counts identical images in a row."""
 
     def __init__(self, after: int | None) -> None:
-        """Take the camera for frozen from the picture on that is the `after`-th alike; None: never."""
+        """Regard the camera as frozen from the `after`-th identical image on; None: never."""
         self._after = after
         self._last: NDArray[np.uint8] | None = None
-        self._alike = 0
+        self._identical = 0
 
-    def frozen(self, image: NDArray[np.uint8]) -> bool:
-        """Take the next picture, which must not be changed later, and tell whether the camera is frozen."""
+    def check(self, image: NDArray[np.uint8]) -> bool:
+        """Count the next (H, W, 3) image and return whether the camera is frozen; the image must not change later."""
         if self._after is None:
             return False
         if image is self._last:  # two triggers took the same exposure
-            return self.on
-        self._alike = self._alike + 1 if self._last is not None and identical(self._last, image) else 1
+            return self.frozen
+        self._identical = self._identical + 1 if self._last is not None and identical(self._last, image) else 1
         self._last = image
-        return self.on
+        return self.frozen
 
     @property
-    def on(self) -> bool:
-        """Whether the last picture was one of a frozen camera."""
-        return self._after is not None and self._alike >= self._after
+    def frozen(self) -> bool:
+        """Whether the last image was one of a frozen camera."""
+        return self._after is not None and self._identical >= self._after
 
     @property
     def text(self) -> str:
-        """What is wrong, for a person; empty while nothing is."""
-        return f"the picture is frozen: {self._alike} in a row are identical" if self.on else ""
+        """The fault in words; empty without one."""
+        return f"the picture is frozen: {self._identical} in a row are identical" if self.frozen else ""
 
 
-def identical(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    """Tell whether two pictures agree in every pixel."""
-    if one.shape != other.shape or not np.array_equal(one[::_EVERY_ROWS], other[::_EVERY_ROWS]):
+def identical(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
+    """Return whether two images agree in every pixel."""
+    if first.shape != second.shape or not np.array_equal(first[::_ROW_STEP], second[::_ROW_STEP]):
         return False
-    return np.array_equal(one, other)
+    return np.array_equal(first, second)

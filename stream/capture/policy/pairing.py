@@ -1,7 +1,7 @@
-"""Which frame belongs to which trigger, when the camera runs on its own and a trigger says that a part is there.
+"""Which frame belongs to which trigger event, when a camera runs freely and a trigger signals each part.
 
-A trigger takes the first frame exposed at or after it. Two triggers before the same exposure are two
-parts, and both get that frame. Pure: the clock is passed in.
+A trigger event takes the first frame exposed at or after it. Two events before the same exposure are two parts, and
+both get that frame. Pure: the clock is passed in.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import Generic, NamedTuple, TypeVar
 from stream.core.verdict import Cause
 from stream.devices.triggers.trigger import TriggerEvent
 
-#: Triggers that may wait for a frame; more is no belt of parts but a fault of the sender.
+#: Trigger events that may wait for a frame; no belt has more, so the sender must be faulty.
 MAX_WAITING = 1000
-#: Newest frames that are kept for a trigger whose news came later than they did.
-_KEPT = 8
+#: Newest frames kept for a trigger event that is received after its frame.
+_FRAMES_KEPT = 8
 
 F = TypeVar("F")
 
 
 class Paired(NamedTuple, Generic[F]):
-    """A part: a trigger with its frame, or with the reason why it has none."""
+    """A part: a trigger event with its frame, or with the reason why it has none."""
 
     trigger: TriggerEvent
     frame: F | None
     cause: Cause = Cause.CAMERA_FAULT
-    why: str = ""
+    reason: str = ""
 
 
 class TriggerDebounce:
-    """Tells a new event from the echo of the last one."""
+    """Drops the repetitions of a bouncing trigger."""
 
     def __init__(self, debounce_ns: int) -> None:
-        """An event with the same part's name within this time of the last new one is an echo."""
+        """Regard an event with the same `part_id` within this time of the last new one as its repetition."""
         self._debounce_ns = debounce_ns
         self._last: TriggerEvent | None = None
 
     def is_new(self, trigger: TriggerEvent) -> bool:
-        """Whether this event is a part of its own."""
+        """Whether this event is another part, and no repetition."""
         last = self._last
         if last is not None and trigger.part_id == last.part_id and abs(trigger.at_ns - last.at_ns) < self._debounce_ns:
             return False
@@ -48,73 +48,74 @@ class TriggerDebounce:
 
 
 class Pairing(Generic[F]):
-    """The triggers that wait for their frame, and the newest frames."""
+    """The trigger events that wait for their frame, and the newest frames."""
 
-    def __init__(self, wait_ns: int, *, one_each: bool = False) -> None:
-        """Let a trigger wait so long for its frame.
+    def __init__(self, wait_ns: int, *, software_trigger: bool = False) -> None:
+        """Begin without events and frames.
 
         Args:
-            wait_ns: a trigger without a frame by then is a part without one.
-            one_each: every trigger makes the camera expose; a frame is the newest trigger's before it, and
-                of older ones that still wait the frame was lost.
+            wait_ns: an event without a frame by then is a part without one.
+            software_trigger: every event makes the camera expose. A frame then belongs to the newest event before it;
+                the frames of older events that still wait were lost.
         """
         self._wait_ns = wait_ns
-        self._one_each = one_each
+        self._software_trigger = software_trigger
         self._waiting: list[TriggerEvent] = []
         self._frames: deque[tuple[int, F]] = deque()
-        self._gone_ns: int | None = None  # exposure of the newest frame that is not kept any more
+        self._dropped_ns: int | None = None  # exposure of the newest frame that is no longer kept
 
     def trigger(self, trigger: TriggerEvent) -> list[Paired[F]]:
-        """Take in an event; returns the part if it is one already."""
+        """Add a trigger event; returns its part if that is known at once."""
         if trigger.fault:
-            return [Paired(trigger, None, why=trigger.fault)]
-        if not self._one_each:
-            if self._gone_ns is not None and trigger.at_ns <= self._gone_ns:
-                return [Paired(trigger, None, why="the news of the trigger came after its frame was gone")]
+            return [Paired(trigger, None, reason=trigger.fault)]
+        if not self._software_trigger:
+            if self._dropped_ns is not None and trigger.at_ns <= self._dropped_ns:
+                return [Paired(trigger, None, reason="the trigger was received after its frame had been dropped")]
             for exposed_ns, frame in self._frames:
                 if self._fits(trigger, exposed_ns):
                     return [Paired(trigger, frame)]
         if len(self._waiting) >= MAX_WAITING:
-            return [Paired(trigger, None, Cause.OVERRUN, f"{MAX_WAITING} triggers were waiting for a frame already")]
+            return [Paired(trigger, None, Cause.OVERRUN, f"{MAX_WAITING} triggers were already waiting for a frame")]
         self._waiting.append(trigger)
         return []
 
     def frame(self, exposed_ns: int, frame: F) -> list[Paired[F]]:
-        """Take in the next frame; returns the parts that it is, in the order of their triggers; often none."""
-        if not self._one_each:
-            if len(self._frames) == _KEPT:
-                self._gone_ns = self._frames.popleft()[0]
+        """Add the next frame; returns the parts that it settles, in the order of their events; often none."""
+        if not self._software_trigger:
+            if len(self._frames) == _FRAMES_KEPT:
+                self._dropped_ns = self._frames.popleft()[0]
             self._frames.append((exposed_ns, frame))
-        asked = self._take(lambda trigger: self._fits(trigger, exposed_ns))
-        if not self._one_each:
-            return [Paired(trigger, frame) for trigger in asked]
-        lost = [Paired[F](trigger, None, why="the camera gave no frame of its own") for trigger in asked[:-1]]
-        return lost + [Paired(trigger, frame) for trigger in asked[-1:]]
+        triggers = self._take(lambda trigger: self._fits(trigger, exposed_ns))
+        if not self._software_trigger:
+            return [Paired(trigger, frame) for trigger in triggers]
+        lost = [Paired[F](trigger, None, reason="the camera lost its frame") for trigger in triggers[:-1]]
+        return lost + [Paired(trigger, frame) for trigger in triggers[-1:]]
 
-    def lose(self, trigger: TriggerEvent, why: str) -> list[Paired[F]]:
-        """Give up a trigger, if it still waits."""
-        return [Paired(lost, None, why=why) for lost in self._take(lambda waiting: waiting is trigger)]
+    def give_up(self, trigger: TriggerEvent, reason: str) -> list[Paired[F]]:
+        """Return an event as a part without a frame, if it still waits."""
+        return [Paired(lost, None, reason=reason) for lost in self._take(lambda waiting: waiting is trigger)]
 
     def expire(self, now_ns: int) -> list[Paired[F]]:
         """Return the parts whose frame did not come in time."""
-        late = self._take(lambda trigger: now_ns > trigger.at_ns + self._wait_ns)
-        why = f"the camera gave no frame within {self._wait_ns / 1e6:g} ms of the trigger"
-        return [Paired(trigger, None, why=why) for trigger in late]
+        expired = self._take(lambda trigger: now_ns > trigger.at_ns + self._wait_ns)
+        reason = f"the camera gave no frame within {self._wait_ns / 1e6:g} ms of the trigger"
+        return [Paired(trigger, None, reason=reason) for trigger in expired]
 
     def end(self) -> list[Paired[F]]:
-        """Return all that still wait as parts without a frame: no frame will come any more."""
-        return [Paired(trigger, None, why="the camera ended") for trigger in self._take(lambda _: True)]
+        """Return all waiting events as parts without a frame: the camera has ended."""
+        return [Paired(trigger, None, reason="the camera ended") for trigger in self._take(lambda _: True)]
 
     @property
-    def next_ns(self) -> int | None:
-        """The earliest moment at which `expire` may have something to return."""
+    def next_expiry_ns(self) -> int | None:
+        """The earliest time at which `expire` may return a part; None: no event waits."""
         return min((trigger.at_ns + self._wait_ns for trigger in self._waiting), default=None)
 
     def _fits(self, trigger: TriggerEvent, exposed_ns: int) -> bool:
         return trigger.at_ns <= exposed_ns <= trigger.at_ns + self._wait_ns
 
-    def _take(self, which: Callable[[TriggerEvent], bool]) -> list[TriggerEvent]:
-        taken = [trigger for trigger in self._waiting if which(trigger)]
+    def _take(self, matches: Callable[[TriggerEvent], bool]) -> list[TriggerEvent]:
+        """Remove the waiting events that match, and return them in the order of their times."""
+        taken = [trigger for trigger in self._waiting if matches(trigger)]
         if taken:
-            self._waiting = [trigger for trigger in self._waiting if not which(trigger)]
+            self._waiting = [trigger for trigger in self._waiting if not matches(trigger)]
         return sorted(taken, key=lambda trigger: trigger.at_ns)

@@ -1,7 +1,7 @@
-"""When a station goes over to another bundle, and when the one before it may go.
+"""When a station switches to another bundle, decided by capture.
 
-Capture decides: it cuts for the new bundle once every worker that it hears of accepts it. Until then and
-a while longer the workers hold both. Pure: the clock is passed in.
+It switches once every active worker accepts the new bundle. Until then and a while longer the workers hold both. Pure:
+the clock is passed in.
 """
 
 from __future__ import annotations
@@ -10,104 +10,106 @@ from typing import NamedTuple
 
 from stream.transport.messages import CreditGrant, Refusal
 
-#: A worker that was silent for so long is away; when it comes again it says what it accepts.
+#: A worker without a grant for this long is away and not waited for; when it is back, its grant says what it accepts.
 SILENT_NS = 10_000_000_000
-#: What a worker accepts counts when it is said so long after the proposal: by then it knows that it has to hold it.
+#: Time after a proposal from which on a worker's grant counts: by then the worker knows that it has to hold the bundle.
 SETTLE_NS = 1_000_000_000
 
 
 class RolloutDecision(NamedTuple):
-    """What becomes of a proposed bundle: `switch`, or `why` not."""
+    """What becomes of a proposed bundle: `switch`, or the `reason` for keeping the old one."""
 
     switch: bool
-    why: str = ""
+    reason: str = ""
 
 
 class _Proposal(NamedTuple):
     bundle_sha256: str
     settled_ns: int
-    by_ns: int
+    deadline_ns: int
 
 
-class _Reported(NamedTuple):
-    ready: CreditGrant
-    at_ns: int
+class _TimedGrant(NamedTuple):
+    grant: CreditGrant
+    received_ns: int
 
 
 class Rollout:
     """What one capture process knows of its workers' bundles."""
 
-    def __init__(self, *, patience_ns: int) -> None:
-        """Wait so long for workers that neither accept nor refuse."""
-        self._patience_ns = patience_ns
-        self._workers: dict[str, _Reported] = {}
+    def __init__(self, *, timeout_ns: int) -> None:
+        """Wait `timeout_ns` for workers that neither accept nor refuse."""
+        self._timeout_ns = timeout_ns
+        self._workers: dict[str, _TimedGrant] = {}
         self._proposals: dict[str, _Proposal] = {}
-        #: Refusals that a decision has rested on; a later one is made anew.
-        self._used: set[tuple[str, str, Refusal]] = set()
+        #: (worker, station, refusal) that a decision was based on; a later decision needs another refusal.
+        self._used_refusals: set[tuple[str, str, Refusal]] = set()
 
-    def on_credit(self, ready: CreditGrant, now_ns: int) -> None:
-        """Take in what a worker accepts. A restarted worker takes the place of the one before it."""
-        self._workers[ready.worker] = _Reported(ready, now_ns)
+    def on_credit(self, grant: CreditGrant, now_ns: int) -> None:
+        """Note what a worker accepts. A restarted worker replaces its predecessor."""
+        self._workers[grant.worker] = _TimedGrant(grant, now_ns)
 
     def propose(self, station: str, bundle_sha256: str, now_ns: int) -> None:
-        """Ask for a decision about a bundle; it takes the place of an earlier proposal."""
-        self._proposals[station] = _Proposal(bundle_sha256, now_ns + SETTLE_NS, now_ns + self._patience_ns)
+        """Propose a bundle for a station; it replaces an earlier proposal."""
+        self._proposals[station] = _Proposal(bundle_sha256, now_ns + SETTLE_NS, now_ns + self._timeout_ns)
 
     def withdraw(self, station: str) -> None:
-        """Ask no more."""
+        """Withdraw a station's proposal, if there is one."""
         self._proposals.pop(station, None)
 
     def proposed(self, station: str) -> str | None:
-        """Return the bundle that a decision is asked for, if any."""
+        """Return the bundle that is proposed for a station, if any."""
         proposal = self._proposals.get(station)
         return proposal.bundle_sha256 if proposal else None
 
     def decide(self, now_ns: int) -> dict[str, RolloutDecision]:
-        """Return, and forget, the proposals that are decided by now."""
-        decided: dict[str, RolloutDecision] = {}
+        """Return the decisions that have become possible, by station, and end these proposals."""
+        decisions: dict[str, RolloutDecision] = {}
         for station, proposal in self._proposals.items():
             decision = self._decision(station, proposal, now_ns)
             if decision is not None:
-                decided[station] = decision
-        for station in decided:
+                decisions[station] = decision
+        for station in decisions:
             del self._proposals[station]
-        return decided
+        return decisions
 
-    def nobody_accepts(self, station: str, bundle_sha256: str, now_ns: int) -> bool:
-        """Whether there are workers, but none that judges frames cut for this bundle: they hold another."""
-        present = self._present(now_ns)
-        return bool(present) and not any(
-            bundle_sha256 in said.ready.accepts.get(station, ()) for said in present.values()
+    def no_worker_accepts(self, station: str, bundle_sha256: str, now_ns: int) -> bool:
+        """Whether there are workers, but none that inspects frames prepared for this bundle: they hold another."""
+        grants = self._active_workers(now_ns)
+        return bool(grants) and not any(
+            bundle_sha256 in timed.grant.accepts.get(station, ()) for timed in grants.values()
         )
 
     def _decision(self, station: str, proposal: _Proposal, now_ns: int) -> RolloutDecision | None:
-        present = self._present(now_ns)
+        active = self._active_workers(now_ns)
         accepting = {
             name
-            for name, heard in present.items()
-            if heard.at_ns >= proposal.settled_ns and proposal.bundle_sha256 in heard.ready.accepts.get(station, ())
+            for name, timed in active.items()
+            if timed.received_ns >= proposal.settled_ns
+            and proposal.bundle_sha256 in timed.grant.accepts.get(station, ())
         }
-        if present and len(accepting) == len(present):
+        if active and len(accepting) == len(active):
             return RolloutDecision(True)
-        against = [
+        refusals = [
             (name, refusal)
-            for name, heard in sorted(present.items())
-            if name not in accepting and (refusal := heard.ready.refused.get(station)) is not None
+            for name, timed in sorted(active.items())
+            if name not in accepting and (refusal := timed.grant.refused.get(station)) is not None
         ]
-        overdue = now_ns >= proposal.by_ns
-        for name, refusal in against:
-            fresh = (name, station, refusal) not in self._used and refusal.bundle_sha256 in (proposal.bundle_sha256, "")
-            if fresh or overdue:
-                self._used.update((other, station, said) for other, said in against)
-                return RolloutDecision(False, f"{name}: {refusal.why}")
+        overdue = now_ns >= proposal.deadline_ns
+        for name, refusal in refusals:
+            is_of_proposal = refusal.bundle_sha256 in (proposal.bundle_sha256, "")
+            is_new = (name, station, refusal) not in self._used_refusals
+            if (is_new and is_of_proposal) or overdue:
+                self._used_refusals.update((other, station, used) for other, used in refusals)
+                return RolloutDecision(False, f"{name}: {refusal.reason}")
         if not overdue:
             return None
-        if not present:
-            return RolloutDecision(False, "no worker is there to judge with it")
-        missing = ", ".join(sorted(present.keys() - accepting))
+        if not active:
+            return RolloutDecision(False, "no worker is connected")
+        missing = ", ".join(sorted(active.keys() - accepting))
         return RolloutDecision(
-            False, f"{missing} did not load it within {self._patience_ns / 1e9:.0f} s; is its file the same?"
+            False, f"{missing} did not load it within {self._timeout_ns / 1e9:.0f} s; is its file the same?"
         )
 
-    def _present(self, now_ns: int) -> dict[str, _Reported]:
-        return {name: heard for name, heard in self._workers.items() if now_ns - heard.at_ns <= SILENT_NS}
+    def _active_workers(self, now_ns: int) -> dict[str, _TimedGrant]:
+        return {name: timed for name, timed in self._workers.items() if now_ns - timed.received_ns <= SILENT_NS}

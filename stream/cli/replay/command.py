@@ -34,7 +34,7 @@ def replay(
     """
     from rich.console import Console
 
-    from stream.capture.cropper import cutter_of
+    from stream.capture.cropper import load_cropper
     from stream.capture.recording import Recording
     from stream.cli.replay import compare as replaying
     from stream.cli.terminal import tracking
@@ -46,7 +46,7 @@ def replay(
     line = load(config)
     frames = Recording(recording)
     stations = line.stations_of(_camera(line, recording, camera))
-    cutters = [cutter_of(name, station) for name, station in stations.items()]
+    cutters = [load_cropper(name, station) for name, station in stations.items()]
     judges = load_station_models(line, 0)
     known, close = _known(line)
     with tracking(Console(stderr=True)) as track:

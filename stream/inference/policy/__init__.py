@@ -1,1 +1,1 @@
-"""The rules of a worker: values and a clock's value in, values out; no input, output or threads."""
+"""The rules of a worker, as pure functions of values and the time: no input, output or threads."""

@@ -1,4 +1,4 @@
-"""What waits in a worker, and which of it makes the next batch."""
+"""The frames that wait in a worker, and which of them form the next batch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class QueuedFrame(NamedTuple):
 
     Attributes:
         header: as sent by capture.
-        pixels: (H·W·3) bytes, RGB.
-        view: JPEG for people, passed on untouched.
+        pixels: network input, H·W·3 uint8 RGB.
+        preview_jpeg: preview, passed on to the sink unchanged.
         deadline_ns: when the verdict is due.
-        received_ns: when it came.
+        received_ns: when it arrived.
         group: key of the features it needs; frames of one group share a backbone pass.
     """
 
@@ -28,10 +28,10 @@ class QueuedFrame(NamedTuple):
 
 
 class BatchQueue:
-    """Frames by urgency. Pure: the clock is passed in."""
+    """The waiting frames, taken in the order of their deadlines. Pure: the clock is passed in."""
 
     def __init__(self, *, max_batch: int, max_wait_ns: int) -> None:
-        """Bound the batches in size and the waiting for company in time."""
+        """Form batches of at most `max_batch` frames; a frame waits at most `max_wait_ns` for others."""
         self._max_batch = max_batch
         self._max_wait_ns = max_wait_ns
         self._frames: list[QueuedFrame] = []
@@ -40,43 +40,43 @@ class BatchQueue:
         return len(self._frames)
 
     def count(self, stations: set[str]) -> int:
-        """Return how many frames of these stations wait."""
+        """Return the number of waiting frames of these stations."""
         return sum(frame.header.station in stations for frame in self._frames)
 
     def add(self, frame: QueuedFrame) -> QueuedFrame | None:
-        """Take a frame in; returns the older free-running frame of its station that it replaces, if any."""
-        displaced = None
+        """Queue a frame; returns the older free-running frame of its station that it replaces, if any."""
+        replaced = None
         if frame.header.mode == "freerun":
             for waiting in self._frames:
                 if waiting.header.station == frame.header.station:
-                    displaced = waiting
+                    replaced = waiting
                     self._frames.remove(waiting)
                     break
         self._frames.append(frame)
-        return displaced
+        return replaced
 
     def expire(self, now_ns: int, needed_ns: int = 0) -> list[QueuedFrame]:
-        """Take out the frames whose verdict would come after their deadline: no compute is spent on them.
+        """Remove and return the frames whose verdict would come after their deadline: no compute is spent on them.
 
-        Worked off in order, parts under overload would all be judged just too late; those given up
-        leave their time to the parts behind them. The frame with the most time left is given up
-        only when it is past its deadline, so that the time needed is always measured anew.
+        If all were inspected in order, under overload every part would be just too late; those given up leave their
+        time to the parts behind them. The frame with the latest deadline is given up only when that has passed, so that
+        there is always a batch whose duration is measured.
 
         Args:
-            now_ns: the present moment.
-            needed_ns: what a verdict is expected to take.
+            now_ns: the present time.
+            needed_ns: expected time from now to the verdict.
         """
-        last = max((frame.deadline_ns for frame in self._frames), default=0)
+        latest_ns = max((frame.deadline_ns for frame in self._frames), default=0)
         kept: list[QueuedFrame] = []
         expired: list[QueuedFrame] = []
         for frame in self._frames:
-            hopeless = frame.deadline_ns <= now_ns + needed_ns and frame.deadline_ns < last
+            hopeless = frame.deadline_ns <= now_ns + needed_ns and frame.deadline_ns < latest_ns
             (expired if hopeless or frame.deadline_ns <= now_ns else kept).append(frame)
         self._frames = kept
         return expired
 
     def wait_ns(self, now_ns: int) -> int | None:
-        """Return how long to wait for more frames before a batch begins: 0 now, None while there is nothing."""
+        """Return how long to wait for more frames before a batch begins; 0: begin now; None: no frame waits."""
         group = self._group()
         if not group:
             return None
@@ -85,7 +85,7 @@ class BatchQueue:
         return max(0, min(frame.received_ns for frame in group) + self._max_wait_ns - now_ns)
 
     def take(self, now_ns: int) -> list[QueuedFrame]:
-        """Take out the next batch, most urgent first: frames of one group; empty while it pays to wait."""
+        """Remove and return the next batch, most urgent frame first, all of one group; empty while it should wait."""
         if self.wait_ns(now_ns) != 0:
             return []
         batch = self._group()[: self._max_batch]
@@ -94,14 +94,14 @@ class BatchQueue:
         return batch
 
     def _group(self) -> list[QueuedFrame]:
-        """Return the frames that share the most urgent one's backbone pass."""
+        """Return the frames that can share a backbone pass with the most urgent one."""
         if not self._frames:
             return []
         ordered = sorted(self._frames, key=lambda frame: frame.deadline_ns)
         return [frame for frame in ordered if frame.group == ordered[0].group]
 
     def _complete(self, frame: QueuedFrame, group: list[QueuedFrame]) -> bool:
-        """Whether every part cut from the same camera frame is here, so that waiting brings no company."""
+        """Whether every part of the same camera frame has arrived, so that waiting brings no further ones."""
         header = frame.header
-        together = [other for other in group if other.header.seq == header.seq and other.header.epoch == header.epoch]
-        return len(together) >= header.siblings
+        arrived = [other for other in group if other.header.seq == header.seq and other.header.epoch == header.epoch]
+        return len(arrived) >= header.siblings

@@ -43,7 +43,7 @@ def stages_ms(
     encoded = to_local_ns(frame.stamps.encoded_ns, frame.clock)
     received = to_local_ns(worker.received_ns, result.clock)
     taken = to_local_ns(worker.taken_ns, result.clock)
-    judged = to_local_ns(worker.judged_ns, result.clock)
+    judged = to_local_ns(worker.inspected_ns, result.clock)
     durations_ns = {
         "capture": grabbed - captured,
         "encode": encoded - granted,

@@ -2,24 +2,24 @@ from __future__ import annotations
 
 import pytest
 
-from stream.capture.policy.backlog import Backlog, Waiting
+from stream.capture.policy.backlog import Backlog, WaitingPart
 
 
 def backlog(**capacities: int) -> Backlog[int]:
-    """Triggered stations with these capacities, and the free-running ones `glass` and `film`."""
+    """A backlog of triggered stations with these capacities and of the free-running ones `glass` and `film`."""
     modes = dict.fromkeys(capacities, "triggered") | {"glass": "freerun", "film": "freerun"}
     return Backlog(capacities | {"glass": 1, "film": 1}, modes)
 
 
-def part(payload: int, station: str = "cap", deadline_ns: int = 1_000) -> Waiting[int]:
-    return Waiting(station, deadline_ns, payload)
+def part(payload: int, station: str = "cap", deadline_ns: int = 1_000) -> WaitingPart[int]:
+    return WaitingPart(station, deadline_ns, payload)
 
 
 def drained(queue: Backlog[int]) -> list[int]:
     taken = []
     while (waiting := queue.next_triggered()) is not None:
         taken.append(waiting.payload)
-        queue.sent()
+        queue.pop_triggered()
     return taken
 
 
@@ -36,7 +36,7 @@ def test_a_part_stays_the_next_one_until_it_is_sent():
     queue = backlog(cap=5)
     queue.add(part(0))
     assert queue.next_triggered() == queue.next_triggered() == part(0)
-    queue.sent()
+    queue.pop_triggered()
     assert queue.next_triggered() is None
 
 
@@ -47,21 +47,21 @@ def test_a_station_is_full_at_its_capacity_and_has_room_again_when_a_part_is_sen
     assert not queue.full("cap")
     queue.add(part(1))
     assert queue.full("cap")
-    queue.sent()
+    queue.pop_triggered()
     assert not queue.full("cap")
 
 
-def test_a_full_station_takes_no_room_from_another():
+def test_a_full_station_does_not_fill_another():
     queue = backlog(cap=1, label=1)
     queue.add(part(0, "cap"))
     assert (queue.full("cap"), queue.full("label")) == (True, False)
 
 
-def test_sending_frees_the_room_of_the_station_whose_part_it_was():
+def test_sending_a_part_frees_room_in_its_own_station():
     queue = backlog(cap=1, label=1)
     queue.add(part(0, "cap"))
     queue.add(part(1, "label"))
-    queue.sent()
+    queue.pop_triggered()
     assert (queue.full("cap"), queue.full("label")) == (False, True)
 
 
@@ -85,7 +85,7 @@ def test_a_free_running_frame_never_goes_to_a_worker_as_a_triggered_part():
     assert queue.take_newest() == [part(0, "glass")]
 
 
-def test_one_stations_newest_frame_can_be_taken_out_alone():
+def test_one_stations_newest_frame_can_be_removed_alone():
     queue = backlog(cap=5)
     queue.add(part(0, "glass"))
     queue.add(part(1, "film"))
@@ -97,7 +97,7 @@ def test_one_stations_newest_frame_can_be_taken_out_alone():
 
 
 @pytest.mark.parametrize(("now_ns", "left"), [(99, [0, 1, 2]), (100, [1, 2]), (200, [2]), (301, [])])
-def test_triggered_parts_past_their_deadline_are_forgotten(now_ns: int, left: list[int]):
+def test_triggered_parts_past_their_deadline_are_dropped(now_ns: int, left: list[int]):
     queue = backlog(cap=5)
     for payload, deadline_ns in enumerate([100, 200, 300]):
         queue.add(part(payload, deadline_ns=deadline_ns))
@@ -106,7 +106,7 @@ def test_triggered_parts_past_their_deadline_are_forgotten(now_ns: int, left: li
     assert drained(queue) == left
 
 
-def test_what_is_forgotten_frees_its_room_and_no_other():
+def test_a_dropped_part_frees_room_in_its_own_station_only():
     queue = backlog(cap=2, label=1)
     queue.add(part(0, "cap", 100))
     queue.add(part(1, "label", 900))

@@ -15,7 +15,7 @@ def grant(received: int = 0, free: int = 3, *, idle: bool = False, epoch: str = 
 
 
 def credit(**workers: CreditGrant) -> Credit:
-    """What capture knows after these workers, alice and bob, have said what they take."""
+    """What capture knows after one grant of each of these workers, alice and bob."""
     known = Credit(EPOCH)
     for name, message in workers.items():
         known.update(b"\x00" + name.encode(), message)
@@ -23,19 +23,19 @@ def credit(**workers: CreditGrant) -> Credit:
 
 
 def handed_out(known: Credit) -> list[bytes]:
-    """The workers that get frames until nobody has room."""
+    """The workers that get frames until none has room."""
     workers = []
-    while (worker := known.best()) is not None:
+    while (worker := known.best_worker()) is not None:
         assert len(workers) < 100, "room without end"
-        known.sent(worker)
+        known.count_sent(worker)
         workers.append(worker)
     return workers
 
 
-def test_nobody_gets_a_frame_before_saying_so():
-    assert Credit(EPOCH).best() is None
+def test_no_worker_gets_a_frame_before_its_first_grant():
+    assert Credit(EPOCH).best_worker() is None
     assert Credit(EPOCH).idle_worker() is None
-    assert credit(alice=grant(free=0)).best() is None
+    assert credit(alice=grant(free=0)).best_worker() is None
 
 
 def test_a_worker_gets_as_many_frames_as_it_has_room_for():
@@ -44,29 +44,29 @@ def test_a_worker_gets_as_many_frames_as_it_has_room_for():
 
 def test_frames_on_their_way_count_against_the_room():
     known = credit(alice=grant(free=3))
-    known.sent(ALICE)
-    known.sent(ALICE)
-    known.update(ALICE, grant(received=0, free=3))  # said before the two had come
+    known.count_sent(ALICE)
+    known.count_sent(ALICE)
+    known.update(ALICE, grant(received=0, free=3))  # granted before the two had arrived
     assert handed_out(known) == [ALICE]
     known.update(ALICE, grant(received=1, free=2))
-    assert known.best() is None, "two are still on their way"
+    assert known.best_worker() is None, "two are still on their way"
     known.update(ALICE, grant(received=3, free=2))
     assert handed_out(known) == [ALICE] * 2
 
 
-def test_credit_said_twice_is_not_credit_twice():
+def test_a_repeated_grant_is_no_second_grant():
     known = credit(alice=grant(free=1))
-    known.sent(ALICE)
+    known.count_sent(ALICE)
     for _ in range(5):
         known.update(ALICE, grant(received=0, free=1))
-    assert known.best() is None
+    assert known.best_worker() is None
 
 
-def test_a_lost_message_of_credit_mends_itself_with_the_next():
+def test_a_lost_grant_is_made_up_for_by_the_next():
     known = credit(alice=grant(free=2))
-    known.sent(ALICE)
-    known.sent(ALICE)
-    known.update(ALICE, grant(received=2, free=2))  # the one about the first frame was lost
+    known.count_sent(ALICE)
+    known.count_sent(ALICE)
+    known.update(ALICE, grant(received=2, free=2))  # the grant after the first frame was lost
     assert handed_out(known) == [ALICE] * 2
 
 
@@ -85,8 +85,8 @@ def test_two_workers_that_answer_at_once_share_the_frames():
     known = credit(alice=grant(free=1), bob=grant(free=1))
     received = {ALICE: 0, BOB: 0}
     for _ in range(100):
-        worker = known.best()
-        known.sent(worker)
+        worker = known.best_worker()
+        known.count_sent(worker)
         received[worker] += 1
         known.update(worker, grant(received=received[worker], free=1))
     assert received == {ALICE: 50, BOB: 50}
@@ -99,10 +99,10 @@ def test_a_free_running_frame_goes_to_a_worker_that_has_nothing_to_do():
 
 def test_a_worker_to_which_a_frame_is_on_its_way_is_not_idle():
     known = credit(alice=grant(free=5, idle=True))
-    known.sent(ALICE)
+    known.count_sent(ALICE)
     assert known.idle_worker() is None
     known.update(ALICE, grant(received=0, free=5, idle=True))
-    assert known.idle_worker() is None, "it does not know yet what is coming"
+    assert known.idle_worker() is None, "it does not know yet of the frame"
     known.update(ALICE, grant(received=1, free=4, idle=False))
     assert known.idle_worker() is None
     known.update(ALICE, grant(received=1, free=5, idle=True))
@@ -112,16 +112,16 @@ def test_a_worker_to_which_a_frame_is_on_its_way_is_not_idle():
 def test_idle_workers_take_turns():
     known = credit(alice=grant(idle=True), bob=grant(idle=True))
     first = known.idle_worker()
-    known.sent(first)
+    known.count_sent(first)
     known.update(first, grant(received=1, idle=True))
     assert known.idle_worker() == ({ALICE, BOB} - {first}).pop()
 
 
-def test_after_a_restart_of_capture_the_frames_of_the_one_before_do_not_count():
+def test_after_a_restart_of_capture_frames_of_its_predecessor_do_not_count():
     known = credit(alice=grant(received=4_000, free=2, epoch="the capture process before"))
     assert handed_out(known) == [ALICE] * 2
     known.update(ALICE, grant(received=4_000, free=2, epoch="the capture process before"))
-    assert known.best() is None, "it has not seen the first of ours"
+    assert known.best_worker() is None, "it has not received the first of ours"
     known.update(ALICE, grant(received=1, free=2))
     assert handed_out(known) == [ALICE]
 
@@ -130,33 +130,33 @@ def test_an_idle_worker_is_idle_for_a_new_capture_too():
     assert credit(alice=grant(received=4_000, idle=True, epoch="the capture process before")).idle_worker() == ALICE
 
 
-def test_a_restarted_worker_is_another_one_and_the_dead_one_is_forgotten():
+def test_a_restarted_worker_is_another_one_and_its_predecessor_is_removed():
     known = credit(alice=grant(free=3))
-    known.sent(ALICE)
+    known.count_sent(ALICE)
     known.update(BOB, grant(received=0, free=3))  # the same worker under its new identity
-    known.gone(ALICE)
+    known.remove(ALICE)
     assert handed_out(known) == [BOB] * 3
-    known.gone(ALICE)  # twice does no harm
+    known.remove(ALICE)  # twice does no harm
 
 
-def test_a_worker_that_lives_on_behind_a_new_connection_gets_no_more_than_its_room():
-    """It has counted the frames of the connection before, capture has not sent them to this identity."""
+def test_a_worker_on_a_new_connection_gets_no_more_than_its_room():
+    """It has counted the frames of the old connection, which capture has not sent to this identity."""
     known = credit(alice=grant(free=3))
     for received in range(1, 1_001):
-        known.sent(ALICE)
+        known.count_sent(ALICE)
         known.update(ALICE, grant(received=received, free=3))
-    known.gone(ALICE)
+    known.remove(ALICE)
     known.update(BOB, grant(received=1_000, free=3))
     assert handed_out(known) == [BOB] * 3
 
 
-def test_a_worker_that_lives_on_behind_a_new_connection_is_idle_again():
+def test_a_worker_on_a_new_connection_is_idle_again():
     known = credit(bob=grant(received=1_000, free=3, idle=True))
     assert known.idle_worker() == BOB
 
 
-def test_frames_of_the_connection_before_may_be_read_after_the_first_credit_of_the_new_one():
-    """They had arrived while the worker was busy; it reads them only now, and capture never sent them to this one."""
+def test_frames_of_the_old_connection_may_be_read_after_the_first_grant_of_the_new_one():
+    """They arrived while the worker was busy and are read only now; capture never sent them to this identity."""
     known = credit(bob=grant(received=1_000, free=3))
     known.update(BOB, grant(received=1_002, free=1))
     assert handed_out(known) == [BOB]
@@ -164,15 +164,15 @@ def test_frames_of_the_connection_before_may_be_read_after_the_first_credit_of_t
     assert known.idle_worker() == BOB
 
 
-@given(st.lists(st.sampled_from(["send", "receive", "finish", "tell", "hear"]), max_size=120), st.integers(1, 5))
+@given(st.lists(st.sampled_from(["send", "receive", "finish", "grant", "update"]), max_size=120), st.integers(1, 5))
 def test_a_worker_never_holds_more_than_its_room_however_messages_interleave(steps: list[str], room: int):
-    """One worker with `room` places: frames and credit are on their way for any time, in order."""
+    """One worker with `room` places; frames and grants may be under way for any time, and arrive in order."""
     known = Credit(EPOCH)
     received = held = on_the_way = 0
-    told = [grant(free=room)]
+    grants = [grant(free=room)]
     for step in steps:
-        if step == "send" and (worker := known.best()) is not None:
-            known.sent(worker)
+        if step == "send" and (worker := known.best_worker()) is not None:
+            known.count_sent(worker)
             on_the_way += 1
         elif step == "receive" and on_the_way:
             on_the_way -= 1
@@ -180,32 +180,32 @@ def test_a_worker_never_holds_more_than_its_room_however_messages_interleave(ste
             held += 1
         elif step == "finish" and held:
             held -= 1
-        elif step == "tell":
-            told.append(grant(received=received, free=room - held))
-        elif step == "hear" and told:
-            known.update(ALICE, told.pop(0))
+        elif step == "grant":
+            grants.append(grant(received=received, free=room - held))
+        elif step == "update" and grants:
+            known.update(ALICE, grants.pop(0))
         assert held + on_the_way <= room
 
 
 def test_an_idle_worker_comes_before_a_busy_one_with_more_room():
     known = credit(alice=grant(free=9, idle=True), bob=grant(free=2, idle=True))
-    assert known.best() == ALICE
-    known.sent(ALICE)
-    assert known.best() == BOB, "alice has room for eight more, bob has nothing to do"
-    known.sent(BOB)
-    assert known.best() == ALICE
+    assert known.best_worker() == ALICE
+    known.count_sent(ALICE)
+    assert known.best_worker() == BOB, "alice has room for eight more, bob has nothing to do"
+    known.count_sent(BOB)
+    assert known.best_worker() == ALICE
 
 
-def test_a_frame_goes_only_to_a_worker_that_holds_its_bundle_or_if_nobody_does_to_whoever_says_so():
+def test_a_frame_goes_to_a_worker_that_holds_its_bundle_or_to_any_if_none_does():
     old, new = (
         CreditGrant("worker0", EPOCH, 0, 3, True, {"cap": ("old",)}),
         CreditGrant("worker1", EPOCH, 0, 3, True, {"cap": ("new",)}),
     )
     known = credit(alice=old, bob=new)
-    assert (known.best(("cap", "old")), known.idle_worker(("cap", "old"))) == (ALICE, ALICE)
-    assert (known.best(("cap", "new")), known.idle_worker(("cap", "new"))) == (BOB, BOB)
+    assert (known.best_worker(("cap", "old")), known.idle_worker(("cap", "old"))) == (ALICE, ALICE)
+    assert (known.best_worker(("cap", "new")), known.idle_worker(("cap", "new"))) == (BOB, BOB)
     for _ in range(3):
-        known.sent(BOB)
-    assert known.best(("cap", "new")) is None, "alice has room, but not for this bundle"
-    assert known.best(("cap", "newest")) == ALICE
+        known.count_sent(BOB)
+    assert known.best_worker(("cap", "new")) is None, "alice has room, but not for this bundle"
+    assert known.best_worker(("cap", "newest")) == ALICE
     assert known.idle_worker(("cap", "old"), ("cap", "new")) == ALICE

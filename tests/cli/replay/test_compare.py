@@ -10,7 +10,7 @@ import pytest
 from support.events import changed
 from support.pictures import defective_picture, good_picture
 
-from stream.capture.cropper import cutter_of
+from stream.capture.cropper import load_cropper
 from stream.capture.recording import Recording, RecordingThread
 from stream.cli.replay import command
 from stream.cli.replay.compare import Replayed, replay, summarise, write_report
@@ -59,7 +59,7 @@ def judged(
     folder: Path, line: LineConfig, judges: dict[str, StationModel], events: dict[int, Event] | None = None
 ) -> list[Replayed]:
     known = events or {}
-    cutters = [cutter_of("cap", line.stations["cap"])]
+    cutters = [load_cropper("cap", line.stations["cap"])]
     return list(replay(Recording(folder), cutters, judges, lambda _station, seq: known.get(seq)))
 
 

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-from stream.inference.policy.held_bundles import GRACE_NS, Held
+from stream.inference.policy.held_bundles import GRACE_NS, HeldBundles
 
 S = 1_000_000_000
 OLD, NEW, NEWER = "old", "new", "newer"
 
 
-def held(*more: str) -> Held:
-    known = Held(OLD, grace_ns=GRACE_NS, now_ns=0)
-    for bundle in more:
-        known.load(bundle, 0)
+def held(*more: str) -> HeldBundles:
+    known = HeldBundles(OLD, grace_ns=GRACE_NS, now_ns=0)
+    for bundle_sha256 in more:
+        known.load(bundle_sha256, 0)
     return known
 
 
-def test_both_bundles_are_held_as_long_as_capture_wants_the_old_one():
+def test_both_bundles_are_held_while_capture_wants_the_old_one():
     known = held(NEW)
     for second in range(100):
         known.on_wanted((OLD, NEW), second * S)
@@ -21,27 +21,27 @@ def test_both_bundles_are_held_as_long_as_capture_wants_the_old_one():
     assert known.bundle_sha256s == (OLD, NEW)
 
 
-def test_the_old_bundle_goes_when_nothing_can_be_on_its_way_any_more():
+def test_the_old_bundle_is_released_when_no_frame_for_it_can_still_arrive():
     known = held(NEW)
     known.on_wanted((NEW,), S)
-    known.use(OLD, 2 * S)  # a frame that was cut before the switch
+    known.use(OLD, 2 * S)  # a frame that was prepared before the switch
     assert known.release(2 * S + GRACE_NS - 1) == []
     assert known.release(2 * S + GRACE_NS) == [OLD]
     assert known.bundle_sha256s == (NEW,)
 
 
-def test_nothing_goes_before_capture_was_heard():
+def test_nothing_is_released_before_the_first_message_of_capture():
     assert held(NEW).release(1_000 * S) == []
 
 
-def test_a_bundle_that_was_never_used_goes_when_a_later_one_was_loaded():
+def test_a_bundle_that_was_never_used_is_released_when_a_later_one_was_loaded():
     known = held(NEW, NEWER)
     known.on_wanted((OLD, NEWER), 100 * S)
     assert known.release(100 * S) == [NEW]
     assert known.bundle_sha256s == (OLD, NEWER)
 
 
-def test_the_last_bundle_loaded_stays_until_capture_has_made_up_its_mind():
+def test_the_last_bundle_loaded_stays_while_capture_may_still_propose_it():
     known = held(NEW)
     known.on_wanted((OLD,), 100 * S)
     assert known.release(100 * S) == []

@@ -61,7 +61,7 @@ def result(camera: Clock, worker: Clock, *, worker_error_ns: int = 0) -> Result:
         backbone_ns=20 * MS,
         search_ns=5 * MS,
         score_ns=MS // 4,
-        judged_ns=at(worker, 41.25),
+        inspected_ns=at(worker, 41.25),
     )
     return Result(header, "worker0", Verdict.GOOD, stamps, worker)
 
@@ -99,9 +99,9 @@ def test_clocks_that_disagree_give_no_negative_time_and_touch_only_the_wire(erro
 def test_waiting_for_other_parts_of_the_batch_belongs_to_no_stage():
     waited = stages_ms(result(HERE, HERE), ARRIVED_NS, DECIDED_NS, local)
     later = result(HERE, HERE)
-    judged_ns = later.stamps.judged_ns + 10 * MS
+    inspected_ns = later.stamps.inspected_ns + 10 * MS
     later = Result(
-        later.frame, "worker0", Verdict.GOOD, ResultStamps(*_fields(later.stamps)[:-1], judged_ns), later.clock
+        later.frame, "worker0", Verdict.GOOD, ResultStamps(*_fields(later.stamps)[:-1], inspected_ns), later.clock
     )
     behind = stages_ms(later, ARRIVED_NS + 10 * MS, DECIDED_NS + 10 * MS, local)
     assert behind == pytest.approx(waited)
