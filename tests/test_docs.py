@@ -61,7 +61,8 @@ def test_every_path_in_a_code_span_exists(page: Path):
     spans = re.findall(
         r"`((?:stream|tests|docs|configs|deploy|benchmarks)/[\w./-]+)`", page.read_text(encoding="utf-8")
     )
-    assert [span for span in spans if not (ROOT / span).exists()] == []
+    named = [span for span in spans if not re.search(r"[A-Z]{2}", span)]  # `tests/ROOM/test_FILE.py` stands for many
+    assert [span for span in named if not (ROOT / span).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
