@@ -47,7 +47,7 @@ class CameraMonitor:
         return frame
 
     def lost_frame(self, now_ns: int) -> Frame | None:
-        """Return, once for each stall, a frame with a fault that stands for the parts that nobody sees; else None."""
+        """Return a frame with CAMERA_FAULT once for each stall, for the parts that pass unseen; else None."""
         if not self._stall.begins(now_ns):
             return None
         fault = _joined(self._stall.text, self._camera.fault)

@@ -86,7 +86,7 @@ class InferenceWorker:
             received = self._receive()
             self._send_outcomes()
             for expired in self.queue.expire(now_ns(), self._needed_ns()):
-                self._refuse(expired, Cause.TIMEOUT, "too late to be judged by its deadline")
+                self._refuse(expired, Cause.TIMEOUT, "too late to be inspected by its deadline")
             while self.executor.free and (batch := self.queue.take(now_ns())):
                 self._start(batch)
             busy = bool(len(self.queue) or self.executor.begun_ns)

@@ -67,7 +67,7 @@ def test_the_metadata_of_each_frame_is_one_readable_line(tmp_path: Path):
     assert {"seq": 7, "captured_ns": 1007, "part_id": "part-7", "fault": None}.items() <= line.items()
 
 
-def test_a_view_into_a_larger_picture_is_recorded_as_it_is_seen(tmp_path: Path):
+def test_a_view_into_a_larger_image_is_recorded_without_the_rest(tmp_path: Path):
     view = picture(1)[5:20, 3:9, ::-1]
     recorded(tmp_path, {0: Frame(view, 0)})
     np.testing.assert_array_equal(read(tmp_path)[0].frame.image, view)
@@ -144,7 +144,7 @@ def test_frames_that_do_not_fit_are_dropped_and_counted_and_capture_does_not_wai
     assert [item.seq for item in read(tmp_path)] == [0, 1, 2]
 
 
-def test_a_picture_larger_than_the_limit_is_still_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_image_larger_than_the_limit_is_still_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recording, "WAITING_BYTES", 1)
     recorded(tmp_path, some(0))
     assert [item.seq for item in read(tmp_path)] == [0]
