@@ -23,12 +23,12 @@ STAGE_SECONDS = Histogram(
     ["station", "stage"],
     buckets=_SECONDS,
 )
-DEADLINE_SECONDS = Gauge("patchline_deadline_seconds", "What a part may take until its decision", ["station"])
+DEADLINE_SECONDS = Gauge("patchline_deadline_seconds", "Deadline of a part, from exposure to decision", ["station"])
 VERDICTS = Counter("patchline_verdicts_total", "Parts by verdict", ["station", "verdict"])
 UNINSPECTED = Counter("patchline_uninspected_total", "Parts without inspection, by cause", ["station", "cause"])
-ANNOUNCED = Counter("patchline_announced_total", "Parts the line has heard of", ["station"])
+ANNOUNCED = Counter("patchline_announced_total", "Parts announced to the line", ["station"])
 PENDING = Gauge("patchline_pending", "Parts announced whose verdict is still due", ["station"])
-DECISIONS = Counter("patchline_decisions_total", "What the line did about its parts", ["station", "action"])
+DECISIONS = Counter("patchline_decisions_total", "Decisions of the line about its parts", ["station", "action"])
 SCORE_RATIO = Histogram(
     "patchline_score_ratio",
     "Image score divided by the station's image threshold (above 1 is a defect)",
@@ -53,9 +53,9 @@ REJECT_ERROR_SECONDS = Histogram(
     "patchline_reject_error_seconds", "Reject fired after its planned moment", ["actuator"], buckets=_SECONDS
 )
 QUEUE_DEPTH = Gauge("patchline_queue_depth", "Entries waiting in a bounded queue", ["queue"])
-DROPPED = Counter("patchline_dropped_total", "Things for people that were dropped to keep up", ["what"])
+DROPPED = Counter("patchline_dropped_total", "Overlays, events, previews and the like dropped to keep up", ["what"])
 STRAY_RESULTS = Counter("patchline_stray_results_total", "Results for parts that already had a verdict", ["station"])
-WIRE_ERRORS = Counter("patchline_wire_errors_total", "Messages that could not be read", ["socket"])
+WIRE_ERRORS = Counter("patchline_wire_errors_total", "Messages that could not be decoded", ["socket"])
 SEQ_REUSED = Counter("patchline_seq_reused_total", "Announcements with a number already used", ["station"])
 FRAMES = Counter("patchline_frames_total", "Frames taken from the camera", ["camera"])
 # Prometheus adds the name of the process.
@@ -71,7 +71,7 @@ SHADOW_SCORE_RATIO = Histogram(
     ["station"],
     buckets=_RATIOS,
 )
-SHADOW_SKIPPED = Counter("patchline_shadow_skipped_total", "Parts that the shadow had no time for", ["station"])
+SHADOW_SKIPPED = Counter("patchline_shadow_skipped_total", "Parts that the shadow bundle had no time for", ["station"])
 BATCH_SIZE = Histogram(
     "patchline_batch_size", "Frames scored in one backbone pass", ["worker"], buckets=(1, 2, 4, 8, 16, 32, 64)
 )
@@ -92,7 +92,7 @@ CLOCK_OFFSET_SECONDS = Gauge(
 
 
 def begin_station(station: str, deadline_s: float, actions: Iterable[str]) -> None:
-    """Say what a station's parts may take; let its counters exist from the start, so that the first increase is one."""
+    """Publish a station's deadline and create its counters, so that their first increase is visible."""
     DEADLINE_SECONDS.labels(station).set(deadline_s)
     ANNOUNCED.labels(station)
     LATE_REJECTS.labels(station)

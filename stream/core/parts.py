@@ -1,3 +1,5 @@
+"""A part, its final verdict, and a station's line of the ledger."""
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -34,7 +36,7 @@ class LedgerCounts(NamedTuple):
     """One station's line of the ledger.
 
     Attributes:
-        announced: parts the line has heard of.
+        announced: parts announced to the line.
         good, defect, uninspected: verdicts given.
         pending: numbers of the parts whose verdict is still due, ascending.
         next_seq: the lowest number not yet announced.
