@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stream.cli.demo.demo import CALIBRATION_PICTURES, TRAINING_PICTURES, export_elpv
+from stream.cli.demo.demo import CALIBRATION_IMAGES, TRAINING_IMAGES, export_elpv
 from stream.training.evaluate import evaluate
 from stream.training.fit import FitOptions, fit
 
@@ -37,15 +37,15 @@ def main() -> None:
             split = Path(scratch, f"seed{seed}")
             random.Random(seed).shuffle(good)
             for share, files in (
-                (split / "train" / "good", good[:TRAINING_PICTURES]),
-                (split / "test" / "good", good[TRAINING_PICTURES:]),
+                (split / "train" / "good", good[:TRAINING_IMAGES]),
+                (split / "test" / "good", good[TRAINING_IMAGES:]),
                 (split / "test" / "defect", sorted((source / "test" / "defect").iterdir())),
             ):
                 share.mkdir(parents=True)
                 for file in files:
                     (share / file.name).symlink_to(file)
             bundle = split / "cell.safetensors"
-            holdout = CALIBRATION_PICTURES / TRAINING_PICTURES
+            holdout = CALIBRATION_IMAGES / TRAINING_IMAGES
             fit(
                 split / "train" / "good",
                 bundle,

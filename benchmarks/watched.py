@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from stream.cli.bench.trial import make_pictures, running_roles
+from stream.cli.bench.trial import make_images, running_roles
 from stream.cli.trial_line import free_ports
 from stream.core.images import read_image
 from stream.core.parts import LedgerCounts
@@ -130,7 +130,7 @@ class Trial:
 
 def write_line(folder: Path, bundle: Path, rate_hz: float) -> Path:
     """Write the configuration of a belt whose every sixteenth part has a stain: defects have pictures and alarms."""
-    parts = make_pictures(folder / "parts")
+    parts = make_images(folder / "parts")
     for path in sorted(parts.iterdir())[::16]:
         picture = np.ascontiguousarray(read_image(path)[..., ::-1])
         cv2.circle(picture, (150, 150), 40, (0, 0, 0), -1)

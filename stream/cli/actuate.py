@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from stream.devices.actuators.actuator import Actuator, RejectCommand
     from stream.line.config import LineConfig
 
+#: Longest wait for a connection.
 _CONNECT_S = 5.0
-#: These kinds send messages, so that a second sender disturbs nobody.
+#: Kinds that send messages, where a second sender does no harm.
 _TWO_WRITERS = ("log", "webhook")
 
 
@@ -26,9 +27,9 @@ def actuate(
     name: Annotated[str, typer.Argument(help="Which of its actuators.", show_default=False)],
     reject: Annotated[bool, typer.Option("--reject", help="Fire one pulse now; default: only connect.")] = False,
 ) -> None:
-    """Try one output: connect to it and, with --reject, fire a single pulse. Whatever stands there is hit.
+    """Try one output: connect to it and, with --reject, fire a single pulse. Make sure that nothing is in its way.
 
-    Exit code 1 when it cannot be reached or does not acknowledge.
+    Exit code 1 if it cannot be reached or does not acknowledge.
 
     Example: `patchline actuate line.yaml gate --reject`
     """
@@ -71,8 +72,8 @@ def _pulse(actuator: Actuator, command: RejectCommand, out: Console) -> None:
     except Exception as error:
         raise LineFailed(f"not acknowledged after {(now_ns() - begun_ns) / 1e6:.1f} ms: {error}") from error
     milliseconds = (now_ns() - begun_ns) / 1e6
-    what = (type(actuator).__doc__ or "").partition("\n")[0]
-    out.print(f"pulse acknowledged after {milliseconds:.1f} ms. {what}", highlight=False, soft_wrap=True)
+    kind = (type(actuator).__doc__ or "").partition("\n")[0]
+    out.print(f"pulse acknowledged after {milliseconds:.1f} ms. {kind}", highlight=False, soft_wrap=True)
     time.sleep(command.pulse_ns / 1e9)
     try:
         actuator.end()
@@ -82,7 +83,7 @@ def _pulse(actuator: Actuator, command: RejectCommand, out: Console) -> None:
 
 
 def _command(line: LineConfig, name: str) -> RejectCommand:
-    """Return a pulse as the station would give it that uses this output, else one of 50 ms."""
+    """Return the pulse of the station that uses this output, or one of 50 ms if none does."""
     from stream.core.clock import now_ns
     from stream.core.verdict import Verdict
     from stream.devices.actuators.actuator import RejectCommand
@@ -94,14 +95,14 @@ def _command(line: LineConfig, name: str) -> RejectCommand:
         ("by-hand", RejectOptions(actuator=name, transport_delay_ms=0)),
     )
     verdict = Verdict.GOOD if reject.gate == "open_on_good" else Verdict.DEFECT
-    # Nobody waits for a part, so it may take as long as a person would.
+    # No part is waiting, so a slow output may take its time.
     return RejectCommand(
         station, 0, "by hand", verdict, None, now_ns(), tolerance_ns=2_000_000_000, pulse_ns=int(reject.pulse_ms * 1e6)
     )
 
 
 def _sink_runs(line: LineConfig) -> bool:
-    """Whether a process of this host holds the lock of the line's sink."""
+    """Return whether a process of this host holds the lock of the line's sink."""
     try:
         with (line.state / "sink.lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

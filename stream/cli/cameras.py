@@ -1,4 +1,4 @@
-"""`patchline cameras`: what is attached to this host."""
+"""`patchline cameras`: the cameras attached to this host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 def cameras(
     producer: Annotated[
         Path | None,
-        typer.Option(help="A GenTL producer (.cti) to look through; default: those in GENICAM_GENTL64_PATH."),
+        typer.Option(help="A GenTL producer (.cti) to search with; default: those in GENICAM_GENTL64_PATH."),
     ] = None,
 ) -> None:
     """List the cameras that this host sees: V4L2, GenICam and, if its tool is installed, Aravis."""
@@ -23,12 +23,12 @@ def cameras(
 
     out = Console()
     looks = look_everywhere(producer)
-    found = [camera for look in looks for camera in look.found]
-    if found:
-        table = Table(title=f"{len(found)} camera(s)", title_justify="left")
-        for heading in ("kind", "camera", "in the configuration", "seen through"):
+    attached = [camera for look in looks for camera in look.found]
+    if attached:
+        table = Table(title=f"{len(attached)} camera(s)", title_justify="left")
+        for heading in ("kind", "camera", "in the configuration", "found by"):
             table.add_column(heading, overflow="fold")
-        for camera in found:
+        for camera in attached:
             table.add_row(*map(escape, camera))
         out.print(table)
     else:

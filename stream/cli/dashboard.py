@@ -11,7 +11,7 @@ import typer
 def dashboard(
     config: Annotated[Path, typer.Argument(help="The line's YAML file, see configs/line.yaml.", show_default=False)],
 ) -> None:
-    """Show the line in a browser; `run` does so already unless `dashboard.enabled` is false."""
+    """Serve the dashboard; `run` already does unless `dashboard.enabled` is false."""
     from stream.dashboard import process as role
     from stream.line.config import load
 
@@ -28,9 +28,9 @@ def password(
     from stream.core.errors import ConfigError, MissingExtra
 
     if token:
-        made = secrets.token_urlsafe(32)
-        typer.echo(f"token (give it to the program, it is shown once): {made}")
-        typer.echo(f"sha256: {hashlib.sha256(made.encode()).hexdigest()}")
+        bearer = secrets.token_urlsafe(32)
+        typer.echo(f"token (give it to the program, it is shown once): {bearer}")
+        typer.echo(f"sha256: {hashlib.sha256(bearer.encode()).hexdigest()}")
         return
     try:
         from argon2 import PasswordHasher

@@ -1,4 +1,4 @@
-"""`patchline fit`, `calibrate`, `evaluate`, `show`: from pictures of good parts to a bundle, and what it is worth."""
+"""`patchline fit`, `calibrate`, `evaluate`, `show`: from images of good parts to a bundle, and how good it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fit(
-    good_dir: Annotated[Path, typer.Argument(help="Folder of pictures of good parts.", show_default=False)],
+    good_dir: Annotated[Path, typer.Argument(help="Folder of images of good parts.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Bundle to write (.safetensors).")],
     backbone: Annotated[
         str,
@@ -24,7 +24,7 @@ def fit(
     size: Annotated[int, typer.Option(min=32, max=2048, help="Edge of the square network input in pixels.")] = 224,
     roi: Annotated[
         str | None,
-        typer.Option(metavar="X,Y,W,H", help="Region of the picture to inspect; default: all of it."),
+        typer.Option(metavar="X,Y,W,H", help="Region of the image to inspect; default: all of it."),
     ] = None,
     coreset: Annotated[float, typer.Option(min=1e-4, max=1.0, help="Share of the patches to remember.")] = 0.01,
     neighbourhood: Annotated[
@@ -33,10 +33,10 @@ def fit(
     stride: Annotated[int, typer.Option(min=1, max=8, help="s: take every s-th patch.")] = 1,
     holdout: Annotated[
         float,
-        typer.Option(min=0.01, max=0.9, help="Share of the pictures kept out of the bank to calibrate."),
+        typer.Option(min=0.01, max=0.9, help="Share of the images held out to calibrate."),
     ] = 0.2,
     false_reject_rate: RateOption = 0.01,
-    seed: Annotated[int, typer.Option(help="Of split, projection and first pick.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of split, projection and first pick.")] = 0,
     device: DeviceOption = "auto",
     weights: Annotated[
         Path | None,
@@ -50,8 +50,8 @@ def fit(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Memory of the whole process, e.g. 2GiB; default: half of what is free. What does not fit goes to "
-            "disk beside the bundle meanwhile; the bundle is the same.",
+            help="Memory limit of the whole process, e.g. 2GiB; default: half of what is free. What does not fit goes "
+            "to temporary files beside the bundle; the bundle is the same.",
         ),
     ] = None,
 ) -> None:
@@ -85,12 +85,12 @@ def fit(
 
 
 def calibrate(
-    bundle: Annotated[Path, typer.Argument(help="Bundle to calibrate anew; it is replaced.", show_default=False)],
-    good_dir: Annotated[Path, typer.Argument(help="Good pictures that are not in its bank.", show_default=False)],
+    bundle: Annotated[Path, typer.Argument(help="Bundle to calibrate again; it is replaced.", show_default=False)],
+    good_dir: Annotated[Path, typer.Argument(help="Good images that are not in its bank.", show_default=False)],
     false_reject_rate: RateOption = 0.01,
     device: DeviceOption = "auto",
 ) -> None:
-    """Set the thresholds of a bundle from other good pictures."""
+    """Set the thresholds of a bundle from other good images."""
     from stream.cli.terminal import print_fit, tracking
     from stream.training import fit as fitting
 
@@ -109,10 +109,12 @@ def evaluate(
         ),
     ],
     report: Annotated[Path | None, typer.Option(help="Write the numbers as JSON.")] = None,
-    overlays: Annotated[Path | None, typer.Option(help="Write a picture with heat map and mask for each.")] = None,
+    overlays: Annotated[
+        Path | None, typer.Option(help="New folder for an overlay of each image: heat map and mask.")
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure a bundle on labelled pictures: AUROC, AUPRO, F1, false rejects and misses, milliseconds."""
+    """Measure a bundle on labelled images: AUROC, AUPRO, F1, false rejects and misses, milliseconds."""
     from stream.cli.terminal import tracking
     from stream.training import evaluate as evaluation
     from stream.training.evaluation_report import report_table, write_report
@@ -124,8 +126,8 @@ def evaluate(
     out.print(report_table(result))
 
 
-def show(bundle: Annotated[Path, typer.Argument(help="Bundle to look into.", show_default=False)]) -> None:
-    """Print what is in a bundle."""
+def show(bundle: Annotated[Path, typer.Argument(help="Bundle to show.", show_default=False)]) -> None:
+    """Print the content of a bundle."""
     from stream.cli.terminal import print_bundle
     from stream.model.bundle import load_bundle
 

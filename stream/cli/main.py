@@ -1,4 +1,4 @@
-"""The command `patchline`: thin, every command calls one function."""
+"""The command `patchline`: every command is a thin function; errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Real-time defect inspection for factory cameras. Learn good parts with `fit`, judge them with `run`."""
+    """Real-time defect inspection for factory cameras. Learn good parts with `fit`, inspect them with `run`."""
 
 
 for panel, command in COMMANDS:
@@ -65,8 +65,8 @@ for panel, command in COMMANDS:
 
 
 def main() -> NoReturn:
-    """Run the command; errors meant for a person are one line on standard error."""
-    # Read by OpenMP when torch or faiss are loaded: idle threads sleep instead of taking the line's cores.
+    """Run the command; errors meant for the user are one line on standard error."""
+    # Read by OpenMP when torch or faiss is loaded: idle threads sleep instead of taking the line's cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(standalone_mode=False)
@@ -81,7 +81,7 @@ def main() -> NoReturn:
         err.print("interrupted")
         code = 130
     except Exception as error:
-        # Typer's own errors about options and arguments know how to show themselves.
+        # Typer's own errors about options and arguments print themselves.
         if not hasattr(error, "show"):
             raise
         error.show()

@@ -1,4 +1,4 @@
-"""`patchline reload`: a running line takes the bundles that lie there now."""
+"""`patchline reload`: a running line takes the bundles that are currently on disk."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def reload(
         typer.Option(min=1, help="Seconds to wait for the line's answer; default: restarts.ready_s and 5 more."),
     ] = None,
 ) -> None:
-    """Let a running line take its new bundles between two parts; what cannot be used changes nothing.
+    """Have a running line load its new bundles between two parts; an unusable one changes nothing.
 
-    Exit code 1 when a station keeps its bundle although it was to take another.
+    Exit code 1 if a station keeps its bundle instead of taking the new one.
 
     Example: `patchline fit photos/good -o cap.safetensors && patchline reload line.yaml`
     """
@@ -42,6 +42,6 @@ def reload(
             else:
                 console.print(f"[bold green]new bundle[/] {camera} {station}: {names}", highlight=False)
     if not reports:
-        console.print("the workers of this host were told; the host of the cameras says what becomes of it")
+        console.print("the workers of this host were notified; the host of the cameras decides, see its log")
     if refused:
         raise ReloadError("; ".join(refused))

@@ -21,7 +21,7 @@ def run(config: ConfigArgument) -> None:
 def keys(
     folder: Annotated[Path, typer.Argument(help="Folder to write; copy it to every host.", show_default=False)],
 ) -> None:
-    """Make the encryption keys of a line that spans several hosts (transport.keys)."""
+    """Create the encryption keys of a line that spans several hosts (transport.keys)."""
     from stream.transport.sockets import make_keys
 
     out.print(f"written {make_keys(folder)}; keep it secret and copy the folder to every host of the line")
@@ -31,7 +31,7 @@ def capture(
     config: ConfigArgument,
     camera: Annotated[str | None, typer.Option(help="Which camera, if the line has several.")] = None,
 ) -> None:
-    """Read one camera and announce its parts."""
+    """Read one camera, announce its parts and send them to the workers."""
     from stream.capture import process as role
 
     line = load_line(config)
@@ -46,7 +46,7 @@ def infer(
     config: ConfigArgument,
     worker: Annotated[int, typer.Option(min=0, help="Which entry of `workers`, from 0.")] = 0,
 ) -> None:
-    """Judge the frames of all cameras."""
+    """Inspect the frames of all cameras: one worker."""
     from stream.inference import process as role
 
     line = load_line(config)
@@ -56,7 +56,7 @@ def infer(
 
 
 def sink(config: ConfigArgument) -> None:
-    """Keep the ledger: verdicts, rejects, alarms, events."""
+    """Keep the ledger, fire rejects, raise alarms and store events."""
     from stream.sink import process as role
 
     role.main(load_line(config))

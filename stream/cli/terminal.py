@@ -1,4 +1,4 @@
-"""What the commands show in a terminal: progress bars and tables."""
+"""Terminal output of the commands: progress bars and tables."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def tracking(console: Console) -> Iterator[Tracker]:
 
 
 def print_fit(console: Console, summary: FitSummary, path: Path, seconds: float) -> None:
-    """Print what a fit or calibration did."""
+    """Print the result of a fit or calibration."""
     bundle = summary.bundle
     thresholds = bundle.info.thresholds
     assert thresholds is not None
     table = _table(f"bundle {path}")
-    table.add_row("pictures", f"{summary.bank_images} remembered, {summary.calibration_images} to calibrate")
+    table.add_row("images", f"{summary.bank_images} in the bank, {summary.calibration_images} to calibrate")
     table.add_row("unreadable", _unreadable(summary))
     table.add_row("patches", f"{bundle.info.bank_patches:,}, {len(bundle.bank):,} in the bank × {bundle.bank.shape[1]}")
     table.add_row("image threshold", f"{thresholds.image:.4f}")
@@ -65,7 +65,7 @@ def print_fit(console: Console, summary: FitSummary, path: Path, seconds: float)
 
 
 def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
-    """Print everything a bundle says of itself."""
+    """Print the metadata of a bundle."""
     info, spec = bundle.info, bundle.info.spec
     table = _table(f"bundle {path}")
     rows = {
@@ -75,15 +75,15 @@ def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
         "weights SHA-256": spec.weights_sha256,
         "precision": "int8, graph in the bundle" if spec.graph_sha256 else "float32",
         "input": f"{spec.size_px}×{spec.size_px} px, preprocessing {spec.preprocessing}",
-        "region": "whole picture" if info.roi is None else "x {} y {} width {} height {}".format(*info.roi),
-        "pictures of": "mixed sizes" if info.picture_px is None else "{}×{} px".format(*info.picture_px),
-        "patches": f"{info.grid[0]}×{info.grid[1]} a picture, neighbourhood {spec.neighbourhood}, stride {spec.stride}",
+        "region": "whole image" if info.roi is None else "x {} y {} width {} height {}".format(*info.roi),
+        "images of": "mixed sizes" if info.picture_px is None else "{}×{} px".format(*info.picture_px),
+        "patches": f"{info.grid[0]}×{info.grid[1]} per image, neighbourhood {spec.neighbourhood}, stride {spec.stride}",
         "memory bank": f"{len(bundle.bank):,} × {bundle.bank.shape[1]} of {info.bank_patches:,} patches "
-        f"from {len(info.bank_pictures)} pictures ({info.coreset:.2%} wanted)",
+        f"from {len(info.bank_pictures)} images ({info.coreset:.2%} wanted)",
         "selection": f"greedy k-center in {info.projection_dims} projected dimensions, seed {info.seed}",
         "re-weighting": f"{info.reweight_neighbours} neighbours",
         "covering radius": f"{info.covering_radius:.6f}, the farthest of the patches at the fit",
-        "calibration": f"{len(bundle.calibration_scores)} held-out pictures, in the bundle",
+        "calibration": f"{len(bundle.calibration_scores)} held-out images, in the bundle",
     }
     if info.thresholds is not None:
         thresholds = info.thresholds
@@ -102,11 +102,11 @@ def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
 
 
 def _reference_rows(reference: Reference) -> dict[str, str]:
-    """What good pictures look like, and beyond what a frame is refused."""
+    """Return the light and focus of the good images, and the limits beyond which a frame is refused."""
     light, focus = reference.brightness, reference.focus
     darkest, brightest = brightness_limits(reference)
     return {
-        "reference": f"{reference.pictures} good pictures, {'gray' if reference.is_gray else 'in colour'}",
+        "reference": f"{reference.pictures} good images, {'gray' if reference.is_gray else 'in colour'}",
         "brightness": f"{light.low:.0f} to {light.high:.0f}, median {light.median:.0f}; "
         f"refused below {max(0.0, darkest):.0f} and above {min(255.0, brightest):.0f}",
         "focus": f"{focus.low:.2f} to {focus.high:.2f}, median {focus.median:.2f}; "

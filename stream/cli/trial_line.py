@@ -1,4 +1,4 @@
-"""Running a whole line for a trial, as a user would with `patchline run`: for the demo and the bench."""
+"""Runs a whole line for a trial, like `patchline run`, for the demo and the bench."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Look = Callable[[dict[str, LedgerCounts], int], None]
 
 
 def run_trial(path: Path, config: LineConfig, log: Path, look: Look) -> None:
-    """Run the line at `path` to its end, looking at its ledger a few times a second and once afterwards.
+    """Run the line at `path` to its end; call `look` with its ledger a few times a second and once afterwards.
 
-    What `look` raises stops the line, as Ctrl-C does; the line has then ended before it goes on to the caller.
+    An exception of `look` stops the line, like Ctrl-C, and is raised again once the line has ended.
 
     Raises:
-        LineFailed: the line ended with an error; the end of its log stands in the message.
+        LineFailed: the line ended with an error; the message ends with the last lines of its log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -53,7 +53,7 @@ def run_trial(path: Path, config: LineConfig, log: Path, look: Look) -> None:
 
 
 def ledger_of(config: LineConfig) -> dict[str, LedgerCounts]:
-    """Return what the store of the line has of its ledger, by station; empty while there is none."""
+    """Return the ledger in the line's store, by station; empty while there is none."""
     try:
         with EventStore.read(config.store.path / FILE_NAME) as store:
             return store.ledger()
@@ -62,7 +62,7 @@ def ledger_of(config: LineConfig) -> dict[str, LedgerCounts]:
 
 
 def free_ports(count: int, usual: int = 9464) -> int:
-    """Return the first port of a free row, beginning at the `usual` one, so that a line may run beside the trial."""
+    """Return the first of `count` free ports in a row, from `usual` on, so that a line may run beside the trial."""
     for first in range(usual, usual + 400, 20):
         try:
             for port in range(first, first + count):

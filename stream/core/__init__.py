@@ -1,4 +1,4 @@
-"""The words and small tools that every room uses: verdicts, parts, errors, clock, options, metrics, files, images.
+"""The types and functions that every room uses: verdicts, parts, errors, clock, options, metrics, files, images.
 
 Nothing in here knows what a camera, a model or a socket is.
 

@@ -1,4 +1,4 @@
-"""One host's clock, and how to read another's.
+"""One host's clock, and how to convert another's.
 
 Within a host every process shares the monotonic clock, so times are compared as they are. Across
 hosts (another boot id) a time is carried over through real time, which PTP or NTP keeps equal.
@@ -17,7 +17,7 @@ now_ns = time.monotonic_ns
 
 @cache
 def boot_id() -> str:
-    """Return the name of this boot of this host, to which its monotonic times belong."""
+    """Return the id of this boot of this host, to which its monotonic times belong."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -34,7 +34,7 @@ def to_local_ns(time_ns: int, sender: Clock, here: Clock) -> int:
 
 
 class Clock(msgspec.Struct, frozen=True, array_like=True):
-    """The sender's clock: which boot its monotonic time belongs to, and where that stands in real time."""
+    """The sender's clock: the boot of its monotonic time, and the offset of real time from it in ns."""
 
     boot_id: str
     realtime_offset_ns: int

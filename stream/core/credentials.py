@@ -1,4 +1,4 @@
-"""Passwords, keys and certificates: what this line shows to brokers and servers, and what they must show."""
+"""Passwords, keys and certificates by which this line and its brokers and servers authenticate each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stream.core.options import ConfigPath, Options
 
 
 def read_secret(field: str, value: SecretStr | None, file: Path | None, variable: str | None = None) -> str | None:
-    """Return the secret from where it is given, or None when it is nowhere; `field` is named in errors.
+    """Return the secret from its source, or None if none is given; `field` is named in errors.
 
     Raises:
         ConfigError: given twice, a file that cannot be read, or an environment variable that is not set.
@@ -35,14 +35,14 @@ def read_secret(field: str, value: SecretStr | None, file: Path | None, variable
 
 
 class Tls(Options):
-    """How the other side proves who it is, and this one to it."""
+    """How the other side is authenticated, and this side to it."""
 
-    ca: ConfigPath | None = None  # who signed its certificate; None: one of the system's
-    cert: ConfigPath | None = None  # of this side, where the other wants one
+    ca: ConfigPath | None = None  # that signed the other side's certificate; None: the system's
+    cert: ConfigPath | None = None  # of this side, if the other requires one
     key: ConfigPath | None = None  # belonging to `cert`
 
     def context(self, field: str) -> ssl.SSLContext:
-        """Return what a client needs; raises ConfigError when a file cannot be used, naming `field`."""
+        """Return the TLS context of a client; raises ConfigError, naming `field`, if a file cannot be used."""
         for name, file in (("ca", self.ca), ("cert", self.cert), ("key", self.key)):
             if file is not None and not file.is_file():
                 raise ConfigError(f"{field}.{name}: {file}: no such file")

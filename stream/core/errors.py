@@ -17,7 +17,7 @@
     └── TransportError             sockets: an address in use, a role started twice
         └── WireError              a message that is malformed or from another version
 
-    FrameFault                     one frame cannot be judged; carries the cause, never ends a process
+    FrameFault                     one frame cannot be inspected; carries the cause, never ends a process
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stream.core.verdict import Cause
 
-#: Exit code for everything that a restart would not mend; the supervisor does not try again.
+#: Exit code for everything that a restart would not mend; the supervisor does not restart the process.
 EXIT_USAGE = 2
 
 
 class PatchLineError(Exception):
-    """An error for a person: what is wrong, where, and how to mend it, in one line."""
+    """An error for the user: what is wrong, where, and how to mend it, in one line."""
 
     exit_code = EXIT_USAGE
 
@@ -58,17 +58,17 @@ class WeightsError(PatchLineError):
 
 
 class CameraError(PatchLineError):
-    """A source of frames cannot be opened."""
+    """A camera cannot be opened."""
 
 
 class LineFailed(PatchLineError):  # noqa: N818 - said of the line, not of the program
-    """A running line had to be stopped; the reason stands in its log."""
+    """A running line had to be stopped; the reason is in its log."""
 
     exit_code = 1
 
 
 class ReloadError(PatchLineError):
-    """A running line did not take a new bundle; it goes on with the one it has."""
+    """A running line did not take a new bundle and keeps the one that it has."""
 
     exit_code = 1
 
@@ -84,7 +84,7 @@ class StoreError(PatchLineError):
 
 
 class MissingExtra(PatchLineError):  # noqa: N818 - said of the installation
-    """A package that only some use is not installed."""
+    """An optional package is not installed."""
 
 
 class TransportError(PatchLineError):
@@ -96,7 +96,7 @@ class WireError(TransportError):
 
 
 class FrameFault(Exception):  # noqa: N818 - a verdict in the making, not a failure of the program
-    """One frame that cannot be judged.
+    """One frame that cannot be inspected.
 
     Attributes:
         cause: why, from the closed list of causes.

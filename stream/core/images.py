@@ -14,19 +14,19 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stream.core.errors import DatasetError
 
-#: File names that end so (in any case) are pictures.
+#: File name endings of images, in any case.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
-# What the suffixes stand for. Closed, since some of Pillow's other readers start programs.
+# The formats of these. A closed list, since some of Pillow's other readers start programs.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
 _ROTATED_BY_90 = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the pictures directly in `folder`, sorted by name; hidden files and subfolders are left out.
+    """Return the image files directly in `folder`, sorted by name; hidden files and subfolders are left out.
 
-    Raises DatasetError when the folder is missing, cannot be read or holds no picture.
+    Raises DatasetError when the folder is missing, cannot be read or holds no image.
     """
     wanted = " ".join(suffix.removeprefix(".") for suffix in SUFFIXES)
     if not folder.exists():
@@ -53,15 +53,15 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Return the picture as (H, W, 3) uint8 BGR, upright as its EXIF orientation says.
+    """Return an image as (H, W, 3) uint8 BGR, upright as its EXIF orientation says.
 
     Gray becomes three equal channels, transparency is dropped, and of 16 bits the upper 8 stay. Of
-    several pictures in one file the first counts. Raises DatasetError, naming the file, when it is
+    several images in one file the first counts. Raises DatasetError, naming the file, when it is
     missing, empty, cut short or damaged; damage inside a JPEG, BMP or plain TIFF whose length is
     right cannot be seen, since these formats carry no checksum.
     """
     data = _content(path)
-    # OpenCV decodes files that end too early into gray or garbage without a word; Pillow refuses.
+    # OpenCV silently decodes truncated files into gray or garbage; Pillow refuses them.
     with _opened(path, data) as check:
         check.verify()  # PNG: every checksum, and the end mark
     with _opened(path, data) as picture:
@@ -93,15 +93,15 @@ def _content(path: Path) -> bytes:
 
 @contextmanager
 def _opened(path: Path, data: bytes) -> Iterator[Image.Image]:
-    """Open a picture; whatever goes wrong with it inside the block becomes a DatasetError."""
+    """Open an image; any error inside the block becomes a DatasetError."""
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             yield picture
     except UnidentifiedImageError:
         raise DatasetError(f"{path}: not a picture, or cut short; remove it or copy it again") from None
     except Exception as error:  # noqa: BLE001 - Pillow's readers raise almost anything on damaged bytes
-        what = str(error) or type(error).__name__
-        raise DatasetError(f"{path}: damaged picture ({what}); remove it or copy it again") from None
+        reason = str(error) or type(error).__name__
+        raise DatasetError(f"{path}: damaged picture ({reason}); remove it or copy it again") from None
 
 
 def _bgr(picture: Image.Image) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 PositiveMs = Annotated[float, Field(gt=0)]
 PositiveS = Annotated[float, Field(gt=0)]
 PositiveHz = Annotated[float, Field(gt=0, le=10_000)]
-#: Names of files and folders begin with it: never `.` or `..`, nor anything hidden.
+#: A name from which file and folder names are made: never `.` or `..`, nor a hidden one.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -21,12 +21,12 @@ def _beside_configuration(path: Path, info: ValidationInfo) -> Path:
     return Path(base, path) if base is not None else path
 
 
-#: A path; when relative, counted from the folder of the configuration file.
+#: A path; a relative one begins in the folder of the configuration file.
 ConfigPath = Annotated[Path, AfterValidator(_beside_configuration)]
 
 
 def without_password(text: str) -> str:
-    """Return a text for people in which URLs have no user, and what is called a password or token no value."""
+    """Return a text with user and password removed from URLs, and the values of passwords and tokens hidden."""
     bare = re.sub(r"://[^\s'\"]*@", "://", text)
     return re.sub(r"(?i)(pass(?:word|wd)?|pwd|token)=[^&\s'\"]*", r"\1=…", bare)
 

@@ -63,7 +63,7 @@ class LedgerCounts(NamedTuple):
     """One station's line of the ledger.
 
     Attributes:
-        announced: parts the line has heard of.
+        announced: parts announced to the line.
         good, defect, uninspected: verdicts given.
         pending: numbers of the parts whose verdict is still due, ascending.
         next_seq: the lowest number not yet announced.

@@ -1,3 +1,5 @@
+"""Verdicts, the causes of UNINSPECTED, and the modes of a station."""
+
 from __future__ import annotations
 
 from enum import StrEnum
@@ -13,7 +15,7 @@ Mode = Literal["triggered", "freerun"]
 
 
 class Verdict(StrEnum):
-    """What the line says about one part."""
+    """The result of one part."""
 
     GOOD = "GOOD"
     DEFECT = "DEFECT"
@@ -27,9 +29,9 @@ class Cause(StrEnum):
     OVERRUN = "overrun"  # the backlog was full when the part came
     SKIPPED = "skipped"  # a free-running camera passed it over for a newer frame
     CAMERA_FAULT = "camera_fault"  # the camera or its process lost it
-    BAD_FRAME = "bad_frame"  # the picture is damaged
-    WRONG_GEOMETRY = "wrong_geometry"  # the picture has not the shape the bundle was fitted for
+    BAD_FRAME = "bad_frame"  # the frame is damaged
+    WRONG_GEOMETRY = "wrong_geometry"  # the frame does not have the shape that the bundle was fitted for
     WORKER_ERROR = "worker_error"  # inference raised
-    MODEL_MISMATCH = "model_mismatch"  # cut for another bundle than the worker holds
-    SINK_DOWN = "sink_down"  # nobody was there to judge it
+    MODEL_MISMATCH = "model_mismatch"  # cropped for another bundle than the worker holds
+    SINK_DOWN = "sink_down"  # the sink was not running
     SHUTDOWN = "shutdown"  # the line was stopped while it was pending

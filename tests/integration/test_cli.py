@@ -31,7 +31,7 @@ def test_fit_show_calibrate_and_evaluate_work_one_after_the_other(good_folder: P
     bundle, report = tmp_path / "cap.safetensors", tmp_path / "report.json"
     done = patchline("fit", good_folder, "-o", bundle, "--size", 96, "--coreset", 0.05, "--seed", 3)
     assert done.returncode == 0, done.stderr
-    assert "19 remembered, 5 to calibrate" in done.stdout
+    assert "19 in the bank, 5 to calibrate" in done.stdout
     assert "needs 99" in done.stdout, "too few pictures for 1 % is said"
     shown = patchline("show", bundle)
     assert "efficientnet_lite0" in shown.stdout
@@ -48,7 +48,7 @@ def test_fit_show_calibrate_and_evaluate_work_one_after_the_other(good_folder: P
         write_picture(fresh / f"{seed}.png", good_picture(seed))
     done = patchline("calibrate", bundle, fresh, "--false-reject-rate", 0.05)
     assert done.returncode == 0, done.stderr
-    assert "19 remembered, 30 to calibrate" in done.stdout
+    assert "19 in the bank, 30 to calibrate" in done.stdout
     assert "wanted 5.00%, guaranteed 5.00%" in done.stdout
 
     (tmp_path / "data" / "test").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""`patchline bench`: what this machine sustains."""
+"""`patchline bench`: the rate that this machine sustains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stream.core.errors import ConfigError
 
 def bench(
     bundle: Annotated[
-        Path | None, typer.Option(help="Bundle to judge with; default: one of 1,176 patches, fitted on drawn parts.")
+        Path | None, typer.Option(help="Bundle to inspect with; default: one of 1,176 patches, fitted on drawn parts.")
     ] = None,
     stations: Annotated[int, typer.Option(min=1, max=16, help="Stations; they share the rate.")] = 1,
     cameras: Annotated[
@@ -23,22 +23,25 @@ def bench(
         str | None,
         typer.Option(metavar="HZ,HZ,…", help="Parts per second over all stations; default: the highest is searched."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Of each trial, after 2 s of warm-up.")] = 10.0,
+    seconds: Annotated[
+        float, typer.Option(min=1, max=3600, help="Duration of each trial, after 2 s of warm-up.")
+    ] = 10.0,
     deadline_ms: Annotated[float, typer.Option(min=1, help="From exposure to verdict.")] = 200.0,
     report: Annotated[Path | None, typer.Option(help="Write the numbers as JSON.")] = None,
 ) -> None:
-    """Find out what this machine sustains: real processes, drawn parts, growing rates.
+    """Measure the rate that this machine sustains, with real processes and drawn parts.
 
-    A rate is kept when every part was judged by its deadline. `overhead` is a part's time without
-    backbone, search and score. Stop everything else that runs here first.
+    A rate is kept if every part was inspected by its deadline. `overhead` is the time of a part without
+    backbone, search and score. First stop everything else that runs here.
 
     Example: `patchline bench --bundle cap.safetensors --stations 4 --deadline-ms 120`
     """
     import msgspec
 
     from stream.cli.bench.report import print_bench, run_bench
+    from stream.core.files import write_atomically
 
-    found = run_bench(
+    result = run_bench(
         bundle=bundle,
         stations=stations,
         cameras=cameras,
@@ -48,9 +51,8 @@ def bench(
         console=err,
     )
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
-    print_bench(out, found)
+        write_atomically(report, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    print_bench(out, result)
 
 
 def _rates(text: str) -> list[float]:

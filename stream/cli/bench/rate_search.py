@@ -1,10 +1,10 @@
-"""Which rate to try next, so that few trials find the highest at which nothing is late."""
+"""Which rate to try next, so that few trials find the highest one at which nothing is late."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: The highest rate kept and the lowest not kept lie this close together at the end.
+#: Ratio of the lowest rate not kept to the highest one kept at which the search ends.
 _RESOLUTION = 1.07
 
 
@@ -19,7 +19,7 @@ def next_rate_hz(kept: Mapping[float, bool], first_hz: float) -> float | None:
     """
     if not kept:
         return first_hz
-    low, high = sustained_hz(kept), min((rate for rate, well in kept.items() if not well), default=None)
+    low, high = sustained_hz(kept), min((rate for rate, ok in kept.items() if not ok), default=None)
     if high is None:
         return 2 * max(kept)
     if low is None:
@@ -29,5 +29,5 @@ def next_rate_hz(kept: Mapping[float, bool], first_hz: float) -> float | None:
 
 def sustained_hz(kept: Mapping[float, bool]) -> float | None:
     """Return the highest rate kept below every rate not kept; None when there is none."""
-    high = min((rate for rate, well in kept.items() if not well), default=float("inf"))
-    return max((rate for rate, well in kept.items() if well and rate < high), default=None)
+    high = min((rate for rate, ok in kept.items() if not ok), default=float("inf"))
+    return max((rate for rate, ok in kept.items() if ok and rate < high), default=None)

@@ -12,24 +12,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from stream.cli.bench.rate_search import next_rate_hz, sustained_hz
-from stream.cli.bench.trial import Rate, inspector_hz, machine, make_bundle, make_pictures, run_rate
+from stream.cli.bench.trial import Rate, inspector_hz, machine, make_bundle, make_images, run_rate
 from stream.cli.terminal import tracking
 from stream.core.errors import ConfigError
 from stream.model.bundle import live_bundle
 
-#: Where the search for the highest rate begins: what a line engineer would call slow.
+#: First rate of the search for the highest one: slow for a production line.
 FIRST_HZ = 10.0
 _ROLES = ("capture", "infer", "sink", "supervisor")
 
 
 class BenchReport(msgspec.Struct, frozen=True):
-    """What a bench found.
+    """The result of a bench.
 
     Attributes:
         stations, cameras, deadline_ms, seconds: the conditions of every trial.
         bank_patches: size of each station's memory bank.
         machine: processor, cores and versions.
-        inspector_hz: pictures per second of the inspector alone in a loop, before the trials.
+        inspector_hz: network inputs per second of the inspector alone in a loop, before the trials.
         sustained_hz: highest rate at which nothing was late, below every rate at which something was.
         rates: the trials in the order of their rates.
     """
@@ -58,7 +58,7 @@ def run_bench(
     """Try rates, those given or growing ones until something is late; raises PatchLineError.
 
     Args:
-        bundle: to judge drawn pictures with; None: one is fitted on them.
+        bundle: to inspect drawn images with; None: one is fitted on them.
         stations: number of stations; they share the rate.
         cameras: number of cameras that they share; None: each station has its own.
         rates_hz: parts per second over all stations; None: find the highest.
@@ -75,19 +75,19 @@ def run_bench(
             with tracking(console) as track:
                 bundle = make_bundle(folder, track)
         loaded = live_bundle(bundle)
-        pictures = make_pictures(folder / "pictures", size_px=loaded.info.picture_px)
+        images = make_images(folder / "images", size_px=loaded.info.picture_px)
         console.print("inspector alone …")
-        alone_hz = inspector_hz(loaded, pictures, min(seconds, 5.0))
-        found: dict[float, Rate] = {}
+        alone_hz = inspector_hz(loaded, images, min(seconds, 5.0))
+        trials: dict[float, Rate] = {}
         columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, console=console) as progress:
             waiting = list(rates_hz or [])
-            while (rate_hz := _next(found, waiting, search=rates_hz is None)) is not None:
+            while (rate_hz := _next(trials, waiting, search=rates_hz is None)) is not None:
                 task = progress.add_task(f"{rate_hz:g} parts/s", total=None)
-                found[rate_hz] = run_rate(
+                trials[rate_hz] = run_rate(
                     folder / "line",
                     bundle,
-                    pictures,
+                    images,
                     stations=stations,
                     cameras=cameras,
                     rate_hz=rate_hz,
@@ -103,37 +103,37 @@ def run_bench(
         bank_patches=len(loaded.bank),
         machine=machine(),
         inspector_hz=alone_hz,
-        sustained_hz=sustained_hz({rate_hz: rate.kept for rate_hz, rate in found.items()}),
-        rates=[found[rate_hz] for rate_hz in sorted(found)],
+        sustained_hz=sustained_hz({rate_hz: rate.kept for rate_hz, rate in trials.items()}),
+        rates=[trials[rate_hz] for rate_hz in sorted(trials)],
     )
 
 
-def _next(found: dict[float, Rate], waiting: list[float], *, search: bool) -> float | None:
+def _next(trials: dict[float, Rate], waiting: list[float], *, search: bool) -> float | None:
     if search:
-        return next_rate_hz({rate_hz: rate.kept for rate_hz, rate in found.items()}, FIRST_HZ)
+        return next_rate_hz({rate_hz: rate.kept for rate_hz, rate in trials.items()}, FIRST_HZ)
     return waiting.pop(0) if waiting else None
 
 
 def print_bench(console: Console, report: BenchReport) -> None:
-    """Print the trials and what they say together."""
+    """Print the trials and their summary."""
     console.print(latency_table(report))
     console.print(load_table(report))
     best = report.sustained_hz
     share = "" if best is None else f", {best / report.inspector_hz:.0%} of the inspector's {report.inspector_hz:.1f}"
-    said = Table(show_header=False)
-    said.add_row("sustained", f"{best:g} parts/s{share}" if best else "none of these rates")
-    said.add_row(
+    summary = Table(show_header=False)
+    summary.add_row("sustained", f"{best:g} parts/s{share}" if best else "none of these rates")
+    summary.add_row(
         "stations", f"{report.stations} on {report.cameras} camera(s), {report.bank_patches:,} patches in each bank"
     )
-    said.add_row("deadline", f"{report.deadline_ms:g} ms")
-    said.add_row("machine", ", ".join(f"{name} {value}" for name, value in report.machine.items()))
-    console.print(said)
+    summary.add_row("deadline", f"{report.deadline_ms:g} ms")
+    summary.add_row("machine", ", ".join(f"{name} {value}" for name, value in report.machine.items()))
+    console.print(summary)
 
 
 def latency_table(report: BenchReport) -> Table:
     """Return the trials as a table: parts per second over all stations, milliseconds, parts by cause."""
     table = Table(title="parts/s over all stations, ms from exposure to decision", title_justify="left")
-    for column in ("parts/s", "judged", "p50", "p99", "p99.9", "overhead p50", "overhead p99", "kept"):
+    for column in ("parts/s", "inspected", "p50", "p99", "p99.9", "overhead p50", "overhead p99", "kept"):
         table.add_column(column, justify="right")
     table.add_column("uninspected")
     for rate in report.rates:
@@ -148,11 +148,11 @@ def latency_table(report: BenchReport) -> Table:
 
 
 def load_table(report: BenchReport) -> Table:
-    """Return what the trials cost: per cent of one core by role, the workers' memory, what people did not get."""
+    """Return the cost of the trials as a table: per cent of one core by role, memory of the workers, dropped work."""
     table = Table(title="CPU in % of one core", title_justify="left")
     for column in ("parts/s", *_ROLES, "worker MiB"):
         table.add_column(column, justify="right")
-    table.add_column("left out")
+    table.add_column("dropped")
     for rate in report.rates:
         used = [sum(cpu for role, cpu in rate.cpu_percent.items() if role.startswith(name)) for name in _ROLES]
         cells = [f"{cpu:.0f}" if rate.cpu_percent else "-" for cpu in used]

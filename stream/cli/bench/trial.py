@@ -1,4 +1,4 @@
-"""The bench: drive the real processes of a line with synthetic stations, and say what they sustain."""
+"""The bench: runs the real processes of a line with synthetic stations and measures what they sustain."""
 
 from __future__ import annotations
 
@@ -35,27 +35,28 @@ from stream.store.records import Event
 from stream.training.fit import FitOptions, fit
 from stream.training.progress import Track, silent
 
-#: Of the parts at every rate so many seconds come before those that count.
+#: Warm-up at every rate, before the parts that count.
 WARM_UP_S = 2.0
-#: Stages that a line without processes would have too; the rest of a part's time is the line's.
+#: Stages that inference without a line has, too; the rest of a part's time is the line's overhead.
 INFERENCE = ("backbone", "search", "score")
-#: Different pictures; after them they come again.
-_PICTURES, _PICTURE_PX = 64, 300
-_REMEMBERED, _HELD_OUT = 150, 20
+#: Number of different images, which are repeated, and their edge.
+_IMAGES, _IMAGE_PX = 64, 300
+#: Images of the bundle's bank, and of its calibration.
+_IN_BANK, _HELD_OUT = 150, 20
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """What the line did at one rate.
+    """The result of one rate.
 
     Attributes:
         offered_hz: parts per second over all stations.
         achieved_hz: verdicts per second that a worker gave.
-        total_ms: exposure to decision, of the parts a worker judged: p50, p99, p999.
+        total_ms: exposure to decision, of the parts that a worker inspected: p50, p99, p999.
         overhead_ms: the same without backbone, search and score of the same part.
         cpu_percent: of one core, by role.
         uninspected: parts by cause.
-        dropped: things for people that were left out, by kind.
-        worker_mib: memory of the workers' own.
+        dropped: overlays, previews and the like that were dropped, by kind.
+        worker_mib: memory of the workers that no other process shares.
         ledger_closed: whether every part announced has its verdict and event.
     """
 
@@ -71,43 +72,43 @@ class Rate(msgspec.Struct, frozen=True):
 
     @property
     def kept(self) -> bool:
-        """Whether nothing was late: each part was judged by its deadline, as fast as they came."""
+        """Whether nothing was late: each part was inspected by its deadline, as fast as they came."""
         return self.ledger_closed and not self.uninspected and self.achieved_hz >= 0.98 * self.offered_hz
 
 
-def make_pictures(folder: Path, count: int = _PICTURES, size_px: tuple[int, int] | None = None) -> Path:
-    """Draw textured parts of (width, height), uncompressed: a camera hands over pixels, not PNG."""
-    width_px, height_px = size_px or (_PICTURE_PX, _PICTURE_PX)
+def make_images(folder: Path, count: int = _IMAGES, size_px: tuple[int, int] | None = None) -> Path:
+    """Write images of textured parts, (width, height), uncompressed: a camera delivers pixels, not PNG."""
+    width_px, height_px = size_px or (_IMAGE_PX, _IMAGE_PX)
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         random = np.random.default_rng(number)
         coarse = random.normal(128, 40, size=(24, 24, 3)).astype(np.float32)
         grain = random.normal(0, 6, size=(height_px, width_px, 3))
-        picture = cv2.resize(coarse, (width_px, height_px), interpolation=cv2.INTER_CUBIC) + grain
-        cv2.imwrite(str(folder / f"{number:04}.bmp"), np.clip(picture, 0, 255).astype(np.uint8))
+        image = cv2.resize(coarse, (width_px, height_px), interpolation=cv2.INTER_CUBIC) + grain
+        cv2.imwrite(str(folder / f"{number:04}.bmp"), np.clip(image, 0, 255).astype(np.uint8))
     return folder
 
 
 def make_bundle(folder: Path, track: Track = silent) -> Path:
     """Fit 150 drawn parts at 224 px with a 1 % coreset: 1,176 patches; raises PatchLineError."""
-    count = _REMEMBERED + _HELD_OUT
+    count = _IN_BANK + _HELD_OUT
     options = FitOptions(holdout=_HELD_OUT / count, false_reject_rate=0.05)
-    fit(make_pictures(folder / "good", count), folder / "bench.safetensors", options, track)
+    fit(make_images(folder / "good", count), folder / "bench.safetensors", options, track)
     return folder / "bench.safetensors"
 
 
-def inspector_hz(bundle: Bundle, pictures: Path, seconds: float) -> float:
-    """Return how many pictures a second the inspector alone judges in a loop on this machine."""
+def inspector_hz(bundle: Bundle, images: Path, seconds: float) -> float:
+    """Return how many network inputs per second the inspector alone takes in a loop on this machine."""
     spec = bundle.info.spec
     extractor = load_extractor(spec, graph=bundle.graph)
     patches = bundle.info.grid[0] * bundle.info.grid[1]
     memory = MemoryBank(
         bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
     )
-    images = [network_input(read_image(path), spec.size_px)[None] for path in sorted(pictures.iterdir())]
+    inputs = [network_input(read_image(path), spec.size_px)[None] for path in sorted(images.iterdir())]
     done, begun_s = 0, time.perf_counter()
     while True:
-        inspect(extractor, memory, images[done % len(images)], reweight_neighbours=bundle.info.reweight_neighbours)
+        inspect(extractor, memory, inputs[done % len(inputs)], reweight_neighbours=bundle.info.reweight_neighbours)
         done += 1
         if done == 20:  # the first ones allocate
             begun_s = time.perf_counter()
@@ -118,7 +119,7 @@ def inspector_hz(bundle: Bundle, pictures: Path, seconds: float) -> float:
 def run_rate(
     folder: Path,
     bundle: Path,
-    pictures: Path,
+    images: Path,
     *,
     stations: int,
     cameras: int,
@@ -127,14 +128,14 @@ def run_rate(
     deadline_ms: float,
     track: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Rate:
-    """Run `patchline run` at one rate, from start to end, and read what it did.
+    """Run `patchline run` at one rate, from start to end, and read its result.
 
     Raises:
-        LineFailed: the line ended with an error; its log stands in the message.
+        LineFailed: the line ended with an error; the message ends with its log.
     """
     shutil.rmtree(folder, ignore_errors=True)
     parts = max(2, round(rate_hz / stations * (WARM_UP_S + seconds)))
-    path = _write_line(folder, bundle, pictures, stations, cameras, rate_hz / stations, parts, deadline_ms)
+    path = _write_line(folder, bundle, images, stations, cameras, rate_hz / stations, parts, deadline_ms)
     config = load(path)
     watch = _Watch(config, parts * stations, track)
     run_trial(path, config, folder / "line.log", watch)
@@ -142,7 +143,7 @@ def run_rate(
 
 
 class _Watch:
-    """What can be seen of a line only while it runs: from the end of the warm-up to shortly before the end."""
+    """Measures what only a running line shows, from the end of the warm-up to shortly before the end."""
 
     def __init__(self, config: LineConfig, total: int, track: Callable[[int, int], None]) -> None:
         self._config = config
@@ -168,7 +169,7 @@ class _Watch:
             now_s = time.monotonic()
             if self._begin is None:
                 self._begin = (now_s, used)
-                # Once: the kernel stops a process while it adds up its memory.
+                # Once only: the kernel stops a process while it adds up its memory.
                 workers = [process for role, process in processes.items() if role.startswith("infer")]
                 self.worker_mib = sum(process.memory_full_info().uss for process in workers) / 2**20
             begun_s, before = self._begin
@@ -185,10 +186,10 @@ def summarise(config: LineConfig, watched: _Watch, rate_hz: float) -> Rate:
         ledger, events = store.ledger(), list(store.events())
     begun_ns = min(event.captured_realtime_ns for event in events) + int(WARM_UP_S * 1e9)
     counted = [event for event in events if event.captured_realtime_ns >= begun_ns and event.stages]
-    judged = [
+    inspected = [
         event for event in counted if event.part.verdict is not Verdict.UNINSPECTED and event.total_ms is not None
     ]
-    ends_ns = [event.captured_realtime_ns + event.total_ms * 1e6 for event in judged if event.total_ms is not None]
+    ends_ns = [event.captured_realtime_ns + event.total_ms * 1e6 for event in inspected if event.total_ms is not None]
     window_s = (max(ends_ns) - min(ends_ns)) / 1e9 if len(ends_ns) > 1 else 0.0
     uninspected: dict[str, int] = {}
     for counts in ledger.values():
@@ -197,9 +198,9 @@ def summarise(config: LineConfig, watched: _Watch, rate_hz: float) -> Rate:
     announced = sum(counts.announced for counts in ledger.values())
     return Rate(
         offered_hz=rate_hz,
-        achieved_hz=(len(judged) - 1) / window_s if window_s else 0.0,
-        total_ms=_percentiles([event.total_ms for event in judged if event.total_ms is not None]),
-        overhead_ms=_percentiles([overhead_ms(event) for event in judged]),
+        achieved_hz=(len(inspected) - 1) / window_s if window_s else 0.0,
+        total_ms=_percentiles([event.total_ms for event in inspected if event.total_ms is not None]),
+        overhead_ms=_percentiles([overhead_ms(event) for event in inspected]),
         cpu_percent=watched.cpu_percent,
         uninspected={cause: count for cause, count in uninspected.items() if count},
         dropped=watched.dropped,
@@ -209,13 +210,13 @@ def summarise(config: LineConfig, watched: _Watch, rate_hz: float) -> Rate:
 
 
 def overhead_ms(event: Event) -> float:
-    """Return the time of a judged part that is not backbone, search or score."""
+    """Return the time of an inspected part without backbone, search and score, in ms."""
     assert event.total_ms is not None
     return event.total_ms - sum(event.stages[stage] for stage in INFERENCE)
 
 
 def machine() -> dict[str, str]:
-    """Return what a reader of the numbers must know of the machine."""
+    """Return the properties of the machine that the numbers depend on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
@@ -228,7 +229,7 @@ def machine() -> dict[str, str]:
 
 def running_roles(supervisor: int) -> dict[str, psutil.Process]:
     """Return the running processes of a line by role; those of several cameras or workers get a number."""
-    found = {"supervisor": psutil.Process(supervisor)}
+    roles = {"supervisor": psutil.Process(supervisor)}
     for child in psutil.Process(supervisor).children():
         try:
             arguments = child.cmdline()
@@ -236,13 +237,13 @@ def running_roles(supervisor: int) -> dict[str, psutil.Process]:
             continue
         role = next((word for word in arguments if word in ("capture", "infer", "sink", "dashboard")), None)
         if role:
-            found[role if role in ("sink", "dashboard") else f"{role} {arguments[-1]}"] = child
-    return found
+            roles[role if role in ("sink", "dashboard") else f"{role} {arguments[-1]}"] = child
+    return roles
 
 
 def _dropped(config: LineConfig) -> dict[str, int]:
-    """Return what the processes left out to keep up, from their metrics pages."""
-    found: dict[str, int] = {}
+    """Return what the processes dropped to keep up, from their metrics pages."""
+    dropped: dict[str, int] = {}
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this host needs no proxy
     for role in config.roles:
         address = config.metrics_address(role)
@@ -255,24 +256,24 @@ def _dropped(config: LineConfig) -> dict[str, int]:
         for family in families:
             for sample in family.samples:
                 if sample.name == "patchline_dropped_total" and sample.value:
-                    found[sample.labels["what"]] = found.get(sample.labels["what"], 0) + int(sample.value)
-    return found
+                    dropped[sample.labels["what"]] = dropped.get(sample.labels["what"], 0) + int(sample.value)
+    return dropped
 
 
 def _write_line(
     folder: Path,
     bundle: Path,
-    pictures: Path,
+    images: Path,
     stations: int,
     cameras: int,
     rate_hz: float,
     parts: int,
     deadline_ms: float,
 ) -> Path:
-    """Write the configuration: stations dealt out to cameras, all in one worker."""
+    """Write the configuration: stations shared out among the cameras, all in one worker."""
     belt = folder / "belt"
     belt.mkdir(parents=True)
-    files = sorted(pictures.iterdir())
+    files = sorted(images.iterdir())
     for number in range(parts):
         (belt / f"{number:06}{files[0].suffix}").symlink_to(files[number % len(files)])
     station = {"bundle": str(bundle), "deadline_ms": deadline_ms}

@@ -1,4 +1,4 @@
-"""`patchline demo`: the whole product on pictures of solar cells."""
+"""`patchline demo`: the whole product on images of solar cells."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from stream.cli.app import out
 def demo(
     parts: Annotated[
         int | None,
-        typer.Option(min=1, help="End after so many parts; default: all, and on until Ctrl-C."),
+        typer.Option(min=1, help="End after this number of parts; default: all, then again until Ctrl-C."),
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=200, help="Parts per second.")] = 10.0,
     report: Annotated[Path | None, typer.Option(help="Write the numbers as JSON.")] = None,
-    folder: Annotated[Path, typer.Option("--dir", help="Where pictures, bundle, events and overlays go.")] = Path(
+    folder: Annotated[Path, typer.Option("--dir", help="Folder for images, bundle, events and overlays.")] = Path(
         "demo"
     ),
 ) -> None:
     """Fit on good solar cells, then let good and broken ones pass a camera and reject the broken ones.
 
-    When all have passed once the numbers are printed, and written to `--report`. The belt then goes on with the
-    same parts, for whoever looks at the dashboard, until Ctrl-C or SIGTERM; only `--parts` makes the demo end by
-    itself. Its ports are free ones: 8080 for the dashboard, unless something else listens there.
+    After one pass of all parts the numbers are printed, and written to `--report`. The belt then repeats the same
+    parts, so that the dashboard stays live, until Ctrl-C or SIGTERM; only with `--parts` the demo ends by itself.
+    It takes free ports: 8080 for the dashboard, unless something else listens there.
     """
     from stream.cli.demo import demo as demonstration
 

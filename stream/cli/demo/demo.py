@@ -1,7 +1,7 @@
-"""The demo: fit on good solar cells, run the real processes, compare the verdicts with the labels, let people look.
+"""The demo: fits on good solar cells, runs the real processes and compares their verdicts with the labels.
 
-The pictures are ELPV, 2,624 electroluminescence photographs of solar cells with labels (Buerhop et
-al. 2018; Deitsch et al. 2019; CC BY-NC-SA 4.0), which the package elpv-dataset carries.
+The images are ELPV, 2,624 electroluminescence photographs of solar cells with labels (Buerhop et
+al. 2018; Deitsch et al. 2019; CC BY-NC-SA 4.0), which come with the package elpv-dataset.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ from stream.line.config import LineConfig, load
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.training.fit import FitOptions, fit
 
-TRAINING_PICTURES = 300
-CALIBRATION_PICTURES = 100
+TRAINING_IMAGES = 300
+CALIBRATION_IMAGES = 100
 STATION = "cell"
-#: Parts of a belt that nobody waits for: it passes the pictures again and again.
+#: Number of parts of a belt that repeats its images without end.
 _WITHOUT_END = 10**9
 
 
 def run_demo(folder: Path, *, parts: int | None, rate_hz: float, report: Path | None, console: Console) -> None:
-    """Run the whole demo in `folder`; without `parts`, the belt goes on after all pictures until Ctrl-C or SIGTERM.
+    """Run the whole demo in `folder`; without `parts`, the belt goes on after all images until Ctrl-C or SIGTERM.
 
-    The numbers are those of the first pass. Without the dashboard's packages nobody could look, so the demo ends with
-    it then, as it does after `parts`.
+    The numbers are those of the first pass. Without the dashboard's packages the demo ends with it, as it does
+    after `parts`.
 
     Raises:
         PatchLineError: it cannot run, or the ledger does not close.
     """
     begun_s = time.monotonic()
-    # A SIGTERM is a Ctrl-C: what the demo has started is then stopped in its order.
+    # SIGTERM acts like Ctrl-C: the processes of the demo are stopped in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = folder.resolve()
     dataset = export_elpv(folder / "elpv")
-    options = FitOptions(holdout=CALIBRATION_PICTURES / TRAINING_PICTURES)
+    options = FitOptions(holdout=CALIBRATION_IMAGES / TRAINING_IMAGES)
     with tracking(Console(stderr=True)) as track:
         summary = fit(dataset / "train" / "good", folder / "cell.safetensors", options, track)
     print_fit(console, summary, folder / "cell.safetensors", track.seconds)
     dashboard = importlib.util.find_spec("fastapi") is not None
     stays = parts is None and dashboard
-    total = _pictures(folder / "parts") if parts is None else parts
+    total = _image_count(folder / "parts") if parts is None else parts
     path, config = write_configuration(folder, parts=_WITHOUT_END if stays else total, rate_hz=rate_hz)
     where = config.dashboard.url if dashboard else "not installed; pip install 'patchline[dashboard]'"
     console.print(f"dashboard: {where}", soft_wrap=True)
@@ -87,14 +87,14 @@ def export_elpv(target: Path) -> Path:
     """Lay out the monocrystalline cells as an MVTec-style data set, and the belt's parts beside it.
 
     Good cells (label 0) make `train/good` (300, chosen at random, seed 0) and `test/good`, broken ones
-    (label 1.0) `test/defect`; cells of which the annotators were unsure are left out.
+    (label 1.0) `test/defect`; cells that the annotators were unsure about are left out.
 
     Raises:
-        PatchLineError: the package with the pictures is not installed.
+        PatchLineError: the package with the images is not installed.
     """
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
-        raise PatchLineError("the demo's pictures are not installed: pip install 'patchline[demo]'")
+        raise PatchLineError("the demo's images are not installed: pip install 'patchline[demo]'")
     data = Path(spec.origin).parent / "data"
     with (data / "labels.csv").open() as file:
         rows = [row for row in csv.reader(file, delimiter=" ", skipinitialspace=True) if row[2] == "mono"]
@@ -102,10 +102,10 @@ def export_elpv(target: Path) -> Path:
     broken = [row[0] for row in rows if float(row[1]) == 1.0]
     random.Random(0).shuffle(good)  # noqa: S311 - a split, not a secret
     shares = {
-        target / "train" / "good": good[:TRAINING_PICTURES],
-        target / "test" / "good": good[TRAINING_PICTURES:],
+        target / "train" / "good": good[:TRAINING_IMAGES],
+        target / "test" / "good": good[TRAINING_IMAGES:],
         target / "test" / "defect": broken,
-        target.parent / "parts": good[TRAINING_PICTURES:] + broken,
+        target.parent / "parts": good[TRAINING_IMAGES:] + broken,
     }
     for share, names in shares.items():
         shutil.rmtree(share, ignore_errors=True)
@@ -133,7 +133,7 @@ def write_configuration(folder: Path, *, parts: int, rate_hz: float) -> tuple[Pa
 
 
 def run_line(path: Path, config: LineConfig, total: int, first_pass: Callable[[], None]) -> None:
-    """Run `patchline run` as a user would and show how far it is; Ctrl-C after the first pass ends it normally.
+    """Run `patchline run` like a user and show its progress; Ctrl-C after the first pass ends it normally.
 
     `first_pass` is called once, when the first `total` parts have their verdicts and rejects, or at the line's end.
 
@@ -172,7 +172,7 @@ def run_line(path: Path, config: LineConfig, total: int, first_pass: Callable[[]
 
 
 def _through(config: LineConfig, counts: LedgerCounts, total: int) -> bool:
-    """Return whether the first `total` parts have their verdicts, and those to be rejected have been."""
+    """Return whether the first `total` parts have their verdicts and, if so decided, their rejects."""
     if counts.next_seq < total or any(seq < total for seq in counts.pending):
         return False
     with EventStore.read(config.store.path / FILE_NAME) as store:
@@ -183,7 +183,7 @@ def _verdicts(counts: LedgerCounts) -> str:
     return f"good {counts.good}  defect {counts.defect}  uninspected {sum(counts.uninspected.values())}"
 
 
-def _pictures(folder: Path) -> int:
+def _image_count(folder: Path) -> int:
     return sum(1 for _ in folder.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""What the demo measured: the verdicts against the labels, the times, the rejects."""
+"""The demo's numbers: verdicts against labels, latencies, rejects."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from stream.store.records import Event
 
 
 def measure(config: LineConfig, station: str, *, total: int, broken: set[str]) -> dict[str, Any]:
-    """Compare the first `total` parts of a station with the labels, whatever has come since.
+    """Compare the first `total` parts of a station with the labels; later ones do not count.
 
-    `broken` are the part ids of broken parts. `announced` and `pending` are the ledger's, all else is from the events.
+    `broken` are the part ids of broken parts. `announced` and `pending` come from the ledger, all else from the events.
     """
     with EventStore.read(config.store.path / FILE_NAME) as store:
         counts, events = store.ledger()[station], [event for event in store.events() if event.part.seq < total]
-    judged = [event for event in events if event.part.verdict is not Verdict.UNINSPECTED]
+    inspected = [event for event in events if event.part.verdict is not Verdict.UNINSPECTED]
     announced, pending = min(counts.next_seq, total), sum(seq < total for seq in counts.pending)
     return {
         "announced": announced,
@@ -33,13 +33,13 @@ def measure(config: LineConfig, station: str, *, total: int, broken: set[str]) -
         "defect": sum(event.part.verdict is Verdict.DEFECT for event in events),
         "uninspected": dict(Counter(str(event.part.cause) for event in events if event.part.cause is not None)),
         "pending": pending,
-        "false_rejects": sum(e.part.verdict is Verdict.DEFECT and e.part.part_id not in broken for e in judged),
-        "misses": sum(e.part.verdict is Verdict.GOOD and e.part.part_id in broken for e in judged),
+        "false_rejects": sum(e.part.verdict is Verdict.DEFECT and e.part.part_id not in broken for e in inspected),
+        "misses": sum(e.part.verdict is Verdict.GOOD and e.part.part_id in broken for e in inspected),
         "good_parts": sum(event.part.part_id not in broken for event in events),
         "broken_parts": sum(event.part.part_id in broken for event in events),
         "image_auroc": auroc(
-            np.array([event.part.part_id in broken for event in judged]),
-            np.array([event.part.score for event in judged]),
+            np.array([event.part.part_id in broken for event in inspected]),
+            np.array([event.part.score for event in inspected]),
         ),
         "latency_ms": _latencies(events),
         "rejects": _rejects(config, total),
@@ -50,7 +50,7 @@ def measure(config: LineConfig, station: str, *, total: int, broken: set[str]) -
 def print_numbers(console: Console, numbers: dict[str, Any], config: LineConfig) -> None:
     """Print the demo's tables and where to look further."""
     parts = Table(title="parts", title_justify="left")
-    for column in ("", "judged GOOD", "judged DEFECT", "all"):
+    for column in ("", "GOOD", "DEFECT", "all"):
         parts.add_column(column, justify="right" if column else "left")
     good, broken = numbers["good_parts"], numbers["broken_parts"]
     parts.add_row(

@@ -1,1 +1,1 @@
-"""`patchline replay`: a recording judged again and compared."""
+"""`patchline replay`: a recording inspected again and compared."""

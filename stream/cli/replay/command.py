@@ -1,4 +1,4 @@
-"""`patchline replay`: judge a recording with the line's bundles and compare with what the line said."""
+"""`patchline replay`: inspect a recording with the line's bundles and compare the results with those of the line."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 
 
 def replay(
-    recording: Annotated[Path, typer.Argument(help="Folder that cameras.NAME.record.path named.", show_default=False)],
+    recording: Annotated[
+        Path, typer.Argument(help="Folder of the recording: cameras.NAME.record.path.", show_default=False)
+    ],
     config: Annotated[Path, typer.Argument(help="The line's YAML file.", show_default=False)],
     camera: Annotated[
-        str | None, typer.Option(help="Whose stations judge it; default: the camera that records there.")
+        str | None, typer.Option(help="Camera whose stations inspect it; default: the one that records there.")
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write every part: .csv or .json.")] = None,
 ) -> None:
-    """Judge a recording again with the bundles of a line's stations.
+    """Inspect a recording again with the bundles of a line's stations.
 
-    Where the line's event store knows a part, score and verdict are compared bit for bit; exit code 1 when one
-    differs. Prints what is not GOOD or differs, and a summary.
+    If the line's event store has a part, score and verdict are compared bit for bit; exit code 1 if one differs.
+    Prints the parts that are not GOOD or differ, and a summary.
 
     Example: `patchline replay run/top line.yaml --report replay.csv`
     """
@@ -46,11 +48,11 @@ def replay(
     line = load(config)
     frames = Recording(recording)
     stations = line.stations_of(_camera(line, recording, camera))
-    cutters = [load_cropper(name, station) for name, station in stations.items()]
-    judges = load_station_models(line, 0)
-    known, close = _known(line)
+    croppers = [load_cropper(name, station) for name, station in stations.items()]
+    models = load_station_models(line, 0)
+    event_of, close = _event_lookup(line)
     with tracking(Console(stderr=True)) as track:
-        parts = list(replaying.replay(frames, cutters, judges, known, track))
+        parts = list(replaying.replay(frames, croppers, models, event_of, track))
     close()
     if report is not None:
         replaying.write_report(report, parts)
@@ -59,24 +61,24 @@ def replay(
         raise typer.Exit(1)
 
 
-def _camera(line: LineConfig, recording: Path, asked: str | None) -> str:
+def _camera(line: LineConfig, recording: Path, named: str | None) -> str:
     from stream.core.errors import ConfigError
 
-    if asked is not None and asked in line.cameras:
-        return asked
-    if asked is None:
+    if named is not None and named in line.cameras:
+        return named
+    if named is None:
         records = {
             name: options.record.path.resolve() for name, options in line.cameras.items() if options.record is not None
         }
-        found = [name for name, path in records.items() if path == recording.resolve()] or list(line.cameras)
-        if len(found) == 1:
-            return found[0]
-    given = "nothing" if asked is None else f"'{asked}'"
+        candidates = [name for name, path in records.items() if path == recording.resolve()] or list(line.cameras)
+        if len(candidates) == 1:
+            return candidates[0]
+    given = "nothing" if named is None else f"'{named}'"
     raise ConfigError(f"--camera: expected one of {', '.join(line.cameras)}, got {given}")
 
 
-def _known(line: LineConfig) -> tuple[Callable[[str, int], Event | None], Callable[[], None]]:
-    """Return how to look a part up in the line's store, and how to close it; a line that never ran knows none."""
+def _event_lookup(line: LineConfig) -> tuple[Callable[[str, int], Event | None], Callable[[], None]]:
+    """Return a look-up of (station, number) in the line's store, and its close; a line that never ran has no events."""
     from stream.store.event_store import FILE_NAME, EventStore
 
     path = line.store.path / FILE_NAME
@@ -114,10 +116,10 @@ def _print(console: Console, parts: Sequence[Replayed], damaged: Sequence[str]) 
         "unknown",
     ):
         table.add_column(name)
-    for one in summarise(parts):
-        counts = [one.verdicts.get(verdict, 0) for verdict in Verdict]
-        counts += [one.compared.get(how, 0) for how in ("same", "differs", "other_bundle", "not_judged", "unknown")]
-        table.add_row(one.station, *map(str, counts))
+    for summary in summarise(parts):
+        counts = [summary.verdicts.get(verdict, 0) for verdict in Verdict]
+        counts += [summary.compared.get(how, 0) for how in ("same", "differs", "other_bundle", "not_judged", "unknown")]
+        table.add_row(summary.station, *map(str, counts))
     console.print(table)
     for reason in damaged:
         console.print(f"skipped: {reason}", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Judging a recording again as capture and worker do, and comparing with what the line said."""
+"""Inspects a recording again as capture and worker do, and compares the results with those of the line."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from stream.model.station_model import StationModel, inspect_batch
 from stream.store.records import Event
 from stream.training.progress import Track, silent
 
-#: A part of the store whose exposure lies further from the recording's is another one with the same number.
+#: Largest difference in exposure between an event and a recorded frame of the same number that are the same part.
 _SAME_PART_NS = 1_000_000_000
 
 Comparison = Literal["same", "differs", "other_bundle", "not_judged", "unknown"]
 
 
 class ReplayCrop(Protocol):
-    """How a station's part is cut from a frame: capture's own cutter."""
+    """How a station's part is cropped from a frame: capture's own cropper."""
 
     @property
     def name(self) -> str:
@@ -37,21 +37,21 @@ class ReplayCrop(Protocol):
 
     @property
     def size_px(self) -> int:
-        """Edge of the network's input."""
+        """Edge of the square network input."""
         ...
 
     def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Cut the station's region; raises FrameFault."""
+        """Crop the station's region; raises FrameFault."""
         ...
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """One part, judged again.
+    """One part, inspected again.
 
     Attributes:
-        line_verdict, line_score: what the line said, if its store knows.
+        line_verdict, line_score: the results of the line, if its store has them.
         compared: `same` and `differs` bit for bit; `other_bundle`: the line had another one; `not_judged`: the
-            line gave no score; `unknown`: the store does not know the part.
+            line gave no score; `unknown`: the store does not have the part.
     """
 
     station: str
@@ -78,29 +78,29 @@ class Summary(msgspec.Struct, frozen=True):
 
 def replay(
     recording: Recording,
-    cutters: Sequence[ReplayCrop],
-    judges: dict[str, StationModel],
-    known: Callable[[str, int], Event | None],
+    croppers: Sequence[ReplayCrop],
+    models: dict[str, StationModel],
+    event_of: Callable[[str, int], Event | None],
     track: Track = silent,
 ) -> Iterator[Replayed]:
     """Yield every station's part of every frame, in the order of the numbers.
 
     Args:
         recording: is read frame by frame.
-        cutters: one for each station of the camera.
-        judges: by station.
-        known: what the line's store has of (station, number).
-        track: told of the progress.
+        croppers: one for each station of the camera.
+        models: by station.
+        event_of: looks (station, number) up in the line's store.
+        track: progress.
     """
     for done, recorded in enumerate(recording.frames(), start=1):
         if recorded is not None:
-            for cutter in cutters:
-                yield _part(recorded, cutter, judges[cutter.name], known(cutter.name, recorded.seq))
-        track("judge frames", done, len(recording))
+            for cropper in croppers:
+                yield _part(recorded, cropper, models[cropper.name], event_of(cropper.name, recorded.seq))
+        track("inspect frames", done, len(recording))
 
 
-def _part(recorded: Recorded, cutter: ReplayCrop, judge: StationModel, event: Event | None) -> Replayed:
-    thresholds = judge.bundle.info.thresholds
+def _part(recorded: Recorded, cropper: ReplayCrop, model: StationModel, event: Event | None) -> Replayed:
+    thresholds = model.bundle.info.thresholds
     assert thresholds is not None, "live bundles are calibrated"
     frame, score = recorded.frame, None
     cause: Cause | None = None
@@ -108,20 +108,20 @@ def _part(recorded: Recorded, cutter: ReplayCrop, judge: StationModel, event: Ev
     try:
         if frame.image is None:
             raise frame.fault or FrameFault(Cause.CAMERA_FAULT, "the camera gave no picture")
-        pixels = network_input(cutter.region(frame.image), cutter.size_px)
-        why = judge.fault_of(measure(pixels))
-        if why is not None:
-            raise FrameFault(Cause.BAD_FRAME, why)
-        (judged,) = inspect_batch([judge], pixels[None])
-        if not np.isfinite(judged.inspection.score):
-            raise FrameFault(Cause.WORKER_ERROR, f"the score is {judged.inspection.score}")
-        score, verdict = judged.inspection.score, verdict_of(judged.inspection.score, thresholds.image)
+        pixels = network_input(cropper.region(frame.image), cropper.size_px)
+        fault_detail = model.fault_of(measure(pixels))
+        if fault_detail is not None:
+            raise FrameFault(Cause.BAD_FRAME, fault_detail)
+        (part,) = inspect_batch([model], pixels[None])
+        if not np.isfinite(part.inspection.score):
+            raise FrameFault(Cause.WORKER_ERROR, f"the score is {part.inspection.score}")
+        score, verdict = part.inspection.score, verdict_of(part.inspection.score, thresholds.image)
     except FrameFault as fault:
         verdict, cause, detail = Verdict.UNINSPECTED, fault.cause, fault.detail
     if event is not None and abs(event.captured_realtime_ns - recorded.realtime_ns) > _SAME_PART_NS:
         event = None
     return Replayed(
-        station=cutter.name,
+        station=cropper.name,
         seq=recorded.seq,
         part_id=frame.part_id,
         realtime_ns=recorded.realtime_ns,
@@ -132,16 +132,16 @@ def _part(recorded: Recorded, cutter: ReplayCrop, judge: StationModel, event: Ev
         threshold=thresholds.image,
         line_verdict=None if event is None else event.part.verdict,
         line_score=None if event is None else event.part.score,
-        compared=_compare(event, judge.bundle.sha256, verdict, score),
+        compared=_compare(event, model.bundle.sha256, verdict, score),
     )
 
 
-def _compare(event: Event | None, bundle: str, verdict: Verdict, score: float | None) -> Comparison:
+def _compare(event: Event | None, bundle_sha256: str, verdict: Verdict, score: float | None) -> Comparison:
     if event is None:
         return "unknown"
     if event.part.score is None:
         return "not_judged"
-    if event.bundle_sha256 != bundle:
+    if event.bundle_sha256 != bundle_sha256:
         return "other_bundle"
     # A verdict that came too late was UNINSPECTED(timeout), whatever its score.
     late = event.part.verdict is Verdict.UNINSPECTED

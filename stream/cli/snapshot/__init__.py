@@ -1,1 +1,1 @@
-"""`patchline snapshot`: one picture with the stations' regions."""
+"""`patchline snapshot`: one image with the stations' regions."""

@@ -1,4 +1,4 @@
-"""`patchline snapshot`: one picture through a camera of the line."""
+"""`patchline snapshot`: one frame of a camera, with the stations' regions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def snapshot(
     config: Annotated[Path, typer.Argument(help="The line's YAML file, see configs/line.yaml.", show_default=False)],
     camera: Annotated[str, typer.Argument(help="Which of its cameras.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write: .png, .jpg, .bmp or .tif.")],
-    raw: Annotated[bool, typer.Option("--raw", help="Leave the stations' regions out.")] = False,
-    wait_s: Annotated[float, typer.Option("--wait", min=0.1, max=3600, help="Seconds to wait for a picture.")] = 10.0,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Image to write: .png, .jpg, .bmp or .tif.")],
+    raw: Annotated[bool, typer.Option("--raw", help="Do not draw the stations' regions.")] = False,
+    wait_s: Annotated[float, typer.Option("--wait", min=0.1, max=3600, help="Seconds to wait for a frame.")] = 10.0,
 ) -> None:
-    """Take one picture with the settings of the line and draw each station's region into it.
+    """Take one frame with the camera settings of the line and draw each station's region into it.
 
     Example: `patchline snapshot line.yaml top -o top.png`
     """
@@ -54,7 +54,7 @@ def snapshot(
 
 @contextmanager
 def _alone(line: LineConfig, camera: str) -> Iterator[None]:
-    """Keep the line from the camera meanwhile; raises CameraError when the line has it already."""
+    """Hold the camera's lock for the block; raises CameraError if the line holds it."""
     from stream.core.errors import CameraError, TransportError
     from stream.line.locks import lock_role
 
@@ -64,14 +64,14 @@ def _alone(line: LineConfig, camera: str) -> Iterator[None]:
     try:
         lock = lock_role(f"capture-{camera}", line.state)
     except TransportError as error:
-        who = str(error).partition(";")[0]
-        raise CameraError(f"the running line holds camera '{camera}': {who}; stop it first") from None
+        holder = str(error).partition(";")[0]
+        raise CameraError(f"the running line holds camera '{camera}': {holder}; stop it first") from None
     with lock:
         yield
 
 
 def _regions(line: LineConfig, camera: str) -> list[Region]:
-    """Return what each station sees; before its bundle is fitted a station without `roi` sees the whole picture."""
+    """Return each station's region; without `roi` and before its bundle is fitted that is the whole frame."""
     from stream.cli.snapshot.picture import Region
     from stream.core.errors import BundleError
     from stream.model.bundle import load_bundle

@@ -1,4 +1,4 @@
-"""One picture through a camera of the line, and the stations' regions drawn into it."""
+"""Takes one frame of a camera and draws the stations' regions into it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _DARK_BGR = (20, 20, 20)
 
 
 class Region(NamedTuple):
-    """What a station sees; `roi` is x, y, width, height, or None for the whole picture."""
+    """A station's region; `roi` is x, y, width, height in px, or None for the whole frame."""
 
     station: str
     roi: Roi | None
 
     def within(self, image: NDArray[np.uint8]) -> bool:
-        """Return whether the picture holds all of it."""
+        """Return whether the image contains all of it."""
         x, y, width_px, height_px = self.roi or (0, 0, 1, 1)
         return bool(x + width_px <= image.shape[1] and y + height_px <= image.shape[0])
 
 
 def take_picture(source: Camera, wait_s: float) -> NDArray[np.uint8]:
-    """Return the first (H, W, 3) uint8 BGR picture that is well; a camera with software triggers is triggered.
+    """Return the first (H, W, 3) uint8 BGR frame without a fault; a camera with software triggers is triggered.
 
     Raises:
         CameraError: none came within `wait_s`, or the source ended or gave up.
@@ -92,9 +92,9 @@ def _first_good(
 
 
 def draw_regions(image: NDArray[np.uint8], regions: list[Region]) -> NDArray[np.uint8]:
-    """Return a copy of the picture with each region's frame, station and size drawn in.
+    """Return a copy of the image with the outline, station and size of each region.
 
-    Dark under light, so that frames and letters stand out on any ground; labels move down until they
+    Dark under light, so that outlines and letters stand out on any background; labels move down until they
     cover no other.
     """
     picture = image.copy()
@@ -138,10 +138,10 @@ def _label(picture: NDArray[np.uint8], region: Region, colour: tuple[int, int, i
     cv2.putText(picture, text, at, _FONT, scale, colour, stroke_px, cv2.LINE_AA)
 
 
-def _overlap(one: Roi, other: Roi) -> bool:
+def _overlap(first: Roi, second: Roi) -> bool:
     return (
-        one[0] < other[0] + other[2]
-        and other[0] < one[0] + one[2]
-        and one[1] < other[1] + other[3]
-        and other[1] < one[1] + one[3]
+        first[0] < second[0] + second[2]
+        and second[0] < first[0] + first[2]
+        and first[1] < second[1] + second[3]
+        and second[1] < first[1] + first[3]
     )
