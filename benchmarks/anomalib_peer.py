@@ -58,9 +58,9 @@ def inference(
     model.model.feature_extractor.feature_extractor.load_state_dict(load_file(weights))
     model.model.memory_bank = torch.from_numpy(np.load(bank))
     model.eval()
-    found = {}
+    timings = {}
     with torch.inference_mode():
-        found["torch"] = _time(lambda one: model(one).pred_score.item(), inputs, float(seconds))
+        timings["torch"] = _time(lambda one: model(one).pred_score.item(), inputs, float(seconds))
     with tempfile.TemporaryDirectory() as folder:
         # Left to itself the export is made for batches of two.
         static = {"dynamic_axes": None, "dynamic_shapes": None}
@@ -71,9 +71,9 @@ def inference(
             for name, config in (("openvino", None), ("openvino f32", {"INFERENCE_PRECISION_HINT": "f32"})):
                 inferencer = OpenVINOInferencer(Path(path), device="CPU", config=config)
                 key, request = inferencer.input_blob.any_name, inferencer.model
-                found[name] = _time(lambda one: float(request({key: one})["pred_score"][0]), arrays, float(seconds))  # noqa: B023
-                found[name]["precision"] = str(request.get_property("INFERENCE_PRECISION_HINT"))
-    return found
+                timings[name] = _time(lambda one: float(request({key: one})["pred_score"][0]), arrays, float(seconds))  # noqa: B023
+                timings[name]["precision"] = str(request.get_property("INFERENCE_PRECISION_HINT"))
+    return timings
 
 
 def _time(judge, inputs, seconds: float) -> dict:

@@ -74,8 +74,8 @@ def sink_ms(event: Event) -> float:
 def latency_rows(table: Table, events: dict[bool, list[Event]]) -> float:
     """Add a row for each percentile; returns the ratio of the sink's p99."""
     judged = {
-        watched: [each for each in found if each.part.verdict is not Verdict.UNINSPECTED]
-        for watched, found in events.items()
+        watched: [event for event in sink_events if event.part.verdict is not Verdict.UNINSPECTED]
+        for watched, sink_events in events.items()
     }
     ratio = 0.0
     for name, take in (("exposure to decision", total_ms), ("sink", sink_ms)):
@@ -83,9 +83,9 @@ def latency_rows(table: Table, events: dict[bool, list[Event]]) -> float:
             without, watched = (
                 [(event.captured_realtime_ns, take(event)) for event in judged[kind]] for kind in (False, True)
             )
-            found = compare(without, watched, percent)
-            table.add_row(f"{name}, p{percent}, ms", *map(str, found))
-            ratio = found.ratio.value
+            comparison = compare(without, watched, percent)
+            table.add_row(f"{name}, p{percent}, ms", *map(str, comparison))
+            ratio = comparison.ratio.value
     table.add_row("parts judged", *(str(len(judged[kind])) for kind in (False, True)), "")
     table.add_row("parts uninspected", *(str(len(events[kind]) - len(judged[kind])) for kind in (False, True)), "")
     return ratio
@@ -162,11 +162,11 @@ def main() -> int:
         f"Limits: p99 of the sink {LIMIT_RATIO:g} of that without browsers, memory +{LIMIT_GROWN:.0%}: "
         f"{'kept' if kept else 'EXCEEDED'}.",
     )
-    said = conditions("fastapi", "uvicorn", "websockets", "pyzmq", "openvino", "patchline")
+    machine = conditions("fastapi", "uvicorn", "websockets", "pyzmq", "openvino", "patchline")
     if options.compare_minutes >= COMPARE_MINUTES and options.memory_minutes >= MEMORY_MINUTES:
-        report("browsers", "Browsers beside the line", "python benchmarks/browsers.py", said, table, *notes)
+        report("browsers", "Browsers beside the line", "python benchmarks/browsers.py", machine, table, *notes)
     else:
-        Console().print(table, said, *notes, sep="\n")
+        Console().print(table, machine, *notes, sep="\n")
         return 0  # too short to judge
     return int(not kept)
 

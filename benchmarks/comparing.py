@@ -67,10 +67,10 @@ def slope(at: Iterable[float], values: Iterable[float]) -> Interval:
 
 
 def _stretches(sample: Iterable[tuple[int, float]]) -> list[NDArray[np.float64]]:
-    found: dict[int, list[float]] = {}
+    stretches: dict[int, list[float]] = {}
     for at_ns, value in sample:
-        found.setdefault(at_ns // _STRETCH_NS, []).append(value)
-    return [np.array(values) for values in found.values()]
+        stretches.setdefault(at_ns // _STRETCH_NS, []).append(value)
+    return [np.array(values) for values in stretches.values()]
 
 
 def _interval(value: float, drawn: NDArray[np.float64]) -> Interval:

@@ -16,28 +16,28 @@ RESULTS = Path(__file__).parent / "results"
 
 def conditions(*packages: str) -> str:
     """Return date, processor, cores and versions in one line."""
-    found = []
+    versions = []
     for package in packages:
         try:
-            found.append(f"{package} {version(package)}")
+            versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
     cores = len(os.sched_getaffinity(0))
     today = datetime.datetime.now(tz=datetime.UTC).date()
-    return f"{today}, {_processor()}, {cores} cores, Python {platform.python_version()}, {', '.join(found)}"
+    return f"{today}, {_processor()}, {cores} cores, Python {platform.python_version()}, {', '.join(versions)}"
 
 
-def report(name: str, title: str, command: str, said: str, table: Table, *notes: str) -> None:
+def report(name: str, title: str, command: str, machine: str, table: Table, *notes: str) -> None:
     """Print the table and write it to results/NAME.md."""
     Console().print(table)
-    for note in (said, *notes):
+    for note in (machine, *notes):
         Console().print(note, highlight=False, soft_wrap=True)
     header = [str(column.header) for column in table.columns]
     rows = list(zip(*(column.cells for column in table.columns), strict=True))
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
     RESULTS.mkdir(exist_ok=True)
     picture = [f"![{title}]({name}.png)"] if (RESULTS / f"{name}.png").exists() else []
-    text = "\n\n".join([f"# {title}", f"`{command}`", said, "\n".join(lines), *notes, *picture])
+    text = "\n\n".join([f"# {title}", f"`{command}`", machine, "\n".join(lines), *notes, *picture])
     (RESULTS / f"{name}.md").write_text(text + "\n")
 
 

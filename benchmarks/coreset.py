@@ -70,8 +70,8 @@ def main() -> None:
         f"{features.shape[0]:,} × {features.shape[1]} features, {count:,} picks. "
         f"{same:,} of {count:,} picks are those of the float32 loop, in the same order.",
     ]
-    said = conditions("torch", "numpy")
-    report("coreset", "Coreset selection", "python benchmarks/coreset.py", said, table, *notes)
+    machine = conditions("torch", "numpy")
+    report("coreset", "Coreset selection", "python benchmarks/coreset.py", machine, table, *notes)
 
 
 def naive_k_center(features: torch.Tensor, count: int, *, start: int) -> list[int]:

@@ -148,15 +148,15 @@ def main() -> int:
             table.add_row(name, f"{took_ms:.2f}")
         store.close()
         size_mib = path.stat().st_size / 2**20
-        said = conditions("patchline")
+        machine = conditions("patchline")
         note = (
             f"{options.events} events without pictures, {size_mib:.0f} MiB, {written_us:.0f} µs to write each. "
             f"Slowest page of all: {worst_ms:.1f} ms; limit {LIMIT_MS:.0f} ms."
         )
         if options.events == WHOLE:
-            report("events", "Paging through events", "python benchmarks/events.py", said, table, note)
+            report("events", "Paging through events", "python benchmarks/events.py", machine, table, note)
         else:
-            Console().print(table, said, note)
+            Console().print(table, machine, note)
         return int(worst_ms > LIMIT_MS)
     finally:
         shutil.rmtree(folder)

@@ -62,8 +62,8 @@ def main() -> None:
             row = (f"{patches:,}", f"{patches // 100:,}", options.limit, f"{peak_mib:.0f}", f"{seconds:.0f}")
             table.add_row(f"{count:,}", *row, free_mib, same)
     draw(curves)
-    said = conditions("torch", "openvino", "numpy")
-    report("fit_memory", "Memory of a fit", "python benchmarks/fit_memory.py", said, table)
+    machine = conditions("torch", "openvino", "numpy")
+    report("fit_memory", "Memory of a fit", "python benchmarks/fit_memory.py", machine, table)
 
 
 def fit(good: Path, bundle: Path, *options: str) -> tuple[float, float]:

@@ -35,9 +35,9 @@ def main() -> None:
     for sigma_px in BLUR_PX:
         blurred = np.stack([cv2.GaussianBlur(image, (0, 0), sigma_px) for image in unseen])
         table.add_row(f"good, blurred with σ = {sigma_px:g} px", str(refused(blurred, reference)), str(len(blurred)))
-    said = conditions("opencv-python-headless", "numpy")
+    machine = conditions("opencv-python-headless", "numpy")
     note = "The limits were chosen on these pictures: on others they may be wider or tighter than they need be."
-    report("frame_checks", "Frame checks", "python benchmarks/frame_checks.py", said, table, note)
+    report("frame_checks", "Frame checks", "python benchmarks/frame_checks.py", machine, table, note)
 
 
 def refused(images: NDArray[np.uint8], reference: Reference) -> int:

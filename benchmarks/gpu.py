@@ -170,9 +170,11 @@ def parity(name: str, size_px: int, device: torch.device, dtype: torch.dtype, *,
     memory = DeviceBank(bank, device, reweight_neighbours=9)
     scores, rows = [], []
     for extracted in (reference, half(pictures)):
-        found = [torch.from_numpy(one).flatten(0, 1).to(device) for one in extracted[remembered:]]
-        scores.append(np.array([float(memory.inspect(one)[0]) for one in found]))
-        rows.append(np.concatenate([torch.cdist(one, memory.features).argmin(1).cpu().numpy() for one in found]))
+        held_out = [torch.from_numpy(features).flatten(0, 1).to(device) for features in extracted[remembered:]]
+        scores.append(np.array([float(memory.inspect(patches)[0]) for patches in held_out]))
+        rows.append(
+            np.concatenate([torch.cdist(patches, memory.features).argmin(1).cpu().numpy() for patches in held_out])
+        )
     broken = np.arange(remembered, remembered + tested) % 2 == 1
     areas = [float((score[broken][:, None] > score[~broken][None]).mean()) for score in scores]
     agree, apart = float((rows[0] == rows[1]).mean()), float(np.abs(scores[1] / scores[0] - 1).max())

@@ -68,8 +68,8 @@ def main() -> None:
         for method, timed in rows.items():
             ratio = rows["PatchLine"]["p50_ms"] / timed["p50_ms"]
             table.add_row(name, method, f"{timed['p50_ms']:.1f}", f"{timed['p99_ms']:.1f}", f"{ratio:.2f}")
-    said = conditions("openvino", "torch", "faiss-cpu", "timm")
-    report("inference", "Inference on the CPU", "python benchmarks/inference.py", said, table, *notes)
+    machine = conditions("openvino", "torch", "faiss-cpu", "timm")
+    report("inference", "Inference on the CPU", "python benchmarks/inference.py", machine, table, *notes)
 
 
 def measure(
@@ -103,11 +103,11 @@ def measure(
         timm_name, layers = BACKBONES[name]
         statistics = (json.dumps(backbone.mean), json.dumps(backbone.std))
         files = (str(scratch / "bank.npy"), str(scratch / "pictures.npy"), str(seconds))
-        found = anomalib("inference", timm_name, layers, str(weights), *statistics, *files)
-        rows["anomalib torch"] = found["torch"]
-        rows[f"anomalib OpenVINO export ({_precision(found['openvino'])})"] = found["openvino"]
-        if "float32" not in _precision(found["openvino"]):
-            rows["anomalib OpenVINO export held to float32"] = found["openvino f32"]
+        timings = anomalib("inference", timm_name, layers, str(weights), *statistics, *files)
+        rows["anomalib torch"] = timings["torch"]
+        rows[f"anomalib OpenVINO export ({_precision(timings['openvino'])})"] = timings["openvino"]
+        if "float32" not in _precision(timings["openvino"]):
+            rows["anomalib OpenVINO export held to float32"] = timings["openvino f32"]
     return rows, real
 
 

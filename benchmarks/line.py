@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--deadline-ms", type=float, default=200.0)
     options = parser.parse_args()
-    found = [
+    benches = [
         run_bench(
             bundle=None,
             stations=stations,
@@ -39,8 +39,8 @@ def main() -> None:
         for stations, cameras in ((1, 1), (4, 4), (4, 1))
     ]
     notes = []
-    table = joined(found[0], Table("stations", "cameras"))
-    for bench in found:
+    table = joined(benches[0], Table("stations", "cameras"))
+    for bench in benches:
         for row in rows(bench):
             table.add_row(str(bench.stations), str(bench.cameras), *row)
         best = bench.sustained_hz or 0.0
@@ -49,9 +49,9 @@ def main() -> None:
             f"{best / bench.inspector_hz:.0%} of the {bench.inspector_hz:.1f} pictures/s of the inspector alone in a "
             f"loop, measured just before; deadline {bench.deadline_ms:g} ms, {bench.bank_patches:,} patches in each."
         )
-    draw(found)
-    said = conditions("openvino", "pyzmq", "numpy", "patchline")
-    report("line", "The whole line", "python benchmarks/line.py", said, table, *notes)
+    draw(benches)
+    machine = conditions("openvino", "pyzmq", "numpy", "patchline")
+    report("line", "The whole line", "python benchmarks/line.py", machine, table, *notes)
 
 
 def joined(bench: BenchReport, table: Table) -> Table:
@@ -67,10 +67,10 @@ def rows(bench: BenchReport) -> list[tuple[object, ...]]:
     return list(zip(*(column.cells for column in columns), strict=True))
 
 
-def draw(found: list[BenchReport]) -> None:
+def draw(benches: list[BenchReport]) -> None:
     """Draw latency over the rate."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for bench, colour in zip(found, ("tab:blue", "tab:orange", "tab:green"), strict=True):
+    for bench, colour in zip(benches, ("tab:blue", "tab:orange", "tab:green"), strict=True):
         rates = [rate for rate in bench.rates if rate.kept]
         for name, style in (("p50", "-"), ("p99", "--")):
             points = [(rate.offered_hz, rate.total_ms[name]) for rate in rates]

@@ -20,13 +20,13 @@ _PROGRAM = Path(__file__).with_name("anomalib_peer.py")
 
 
 def anomalib(*arguments: str) -> dict[str, Any]:
-    """Run `anomalib_peer.py` with these arguments in anomalib's environment; return what it found."""
+    """Run `anomalib_peer.py` with these arguments in anomalib's environment; return its results."""
     python = _environment("anomalib-2.7.0", ANOMALIB)
     done = subprocess.run([python, _PROGRAM, *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"anomalib ended with exit code {done.returncode}; its messages stand above")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return results
 
 
 def _environment(name: str, requirements: tuple[str, ...]) -> Path:

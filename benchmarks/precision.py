@@ -43,8 +43,8 @@ def main() -> None:
         auroc, p50_ms = measure(features, good, defective)
         base_ms = base_ms or p50_ms
         table.add_row(name, f"{auroc:.4f}", f"{p50_ms:.2f}", f"{p50_ms / base_ms:.2f}")
-    said = conditions("openvino", "nncf", "torch")
-    report("precision", "Precision of the features on the CPU", "python benchmarks/precision.py", said, table)
+    machine = conditions("openvino", "nncf", "torch")
+    report("precision", "Precision of the features on the CPU", "python benchmarks/precision.py", machine, table)
 
 
 def precisions(remembered: NDArray[np.uint8]) -> dict[str, Features]:
@@ -78,10 +78,10 @@ def measure(features: Features, good: NDArray[np.uint8], defective: NDArray[np.u
     scores, times = [], []
     for image in [*good[REMEMBERED:], *defective]:
         begun_s = time.perf_counter()
-        found = features(image[None])[0]
+        patches = features(image[None])[0]
         times.append(time.perf_counter() - begun_s)
-        nearest = memory.nearest(found.reshape(-1, found.shape[-1]))
-        scores.append(score_patches(memory, found, nearest, reweight_neighbours=9).score)
+        nearest = memory.nearest(patches.reshape(-1, patches.shape[-1]))
+        scores.append(score_patches(memory, patches, nearest, reweight_neighbours=9).score)
     labels = [0] * (len(good) - REMEMBERED) + [1] * len(defective)
     return float(roc_auc_score(labels, scores)), 1000 * float(np.median(times))
 

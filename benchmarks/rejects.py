@@ -87,15 +87,15 @@ def fire(actuator: Actuator, count: int, period_ms: float) -> list[Fired]:
     return thread.outcomes()
 
 
-def add_row(table: Table, name: str, found: list[Fired]) -> None:
+def add_row(table: Table, name: str, pulses: list[Fired]) -> None:
     """Add quantiles in ms of what was acknowledged, and the count of what was not."""
-    done = [item for item in found if item.error is None and item.fired_ns is not None]
+    done = [item for item in pulses if item.error is None and item.fired_ns is not None]
     fired = [(item.fired_ns - item.command.planned_ns) / 1e6 for item in done if item.fired_ns is not None]
     acknowledged = [
         (item.acknowledged_ns - item.command.planned_ns) / 1e6 for item in done if item.acknowledged_ns is not None
     ]
     cells = [f"{value:.2f}" for row in (fired, acknowledged) for value in np.percentile(row, (50, 99, 100))]
-    table.add_row(name, *cells, str(len(found) - len(done)))
+    table.add_row(name, *cells, str(len(pulses) - len(done)))
 
 
 def free_port() -> int:

@@ -130,7 +130,7 @@ async def main(url: str, reading: int, silent: int) -> None:
     watching = [*(screen.watch() for screen in screens), *(stare(url) for _ in range(silent))]
     tasks = [asyncio.create_task(work) for work in watching]
     await asyncio.to_thread(sys.stdin.read)
-    found = {
+    result = {
         "drawn_hz": [screen.drawn_hz() for screen in screens],
         "bytes": sum(screen.bytes for screen in screens),
         "lost": sum(screen.lost for screen in screens),
@@ -139,7 +139,7 @@ async def main(url: str, reading: int, silent: int) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    print(json.dumps(found))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

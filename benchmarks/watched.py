@@ -110,9 +110,11 @@ class Trial:
         return {role: sum(each.cpu_times()[:2]) for role, each in running_roles(self._supervisor).items()}
 
     def _sample(self, at_s: float) -> Sample:
-        found = running_roles(self._supervisor)
-        sink_mib, dashboard_mib = (found[role].memory_info().rss / 2**20 for role in ("sink", "dashboard"))
-        connected = [each for each in found["dashboard"].net_connections("tcp") if each.status != "LISTEN"]
+        processes = running_roles(self._supervisor)
+        sink_mib, dashboard_mib = (processes[role].memory_info().rss / 2**20 for role in ("sink", "dashboard"))
+        connected = [
+            connection for connection in processes["dashboard"].net_connections("tcp") if connection.status != "LISTEN"
+        ]
         return Sample(at_s, sink_mib, dashboard_mib, len(connected))
 
     def start_screens(self) -> None:
@@ -123,9 +125,9 @@ class Trial:
     def stop_screens(self) -> None:
         """Send the browsers away, and keep what they saw; when there are any."""
         if self._screens is not None:
-            said, _ = self._screens.communicate(timeout=30)
+            output, _ = self._screens.communicate(timeout=30)
             self._screens = None
-            self.seen.append(json.loads(said))
+            self.seen.append(json.loads(output))
 
 
 def write_line(folder: Path, bundle: Path, rate_hz: float) -> Path:

@@ -26,7 +26,7 @@ class PatchStore:
 
         Args:
             dims: D of the features.
-            capacity: at most so many patches.
+            capacity: largest number of patches.
             wanted: size of the coreset.
             seed: of projection and first pick.
             memory: decides whether the patches are held or spooled.

@@ -24,6 +24,7 @@ from stream.cli.demo.numbers import measure, print_numbers
 from stream.cli.terminal import print_fit, tracking
 from stream.cli.trial_line import free_ports, ledger_of, run_trial
 from stream.core.errors import LineFailed, PatchLineError
+from stream.core.files import write_atomically
 from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig, load
 from stream.store.event_store import FILE_NAME, EventStore
@@ -66,8 +67,7 @@ def run_demo(folder: Path, *, parts: int | None, rate_hz: float, report: Path | 
         numbers = measure(config, STATION, total=total, broken=broken)
         numbers["seconds"] = round(time.monotonic() - begun_s, 1)
         if report is not None:
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(json.dumps(numbers, indent=2) + "\n")
+            write_atomically(report, json.dumps(numbers, indent=2).encode() + b"\n")
         print_numbers(console, numbers, config)
         if not numbers["ledger_closed"]:
             raise LineFailed("the ledger did not close")

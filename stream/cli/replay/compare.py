@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream.capture.recording import Recorded, Recording
 from stream.core.errors import ConfigError, FrameFault
+from stream.core.files import partial_file, write_atomically
 from stream.core.verdict import Cause, Verdict, verdict_of
 from stream.model.patchcore.health import measure
 from stream.model.patchcore.preprocess import network_input
@@ -168,12 +169,11 @@ def check_report(path: Path) -> None:
 def write_report(path: Path, parts: Sequence[Replayed]) -> None:
     """Write all parts as a table (.csv), or with the summary (.json)."""
     check_report(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":
         content = {"summary": summarise(parts), "parts": parts}
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
         return
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with partial_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Replayed.__struct_fields__)
         writer.writerows(msgspec.structs.astuple(part) for part in parts)
