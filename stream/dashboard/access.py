@@ -1,6 +1,6 @@
-"""Who may do what: roles, sessions, tokens against forged requests, and how often a password may be guessed.
+"""Who may do what: roles, sessions, requests forged by other pages, and how often a password may be tried.
 
-Pure: secrets, requests' parts and the clock's value in, answers out.
+Pure: secrets, parts of requests and the clock's value in, answers out.
 """
 
 from __future__ import annotations
@@ -18,25 +18,24 @@ SESSION_S = 12 * 3600
 _GUESSES = 5
 _GUESS_S = 10.0
 _REMEMBERED = 10_000
+#: Values of Sec-Fetch-Site that no page of another server can cause; `same-site` is another port or subdomain.
+_OWN_SITES = ("same-origin", "none")
 _RANKS: dict[AccessRole, int] = {"viewer": 0, "operator": 1, "engineer": 2}
 
 
 class Identity(NamedTuple):
-    """Somebody who is let in.
+    """A user or program that is let in.
 
     Attributes:
-        name: as in the configuration; `local` where nobody has to log in.
-        role: what he may do.
-        forgery_token: what every change must be sent with; None for a program with a bearer token, which no
-            browser sends along by itself.
+        name: as in the configuration; `local` where no login is needed.
+        role: what they may do.
     """
 
     name: str
     role: AccessRole
-    forgery_token: str | None
 
     def may(self, role: AccessRole) -> bool:
-        """Whether this role is his, or below his."""
+        """Whether their role is this one or above it."""
         return _RANKS[self.role] >= _RANKS[role]
 
 
@@ -75,14 +74,14 @@ class Authenticator:
         if bearer is not None:
             return self._program(bearer)
         if self.open_to_all:
-            return Identity("local", "engineer", self._sign("forgery", "local"))
+            return Identity("local", "engineer")
         return self._person(cookie, now_s) if cookie else None
 
     def _program(self, bearer: str) -> Identity | None:
         digest = hashlib.sha256(bearer.encode()).hexdigest()
         for name, token in self._options.tokens.items():
             if hmac.compare_digest(token.sha256, digest):
-                return Identity(name, token.role, None)
+                return Identity(name, token.role)
         return None
 
     def _person(self, cookie: str, now_s: float) -> Identity | None:
@@ -94,26 +93,34 @@ class Authenticator:
             return None
         if now_s >= float(expires_s) or cookie in self._ended:
             return None
-        return Identity(name, user.role, self._sign("forgery", text))
+        return Identity(name, user.role)
 
     def _sign(self, purpose: str, text: str) -> str:
         return hmac.new(self._secret, f"{purpose}|{text}".encode(), hashlib.sha256).hexdigest()
 
 
-def same_origin(origin: str | None, host: str | None) -> bool:
-    """Whether a browser's request comes from a page of this server; other programs send no Origin."""
-    return origin is None or origin.partition("://")[2] == host
+def from_another_page(fetch_site: str | None, origin: str | None, host: str | None) -> bool:
+    """Whether a browser says that a request comes from a page of another server, or of another port of this one.
+
+    Args:
+        fetch_site: header Sec-Fetch-Site; browsers send it over TLS and to the local host.
+        origin: header Origin; browsers send it with every change and every WebSocket.
+        host: header Host.
+    """
+    foreign_site = fetch_site is not None and fetch_site not in _OWN_SITES
+    return foreign_site or (origin is not None and origin.partition("://")[2] != host)
+
+
+def from_own_page(fetch_site: str | None, origin: str | None, host: str | None) -> bool:
+    """Whether a browser says that a request comes from a page of this server, or was typed in by its user."""
+    named = fetch_site is not None or origin is not None
+    return named and not from_another_page(fetch_site, origin, host)
 
 
 def is_local_host(host: str | None) -> bool:
     """Whether a Host header names this host itself, so that no foreign name was made to point here."""
     name = (host or "").rpartition(":")[0] if ":" in (host or "").rpartition("]")[2] else host
     return name in ("127.0.0.1", "localhost", "[::1]")
-
-
-def genuine(who: Identity, forgery_token: str | None) -> bool:
-    """Whether somebody meant the change that is asked for in his name."""
-    return who.forgery_token is None or _same(forgery_token or "", who.forgery_token)
 
 
 class LoginThrottle:

@@ -24,8 +24,6 @@ from stream.store.review_store import AuditEntry, Review
 
 log = logging.getLogger(__name__)
 
-FORGERY_HEADER = "x-forgery-token"
-
 
 class Dashboard(NamedTuple):
     """One dashboard."""
@@ -58,9 +56,7 @@ class Dashboard(NamedTuple):
 
     def who(self, connection: HTTPConnection) -> Identity | None:
         """Return who sends a request, or None."""
-        scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
-        cookie = connection.cookies.get(self.cookie)
-        return self.access.identify(cookie, bearer if scheme.lower() == "bearer" else None, time.time())
+        return self.access.identify(connection.cookies.get(self.cookie), bearer_token(connection), time.time())
 
     def note(self, who: str, what: str, detail: str) -> None:
         """Add to the audit log; a full disk keeps nobody from looking."""
@@ -68,6 +64,12 @@ class Dashboard(NamedTuple):
             self.review.note(AuditEntry(at_s=time.time(), who=who, what=what, detail=detail))
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - one line says it all
+
+
+def bearer_token(connection: HTTPConnection) -> str | None:
+    """Return the bearer token that a program sends; None where it sends none."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else None
 
 
 def dashboard_of(connection: HTTPConnection) -> Dashboard:

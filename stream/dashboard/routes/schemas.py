@@ -19,12 +19,11 @@ from stream.transport.messages import SettledPart
 
 
 class Me(BaseModel):
-    """Who asks. `forgery_token` goes with every change as `X-Forgery-TokenOptions`; empty where none is needed."""
+    """Who sends the request (None: nobody known), and whether a login is needed here."""
 
     name: str | None
     role: AccessRole | None
     login: bool
-    forgery_token: str
 
 
 class Credentials(BaseModel):

@@ -90,5 +90,4 @@ def _me(found: Dashboard, who: Identity | None) -> Me:
         name=who.name if who else None,
         role=who.role if who else None,
         login=not found.access.open_to_all,
-        forgery_token=(who.forgery_token or "") if who else "",
     )
