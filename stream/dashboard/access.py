@@ -11,6 +11,8 @@ import secrets
 from collections import OrderedDict
 from typing import NamedTuple
 
+from itsdangerous import BadSignature, TimestampSigner
+
 from stream.line.sections import AccessRole, DashboardOptions
 
 SESSION_S = 12 * 3600
@@ -43,14 +45,14 @@ class Authenticator:
     """The users, tokens and sessions of one dashboard."""
 
     def __init__(self, options: DashboardOptions, secret: bytes) -> None:
-        """Sign with `secret`, which no one else knows."""
+        """Sign sessions with `secret`, which stays on this host."""
         self._options = options
         self._secret = secret
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     @property
     def open_to_all(self) -> bool:
-        """Whether nobody has to log in."""
+        """Whether no login is needed."""
         return not self._options.users
 
     def password_hash(self, name: str) -> str | None:
@@ -59,23 +61,24 @@ class Authenticator:
         return user.password if user else None
 
     def begin_session(self, name: str, now_s: float) -> str:
-        """Return the cookie of somebody who has just given the right password."""
-        text = f"{name}|{int(now_s) + SESSION_S}|{secrets.token_urlsafe(16)}"
-        return f"{text}|{self._sign('session', text + self._options.users[name].password)}"
+        """Return the session cookie of a user who has just given the right password."""
+        text = f"{name}|{secrets.token_urlsafe(16)}"
+        return self._signer(self._options.users[name].password, now_s).sign(text).decode()
 
     def end_session(self, cookie: str) -> None:
-        """Let nobody in with this cookie any more."""
-        self._ended[cookie] = None
+        """Accept this cookie no longer."""
+        # The text alone: a signature in base64 has several spellings.
+        self._ended[cookie.rsplit(".", 2)[0]] = None
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
 
     def identify(self, cookie: str | None, bearer: str | None, now_s: float) -> Identity | None:
-        """Return who sends a request with this cookie and this bearer token; None: nobody that is known."""
+        """Return the sender of a request with this cookie and this bearer token; None where they are unknown."""
         if bearer is not None:
             return self._program(bearer)
         if self.open_to_all:
             return Identity("local", "engineer")
-        return self._person(cookie, now_s) if cookie else None
+        return self._session_user(cookie, now_s) if cookie else None
 
     def _program(self, bearer: str) -> Identity | None:
         digest = hashlib.sha256(bearer.encode()).hexdigest()
@@ -84,19 +87,32 @@ class Authenticator:
                 return Identity(name, token.role)
         return None
 
-    def _person(self, cookie: str, now_s: float) -> Identity | None:
-        text, _, signature = cookie.rpartition("|")
-        name, expires_s, *_ = [*text.split("|"), ""]
+    def _session_user(self, cookie: str, now_s: float) -> Identity | None:
+        name = cookie.partition("|")[0]
         user = self._options.users.get(name)
-        # A changed password ends the sessions that the old one began.
-        if user is None or not _same(signature, self._sign("session", text + user.password)):
+        if user is None:
             return None
-        if now_s >= float(expires_s) or cookie in self._ended:
+        try:
+            # An age of SESSION_S seconds is too old, while `max_age` is the oldest that is accepted.
+            text = self._signer(user.password, now_s).unsign(cookie, max_age=SESSION_S - 1).decode()
+        except BadSignature:
             return None
-        return Identity(name, user.role)
+        return None if text in self._ended else Identity(name, user.role)
 
-    def _sign(self, purpose: str, text: str) -> str:
-        return hmac.new(self._secret, f"{purpose}|{text}".encode(), hashlib.sha256).hexdigest()
+    def _signer(self, password: str, now_s: float) -> TimestampSigner:
+        """Return the signer of a user's sessions; a changed password ends the sessions that began with the old one."""
+        return _SignerAt(now_s, self._secret, f"session|{password}")
+
+
+class _SignerAt(TimestampSigner):
+    """Signs and checks at a given time."""
+
+    def __init__(self, now_s: float, secret: bytes, salt: str) -> None:
+        super().__init__(secret, salt, key_derivation="hmac", digest_method=hashlib.sha256)
+        self._now_s = int(now_s)
+
+    def get_timestamp(self) -> int:
+        return self._now_s
 
 
 def from_another_page(fetch_site: str | None, origin: str | None, host: str | None) -> bool:
@@ -142,7 +158,3 @@ class LoginThrottle:
     def forget(self, key: str) -> None:
         """Give all guesses back after the right password."""
         self._left.pop(key, None)
-
-
-def _same(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode(), expected.encode())

@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 import pytest
+from itsdangerous.encoding import base64_encode, int_to_bytes
 
 from stream.dashboard.access import (
     SESSION_S,
@@ -65,8 +66,21 @@ def test_a_session_cannot_be_made_another_persons_or_longer():
     door = access(anna=anna(), otto=anna("engineer"))
     cookie = door.begin_session("anna", NOW_S)
     assert door.identify(cookie.replace("anna", "otto"), None, NOW_S) is None
-    expires = str(int(NOW_S) + SESSION_S)
-    assert door.identify(cookie.replace(expires, str(int(expires) + 1)), None, NOW_S) is None
+    text, began, signature = cookie.rsplit(".", 2)
+    assert base64_encode(int_to_bytes(int(NOW_S))).decode() == began
+    later = base64_encode(int_to_bytes(int(NOW_S) + 1)).decode()
+    assert door.identify(".".join((text, later, signature)), None, NOW_S + 2) is None
+    assert door.identify(cookie, None, NOW_S + 2) is not None
+
+
+def test_a_session_that_was_ended_stays_so_however_its_signature_is_spelled():
+    door = access(anna=anna())
+    cookie = door.begin_session("anna", NOW_S)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    spellings = [cookie[:-1] + last for last in alphabet]
+    assert sum(door.identify(each, None, NOW_S) is not None for each in spellings) > 1, "base64 has some bits to spare"
+    door.end_session(cookie)
+    assert not any(door.identify(each, None, NOW_S) for each in spellings)
 
 
 def test_a_role_is_that_of_the_configuration_not_of_the_moment_of_the_login():
