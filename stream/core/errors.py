@@ -10,6 +10,7 @@
     ├── CameraError                a camera or file that cannot be opened
     ├── LineFailed                 a running line had to be stopped, exit code 1
     ├── ReloadError                a running line keeps its bundle, exit code 1
+    ├── ConflictError              a request that contradicts the present state, exit code 1
     ├── StoreError                 the event store cannot be used
     ├── MissingExtra               an optional part that is not installed
     └── TransportError             sockets: an address in use, a role started twice
@@ -63,6 +64,12 @@ class LineFailed(PatchLineError):  # noqa: N818 - said of the line, not of the p
 
 class ReloadError(PatchLineError):
     """A running line did not take a new bundle; it goes on with the one it has."""
+
+    exit_code = 1
+
+
+class ConflictError(PatchLineError):
+    """The request contradicts the present state: another job is running, or a change is no longer kept."""
 
     exit_code = 1
 

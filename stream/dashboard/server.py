@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from stream import __version__
-from stream.core.errors import ConfigError, PatchLineError, ReloadError, TransportError
+from stream.core.errors import ConfigError, ConflictError, PatchLineError, ReloadError, TransportError
 from stream.dashboard.access import Authenticator, LoginThrottle
 from stream.dashboard.guard import Guard
 from stream.dashboard.live.hub import Hub
@@ -119,7 +119,7 @@ def application(found: Dashboard, lifespan: Callable[[FastAPI], object] | None =
 
 async def _unavailable(_request: Request, error: Exception) -> JSONResponse:
     """Say what is wrong: 409 where something else was done meanwhile or the line refuses, else 503."""
-    return JSONResponse({"detail": str(error)}, 409 if isinstance(error, ReloadError) else 503)
+    return JSONResponse({"detail": str(error)}, 409 if isinstance(error, ConflictError | ReloadError) else 503)
 
 
 def listen(host: str, port: int, untaken_s: float = _UNTAKEN_S) -> socket.socket:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stream.core.errors import BundleError, PatchLineError, ReloadError
+from stream.core.errors import BundleError, ConflictError, PatchLineError, ReloadError
 from stream.core.files import file_sha256, replace
 from stream.line.config import LineConfig
 from stream.line.locks import lock_owner
@@ -35,14 +35,14 @@ def put_live(line: LineConfig, station: str, bundle: Path, *, base: str) -> None
         base: hash of the file that is to be replaced, so that nobody's change is lost.
 
     Raises:
-        ReloadError: another file lies there than `base`, the line refuses the bundle and goes on with its own, or a
-            camera that could say so does not run here.
+        ConflictError: the present file is not `base`, or a camera that decides about it does not run here.
+        ReloadError: the line refused the bundle and keeps its own.
         BundleError: a file cannot be read or written.
     """
     target = line.stations[station].bundle
     found = _sha256(target)
     if found != base:
-        raise ReloadError(
+        raise ConflictError(
             f"{target}: holds bundle {found[:12]} by now, not {base[:12]} that this change begins with; "
             "somebody has replaced it: make the change anew"
         )
@@ -106,7 +106,7 @@ def _demand_cameras(line: LineConfig, target: Path) -> None:
         return
     absent = {camera for name, camera in sharing(line, target).items() if not camera_runs_here(line, name)}
     if absent:
-        raise ReloadError(
+        raise ConflictError(
             f"the line runs, but not its camera {', '.join(sorted(absent))} on this host, which decides about the "
             "bundle; try again when it is there, or where it is"
         )

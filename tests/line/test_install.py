@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from support.stand_in import ROLES, Answer, standing_in
 
-from stream.core.errors import BundleError, ReloadError
+from stream.core.errors import BundleError, ConflictError, ReloadError
 from stream.core.files import file_sha256
 from stream.line.config import LineConfig, parse
 from stream.line.install import confirm_live, put_live, sharing
@@ -162,7 +162,7 @@ def test_where_nobody_can_say_whether_the_line_takes_it_nothing_is_put_live(
     config: LineConfig, new: Path, base: str, running: Callable[..., None], roles: tuple[str, ...]
 ):
     running(roles=roles)
-    with pytest.raises(ReloadError, match="not its camera top on this host"):
+    with pytest.raises(ConflictError, match="not its camera top on this host"):
         put_live(config, "cap", new, base=base)
     assert live(config) == base
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from stream.core.errors import ReloadError, StoreError
+from stream.core.errors import ConflictError, StoreError
 from stream.core.verdict import Verdict
 from stream.dashboard.access import Identity
 from stream.dashboard.services import Dashboard, dashboard_of, require_role, services_of
@@ -111,7 +111,7 @@ def teach(request: Request, station: str, wanted: Teaching, who: Engineer) -> Jo
     found = services_of(request, station)
     if not camera_runs_here(found.config, station):
         camera = found.config.stations[station].camera
-        raise ReloadError(f"camera {camera}: its process does not run on this host; start the line to teach from it")
+        raise ConflictError(f"camera {camera}: its process does not run on this host; start the line to teach from it")
     said = f"{wanted.parts} parts, false-reject rate {wanted.false_reject_rate:.4g}"
     options: dict[str, Any] = {
         "line": found.config,
@@ -228,5 +228,5 @@ def _offer(
 def _change(found: Dashboard, number: int) -> Change:
     change = found.changes.get(number)
     if change is None:
-        raise ReloadError(f"there is no change {number}")
+        raise ConflictError(f"there is no change {number}")
     return change

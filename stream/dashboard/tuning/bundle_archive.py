@@ -9,7 +9,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
-from stream.core.errors import BundleError, ReloadError
+from stream.core.errors import BundleError, ConflictError
 from stream.core.files import file_sha256, identity, replace
 from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, live_bundle
@@ -63,14 +63,14 @@ class BundleArchive:
         return self.folder(station) / f"{bundle}.safetensors"
 
     def whole(self, station: str, bundle: str) -> Path:
-        """Return the kept file of a bundle; raises ReloadError when it is gone, or is not what was kept."""
+        """Return the kept file of a bundle; raises ConflictError when it is gone, or is not what was kept."""
         file = self.file(station, bundle)
         try:
             found = file_sha256(file)
         except OSError:
-            raise ReloadError(f"{file}: this bundle is not kept any more") from None
+            raise ConflictError(f"{file}: this bundle is not kept any more") from None
         if found != bundle:
-            raise ReloadError(f"{file}: damaged: its content is not that of its name; make the change anew")
+            raise ConflictError(f"{file}: damaged: its content is not that of its name; make the change anew")
         return file
 
     def live(self, station: str) -> str:

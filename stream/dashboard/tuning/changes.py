@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from stream.core.errors import PatchLineError, ReloadError, StoreError
+from stream.core.errors import ConflictError, PatchLineError, StoreError
 from stream.core.verdict import Verdict
 from stream.dashboard.tuning.bundle_archive import BundleArchive
 from stream.line.config import LineConfig
@@ -115,29 +115,29 @@ class BundleChanges:
         return None if record is None else self._shown(number, record, self.kept.live(record.station))
 
     def put_live(self, number: int, who: str) -> Change:
-        """Give the station the bundle of a change; raises ReloadError, BundleError, StoreError."""
+        """Give the station the bundle of a change; raises Conflict-, Reload-, Bundle- or StoreError."""
         with self._turn:
             record = self._known(number)
             if record.state not in ("offered", "undone"):
-                raise ReloadError(f"this change is {record.state}")
+                raise ConflictError(f"this change is {record.state}")
             self._install(number, record, "live", who)
             return self._step(number, record, who, "put live", state="live")
 
     def undo(self, number: int, who: str) -> Change:
-        """Give the station back the bundle before a change; raises ReloadError, BundleError, StoreError."""
+        """Give the station back the bundle before a change; raises Conflict-, Reload-, Bundle- or StoreError."""
         with self._turn:
             record = self._known(number)
             if record.state != "live":
-                raise ReloadError(f"this change is {record.state}, not live")
+                raise ConflictError(f"this change is {record.state}, not live")
             self._install(number, record, "undo", who)
             return self._step(number, record, who, "undone", state="undone")
 
     def discard(self, number: int, who: str) -> Change:
-        """Offer a change no longer; raises ReloadError, StoreError."""
+        """Offer a change no longer; raises ConflictError, StoreError."""
         with self._turn:
             record = self._known(number)
             if record.state not in ("offered", "undone"):
-                raise ReloadError(f"this change is {record.state}")
+                raise ConflictError(f"this change is {record.state}")
             return self._step(number, record, who, "discarded", state="discarded")
 
     def resume(self, who: str) -> None:
@@ -226,9 +226,9 @@ class BundleChanges:
     def _known(self, number: int) -> ChangeRecord:
         record = self._record(number)
         if record is None:
-            raise ReloadError(f"there is no change {number}")
+            raise ConflictError(f"there is no change {number}")
         if record.station not in self._config.stations:
-            raise ReloadError(f"this change is of station {record.station}, which the configuration does not have")
+            raise ConflictError(f"this change is of station {record.station}, which the configuration does not have")
         return record
 
     def _record(self, number: int) -> ChangeRecord | None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import cv2
 from pydantic import BaseModel
 
-from stream.core.errors import PatchLineError, ReloadError
+from stream.core.errors import ConflictError, PatchLineError
 from stream.dashboard.tuning.bundle_archive import remove
 
 log = logging.getLogger(__name__)
@@ -79,13 +79,13 @@ class Jobs:
             workplace: folder for what the work writes, which is removed in the end, however that comes.
 
         Raises:
-            ReloadError: another job is running, or no process can be started.
+            ConflictError: another job is running, or no process can be started.
         """
         try:
             with self._turn:
                 if self._jobs and self._jobs[0].state == "running":
                     other = self._jobs[0]
-                    raise ReloadError(f"{other.who} has a job running ({other.kind} of {other.station}); wait for it")
+                    raise ConflictError(f"{other.who} has a job running ({other.kind} of {other.station}); wait for it")
                 job = Job(id=next(self._numbers), kind=kind, station=station, who=who, begun_s=time.time())
                 here, process = _started(kind, work, arguments)
                 self._jobs.appendleft(job)
@@ -183,7 +183,7 @@ def _started(
         process.start()
     except OSError as error:
         here.close()
-        raise ReloadError(f"the job's process cannot be started: {error.strerror}; is there memory left?") from None
+        raise ConflictError(f"the job's process cannot be started: {error.strerror}; is there memory left?") from None
     finally:
         there.close()
     return here, process

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.offers import LINE, live, offer
 
-from stream.core.errors import ReloadError, StoreError
+from stream.core.errors import ConflictError, StoreError
 from stream.dashboard.tuning.changes import BundleChanges
 from stream.line.config import LineConfig, parse
 from stream.model.bundle import load_bundle
@@ -55,7 +55,7 @@ def test_what_was_made_of_another_bundle_than_the_present_one_cannot_go_live(
     found = changes.get(second.id)
     assert found is not None
     assert not found.may_go_live
-    with pytest.raises(ReloadError, match="make the change anew"):
+    with pytest.raises(ConflictError, match="make the change anew"):
         changes.put_live(second.id, "otto")
     assert live(config) == first.bundle
     assert [change.state for change in changes.of("cap")] == ["offered", "live"]
@@ -70,7 +70,7 @@ def test_a_bundle_that_somebody_put_there_by_hand_is_not_undone_away(
     found = changes.get(put.id)
     assert found is not None
     assert not found.may_undo
-    with pytest.raises(ReloadError, match="somebody has replaced it"):
+    with pytest.raises(ConflictError, match="somebody has replaced it"):
         changes.undo(put.id, "otto")
     assert live(config) == by_hand
 
@@ -89,9 +89,9 @@ def test_a_discarded_change_is_gone_with_its_file_and_the_others_stay(config: Li
     changes.discard(gone.id, "anna")
     files = {file.stem for file in (config.store.path / "bundles" / "cap").glob("*.safetensors")}
     assert files == {kept.base, kept.bundle}
-    with pytest.raises(ReloadError, match="discarded"):
+    with pytest.raises(ConflictError, match="discarded"):
         changes.put_live(gone.id, "otto")
-    with pytest.raises(ReloadError, match="is offered, not live"):
+    with pytest.raises(ConflictError, match="is offered, not live"):
         changes.undo(kept.id, "otto")
 
 
@@ -99,7 +99,7 @@ def test_a_kept_bundle_that_was_removed_is_named_and_the_line_keeps_its_own(conf
     before, offered = live(config), offer(changes, 3.5)
     (config.store.path / "bundles" / "cap" / f"{offered.bundle}.safetensors").unlink()
     assert not changes.of("cap")[0].may_go_live
-    with pytest.raises(ReloadError, match="not kept any more"):
+    with pytest.raises(ConflictError, match="not kept any more"):
         changes.put_live(offered.id, "otto")
     assert live(config) == before
 
@@ -137,7 +137,7 @@ def test_what_was_refused_stands_in_the_change_and_in_the_audit_log(
 ):
     first, second = offer(changes, 3.5), offer(changes, 4.5)
     changes.put_live(first.id, "otto")
-    with pytest.raises(ReloadError):
+    with pytest.raises(ConflictError):
         changes.put_live(second.id, "eva")
     found = changes.get(second.id)
     assert found is not None
@@ -156,7 +156,7 @@ def test_a_change_of_a_station_that_the_line_no_longer_has_is_refused_in_words(
     found = renamed.get(offered.id)
     assert found is not None
     assert not found.may_go_live
-    with pytest.raises(ReloadError, match="station cap, which the configuration does not have"):
+    with pytest.raises(ConflictError, match="station cap, which the configuration does not have"):
         renamed.put_live(offered.id, "otto")
 
 
@@ -166,7 +166,7 @@ def test_a_kept_bundle_that_was_damaged_does_not_go_live_where_no_line_could_ref
     before, offered = live(config), offer(changes, 3.5)
     with changes.kept.file("cap", offered.bundle).open("r+b") as file:
         file.truncate(1000)
-    with pytest.raises(ReloadError, match="damaged"):
+    with pytest.raises(ConflictError, match="damaged"):
         changes.put_live(offered.id, "otto")
     assert live(config) == before
 
