@@ -48,15 +48,15 @@ class Guard:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        refused = self._refuse(connection, scope)
-        if refused is None:
+        refusal = self._refuse(connection, scope)
+        if refusal is None:
             await self._app(scope, receive, self._with_headers(send, connection.url.path))
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 4000 + refused[0], "reason": refused[1]})
+            await send({"type": "websocket.close", "code": 4000 + refusal[0], "reason": refusal[1]})
         else:
-            answer = JSONResponse({"detail": refused[1]}, refused[0])
-            await answer(scope, receive, self._with_headers(send, connection.url.path))
+            response = JSONResponse({"detail": refusal[1]}, refusal[0])
+            await response(scope, receive, self._with_headers(send, connection.url.path))
 
     def _refuse(self, connection: HTTPConnection, scope: Scope) -> tuple[int, str] | None:
         """Return the status and the reason of a refusal; None: the request may pass."""
@@ -94,7 +94,7 @@ class Guard:
             return (405, "nothing can be changed here") if changes else None
         if path in _OPEN and not (changes and path != _LOGIN):
             return None
-        identity = self._dashboard.who(connection)
+        identity = self._dashboard.identity_of(connection)
         if identity is None:
             return 401, "log in first, or send a bearer token"
         if changes and path != _LOGOUT and not identity.may("operator"):

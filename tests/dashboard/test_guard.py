@@ -34,7 +34,7 @@ class Behind:
         known = {"anna": {"role": "engineer", "password": HASH}} if users else {}
         self.access = Authenticator(DashboardOptions.model_validate({"users": known, "tokens": TOKENS}), b"secret")
 
-    def who(self, connection: Any) -> Identity | None:
+    def identity_of(self, connection: Any) -> Identity | None:
         session = connection.cookies.get("patchline-test") == "SESSION"
         bearer = bearer_token(connection)
         if bearer is None and session and not self.access.open_to_all:

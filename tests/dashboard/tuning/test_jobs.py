@@ -59,7 +59,7 @@ def test_what_comes_of_the_work_is_finished_here_and_named(jobs: Jobs):
     [
         (refuse, "good: too few pictures; give more"),
         (stumble, "ZeroDivisionError: of nothing"),
-        (vanish, "its process ended without a word"),
+        (vanish, "its process ended without a result"),
     ],
 )
 def test_work_that_fails_says_why_and_the_next_may_begin(jobs: Jobs, work: Callable[..., Any], says: str):

@@ -299,7 +299,7 @@ class Detail {
       Worker: event.worker,
       Detail: event.detail,
       "Stages ms": stages,
-      Bundle: event.bundle,
+      Bundle: event.bundle_sha256,
     };
     const pairs = Object.entries(facts).filter(([, value]) => value);
     const long = (name) => (LONG.has(name) ? { class: "long" } : {});
