@@ -13,12 +13,16 @@ from typing import NamedTuple
 
 from itsdangerous import BadSignature, TimestampSigner
 
+from stream.core.token_bucket import TokenBuckets
 from stream.line.sections import AccessRole, DashboardOptions
 
+#: Length of a session.
 SESSION_S = 12 * 3600
-#: Guesses of a password that one address, or one name, may make at once; then one in so many seconds.
-_GUESSES = 5
-_GUESS_S = 10.0
+#: Passwords that may be tried at once from one address or for one name.
+_ATTEMPTS = 5
+#: Interval between further attempts, in seconds.
+_ATTEMPT_S = 10.0
+#: Ended sessions that are remembered; and addresses and names, each with its attempts.
 _REMEMBERED = 10_000
 #: Values of Sec-Fetch-Site that no page of another server can cause; `same-site` is another port or subdomain.
 _OWN_SITES = ("same-origin", "none")
@@ -140,21 +144,19 @@ def is_local_host(host: str | None) -> bool:
 
 
 class LoginThrottle:
-    """How many passwords an address, or a user name, may still try. Pure: the clock is passed in."""
+    """How many passwords may be tried for an address or a user name. Pure: the clock is passed in."""
 
     def __init__(self) -> None:
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._attempts = TokenBuckets(_ATTEMPTS, 1 / (_ATTEMPT_S * 1e9), max_keys=_REMEMBERED)
 
     def wait_s(self, key: str, now_s: float) -> float:
-        """Take one guess and return 0, or return for how many seconds there is none."""
-        left, at_s = self._left.pop(key, (float(_GUESSES), now_s))
-        left = min(_GUESSES, left + (now_s - at_s) / _GUESS_S)
-        allowed = left >= 1
-        self._left[key] = (left - 1 if allowed else left, now_s)
-        while len(self._left) > _REMEMBERED:
-            self._left.popitem(last=False)
-        return 0.0 if allowed else (1 - left) * _GUESS_S
+        """Take one attempt and return 0, or return the seconds until there is one."""
+        left = self._attempts.available(key, round(now_s * 1e9))
+        if left < 1:
+            return (1 - left) * _ATTEMPT_S
+        self._attempts.take(key, 1)
+        return 0.0
 
     def forget(self, key: str) -> None:
-        """Give all guesses back after the right password."""
-        self._left.pop(key, None)
+        """Give all attempts back, after the right password."""
+        self._attempts.forget(key)

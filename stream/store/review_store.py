@@ -88,7 +88,7 @@ class Review:
         )
 
     def acknowledged(self, alarms: Iterable[tuple[str, str, int]]) -> dict[tuple[str, str, int], tuple[str, float]]:
-        """Return user and time (s) of the acknowledged of these (kind, subject, raised_realtime_ns). Raises StoreError."""
+        """Return (user, s) for the acknowledged of these (kind, subject, raised_realtime_ns). Raises StoreError."""
         query = "SELECT who, at_s FROM acknowledged WHERE kind = ? AND subject = ? AND raised_realtime_ns = ?"
         rows = {alarm: self._rows(query, alarm) for alarm in alarms}
         return {alarm: row[0] for alarm, row in rows.items() if row}
