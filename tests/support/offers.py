@@ -42,8 +42,7 @@ def offer(changes: BundleChanges, threshold: float, kind: ChangeKind = "threshol
         warnings=[],
         table=[],
     )
-    number = changes.offer(draft, made)
+    change = changes.offer(draft, made)
     remove(made.parent)
-    change = changes.get(number)
-    assert change is not None
+    assert change == changes.get(change.id)
     return change

@@ -51,7 +51,7 @@ class EventFilter(NamedTuple):
     until_ns: int
 
 
-def chosen(
+def read_filters(
     station: str | None = None,
     verdict: Annotated[list[Verdict] | None, Query(description="any of these")] = None,
     cause: Cause | None = None,
@@ -70,7 +70,7 @@ def chosen(
 @router.get("/events")
 def events(
     request: Request,
-    which: Annotated[EventFilter, Depends(chosen)],
+    filters: Annotated[EventFilter, Depends(read_filters)],
     before: Annotated[str | None, Query(description="place: return the page older than it")] = None,
     after: Annotated[str | None, Query(description="place: return the page newer than it")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 60,
@@ -80,7 +80,7 @@ def events(
     older, newer = _place(before), _place(after)
     with dashboard.store() as store:
         # One more than requested tells whether the next page has any.
-        page = store.search(**which._asdict(), before=older, after=newer, limit=limit + 1)
+        page = store.search(**filters._asdict(), before=older, after=newer, limit=limit + 1)
     more = len(page) > limit
     page = page[-limit:] if newer else page[:limit]
     marks = dashboard.review.marks((event.part.station, event.part.seq) for event in page)
@@ -94,11 +94,11 @@ def events(
 
 
 @router.get("/events.zip", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
-def export(request: Request, which: Annotated[EventFilter, Depends(chosen)], pictures: bool = True) -> Response:
+def export(request: Request, filters: Annotated[EventFilter, Depends(read_filters)], pictures: bool = True) -> Response:
     """Return a zip file of the matching events, 20,000 at most: a CSV table, and previews plain and with heat map."""
     headers = {"content-disposition": 'attachment; filename="events.zip"'}
     return StreamingResponse(
-        _zip(dashboard_of(request), which, pictures), media_type="application/zip", headers=headers
+        _zip(dashboard_of(request), filters, pictures), media_type="application/zip", headers=headers
     )
 
 
@@ -210,14 +210,14 @@ def _unchanging(data: bytes, kind: str) -> Response:
     return Response(data, media_type=kind, headers={"cache-control": "private, max-age=3600, immutable"})
 
 
-def _zip(dashboard: Dashboard, which: EventFilter, pictures: bool) -> Iterator[bytes]:
+def _zip(dashboard: Dashboard, filters: EventFilter, pictures: bool) -> Iterator[bytes]:
     """Yield a zip file piece by piece: images as they are read, then the table."""
     target = _Pieces()
     table = io.StringIO()
     rows = csv.writer(table)
     rows.writerow([*_TABLE, "picture", "mark", "note", "marked_by"])
     with dashboard.store() as store, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for event in _all(store, which):
+        for event in _all(store, filters):
             assert event.event_id is not None, "it was read from the store"
             images = store.images(event.event_id) if pictures else None
             name = ""
@@ -235,9 +235,9 @@ def _zip(dashboard: Dashboard, which: EventFilter, pictures: bool) -> Iterator[b
     yield target.take()
 
 
-def _all(store: EventStore, which: EventFilter) -> Iterator[Event]:
+def _all(store: EventStore, filters: EventFilter) -> Iterator[Event]:
     before, left = None, _EXPORTED
-    while left > 0 and (page := store.search(**which._asdict(), before=before, limit=min(200, left))):
+    while left > 0 and (page := store.search(**filters._asdict(), before=before, limit=min(200, left))):
         yield from page
         left -= len(page)
         last = page[-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -104,13 +103,9 @@ def threshold(request: Request, station: str, wanted: NewThreshold, engineer: En
         warnings = []
         if wanted.threshold >= max(known):
             warnings.append("no known part, good or marked, scores above this threshold: hardly any would be DEFECT")
-        number = _offer(dashboard, order, BundleOutcome(warnings, scores, scores))
+        return _offer(dashboard, order, BundleOutcome(warnings, scores, scores))
     finally:
         remove(scratch_dir)
-    change = dashboard.changes.get(number)
-    if change is None:
-        raise ConflictError(f"there is no change {number}")
-    return change
 
 
 @router.post("/stations/{station}/accept")
@@ -197,7 +192,10 @@ def _begin(
         "store": dashboard.config.store.path / FILE_NAME,
         "marked": [part.event_id for part in order.marked],
     }
-    finish = functools.partial(_offer, dashboard, order)
+
+    def finish(outcome: BundleOutcome) -> int:
+        return _offer(dashboard, order, outcome).id
+
     job = dashboard.jobs.begin(kind, order.station, order.user, work, arguments | options, finish, order.scratch_dir)
     detail = f"{order.station}: {detail} {order.note}".strip()
     try:
@@ -208,8 +206,8 @@ def _begin(
     return job
 
 
-def _offer(dashboard: Dashboard, order: _Order, outcome: BundleOutcome) -> int:
-    """Store a new bundle as a change, with the marked parts' scores by both bundles; returns the change's number."""
+def _offer(dashboard: Dashboard, order: _Order, outcome: BundleOutcome) -> Change:
+    """Store a new bundle as a change, with the marked parts' scores by both bundles."""
     before, after = live_bundle(order.live), live_bundle(order.made)
     assert before.info.thresholds is not None, "live bundles are calibrated"
     assert after.info.thresholds is not None, "live bundles are calibrated"

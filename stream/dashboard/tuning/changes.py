@@ -38,8 +38,8 @@ class BundleChanges:
         self._turn = threading.Lock()
         self.archive = BundleArchive(config)
 
-    def offer(self, draft: ChangeDraft, made: Path) -> int:
-        """Store a change with the bundle file that was `made`; returns its number. Raises BundleError, StoreError."""
+    def offer(self, draft: ChangeDraft, made: Path) -> Change:
+        """Store a change with the bundle file that was `made`. Raises BundleError, StoreError."""
         with self._turn:
             self.archive.add(draft.station, draft.bundle_sha256, made)
             now_s = time.time()
@@ -48,7 +48,7 @@ class BundleChanges:
             audit = AuditEntry(at_s=now_s, who=draft.who, what=f"offer {draft.kind}", detail=record.summary())
             number = self._review.add_change(draft.station, record.model_dump_json(), audit)
             self._tidy(draft.station)
-            return number
+            return self._shown(number, record, self.archive.live_sha256(record.station))
 
     def of(self, station: str) -> list[Change]:
         """Return the last changes of a station, latest first. Raises StoreError."""

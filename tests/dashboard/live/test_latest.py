@@ -14,45 +14,45 @@ def part(seq: int, verdict: Verdict = Verdict.GOOD, *, preview_jpeg: bytes = b"j
 
 
 def test_a_browser_that_acknowledges_gets_every_part():
-    latest, watcher = LatestParts(["cap"]), Subscription(["cap"])
+    latest, subscription = LatestParts(["cap"]), Subscription(["cap"])
     for seq in range(3):
         latest.take_part(part(seq))
-        assert watcher.due(latest.versions) == ["cap"]
+        assert subscription.due(latest.versions) == ["cap"]
         assert latest.shown["cap"].settled.part.seq == seq
-        watcher.acknowledge("cap")
-    assert watcher.due(latest.versions) == []
+        subscription.acknowledge("cap")
+    assert subscription.due(latest.versions) == []
 
 
 def test_a_browser_that_says_nothing_gets_one_picture_and_then_the_newest_never_an_older_one():
-    latest, watcher = LatestParts(["cap"]), Subscription(["cap"])
+    latest, subscription = LatestParts(["cap"]), Subscription(["cap"])
     sent = []
     for seq in range(100):
         latest.take_part(part(seq))
-        if watcher.due(latest.versions):
+        if subscription.due(latest.versions):
             sent.append(latest.shown["cap"].settled.part.seq)
     assert sent == [0]
-    watcher.acknowledge("cap")
-    assert watcher.due(latest.versions) == ["cap"]
+    subscription.acknowledge("cap")
+    assert subscription.due(latest.versions) == ["cap"]
     assert latest.shown["cap"].settled.part.seq == 99
 
 
 def test_a_station_that_is_not_acknowledged_holds_up_no_other():
-    latest, watcher = LatestParts(["cap", "label"]), Subscription(["cap", "label", STATE])
+    latest, subscription = LatestParts(["cap", "label"]), Subscription(["cap", "label", STATE])
     latest.take_part(part(0))
-    assert watcher.due(latest.versions) == ["cap"]
+    assert subscription.due(latest.versions) == ["cap"]
     latest.take_part(part(1))
     latest.take_part(part(0, station="label"))
     latest.take_state(LineState("line", 0, {}, {}, {}, {}, []))
-    assert sorted(watcher.due(latest.versions)) == ["", "label"]
+    assert sorted(subscription.due(latest.versions)) == ["", "label"]
 
 
 def test_an_acknowledgement_of_what_was_never_sent_changes_nothing():
-    latest, watcher = LatestParts(["cap"]), Subscription(["cap"])
-    watcher.acknowledge("cap")
-    watcher.acknowledge("nonsense")
+    latest, subscription = LatestParts(["cap"]), Subscription(["cap"])
+    subscription.acknowledge("cap")
+    subscription.acknowledge("nonsense")
     latest.take_part(part(0))
-    assert watcher.due(latest.versions) == ["cap"]
-    assert watcher.due(latest.versions) == []
+    assert subscription.due(latest.versions) == ["cap"]
+    assert subscription.due(latest.versions) == []
 
 
 def test_good_parts_without_picture_are_in_the_charts_only():
