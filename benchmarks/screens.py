@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
+from websockets.typing import Origin
 
 from stream.line.lifecycle import lower_priority
 
@@ -69,7 +70,9 @@ class Screen:
 
     async def _draw(self) -> None:
         live = f"{self._url.replace('http', 'ws', 1)}/api/v1/live"
-        async with connect(live, compression=None, max_size=None, ping_interval=None, proxy=None) as feed:
+        async with connect(
+            live, origin=Origin(self._url), compression=None, max_size=None, ping_interval=None, proxy=None
+        ) as feed:
             async for data in feed:
                 self._first_s = self._first_s or time.monotonic()
                 (length,) = struct.unpack_from("<I", data)
@@ -106,7 +109,8 @@ async def stare(url: str) -> None:
     """Connect and never read a byte, with as small a window as can be had; come again, and leave the old ones open."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     hello = (
-        f"GET /api/v1/live HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET /api/v1/live HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: {url}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: cGF0Y2hsaW5lIHdhdGNoZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     opened: list[socket.socket] = []

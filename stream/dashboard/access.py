@@ -1,6 +1,6 @@
-"""Who may do what: roles, sessions, tokens against forged requests, and how often a password may be guessed.
+"""Who may do what: roles, sessions, requests forged by other pages, and how often a password may be tried.
 
-Pure: secrets, requests' parts and the clock's value in, answers out.
+Pure: secrets, parts of requests and the clock's value in, answers out.
 """
 
 from __future__ import annotations
@@ -11,32 +11,37 @@ import secrets
 from collections import OrderedDict
 from typing import NamedTuple
 
+from itsdangerous import BadSignature, TimestampSigner
+
+from stream.core.token_bucket import TokenBuckets
 from stream.line.sections import AccessRole, DashboardOptions
 
+#: Length of a session.
 SESSION_S = 12 * 3600
-#: Guesses of a password that one address, or one name, may make at once; then one in so many seconds.
-_GUESSES = 5
-_GUESS_S = 10.0
+#: Passwords that may be tried at once from one address or for one name.
+_ATTEMPTS = 5
+#: Interval between further attempts, in seconds.
+_ATTEMPT_S = 10.0
+#: Ended sessions that are remembered; and addresses and names, each with its attempts.
 _REMEMBERED = 10_000
+#: Values of Sec-Fetch-Site that no page of another server can cause; `same-site` is another port or subdomain.
+_OWN_SITES = ("same-origin", "none")
 _RANKS: dict[AccessRole, int] = {"viewer": 0, "operator": 1, "engineer": 2}
 
 
 class Identity(NamedTuple):
-    """Somebody who is let in.
+    """A user or program that is let in.
 
     Attributes:
-        name: as in the configuration; `local` where nobody has to log in.
-        role: what he may do.
-        forgery_token: what every change must be sent with; None for a program with a bearer token, which no
-            browser sends along by itself.
+        name: as in the configuration; `local` where no login is needed.
+        role: what they may do.
     """
 
     name: str
     role: AccessRole
-    forgery_token: str | None
 
     def may(self, role: AccessRole) -> bool:
-        """Whether this role is his, or below his."""
+        """Whether their role is this one or above it."""
         return _RANKS[self.role] >= _RANKS[role]
 
 
@@ -44,14 +49,14 @@ class Authenticator:
     """The users, tokens and sessions of one dashboard."""
 
     def __init__(self, options: DashboardOptions, secret: bytes) -> None:
-        """Sign with `secret`, which no one else knows."""
+        """Sign sessions with `secret`, which stays on this host."""
         self._options = options
         self._secret = secret
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     @property
     def open_to_all(self) -> bool:
-        """Whether nobody has to log in."""
+        """Whether no login is needed."""
         return not self._options.users
 
     def password_hash(self, name: str) -> str | None:
@@ -60,49 +65,76 @@ class Authenticator:
         return user.password if user else None
 
     def begin_session(self, name: str, now_s: float) -> str:
-        """Return the cookie of somebody who has just given the right password."""
-        text = f"{name}|{int(now_s) + SESSION_S}|{secrets.token_urlsafe(16)}"
-        return f"{text}|{self._sign('session', text + self._options.users[name].password)}"
+        """Return the session cookie of a user who has just given the right password."""
+        text = f"{name}|{secrets.token_urlsafe(16)}"
+        return self._signer(self._options.users[name].password, now_s).sign(text).decode()
 
     def end_session(self, cookie: str) -> None:
-        """Let nobody in with this cookie any more."""
-        self._ended[cookie] = None
+        """Accept this cookie no longer."""
+        # The text alone: a signature in base64 has several spellings.
+        self._ended[cookie.rsplit(".", 2)[0]] = None
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
 
     def identify(self, cookie: str | None, bearer: str | None, now_s: float) -> Identity | None:
-        """Return who sends a request with this cookie and this bearer token; None: nobody that is known."""
+        """Return the sender of a request with this cookie and this bearer token; None where they are unknown."""
         if bearer is not None:
             return self._program(bearer)
         if self.open_to_all:
-            return Identity("local", "engineer", self._sign("forgery", "local"))
-        return self._person(cookie, now_s) if cookie else None
+            return Identity("local", "engineer")
+        return self._session_user(cookie, now_s) if cookie else None
 
     def _program(self, bearer: str) -> Identity | None:
         digest = hashlib.sha256(bearer.encode()).hexdigest()
         for name, token in self._options.tokens.items():
             if hmac.compare_digest(token.sha256, digest):
-                return Identity(name, token.role, None)
+                return Identity(name, token.role)
         return None
 
-    def _person(self, cookie: str, now_s: float) -> Identity | None:
-        text, _, signature = cookie.rpartition("|")
-        name, expires_s, *_ = [*text.split("|"), ""]
+    def _session_user(self, cookie: str, now_s: float) -> Identity | None:
+        name = cookie.partition("|")[0]
         user = self._options.users.get(name)
-        # A changed password ends the sessions that the old one began.
-        if user is None or not _same(signature, self._sign("session", text + user.password)):
+        if user is None:
             return None
-        if now_s >= float(expires_s) or cookie in self._ended:
+        try:
+            # An age of SESSION_S seconds is too old, while `max_age` is the oldest that is accepted.
+            text = self._signer(user.password, now_s).unsign(cookie, max_age=SESSION_S - 1).decode()
+        except BadSignature:
             return None
-        return Identity(name, user.role, self._sign("forgery", text))
+        return None if text in self._ended else Identity(name, user.role)
 
-    def _sign(self, purpose: str, text: str) -> str:
-        return hmac.new(self._secret, f"{purpose}|{text}".encode(), hashlib.sha256).hexdigest()
+    def _signer(self, password: str, now_s: float) -> TimestampSigner:
+        """Return the signer of a user's sessions; a changed password ends the sessions that began with the old one."""
+        return _SignerAt(now_s, self._secret, f"session|{password}")
 
 
-def same_origin(origin: str | None, host: str | None) -> bool:
-    """Whether a browser's request comes from a page of this server; other programs send no Origin."""
-    return origin is None or origin.partition("://")[2] == host
+class _SignerAt(TimestampSigner):
+    """Signs and checks at a given time."""
+
+    def __init__(self, now_s: float, secret: bytes, salt: str) -> None:
+        super().__init__(secret, salt, key_derivation="hmac", digest_method=hashlib.sha256)
+        self._now_s = int(now_s)
+
+    def get_timestamp(self) -> int:
+        return self._now_s
+
+
+def from_another_page(fetch_site: str | None, origin: str | None, host: str | None) -> bool:
+    """Whether a browser says that a request comes from a page of another server, or of another port of this one.
+
+    Args:
+        fetch_site: header Sec-Fetch-Site; browsers send it over TLS and to the local host.
+        origin: header Origin; browsers send it with every change and every WebSocket.
+        host: header Host.
+    """
+    foreign_site = fetch_site is not None and fetch_site not in _OWN_SITES
+    return foreign_site or (origin is not None and origin.partition("://")[2] != host)
+
+
+def from_own_page(fetch_site: str | None, origin: str | None, host: str | None) -> bool:
+    """Whether a browser says that a request comes from a page of this server, or was typed in by its user."""
+    named = fetch_site is not None or origin is not None
+    return named and not from_another_page(fetch_site, origin, host)
 
 
 def is_local_host(host: str | None) -> bool:
@@ -111,31 +143,20 @@ def is_local_host(host: str | None) -> bool:
     return name in ("127.0.0.1", "localhost", "[::1]")
 
 
-def genuine(who: Identity, forgery_token: str | None) -> bool:
-    """Whether somebody meant the change that is asked for in his name."""
-    return who.forgery_token is None or _same(forgery_token or "", who.forgery_token)
-
-
 class LoginThrottle:
-    """How many passwords an address, or a user name, may still try. Pure: the clock is passed in."""
+    """How many passwords may be tried for an address or a user name. Pure: the clock is passed in."""
 
     def __init__(self) -> None:
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._attempts = TokenBuckets(_ATTEMPTS, 1 / (_ATTEMPT_S * 1e9), max_keys=_REMEMBERED)
 
     def wait_s(self, key: str, now_s: float) -> float:
-        """Take one guess and return 0, or return for how many seconds there is none."""
-        left, at_s = self._left.pop(key, (float(_GUESSES), now_s))
-        left = min(_GUESSES, left + (now_s - at_s) / _GUESS_S)
-        allowed = left >= 1
-        self._left[key] = (left - 1 if allowed else left, now_s)
-        while len(self._left) > _REMEMBERED:
-            self._left.popitem(last=False)
-        return 0.0 if allowed else (1 - left) * _GUESS_S
+        """Take one attempt and return 0, or return the seconds until there is one."""
+        left = self._attempts.available(key, round(now_s * 1e9))
+        if left < 1:
+            return (1 - left) * _ATTEMPT_S
+        self._attempts.take(key, 1)
+        return 0.0
 
     def forget(self, key: str) -> None:
-        """Give all guesses back after the right password."""
-        self._left.pop(key, None)
-
-
-def _same(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode(), expected.encode())
+        """Give all attempts back, after the right password."""
+        self._attempts.forget(key)

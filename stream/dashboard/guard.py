@@ -1,4 +1,4 @@
-"""What every request passes before any route sees it: closed unless opened, also for routes that come later."""
+"""The checks that every request passes before a route: closed unless opened, also for routes that are added later."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stream.dashboard.access import Identity, genuine, is_local_host, same_origin
-from stream.dashboard.services import FORGERY_HEADER, Dashboard
+from stream.dashboard.access import from_another_page, from_own_page, is_local_host
+from stream.dashboard.services import Dashboard, bearer_token
 
 _SAFE = {"GET", "HEAD"}
-#: Open to everybody: who am I, let me in, what is there.
+#: Open without a login.
 _OPEN = {"/api/v1/me", "/api/v1/login", "/api/v1/openapi.json"}
 _LOGIN = "/api/v1/login"
 _LOGOUT = "/api/v1/logout"
@@ -32,10 +32,10 @@ _HEADERS = {
 
 
 class Guard:
-    """Refuses what must not come through, and puts security headers on every answer."""
+    """Refuses forbidden requests, and adds security headers to every response."""
 
     def __init__(self, app: ASGIApp, dashboard: Dashboard) -> None:
-        """Stand before `app`."""
+        """Guard `app`."""
         self._app = app
         self._dashboard = dashboard
         self._headers = dict(_HEADERS)
@@ -43,53 +43,62 @@ class Guard:
             self._headers["strict-transport-security"] = "max-age=31536000"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with what is wrong."""
+        """Pass a request on, or refuse it with the reason."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        refused = self._refuse(connection, scope)
-        if refused is None:
+        refusal = self._refuse(connection, scope)
+        if refusal is None:
             await self._app(scope, receive, self._with_headers(send, connection.url.path))
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 4000 + refused[0], "reason": refused[1]})
+            await send({"type": "websocket.close", "code": 4000 + refusal[0], "reason": refusal[1]})
         else:
-            answer = JSONResponse({"detail": refused[1]}, refused[0])
-            await answer(scope, receive, self._with_headers(send, connection.url.path))
+            response = JSONResponse({"detail": refusal[1]}, refusal[0])
+            await response(scope, receive, self._with_headers(send, connection.url.path))
 
     def _refuse(self, connection: HTTPConnection, scope: Scope) -> tuple[int, str] | None:
-        """Return status and reason when the request must not come through."""
+        """Return the status and the reason of a refusal; None: the request may pass."""
         changes = scope["type"] == "http" and scope["method"] not in _SAFE
-        return self._refuse_form(connection, scope, changes) or self._refuse_person(connection, scope["path"], changes)
+        return (
+            self._refuse_origin(connection, changes or scope["type"] == "websocket")
+            or self._refuse_size(connection, changes)
+            or self._refuse_identity(connection, scope["path"], changes)
+        )
 
-    def _refuse_form(self, connection: HTTPConnection, scope: Scope, changes: bool) -> tuple[int, str] | None:
-        """Look at where a request comes from and how large it is."""
-        host, origin = connection.headers.get("host"), connection.headers.get("origin")
+    def _refuse_origin(self, connection: HTTPConnection, guarded: bool) -> tuple[int, str] | None:
+        """Check the host, and that a change or WebSocket is not the work of a page of another server.
+
+        Browsers add a cookie, and the authority of being on this host, to any page's requests, but never a bearer
+        token.
+        """
+        host = connection.headers.get("host")
         if self._dashboard.access.open_to_all and not is_local_host(host):
             return 403, "without users only http://127.0.0.1, localhost and [::1] are served"
-        if (changes or scope["type"] == "websocket") and not same_origin(origin, host):
+        sender = connection.headers.get("sec-fetch-site"), connection.headers.get("origin"), host
+        if guarded and from_another_page(*sender):
             return 403, "the request comes from a page of another server"
+        if guarded and bearer_token(connection) is None and not from_own_page(*sender):
+            return 403, "send a bearer token, or the header Origin with the address of this dashboard"
+        return None
+
+    def _refuse_size(self, connection: HTTPConnection, changes: bool) -> tuple[int, str] | None:
         if changes and not 0 <= _length(connection) <= _LARGEST_BODY:
             return 413, f"a body of at most {_LARGEST_BODY} bytes with its length is accepted"
         return None
 
-    def _refuse_person(self, connection: HTTPConnection, path: str, changes: bool) -> tuple[int, str] | None:
-        """Look at who asks, and whether he may and means it."""
+    def _refuse_identity(self, connection: HTTPConnection, path: str, changes: bool) -> tuple[int, str] | None:
+        """Authenticate, and check that a viewer changes nothing."""
         if not path.startswith("/api/"):
             return (405, "nothing can be changed here") if changes else None
         if path in _OPEN and not (changes and path != _LOGIN):
             return None
-        who = self._dashboard.who(connection)
-        if who is None:
+        identity = self._dashboard.identity_of(connection)
+        if identity is None:
             return 401, "log in first, or send a bearer token"
-        return self._refuse_change(connection, path, who) if changes else None
-
-    def _refuse_change(self, connection: HTTPConnection, path: str, who: Identity) -> tuple[int, str] | None:
-        if not genuine(who, connection.headers.get(FORGERY_HEADER)):
-            return 403, f"send the forgery_token of /api/v1/me as {FORGERY_HEADER}"
-        if path != _LOGOUT and not who.may("operator"):
-            return 403, f"{who.name} is a viewer and changes nothing"
+        if changes and path != _LOGOUT and not identity.may("operator"):
+            return 403, f"{identity.name} is a viewer and changes nothing"
         return None
 
     def _with_headers(self, send: Send, path: str) -> Callable[[Message], Awaitable[None]]:

@@ -10,7 +10,7 @@ from stream.line.lifecycle import lower_priority, start_role
 def main(config: LineConfig) -> None:
     """Serve the dashboard until a signal stops it."""
     role = start_role("dashboard", config)
-    lower_priority(10)  # the line goes first
+    lower_priority(10)  # the line has priority
     try:
         from stream.dashboard.server import serve
     except ModuleNotFoundError as error:

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from stream import __version__
-from stream.core.errors import ConfigError, PatchLineError, ReloadError, TransportError
+from stream.core.errors import ConfigError, ConflictError, PatchLineError, ReloadError, TransportError
 from stream.dashboard.access import Authenticator, LoginThrottle
 from stream.dashboard.guard import Guard
 from stream.dashboard.live.hub import Hub
@@ -35,13 +35,13 @@ from stream.store.review_store import FILE_NAME, Review
 log = logging.getLogger(__name__)
 
 _STATIC = Path(__file__).parent / "static"
-#: A browser that is slow to leave does not keep the process.
+#: Grace period for open connections when the process ends, in seconds.
 _GOODBYE_S = 1
-#: Of what a browser says over the live feed, in bytes: acknowledgements.
-_LARGEST_WORD = 4096
+#: Largest message of a browser on the live feed, in bytes: an acknowledgement.
+_LARGEST_MESSAGE = 4096
 _CONNECTIONS = 300
-#: Who takes nothing of what was sent to him for so long has gone, also if his computer still answers.
-_UNTAKEN_S = 40.0
+#: Time after which a client that reads nothing is disconnected, in seconds, even if its TCP stack still acknowledges.
+_UNREAD_S = 40.0
 
 
 def serve(config: LineConfig, ready: Callable[[], None]) -> None:
@@ -51,7 +51,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
     review = Review(config.store.path / FILE_NAME)
     hub = Hub(config, review)
     jobs, changes = Jobs(), BundleChanges(config, review)
-    found = Dashboard(
+    dashboard = Dashboard(
         config,
         Authenticator(options, _secret(config.state)),
         LoginThrottle(),
@@ -63,7 +63,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
         jobs,
     )
     if not options.local and options.certificate is None:
-        log.warning("dashboard.certificate: passwords and pictures travel unencrypted; give certificate and key")
+        log.warning("dashboard.certificate: passwords and images travel unencrypted; give certificate and key")
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -78,7 +78,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
 
     try:
         settings = uvicorn.Config(
-            application(found, lifespan),
+            application(dashboard, lifespan),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -86,7 +86,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
             timeout_graceful_shutdown=_GOODBYE_S,
             ws="websockets-sansio",
             ws_per_message_deflate=False,
-            ws_max_size=_LARGEST_WORD,
+            ws_max_size=_LARGEST_MESSAGE,
             limit_concurrency=_CONNECTIONS,
             ssl_certfile=options.certificate,
             ssl_keyfile=options.key,
@@ -98,7 +98,7 @@ def serve(config: LineConfig, ready: Callable[[], None]) -> None:
     uvicorn.Server(settings).run(sockets=[listening])
 
 
-def application(found: Dashboard, lifespan: Callable[[FastAPI], object] | None = None) -> FastAPI:
+def application(dashboard: Dashboard, lifespan: Callable[[FastAPI], object] | None = None) -> FastAPI:
     """Return the application."""
     app = FastAPI(
         title="PatchLine",
@@ -107,9 +107,9 @@ def application(found: Dashboard, lifespan: Callable[[FastAPI], object] | None =
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,  # type: ignore[arg-type]
-        middleware=[Middleware(Guard, dashboard=found)],
+        middleware=[Middleware(Guard, dashboard=dashboard)],
     )
-    app.state.dashboard = found
+    app.state.dashboard = dashboard
     for routes in (sessions, live, events, alarms, threshold, tuning):
         app.include_router(routes.router, prefix="/api/v1")
     app.add_exception_handler(PatchLineError, _unavailable)
@@ -118,18 +118,18 @@ def application(found: Dashboard, lifespan: Callable[[FastAPI], object] | None =
 
 
 async def _unavailable(_request: Request, error: Exception) -> JSONResponse:
-    """Say what is wrong: 409 where something else was done meanwhile or the line refuses, else 503."""
-    return JSONResponse({"detail": str(error)}, 409 if isinstance(error, ReloadError) else 503)
+    """Answer with the error: 409 for a conflict or a refusal by the line, else 503."""
+    return JSONResponse({"detail": str(error)}, 409 if isinstance(error, ConflictError | ReloadError) else 503)
 
 
-def listen(host: str, port: int, untaken_s: float = _UNTAKEN_S) -> socket.socket:
-    """Listen for browsers; connections whose data stay untaken for `untaken_s` are cut. Raises TransportError."""
+def listen(host: str, port: int, unread_s: float = _UNREAD_S) -> socket.socket:
+    """Listen for browsers; a connection whose data stays unread for `unread_s` is cut. Raises TransportError."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Closing waits for what is still to be sent, so the web server alone never gets rid of who does not read.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1e3 * untaken_s))
+        # Closing waits until all data is sent, so the web server alone never gets rid of a client that does not read.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1e3 * unread_s))
         listening.bind(address)
         listening.listen(64)
     except OSError as error:
@@ -141,7 +141,7 @@ def listen(host: str, port: int, untaken_s: float = _UNTAKEN_S) -> socket.socket
 
 
 def _secret(state: Path) -> bytes:
-    """Return what sessions are signed with, so that they outlive a restart; made at the first start."""
+    """Return the key that signs sessions, so that they outlive a restart; made at the first start."""
     path = state / "dashboard.secret"
     try:
         state.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the dashboard's routes share, and how they ask for it."""
+"""What the dashboard's routes share, and the dependencies through which they get it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,13 @@ from stream.store.review_store import AuditEntry, Review
 
 log = logging.getLogger(__name__)
 
-FORGERY_HEADER = "x-forgery-token"
-
 
 class Dashboard(NamedTuple):
     """One dashboard."""
 
     config: LineConfig
     access: Authenticator
-    guesses: LoginThrottle
+    throttle: LoginThrottle
     hasher: PasswordHasher
     hub: Hub
     review: Review
@@ -42,57 +40,61 @@ class Dashboard(NamedTuple):
 
     @property
     def cookie(self) -> str:
-        """Name of the session's cookie: several lines of one host have one each."""
+        """Name of the session's cookie: each line on a host has its own."""
         # Browsers take a cookie of this prefix over TLS, and from this host alone.
         prefix = "" if self.config.dashboard.certificate is None else "__Host-"
         return f"{prefix}patchline-{self.config.line}"
 
     def store(self) -> EventStore:
-        """Open the event store for one question, in a `with` block; raises StoreError."""
+        """Open the event store for one request, in a `with` block; raises StoreError."""
         return EventStore.read(self.config.store.path / FILE_NAME)
 
     def marked_parts(self, station: str) -> list[MarkedPart]:
-        """Return the parts of a station that people have marked; raises StoreError."""
+        """Return the marked parts of a station; raises StoreError."""
         with self.store() as store:
             return self.marked.of(station, store)
 
-    def who(self, connection: HTTPConnection) -> Identity | None:
-        """Return who sends a request, or None."""
-        scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
-        cookie = connection.cookies.get(self.cookie)
-        return self.access.identify(cookie, bearer if scheme.lower() == "bearer" else None, time.time())
+    def identity_of(self, connection: HTTPConnection) -> Identity | None:
+        """Return the sender of a request; None where they are unknown."""
+        return self.access.identify(connection.cookies.get(self.cookie), bearer_token(connection), time.time())
 
-    def note(self, who: str, what: str, detail: str) -> None:
-        """Add to the audit log; a full disk keeps nobody from looking."""
+    def note(self, user: str, what: str, detail: str) -> None:
+        """Add to the audit log; a full disk is logged and fails no request."""
         try:
-            self.review.note(AuditEntry(at_s=time.time(), who=who, what=what, detail=detail))
+            self.review.note(AuditEntry(at_s=time.time(), who=user, what=what, detail=detail))
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - one line says it all
 
 
+def bearer_token(connection: HTTPConnection) -> str | None:
+    """Return the bearer token that a program sends; None where it sends none."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else None
+
+
 def dashboard_of(connection: HTTPConnection) -> Dashboard:
-    """Return what the application holds."""
-    found: Dashboard = connection.app.state.dashboard
-    return found
+    """Return the dashboard that the application serves."""
+    dashboard: Dashboard = connection.app.state.dashboard
+    return dashboard
 
 
-def services_of(request: Request, station: str) -> Dashboard:
-    """Return what the application holds, for a request about a station; 404 where there is none."""
-    found = dashboard_of(request)
-    if station not in found.config.stations:
+def dashboard_of_station(request: Request, station: str) -> Dashboard:
+    """Return the dashboard that the application serves; 404 where its line has no such station."""
+    dashboard = dashboard_of(request)
+    if station not in dashboard.config.stations:
         raise HTTPException(404, f"no station {station}")
-    return found
+    return dashboard
 
 
 def require_role(role: AccessRole) -> Callable[[Request], Identity]:
-    """Return a dependency that lets only this role in, or a higher one."""
+    """Return a dependency that admits only this role or a higher one."""
 
-    def asked_by(request: Request) -> Identity:
-        who = dashboard_of(request).who(request)
-        if who is None:
+    def require(request: Request) -> Identity:
+        identity = dashboard_of(request).identity_of(request)
+        if identity is None:
             raise HTTPException(401, "log in first")
-        if not who.may(role):
-            raise HTTPException(403, f"this needs the role {role}; {who.name} is {who.role}")
-        return who
+        if not identity.may(role):
+            raise HTTPException(403, f"this needs the role {role}; {identity.name} is {identity.role}")
+        return identity
 
-    return asked_by
+    return require

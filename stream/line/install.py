@@ -1,4 +1,4 @@
-"""Putting a bundle live: the file is replaced and the line reloads it; if the line refuses, all is as before."""
+"""Putting a bundle live: the file is replaced and the line reloads it; if the line refuses, the file comes back."""
 
 from __future__ import annotations
 
@@ -6,18 +6,35 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-from stream.core.errors import BundleError, DiskError, PatchLineError, ReloadError
-from stream.core.files import file_sha256, replace
+from stream.core.errors import BundleError, ConflictError, DiskError, PatchLineError, ReloadError
+from stream.core.files import file_sha256, identity, replace
 from stream.line.config import LineConfig
 from stream.line.locks import lock_owner
 from stream.line.reload_request import request_reload
 
-#: Beyond what the line allows its processes to get ready.
-_PATIENCE_S = 5.0
-#: For the bundle before, which the line still holds as a rule.
+#: Time for the answers, in seconds, beyond what the line allows its processes to get ready.
+_ANSWER_S = 5.0
+#: Time for reloading the previous bundle, which the line still holds as a rule, in seconds.
 _BACK_S = 30.0
+
+
+class BundleFile(NamedTuple):
+    """A bundle file and the hash of its content."""
+
+    path: Path
+    sha256: str
+
+
+def bundle_sha256(path: Path) -> str:
+    """Return the hash of a bundle file; computed once until the file is replaced or written to. Raises BundleError."""
+    try:
+        return _sha256_of(path, identity(path))
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def camera_runs_here(line: LineConfig, station: str) -> bool:
@@ -25,46 +42,45 @@ def camera_runs_here(line: LineConfig, station: str) -> bool:
     return lock_owner(f"capture-{line.stations[station].camera}", line.state) is not None
 
 
-def put_live(line: LineConfig, station: str, bundle: Path, *, base: str) -> None:
+def put_live(line: LineConfig, station: str, bundle: BundleFile, *, base_sha256: str) -> None:
     """Give a station another bundle; a running line takes it between two parts.
 
     Args:
         line: whose station it is.
         station: its name; others with the same file change with it.
-        bundle: file to put in place, which stays.
-        base: hash of the file that is to be replaced, so that nobody's change is lost.
+        bundle: file to put in place; it is copied.
+        base_sha256: hash of the file that is to be replaced, so that no other change is lost.
 
     Raises:
-        ReloadError: another file lies there than `base`, the line refuses the bundle and goes on with its own, or a
-            camera that could say so does not run here.
+        ConflictError: the present file is another one, or a camera that decides about it does not run here.
+        ReloadError: the line refused the bundle and keeps its own.
         BundleError: a file cannot be read.
         DiskError: a file cannot be written.
     """
     target = line.stations[station].bundle
-    found = _sha256(target)
-    if found != base:
-        raise ReloadError(
-            f"{target}: holds bundle {found[:12]} by now, not {base[:12]} that this change begins with; "
-            "somebody has replaced it: make the change anew"
+    present_sha256 = bundle_sha256(target)
+    if present_sha256 != base_sha256:
+        raise ConflictError(
+            f"{target}: holds bundle {present_sha256[:12]} by now, not {base_sha256[:12]} that this change begins "
+            "with; another user or program has replaced it: make the change again"
         )
     _demand_cameras(line, target)
     with _aside(target) as before:
-        wanted = _sha256(bundle)
-        replace(bundle, target)
+        replace(bundle.path, target)
         # Renamed: this needs no space on the disk.
-        _take(line, target, wanted, base, lambda: before.replace(target))
+        _take(line, target, bundle.sha256, base_sha256, lambda: before.replace(target))
 
 
-def confirm_live(line: LineConfig, station: str, *, before: Path) -> None:
-    """Have the line take the file that lies there already, as `put_live` does; if it refuses, `before` comes back."""
+def confirm_live(line: LineConfig, station: str, *, before: BundleFile) -> None:
+    """Have the line take the file that is in place already, as `put_live` does; if it refuses, `before` comes back."""
     target = line.stations[station].bundle
     _demand_cameras(line, target)
-    _take(line, target, _sha256(target), _sha256(before), lambda: replace(before, target))
+    _take(line, target, bundle_sha256(target), before.sha256, lambda: replace(before.path, target))
 
 
 @contextmanager
 def _aside(target: Path) -> Iterator[Path]:
-    """Keep a copy of a file beside it for as long as the block lasts."""
+    """Keep a copy of a file beside it during the block."""
     try:
         folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", ignore_cleanup_errors=True)
     except OSError as error:
@@ -91,7 +107,7 @@ def _runs_here(line: LineConfig) -> bool:
 
 
 def sharing(line: LineConfig, target: Path) -> dict[str, str]:
-    """Return the stations that have a bundle file, however they write its path, and the camera of each."""
+    """Return the stations that use a bundle file, however they spell its path, and the camera of each."""
     place = _place(target)
     return {name: station.camera for name, station in line.stations.items() if _place(station.bundle) == place}
 
@@ -102,63 +118,61 @@ def _place(path: Path) -> Path:
 
 
 def _demand_cameras(line: LineConfig, target: Path) -> None:
-    """Refuse where nobody could say whether the line takes a bundle: what runs would not be what is called live."""
+    """Refuse where no camera could confirm the bundle: the running bundle might differ from the live one."""
     if not _runs_here(line):
         return
     absent = {camera for name, camera in sharing(line, target).items() if not camera_runs_here(line, name)}
     if absent:
-        raise ReloadError(
+        raise ConflictError(
             f"the line runs, but not its camera {', '.join(sorted(absent))} on this host, which decides about the "
-            "bundle; try again when it is there, or where it is"
+            "bundle; try again once its process runs, or on its host"
         )
 
 
-def _take(line: LineConfig, target: Path, wanted: str, base: str, put_back: Callable[[], object]) -> None:
-    """Have the line take the file in place; whatever is in its way brings the file before back."""
+def _take(line: LineConfig, target: Path, wanted_sha256: str, base_sha256: str, put_back: Callable[[], object]) -> None:
+    """Have the line take the file in place; on any failure the previous file comes back."""
     if not _runs_here(line):
         return
     try:
-        _reload(line, target, wanted, timeout_s=line.restarts.ready_s + _PATIENCE_S)
+        _reload(line, target, wanted_sha256, timeout_s=line.restarts.ready_s + _ANSWER_S)
     except BaseException as error:
-        told = _go_back(line, target, base, put_back)
-        if told and isinstance(error, PatchLineError):
-            raise ReloadError(f"{error}; {told}") from error
+        trouble = _go_back(line, target, base_sha256, put_back)
+        if trouble and isinstance(error, PatchLineError):
+            raise ReloadError(f"{error}; {trouble}") from error
         raise
 
 
-def _go_back(line: LineConfig, target: Path, base: str, put_back: Callable[[], object]) -> str:
-    """Return what a person should know of it; empty: all is as before."""
+def _go_back(line: LineConfig, target: Path, base_sha256: str, put_back: Callable[[], object]) -> str:
+    """Put the previous file back; returns what went wrong, empty where nothing did."""
     try:
         put_back()
     except (OSError, DiskError) as error:
-        return f"and bundle {base[:12]} could not be put back ({error}): copy it to {target} and reload the line"
+        return f"and bundle {base_sha256[:12]} could not be put back ({error}): copy it to {target} and reload the line"
     try:
         if _runs_here(line):
-            _reload(line, target, base, timeout_s=_BACK_S)
+            _reload(line, target, base_sha256, timeout_s=_BACK_S)
     except ReloadError as error:
-        return f"bundle {base[:12]} lies in place again, but the line has not confirmed it ({error})"
+        return f"bundle {base_sha256[:12]} is in place again, but the line has not confirmed it ({error})"
     return ""
 
 
-def _reload(line: LineConfig, target: Path, wanted: str, *, timeout_s: float) -> None:
+def _reload(line: LineConfig, target: Path, wanted_sha256: str, *, timeout_s: float) -> None:
     stations = sharing(line, target)
     reports = request_reload(line, timeout_s=timeout_s, cameras=set(stations.values()))
-    said = {station: change for report in reports.values() for station, change in report.stations.items()}
+    changes = {station: change for report in reports.values() for station, change in report.stations.items()}
     for station in stations:
-        change = said.get(station)
+        change = changes.get(station)
         if change is None:
-            raise ReloadError(f"station {station}: its camera's process has not said whether it takes the bundle")
+            raise ReloadError(f"station {station}: its camera's process has not reported whether it takes the bundle")
         if change.reason is not None:
             raise ReloadError(f"station {station} keeps its bundle {change.old_sha256[:12]}: {change.reason}")
-        if change.new_sha256 != wanted:
+        if change.new_sha256 != wanted_sha256:
             raise ReloadError(
-                f"station {station} has read bundle {change.new_sha256[:12]}, not {wanted[:12]}; "
+                f"station {station} has read bundle {change.new_sha256[:12]}, not {wanted_sha256[:12]}; "
                 f"was the line started with another file than {target}?"
             )
 
 
-def _sha256(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
+@lru_cache(maxsize=64)
+def _sha256_of(path: Path, _identity: tuple[int, int, int] | None) -> str:
+    return file_sha256(path)

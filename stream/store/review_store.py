@@ -1,6 +1,6 @@
-"""What people say about the line's work: alarms seen to, marks on events, changes of bundles, and who did what.
+"""What users decide: acknowledged alarms, marks on events, changes of bundles, and the audit log of it all.
 
-A SQLite file of its own beside the event store, which belongs to the sink alone.
+A separate SQLite file beside the event store, which the sink alone writes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from stream.core.errors import StoreError
 #: Name of the file below `store.path`.
 FILE_NAME = "review.sqlite"
 
-_SCHEMA = """
+#: Raised with every change of the tables or of the JSON in them; other versions are refused.
+SCHEMA_VERSION = 1
+
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS acknowledged (
     kind TEXT NOT NULL, subject TEXT NOT NULL, raised_realtime_ns INTEGER NOT NULL, who TEXT NOT NULL,
     at_s REAL NOT NULL, PRIMARY KEY (raised_realtime_ns, kind, subject)
@@ -38,6 +42,8 @@ CREATE TABLE IF NOT EXISTS scores (
     station TEXT NOT NULL, seq INTEGER NOT NULL, scale TEXT NOT NULL, score REAL NOT NULL,
     PRIMARY KEY (station, seq, scale)
 ) WITHOUT ROWID;
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
 """
 
 
@@ -45,34 +51,50 @@ class Review:
     """The open file; any thread may call."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file; raises StoreError."""
+        """Open or make the file. Raises StoreError, also where another release wrote it."""
         self._path = path
         self._turn = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.executescript(_SCHEMA)
+            if self._is_empty():
+                self._connection.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{path}: cannot be opened ({error}); repair it or move it away") from None
 
-    def acknowledge(self, alarm: AlarmName, who: str, at_s: float) -> None:
-        """Note who has seen to an alarm; the first one stays. Raises StoreError."""
+    def _is_empty(self) -> bool:
+        """Whether the file has no tables yet; raises StoreError where another release made them."""
+        questions = ("PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        version, tables = (self._connection.execute(question).fetchone()[0] for question in questions)
+        if not tables:
+            return True
+        if version != SCHEMA_VERSION:
+            self._connection.close()
+            age = "a newer" if version > SCHEMA_VERSION else "an older"
+            raise StoreError(
+                f"{self._path}: schema {version} of {age} PatchLine, this release uses {SCHEMA_VERSION}; "
+                "move the file away, or run that release"
+            )
+        return False
+
+    def acknowledge(self, alarm: AlarmName, user: str, at_s: float) -> None:
+        """Record the user who acknowledges an alarm; the first one stays. Raises StoreError."""
         name = (alarm.kind, alarm.subject, int(alarm.raised_ns))
         self._change(
             "INSERT OR IGNORE INTO acknowledged VALUES (?, ?, ?, ?, ?)",
-            (*name, who, at_s),
-            AuditEntry(at_s=at_s, who=who, what="acknowledge", detail=f"{alarm.kind} {alarm.subject}"),
+            (*name, user, at_s),
+            AuditEntry(at_s=at_s, who=user, what="acknowledge", detail=f"{alarm.kind} {alarm.subject}"),
         )
 
     def acknowledged(self, alarms: Iterable[tuple[str, str, int]]) -> dict[tuple[str, str, int], tuple[str, float]]:
-        """Return who saw to which of these (kind, subject, raised_realtime_ns), and when. Raises StoreError."""
+        """Return (user, s) for the acknowledged of these (kind, subject, raised_realtime_ns). Raises StoreError."""
         query = "SELECT who, at_s FROM acknowledged WHERE kind = ? AND subject = ? AND raised_realtime_ns = ?"
-        found = {alarm: self._rows(query, alarm) for alarm in alarms}
-        return {alarm: rows[0] for alarm, rows in found.items() if rows}
+        rows = {alarm: self._rows(query, alarm) for alarm in alarms}
+        return {alarm: row[0] for alarm, row in rows.items() if row}
 
     def mark(self, mark: Mark) -> None:
-        """Note what a person found at an event, in place of what stood there. Raises StoreError."""
+        """Record a mark on an event, in place of an earlier one. Raises StoreError."""
         values = (mark.station, mark.seq, mark.mark, mark.note, mark.who, mark.at_s)
         detail = f"{mark.station} {mark.seq}: {mark.mark} {mark.note}".strip()
         self._change(
@@ -88,36 +110,36 @@ class Review:
         return {(row[0], row[1]): Mark(**dict(zip(Mark.model_fields, row, strict=True))) for row in rows}
 
     def marks_of(self, station: str, limit: int) -> list[Mark]:
-        """Return the newest marks on a station's events, the newest first. Raises StoreError."""
+        """Return the latest marks on a station's events, latest first. Raises StoreError."""
         query = "SELECT station, seq, mark, note, who, at_s FROM marks WHERE station = ? ORDER BY at_s DESC LIMIT ?"
         return [Mark(**dict(zip(Mark.model_fields, row, strict=True))) for row in self._rows(query, (station, limit))]
 
     def add_change(self, station: str, body: str, entry: AuditEntry) -> int:
-        """Keep a change of a station's bundle; returns its number. Raises StoreError."""
+        """Store a change of a station's bundle, as JSON; returns its number. Raises StoreError."""
         return self._change("INSERT INTO changes (station, body) VALUES (?, ?)", (station, body), entry)
 
     def save_change(self, number: int, body: str, entry: AuditEntry) -> None:
-        """Write down what has become of a change. Raises StoreError."""
+        """Store the new state of a change. Raises StoreError."""
         self._change("UPDATE changes SET body = ? WHERE id = ?", (body, number), entry)
 
     def changes(self, station: str, limit: int) -> list[tuple[int, str]]:
-        """Return numbers and bodies of a station's last changes, the newest first. Raises StoreError."""
+        """Return numbers and JSON of a station's last changes, latest first. Raises StoreError."""
         query = "SELECT id, body FROM changes WHERE station = ? ORDER BY id DESC LIMIT ?"
         return [(row[0], row[1]) for row in self._rows(query, (station, limit))]
 
     def change(self, number: int) -> str | None:
-        """Return the body of a change. Raises StoreError."""
+        """Return the JSON of a change, or None. Raises StoreError."""
         rows = self._rows("SELECT body FROM changes WHERE id = ?", (number,))
         return rows[0][0] if rows else None
 
     def add_scores(self, station: str, scale: str, scores: Iterable[tuple[int, float]]) -> None:
-        """Keep the image scores of parts (seq, score) by bundles of this scale. Raises StoreError."""
+        """Store the image scores of parts (seq, score) by bundles of this scale. Raises StoreError."""
         statement = "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)"
         if rows := [(statement, (station, seq, scale, score)) for seq, score in scores]:
             self._write(rows)
 
     def scores(self, station: str, scale: str) -> dict[int, float]:
-        """Return the image scores that are kept of a station's parts, by seq. Raises StoreError."""
+        """Return the stored image scores of a station's parts, by seq. Raises StoreError."""
         return dict(self._rows("SELECT seq, score FROM scores WHERE station = ? AND scale = ?", (station, scale)))
 
     def note(self, entry: AuditEntry) -> None:
@@ -125,7 +147,7 @@ class Review:
         self._write([_audited(entry)])
 
     def audit(self, limit: int) -> list[AuditEntry]:
-        """Return the newest entries, the newest first. Raises StoreError."""
+        """Return the latest entries, latest first. Raises StoreError."""
         rows = self._rows("SELECT at_s, who, what, detail FROM audit ORDER BY id DESC LIMIT ?", (limit,))
         return [AuditEntry(at_s=row[0], who=row[1], what=row[2], detail=row[3]) for row in rows]
 
@@ -135,11 +157,11 @@ class Review:
             self._connection.close()
 
     def _change(self, statement: str, values: Sequence[object], entry: AuditEntry) -> int:
-        """Change something and say so in the audit log: both or neither. Returns the number of a new row."""
+        """Execute a statement and add to the audit log: both or neither. Returns the number of a new row."""
         return self._write([(statement, values), _audited(entry)])
 
     def _write(self, statements: Sequence[tuple[str, Sequence[object]]]) -> int:
-        """Execute all or none; returns the number of the row that the first one made."""
+        """Execute all statements or none; returns the number of the row that the first one made."""
         with self._turn:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -173,7 +195,7 @@ MarkKind = Literal["false_alarm", "true_defect"]
 
 
 class Mark(BaseModel):
-    """What a person found at an event, and why."""
+    """A user's finding on an event, and why."""
 
     station: str
     seq: int
@@ -184,7 +206,7 @@ class Mark(BaseModel):
 
 
 class AlarmName(BaseModel):
-    """Which alarm."""
+    """The identity of an alarm."""
 
     kind: Annotated[str, Field(max_length=64)]
     subject: Annotated[str, Field(max_length=64)]
@@ -192,7 +214,7 @@ class AlarmName(BaseModel):
 
 
 class AuditEntry(BaseModel):
-    """Who changed what."""
+    """What a user changed."""
 
     at_s: float
     who: str

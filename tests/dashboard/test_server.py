@@ -10,7 +10,7 @@ from stream.dashboard.server import listen
 
 
 def test_a_connection_whose_data_nobody_takes_is_cut():
-    with closing(listen("127.0.0.1", 0, untaken_s=0.5)) as listening, socket.socket() as silent:
+    with closing(listen("127.0.0.1", 0, unread_s=0.5)) as listening, socket.socket() as silent:
         silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         silent.connect(listening.getsockname())
         connection, _ = listening.accept()

@@ -28,13 +28,16 @@ def test_on_this_host_nobody_logs_in_but_foreign_names_and_pages_are_refused(
     line = make_line(watched_line(parts_folder, small_bundle))
     line.start()
     with closing(client_of(line)) as client:
+        origin = client.headers.pop("origin")
         me = client.get("/api/v1/me").json()
         assert (me["name"], me["role"], me["login"]) == ("local", "engineer", False)
         assert client.get("/api/v1/line", headers={"host": "evil.example"}).status_code == 403
         active = line.wait_for(lambda: client.get("/api/v1/alarms/active").json(), "alarm")[0]
-        assert client.post("/api/v1/alarms/acknowledge", json=active).status_code == 403
-        token = {"x-forgery-token": me["forgery_token"]}
-        assert client.post("/api/v1/alarms/acknowledge", json=active, headers=token).status_code == 200
+        foreign = {"host": "evil.example", "origin": "http://evil.example"}  # a name that was made to point here
+        for headers in ({}, {"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}, foreign):
+            assert client.post("/api/v1/alarms/acknowledge", json=active, headers=headers).status_code == 403, headers
+        own = {"origin": origin}
+        assert client.post("/api/v1/alarms/acknowledge", json=active, headers=own).status_code == 200
 
 
 def test_a_dashboard_that_dies_again_and_again_stops_nothing(
@@ -87,7 +90,8 @@ def test_over_tls_the_cookie_is_for_tls_alone(
     line.start("dashboard", str(line.path))
     line.wait_for(lambda: "dashboard at https://" in line.said(), "dashboard")
     trusted = ssl.create_default_context(cafile=str(certificate))
-    with httpx.Client(base_url=line.config.dashboard.url, verify=trusted) as client:
+    url = line.config.dashboard.url
+    with httpx.Client(base_url=url, verify=trusted, headers={"origin": url}) as client:
         answer = log_in(client, "viewer")
         assert answer.headers["set-cookie"].startswith("__Host-")
         assert "secure" in answer.headers["set-cookie"].lower()

@@ -104,7 +104,7 @@ def test_an_accepted_false_alarm_is_good_from_then_on_until_it_is_undone_and_no_
     before = file_sha256(live)
     alarm, defect = mark(engineer, "part3.png", "false_alarm"), mark(engineer, "part7.png", "true_defect")
     made = done(line, engineer, change(engineer, "stations/cap/accept", event_ids=[alarm], note="shadow"))
-    assert (made["state"], made["base"], made["may_go_live"]) == ("offered", before, True)
+    assert (made["state"], made["base_sha256"], made["may_go_live"]) == ("offered", before, True)
     assert made["patches_after"] > made["patches_before"]
     table = {row["event_id"]: row for row in made["table"]}
     assert (table[alarm]["verdict_before"], table[alarm]["verdict_after"]) == ("DEFECT", "GOOD")
@@ -115,10 +115,10 @@ def test_an_accepted_false_alarm_is_good_from_then_on_until_it_is_undone_and_no_
 
     put = change(engineer, f"changes/{made['id']}/live")
     assert put["may_undo"]
-    assert judged(line, made["bundle"], "part3.png") is Verdict.GOOD
-    assert judged(line, made["bundle"], "part7.png") is Verdict.DEFECT
+    assert judged(line, made["bundle_sha256"], "part3.png") is Verdict.GOOD
+    assert judged(line, made["bundle_sha256"], "part7.png") is Verdict.DEFECT
     tuning = ask(engineer, "stations/cap/tuning")
-    assert (tuning["bundle"], tuning["threshold"]) == (made["bundle"], made["threshold_after"])
+    assert (tuning["bundle_sha256"], tuning["threshold"]) == (made["bundle_sha256"], made["threshold_after"])
     reviewed = {part["event_id"]: part for part in tuning["reviewed"]}
     assert [reviewed[number]["accepted"] for number in (alarm, defect)] == [True, False]
     assert reviewed[alarm]["score"] == table[alarm]["score_after"]
@@ -158,8 +158,8 @@ def test_a_moved_threshold_decides_from_then_on_and_the_curve_says_before_what_i
     verdicts = {row["event_id"]: (row["verdict_before"], row["verdict_after"]) for row in offered["table"]}
     assert verdicts == {alarm: ("DEFECT", "GOOD"), defect: ("DEFECT", "GOOD")}
     change(engineer, f"changes/{offered['id']}/live")
-    assert judged(line, offered["bundle"], "part3.png") is Verdict.GOOD
-    assert judged(line, offered["bundle"], "part7.png") is Verdict.GOOD
+    assert judged(line, offered["bundle_sha256"], "part3.png") is Verdict.GOOD
+    assert judged(line, offered["bundle_sha256"], "part7.png") is Verdict.GOOD
     thresholds = load_bundle(live).info.thresholds
     assert thresholds is not None
     assert (thresholds.image, thresholds.by_hand) == (highest * 1.01, True)
@@ -182,11 +182,12 @@ def test_a_station_is_taught_while_it_runs_and_a_job_can_be_stopped(line: Line, 
 
     # Ten parts pass in turn: more would be copies of each other.
     made = done(line, engineer, change(engineer, "stations/cap/teach", parts=10, false_reject_rate=0.2))
-    taught, before = load_bundle(line.config.store.path / "bundles" / "cap" / f"{made['bundle']}.safetensors"), live
+    sha256, before = made["bundle_sha256"], live
+    taught = load_bundle(line.config.store.path / "bundles" / "cap" / f"{sha256}.safetensors")
     assert len(taught.info.bank_pictures) + len(taught.calibration_scores) == 10
     assert taught.info.spec == load_bundle(before).info.spec
     change(engineer, f"changes/{made['id']}/live")
-    line.wait_for(lambda: line.events("cap")[-1].bundle_sha256 == made["bundle"], "a part judged by the taught bundle")
+    line.wait_for(lambda: line.events("cap")[-1].bundle_sha256 == sha256, "a part judged by the taught bundle")
     line.stop_with_every_part_inspected()
 
 
@@ -240,7 +241,7 @@ def test_what_makes_no_sense_is_refused_in_words(line: Line, engineer: httpx.Cli
     live.write_bytes(b"no bundle at all")
     answer = engineer.post(f"/api/v1/changes/{offered['id']}/live")
     assert answer.status_code == 409
-    assert "somebody has replaced it" in answer.json()["detail"]
+    assert "another user or program has replaced it" in answer.json()["detail"]
     assert line.events("cap")[-1].bundle_sha256 == before, "the line goes on"
 
 

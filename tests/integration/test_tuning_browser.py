@@ -88,7 +88,7 @@ def put_live(page: Page, change: Locator) -> None:
 def test_a_false_alarm_that_is_accepted_into_good_passes_from_then_on_until_that_is_undone(
     line: Line, engineer: httpx.Client, page: Page
 ):
-    before = present(engineer, "cap")["bundle"]
+    before = present(engineer, "cap")["bundle_sha256"]
     alarm = judged(line, "cap", "part3", before)
     assert alarm.part.verdict is Verdict.DEFECT
     enter(page, line, "engineer", f"event/cap/{alarm.part.seq}")
@@ -100,10 +100,10 @@ def test_a_false_alarm_that_is_accepted_into_good_passes_from_then_on_until_that
     change = page.locator(".change").first
     expect(change.locator(".state")).to_have_text("offered", timeout=WORK_MS)
     expect(change.locator(f"tr[data-event='{alarm.event_id}']")).to_have_class("better")
-    assert present(engineer, "cap")["bundle"] == before, "what is offered judges nothing"
+    assert present(engineer, "cap")["bundle_sha256"] == before, "what is offered judges nothing"
     put_live(page, change)
     expect(page.locator(".reviewed li")).to_contain_text("accepted")
-    after = present(engineer, "cap")["bundle"]
+    after = present(engineer, "cap")["bundle_sha256"]
     assert after != before
     passed = judged(line, "cap", "part3", after)
     assert passed.part.verdict is Verdict.GOOD
@@ -118,7 +118,7 @@ def test_a_false_alarm_that_is_accepted_into_good_passes_from_then_on_until_that
 def test_a_threshold_moved_with_the_slider_decides_from_then_on_and_what_it_would_miss_is_said_before(
     line: Line, engineer: httpx.Client, page: Page
 ):
-    before = present(engineer, "label")["bundle"]
+    before = present(engineer, "label")["bundle_sha256"]
     defect = judged(line, "label", "part7", before)
     assert defect.part.verdict is Verdict.DEFECT
     marked(engineer, defect, "true_defect")
@@ -138,15 +138,15 @@ def test_a_threshold_moved_with_the_slider_decides_from_then_on_and_what_it_woul
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     expect(apply).to_be_focused()
-    assert present(engineer, "label")["bundle"] == before
+    assert present(engineer, "label")["bundle_sha256"] == before
     page.keyboard.press("Enter")
     dialog.get_by_label("Note").fill("to see it pass")
     page.keyboard.press("Enter")
     expect(page.locator(".threshold .said")).to_contain_text("The threshold is", timeout=WORK_MS)
 
     known = present(engineer, "label")
-    assert (known["by_hand"], known["bundle"] != before) == (True, True)
-    passed = judged(line, "label", "part7", known["bundle"])
+    assert (known["by_hand"], known["bundle_sha256"] != before) == (True, True)
+    passed = judged(line, "label", "part7", known["bundle_sha256"])
     assert (passed.part.verdict, passed.part.threshold) == (Verdict.GOOD, known["threshold"])
     change = page.locator(".change")
     expect(change).to_contain_text("to see it pass")
@@ -162,7 +162,7 @@ def test_a_threshold_moved_with_the_slider_decides_from_then_on_and_what_it_woul
 def test_a_station_taught_from_the_browser_judges_with_what_it_has_learned(
     line: Line, engineer: httpx.Client, page: Page
 ):
-    before = present(engineer, "base")["bundle"]
+    before = present(engineer, "base")["bundle_sha256"]
     enter(page, line, "engineer", "tune/base")
     section = page.get_by_role("region", name="Teach anew")
     teach, ask = section.get_by_role("button", name="Teach…"), page.get_by_role("dialog")
@@ -185,7 +185,7 @@ def test_a_station_taught_from_the_browser_judges_with_what_it_has_learned(
     change = page.locator(".change")
     expect(change.locator(".state")).to_have_text("offered", timeout=WORK_MS)
     put_live(page, change)
-    after = present(engineer, "base")["bundle"]
+    after = present(engineer, "base")["bundle_sha256"]
     assert after != before
     assert judged(line, "base", "part0", after).part.verdict is Verdict.GOOD
 

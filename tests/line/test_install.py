@@ -15,10 +15,10 @@ import msgspec
 import pytest
 from support.stand_in import ROLES, Answer, standing_in
 
-from stream.core.errors import BundleError, ReloadError
+from stream.core.errors import BundleError, ConflictError, ReloadError
 from stream.core.files import file_sha256
 from stream.line.config import LineConfig, parse
-from stream.line.install import confirm_live, put_live, sharing
+from stream.line.install import BundleFile, confirm_live, put_live, sharing
 from stream.line.locks import lock_role
 from stream.training.extend import with_threshold
 
@@ -48,10 +48,10 @@ def base(config: LineConfig) -> str:
 
 
 @pytest.fixture
-def new(tmp_path: Path, small_bundle: Path) -> Path:
+def new(tmp_path: Path, small_bundle: Path) -> BundleFile:
     path = tmp_path / "new.safetensors"
     with_threshold(small_bundle, path, 7.5)
-    return path
+    return BundleFile(path, file_sha256(path))
 
 
 TAKES = Answer()
@@ -80,73 +80,73 @@ def beside(config: LineConfig) -> set[str]:
 
 
 def test_another_camera_that_waits_to_be_plugged_in_keeps_no_bundle_from_going_live(
-    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+    config: LineConfig, new: BundleFile, base: str, running: Callable[..., None]
 ):
     running(TAKES)
-    put_live(config, "cap", new, base=base)
-    assert live(config) == file_sha256(new)
+    put_live(config, "cap", new, base_sha256=base)
+    assert live(config) == new.sha256
     assert beside(config) == set()
 
 
 def test_a_refused_bundle_leaves_the_file_before_in_place(
-    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+    config: LineConfig, new: BundleFile, base: str, running: Callable[..., None]
 ):
     running(REFUSES, TAKES)
     with pytest.raises(ReloadError, match=r"cap keeps its bundle 0123456789ab: worker0: failed its self-test$"):
-        put_live(config, "cap", new, base=base)
+        put_live(config, "cap", new, base_sha256=base)
     assert live(config) == base
     assert beside(config) == set()
 
 
 def test_a_line_that_does_not_confirm_the_bundle_before_is_named_beside_the_reason(
-    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+    config: LineConfig, new: BundleFile, base: str, running: Callable[..., None]
 ):
     running(REFUSES, Answer(new="", why="no worker is there to judge with it"))
     with pytest.raises(ReloadError, match=r"failed its self-test; bundle .* has not confirmed it .*no worker is there"):
-        put_live(config, "cap", new, base=base)
+        put_live(config, "cap", new, base_sha256=base)
     assert live(config) == base
 
 
 def test_the_bundle_before_comes_back_also_on_a_full_disk(
-    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+    config: LineConfig, new: BundleFile, base: str, running: Callable[..., None]
 ):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     running(msgspec.structs.replace(REFUSES, fills_the_disk=True), TAKES)
     try:
         with pytest.raises(ReloadError, match=r"failed its self-test$"):
-            put_live(config, "cap", new, base=base)
+            put_live(config, "cap", new, base_sha256=base)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert live(config) == base
 
 
 def test_what_the_line_has_not_read_is_not_called_live(
-    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+    config: LineConfig, new: BundleFile, base: str, running: Callable[..., None]
 ):
     running(Answer(new="f" * 64), TAKES)
     with pytest.raises(ReloadError, match="has read bundle ffffffffffff"):
-        put_live(config, "cap", new, base=base)
+        put_live(config, "cap", new, base_sha256=base)
     assert live(config) == base
 
 
 def test_a_camera_that_ends_before_it_answers_is_not_waited_for(
-    config: LineConfig, new: Path, base: str, running: Callable[..., None]
+    config: LineConfig, new: BundleFile, base: str, running: Callable[..., None]
 ):
     running(Answer(ends=True))
     with pytest.raises(ReloadError, match=r"capture-top has ended before it answered.* not confirmed it"):
-        put_live(config, "cap", new, base=base)
+        put_live(config, "cap", new, base_sha256=base)
     assert live(config) == base
 
 
 def test_what_lies_there_already_is_confirmed_or_makes_room_for_what_was_before(
-    config: LineConfig, new: Path, small_bundle: Path, base: str, running: Callable[..., None]
+    config: LineConfig, new: BundleFile, small_bundle: Path, base: str, running: Callable[..., None]
 ):
     running(TAKES, REFUSES, TAKES)
-    shutil.copy(new, config.stations["cap"].bundle)
-    confirm_live(config, "cap", before=small_bundle)
-    assert live(config) == file_sha256(new)
+    shutil.copy(new.path, config.stations["cap"].bundle)
+    confirm_live(config, "cap", before=BundleFile(small_bundle, base))
+    assert live(config) == new.sha256
     with pytest.raises(ReloadError, match=r"failed its self-test$"):
-        confirm_live(config, "cap", before=small_bundle)
+        confirm_live(config, "cap", before=BundleFile(small_bundle, base))
     assert live(config) == base
 
 
@@ -159,20 +159,20 @@ def test_stations_share_a_file_however_they_write_its_path(tmp_path: Path, small
 
 @pytest.mark.parametrize("roles", [("worker0",), ("sink",), ("supervisor", "worker0", "capture-side")])
 def test_where_nobody_can_say_whether_the_line_takes_it_nothing_is_put_live(
-    config: LineConfig, new: Path, base: str, running: Callable[..., None], roles: tuple[str, ...]
+    config: LineConfig, new: BundleFile, base: str, running: Callable[..., None], roles: tuple[str, ...]
 ):
     running(roles=roles)
-    with pytest.raises(ReloadError, match="not its camera top on this host"):
-        put_live(config, "cap", new, base=base)
+    with pytest.raises(ConflictError, match="not its camera top on this host"):
+        put_live(config, "cap", new, base_sha256=base)
     assert live(config) == base
 
 
-def test_a_folder_in_which_nothing_can_be_made_is_named(tmp_path: Path, small_bundle: Path, new: Path):
+def test_a_folder_in_which_nothing_can_be_made_is_named(tmp_path: Path, small_bundle: Path, new: BundleFile):
     name = f"{'c' * 240}.tensors"  # as long as a name may be: none fits beside it
     shutil.copy(small_bundle, tmp_path / name)
     config = parse(LINE.replace("cap.safetensors", name), name="line.yaml", folder=tmp_path)
     with pytest.raises(BundleError, match="cannot be kept aside"):
-        put_live(config, "cap", new, base=live(config))
+        put_live(config, "cap", new, base_sha256=live(config))
 
 
 def test_looking_who_holds_a_role_keeps_no_process_from_starting(config: LineConfig):

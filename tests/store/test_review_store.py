@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,19 @@ def test_what_people_said_is_still_there_after_a_restart(tmp_path: Path):
     again = Review(tmp_path / "review.sqlite")
     assert again.acknowledged([KEY]) == {KEY: ("anna", 1.0)}
     assert again.marks([("cap", 7)])
+
+
+@pytest.mark.parametrize(("version", "age"), [(0, "an older"), (99, "a newer")])
+def test_a_file_of_another_release_is_refused_in_one_line_and_stays_as_it_is(tmp_path: Path, version: int, age: str):
+    path = tmp_path / "review.sqlite"
+    Review(path).close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(StoreError, match=f"schema {version} of {age} PatchLine.*move the file away") as refused:
+        Review(path)
+    assert "\n" not in str(refused.value)
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA user_version").fetchone() == (version,)
 
 
 def test_a_file_that_is_no_database_is_refused_with_the_way_out(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Work for `Jobs` to do in a process of its own, which imports it from here; and waiting for what becomes of it."""
+"""Work for `Jobs` to do in a separate process, which imports it from here; and waiting for its outcome."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def wait(track: Track, *, trace: Path) -> None:
     try:
         track("wait", 1, 2)
         while True:
-            time.sleep(0.05)  # until it is told to stop
+            time.sleep(0.05)  # until it is stopped
     finally:
         trace.write_text("left in order")
 
 
 def deaf(track: Track, *, go_on: Path) -> int:
-    """Work of a library that does not hear that it is to end, and has its result even so."""
+    """Work of a library that does not handle SIGTERM, and has its result even so."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     track("deaf", os.getpid(), 1)
     while not go_on.exists():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from stream.core.files import file_sha256
 from stream.dashboard.tuning.bundle_archive import remove
-from stream.dashboard.tuning.changes import BundleChanges, Change, ChangeDraft, ChangeKind
+from stream.dashboard.tuning.change_record import Change, ChangeDraft, ChangeKind
+from stream.dashboard.tuning.changes import BundleChanges
 from stream.line.config import LineConfig
 from stream.training.extend import with_threshold
 
@@ -22,18 +23,18 @@ def live(config: LineConfig) -> str:
 
 
 def offer(changes: BundleChanges, threshold: float, kind: ChangeKind = "threshold") -> Change:
-    """Offer the present bundle with another threshold, as whatever kind of change."""
-    kept, before = changes.kept.keep_live("cap")
-    made = changes.kept.scratch_dir("cap") / "made.safetensors"
-    after = with_threshold(kept, made, threshold)
+    """Offer the present bundle with another threshold, as any kind of change."""
+    archived, before = changes.archive.keep_live("cap")
+    made = changes.archive.scratch_dir("cap") / "made.safetensors"
+    after = with_threshold(archived, made, threshold)
     assert before.info.thresholds is not None
     draft = ChangeDraft(
         station="cap",
         kind=kind,
         who="anna",
         note="too strict",
-        base=before.sha256,
-        bundle=after.sha256,
+        base_sha256=before.sha256,
+        bundle_sha256=after.sha256,
         threshold_before=before.info.thresholds.image,
         threshold_after=threshold,
         patches_before=len(before.bank),
@@ -41,8 +42,7 @@ def offer(changes: BundleChanges, threshold: float, kind: ChangeKind = "threshol
         warnings=[],
         table=[],
     )
-    number = changes.offer(draft, made)
+    change = changes.offer(draft, made)
     remove(made.parent)
-    found = changes.get(number)
-    assert found is not None
-    return found
+    assert change == changes.get(change.id)
+    return change

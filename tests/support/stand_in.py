@@ -1,6 +1,6 @@
-"""A stand-in for a line's processes: it holds their locks, and answers requests for a reload as it is told.
+"""A stand-in for a line's processes: it holds their locks, and answers requests for a reload with given answers.
 
-A process of its own: what a line is asked for by a signal must not interrupt the tests.
+A separate process: the signal that requests a reload must not interrupt the tests.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from stream.line.config import LineConfig
 from stream.line.locks import lock_role
 from stream.line.reload_request import ReloadReport, StationReport, report_path, request_path
 
-#: Where there is a supervisor it alone is told of a request.
+#: A request is signalled to the supervisor alone, where there is one.
 ROLES = ("supervisor", "worker0", "capture-top", "capture-side")
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What camera `top` does when it is asked.
+    """What camera `top` does on a request.
 
     Attributes:
-        new: bundle that its station `cap` has read; None: the one that lies there.
+        new: bundle that its station `cap` has read; None: the one currently on disk.
         why: of its refusal.
         old: bundle that its station had.
         ends: it ends before it answers.
-        fills_the_disk: no file of the test's process can be larger than 4 KiB any more.
-        removes_what_lies_aside: nothing is left of what was kept beside the bundle.
+        fills_the_disk: from now on no file of the test's process can exceed 4 KiB.
+        removes_what_lies_aside: the copy that was kept beside the bundle is removed.
     """
 
     new: str | None = None
@@ -56,7 +56,7 @@ class _Part(msgspec.Struct, frozen=True):
 
 @contextmanager
 def standing_in(config: LineConfig, tests: int, answers: tuple[Answer, ...], roles: tuple[str, ...]) -> Iterator[None]:
-    """Have the roles of a line held, and one answer given for each request, for as long as the block lasts."""
+    """Hold the roles of a line, and give one answer to each request, during the block."""
     part = _Part(str(config.state), str(config.stations["cap"].bundle), roles, answers, tests)
     command = [sys.executable, __file__, msgspec.json.encode(part).decode()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -69,14 +69,14 @@ def standing_in(config: LineConfig, tests: int, answers: tuple[Answer, ...], rol
 
 
 def _main(part: _Part) -> None:
-    heard, tell = os.pipe()
+    signals, write_end = os.pipe()
     for number in (signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, lambda number, _frame: os.write(tell, bytes((number,))))
+        signal.signal(number, lambda number, _frame: os.write(write_end, bytes((number,))))
     state, bundle, left = Path(part.state), Path(part.bundle), list(part.answers)
     with ExitStack() as held:
         locks = {role: held.enter_context(lock_role(role, state)) for role in part.roles}
         print("ready", flush=True)
-        while os.read(heard, 1)[0] == signal.SIGHUP:
+        while os.read(signals, 1)[0] == signal.SIGHUP:
             if not left:
                 continue
             answer = left.pop(0)

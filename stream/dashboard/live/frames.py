@@ -34,9 +34,12 @@ def part_header(settled: SettledPart) -> dict[str, Any]:
     }
 
 
-def state_header(newest: LatestParts, seen: Mapping[tuple[str, str, int], tuple[str, float]]) -> dict[str, Any]:
-    """Return what a frame of the live feed says of the line; `seen` tells who has seen to which alarm, and when."""
-    state = newest.state
+def state_header(latest: LatestParts, acknowledged: Mapping[tuple[str, str, int], tuple[str, float]]) -> dict[str, Any]:
+    """Return the header of a live-feed frame with the line's state.
+
+    `acknowledged` has the user and the time (s) of each acknowledged alarm, by (kind, subject, raised_realtime_ns).
+    """
+    state = latest.state
     assert state is not None, "there is a state before there is a version of it"
     return {
         "channel": STATE,
@@ -44,7 +47,7 @@ def state_header(newest: LatestParts, seen: Mapping[tuple[str, str, int], tuple[
         "line": state.line,
         "stations": msgspec.to_builtins(state.stations),
         **{
-            kind: {name: {"up": each.up, "text": each.text} for name, each in getattr(state, kind).items()}
+            kind: {name: {"up": peer.up, "text": peer.text} for name, peer in getattr(state, kind).items()}
             for kind in ("cameras", "workers", "actuators")
         },
         "alarms": [
@@ -54,12 +57,12 @@ def state_header(newest: LatestParts, seen: Mapping[tuple[str, str, int], tuple[
                 "raised_ns": str(alarm.raised_realtime_ns),
                 "raised_s": alarm.raised_realtime_ns / 1e9,
                 "text": alarm.text,
-                "acknowledged_by": seen.get((alarm.kind, alarm.subject, alarm.raised_realtime_ns), (None,))[0],
+                "acknowledged_by": acknowledged.get((alarm.kind, alarm.subject, alarm.raised_realtime_ns), (None,))[0],
             }
             for alarm in state.alarms
         ],
         "rejects": [
-            part_header(shown.settled) | {"picture": bool(shown.preview_jpeg)} for shown in reversed(newest.rejects)
+            part_header(part.settled) | {"picture": bool(part.preview_jpeg)} for part in reversed(latest.rejects)
         ],
     }
 

@@ -1,4 +1,4 @@
-"""The live feed in the dashboard: a thread that drains it, and the browsers' tasks that it wakes."""
+"""The live feed in the dashboard: a thread receives it and wakes the browsers' tasks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class Hub:
-    """Holds the newest of everything; read it in the event loop's thread only."""
+    """The latest of every channel; read it in the event loop's thread only."""
 
     def __init__(self, config: LineConfig, review: Review) -> None:
         """Connect to the sink's feed; raises TransportError."""
-        self.newest = LatestParts(config.stations)
+        self.latest = LatestParts(config.stations)
         self._review = review
         self._frames: dict[str, tuple[int, bytes]] = {}
         self._sockets = Sockets(config.transport.keys)
@@ -33,44 +33,44 @@ class Hub:
         self._news: set[asyncio.Event] = set()
 
     def start(self) -> None:
-        """Begin to listen; call it in the event loop."""
+        """Begin to receive; call it in the event loop."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop receiving."""
         self._ending.set()
         self._thread.join(timeout=2.0)
         self._sockets.close()
 
     def subscribe(self) -> asyncio.Event:
-        """Return an event that is set whenever there is something new."""
+        """Return an event that is set whenever a channel has a new version."""
         event = asyncio.Event()
         self._news.add(event)
         return event
 
     def unsubscribe(self, event: asyncio.Event) -> None:
-        """Wake this event no more."""
+        """Set this event no longer."""
         self._news.discard(event)
 
     def frame(self, channel: str) -> bytes:
-        """Return the newest of a channel as browsers receive it; made once for all of them."""
-        version = self.newest.versions[channel]
-        made = self._frames.get(channel)
-        if made is None or made[0] != version:
-            made = self._frames[channel] = (version, self._make(channel))
-        return made[1]
+        """Return the latest frame of a channel; made once for all browsers."""
+        version = self.latest.versions[channel]
+        cached = self._frames.get(channel)
+        if cached is None or cached[0] != version:
+            cached = self._frames[channel] = (version, self._make(channel))
+        return cached[1]
 
     def _make(self, channel: str) -> bytes:
         if channel == STATE:
-            return live_frame(state_header(self.newest, self._seen()))
-        shown = self.newest.shown[channel]
-        return live_frame(part_header(shown.settled), shown.patch_distances, shown.preview_jpeg)
+            return live_frame(state_header(self.latest, self._acknowledged()))
+        part = self.latest.shown[channel]
+        return live_frame(part_header(part.settled), part.patch_distances, part.preview_jpeg)
 
-    def _seen(self) -> dict[tuple[str, str, int], tuple[str, float]]:
-        alarms = self.newest.state.alarms if self.newest.state else []
+    def _acknowledged(self) -> dict[tuple[str, str, int], tuple[str, float]]:
+        alarms = self.latest.state.alarms if self.latest.state else []
         try:
-            return self._review.acknowledged((each.kind, each.subject, each.raised_realtime_ns) for each in alarms)
+            return self._review.acknowledged((alarm.kind, alarm.subject, alarm.raised_realtime_ns) for alarm in alarms)
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - one line says it all
             return {}
@@ -80,7 +80,7 @@ class Hub:
         while not self._ending.is_set():
             received = self._client.receive(timeout_ms=200)
             if received:
-                # While the loop is busy nothing more is received, and the sink drops what is too much.
+                # While the loop is busy nothing more is received, and the sink drops the surplus.
                 taken.clear()
                 self._loop.call_soon_threadsafe(self._take, received, taken)
                 while not taken.wait(0.5) and not self._ending.is_set():
@@ -89,9 +89,9 @@ class Hub:
     def _take(self, received: list[Received[ToDashboard]], taken: threading.Event) -> None:
         for message, attachments in received:
             if isinstance(message, LineState):
-                self.newest.take_state(message)
+                self.latest.take_state(message)
             elif len(attachments) == 2:
-                self.newest.take_part(LivePart(message, attachments[0], attachments[1]))
+                self.latest.take_part(LivePart(message, attachments[0], attachments[1]))
         taken.set()
         for event in self._news:
             event.set()

@@ -1,7 +1,7 @@
-"""The newest that the live feed told of every station, and who has been shown what.
+"""The latest part of every station and the state of the line, and what each browser was sent of them.
 
-Whoever watches is given the newest part of a station, and the next only once he said that he has it: a slow
-browser sees fewer parts, never older ones, and nothing queues for it. Pure: values in, values out.
+A browser gets a station's latest part, and the next only after it acknowledged that one: a slow browser sees fewer
+parts, never older ones, and nothing queues for it. Pure: values in, values out.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import NamedTuple
 from stream.core.verdict import Cause, Verdict
 from stream.transport.messages import LineState, SettledPart
 
-#: Parts a station's charts go back.
+#: Parts in a station's charts.
 HISTORY = 600
-#: Parts without a GOOD verdict whose pictures are kept for the line view.
+#: Parts without a GOOD verdict whose previews are kept for the line view.
 REJECTS = 24
 #: The channel of the line's state; stations' names are never empty.
 STATE = ""
 
 
 class LivePart(NamedTuple):
-    """A part with its picture."""
+    """A part with its preview and the patch distances of its map, float16."""
 
     settled: SettledPart
     preview_jpeg: bytes
@@ -30,10 +30,10 @@ class LivePart(NamedTuple):
 
 
 class LatestParts:
-    """What a browser that comes now would see."""
+    """The latest of every channel, as a browser that connects now would see it."""
 
     def __init__(self, stations: Iterable[str]) -> None:
-        """Know the stations of the line."""
+        """Begin without parts, for the stations of the line."""
         self.versions = dict.fromkeys([STATE, *stations], 0)
         self.state: LineState | None = None
         self.shown: dict[str, LivePart] = {}
@@ -45,36 +45,36 @@ class LatestParts:
         self.state = state
         self.versions[STATE] += 1
 
-    def take_part(self, shown: LivePart) -> None:
-        """Note a part; one without picture joins the charts only, unless it is all that there is of it."""
-        station = shown.settled.part.station
-        if station not in self.history or shown.settled.part.cause is Cause.SKIPPED:
-            return  # a free-running camera passes frames over all the time; the ledger counts them
-        self.history[station].append(shown.settled)
-        if shown.settled.part.verdict is not Verdict.GOOD:
-            self.rejects.append(shown)
-        if shown.preview_jpeg or shown.settled.part.verdict is not Verdict.GOOD:
-            self.shown[station] = shown
+    def take_part(self, part: LivePart) -> None:
+        """Add a part; a GOOD one without preview joins the charts only."""
+        station = part.settled.part.station
+        if station not in self.history or part.settled.part.cause is Cause.SKIPPED:
+            return  # a free-running camera skips frames all the time; the ledger counts them
+        self.history[station].append(part.settled)
+        if part.settled.part.verdict is not Verdict.GOOD:
+            self.rejects.append(part)
+        if part.preview_jpeg or part.settled.part.verdict is not Verdict.GOOD:
+            self.shown[station] = part
             self.versions[station] += 1
 
     def reject(self, station: str, seq: int) -> LivePart | None:
         """Return one of the last rejects."""
         return next(
-            (each for each in self.rejects if (each.settled.part.station, each.settled.part.seq) == (station, seq)),
+            (part for part in self.rejects if (part.settled.part.station, part.settled.part.seq) == (station, seq)),
             None,
         )
 
 
 class Subscription:
-    """What one browser was sent: on every channel at most one thing that it has not acknowledged."""
+    """What one browser was sent: on every channel at most one frame that it has not acknowledged."""
 
     def __init__(self, channels: Iterable[str]) -> None:
-        """Watch channels: stations, and STATE."""
+        """Subscribe to channels: stations, and STATE."""
         self._sent = dict.fromkeys(channels, 0)
         self._waiting: set[str] = set()
 
     def due(self, versions: dict[str, int]) -> list[str]:
-        """Return the channels with news that the browser has room for, and count them as sent."""
+        """Return the channels with a new version whose last frame was acknowledged, and count them as sent."""
         due = [
             channel
             for channel, version in self._sent.items()
@@ -86,5 +86,5 @@ class Subscription:
         return due
 
     def acknowledge(self, channel: str) -> None:
-        """Note that the browser has drawn what came on a channel."""
+        """Record that the browser has drawn the last frame of a channel."""
         self._waiting.discard(channel)

@@ -1,4 +1,4 @@
-"""Alarms: who has seen to them, and which there were."""
+"""Alarms: active, past and acknowledged; and the audit log."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ def alarms(
     before_id: Annotated[int, Query(ge=0, lt=2**62)] = 2**62 - 1,
     limit: Annotated[int, Query(ge=1, le=500)] = 60,
 ) -> AlarmPage:
-    """Return one page of the alarms that were raised, the newest first."""
-    found = dashboard_of(request)
-    with found.store() as store:
+    """Return one page of all alarms, latest first."""
+    dashboard = dashboard_of(request)
+    with dashboard.store() as store:
         page = list(store.alarms(before_id=before_id, newest_first=True, limit=limit))
-    return AlarmPage(alarms=_answers(found, page), older=page[-1].alarm_id if len(page) == limit else None)
+    return AlarmPage(alarms=_answers(dashboard, page), older=page[-1].alarm_id if len(page) == limit else None)
 
 
 @router.get("/alarms/active")
 async def active(request: Request) -> list[AlarmAnswer]:
-    """Return the alarms that stand."""
-    found = dashboard_of(request)
-    state = found.hub.newest.state
-    standing = [] if state is None else state.alarms
+    """Return the active alarms."""
+    dashboard = dashboard_of(request)
+    state = dashboard.hub.latest.state
+    raised = [] if state is None else state.alarms
     return _answers(
-        found, [AlarmRecord(each.raised_realtime_ns, each.kind, each.subject, each.text) for each in standing]
+        dashboard, [AlarmRecord(alarm.raised_realtime_ns, alarm.kind, alarm.subject, alarm.text) for alarm in raised]
     )
 
 
 @router.post("/alarms/acknowledge")
 def acknowledge(
-    request: Request, alarm: AlarmName, who: Annotated[Identity, Depends(require_role("operator"))]
+    request: Request, alarm: AlarmName, operator: Annotated[Identity, Depends(require_role("operator"))]
 ) -> dict[str, str]:
-    """Note that somebody has seen to an alarm."""
-    dashboard_of(request).review.acknowledge(alarm, who.name, time.time())
-    return {"acknowledged_by": who.name}
+    """Acknowledge an alarm."""
+    dashboard_of(request).review.acknowledge(alarm, operator.name, time.time())
+    return {"acknowledged_by": operator.name}
 
 
 @router.get("/audit")
 def audit(
     request: Request,
-    _who: Annotated[Identity, Depends(require_role("engineer"))],
+    _engineer: Annotated[Identity, Depends(require_role("engineer"))],
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> list[AuditEntry]:
-    """Return who changed what, the newest first."""
+    """Return the audit log, latest entry first."""
     return dashboard_of(request).review.audit(limit)
 
 
-def _answers(found: Dashboard, alarms: list[AlarmRecord]) -> list[AlarmAnswer]:
+def _answers(dashboard: Dashboard, alarms: list[AlarmRecord]) -> list[AlarmAnswer]:
     names = [(alarm.kind, alarm.subject, alarm.raised_realtime_ns) for alarm in alarms]
-    seen = found.review.acknowledged(names)
-    return [alarm_answer(alarm, seen.get(name)) for alarm, name in zip(alarms, names, strict=True)]
+    acknowledged = dashboard.review.acknowledged(names)
+    return [alarm_answer(alarm, acknowledged.get(name)) for alarm, name in zip(alarms, names, strict=True)]

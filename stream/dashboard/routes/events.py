@@ -1,4 +1,4 @@
-"""Paging through events: filters, pictures, export, and what people found."""
+"""Events: pages, filters, images, export and marks."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ from stream.store.search import Place
 
 router = APIRouter(tags=["events"])
 
-_LATEST_S = 9e9  # nanoseconds beyond it do not fit the store
+#: Latest time of a filter, in seconds; nanoseconds beyond it do not fit the store.
+_LATEST_S = 9e9
+#: Events in an export.
 _EXPORTED = 20_000
-#: Columns of the exported table: those of an event but for its stages.
+#: Columns of the exported table: those of an event without its stages.
 _TABLE = (*PART_COLUMNS, *(column for column in EVENT_COLUMNS if column != "stages"))
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
-Moment = Annotated[float | None, Query(ge=0, le=_LATEST_S, description="of exposure, s since 1970")]
+Moment = Annotated[float | None, Query(ge=0, le=_LATEST_S, description="time of exposure, in seconds since 1970")]
 
 
 class EventFilter(NamedTuple):
-    """Which events."""
+    """The filters of a request."""
 
     station: str | None
     verdicts: list[Verdict]
@@ -49,13 +51,13 @@ class EventFilter(NamedTuple):
     until_ns: int
 
 
-def chosen(
+def read_filters(
     station: str | None = None,
     verdict: Annotated[list[Verdict] | None, Query(description="any of these")] = None,
     cause: Cause | None = None,
-    skipped: Annotated[bool, Query(description="false: without what free-running cameras passed over")] = True,
+    skipped: Annotated[bool, Query(description="false: without the frames that free-running cameras skipped")] = True,
     seq: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
-    part_id: Annotated[str | None, Query(max_length=1000, description="the whole name, not a piece of it")] = None,
+    part_id: Annotated[str | None, Query(max_length=1000, description="the whole part id")] = None,
     since_s: Moment = None,
     until_s: Moment = None,
 ) -> EventFilter:
@@ -68,20 +70,20 @@ def chosen(
 @router.get("/events")
 def events(
     request: Request,
-    which: Annotated[EventFilter, Depends(chosen)],
-    before: Annotated[str | None, Query(description="place: the page of what is older")] = None,
-    after: Annotated[str | None, Query(description="place: the page of what is newer")] = None,
+    filters: Annotated[EventFilter, Depends(read_filters)],
+    before: Annotated[str | None, Query(description="place: return the page older than it")] = None,
+    after: Annotated[str | None, Query(description="place: return the page newer than it")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 60,
 ) -> EventPage:
-    """Return one page of events, the newest first."""
-    found = dashboard_of(request)
+    """Return one page of events, latest first."""
+    dashboard = dashboard_of(request)
     older, newer = _place(before), _place(after)
-    with found.store() as store:
-        # One more than asked for tells whether the page after this one has anything.
-        page = store.search(**which._asdict(), before=older, after=newer, limit=limit + 1)
+    with dashboard.store() as store:
+        # One more than requested tells whether the next page has any.
+        page = store.search(**filters._asdict(), before=older, after=newer, limit=limit + 1)
     more = len(page) > limit
     page = page[-limit:] if newer else page[:limit]
-    marks = found.review.marks((event.part.station, event.part.seq) for event in page)
+    marks = dashboard.review.marks((event.part.station, event.part.seq) for event in page)
     answers = [event_answer(event, marks.get((event.part.station, event.part.seq))) for event in page]
     has_older, has_newer = (bool(page), more) if newer else (more, older is not None)
     return EventPage(
@@ -92,64 +94,62 @@ def events(
 
 
 @router.get("/events.zip", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
-def export(request: Request, which: Annotated[EventFilter, Depends(chosen)], pictures: bool = True) -> Response:
-    """Return the matching events, 20,000 at most, as CSV with their pictures, plain and with heat map, in a zip."""
+def export(request: Request, filters: Annotated[EventFilter, Depends(read_filters)], pictures: bool = True) -> Response:
+    """Return a zip file of the matching events, 20,000 at most: a CSV table, and previews plain and with heat map."""
     headers = {"content-disposition": 'attachment; filename="events.zip"'}
     return StreamingResponse(
-        _zip(dashboard_of(request), which, pictures), media_type="application/zip", headers=headers
+        _zip(dashboard_of(request), filters, pictures), media_type="application/zip", headers=headers
     )
 
 
 @router.get("/events/{event_id}")
 def event(request: Request, event_id: int) -> EventAnswer:
     """Return one event."""
-    found = dashboard_of(request)
-    event, _ = _event(found, event_id)
-    return event_answer(
-        event, found.review.marks([(event.part.station, event.part.seq)]).get((event.part.station, event.part.seq))
-    )
+    dashboard = dashboard_of(request)
+    event, _ = _event(dashboard, event_id)
+    return event_answer(event, _mark_of(dashboard, event))
 
 
 @router.get("/events/{event_id}/preview.jpg", response_class=Response, responses=_JPEG)
 def preview_jpeg(request: Request, event_id: int) -> Response:
-    """Return the picture as it was taken."""
-    _, picture = _event(dashboard_of(request), event_id)
-    return _kept(_present(picture).preview_jpeg, "image/jpeg")
+    """Return the preview without heat map."""
+    _, images = _event(dashboard_of(request), event_id)
+    return _unchanging(_present(images).preview_jpeg, "image/jpeg")
 
 
 @router.get("/events/{event_id}/overlay.jpg", response_class=Response, responses=_JPEG)
 def with_overlay(request: Request, event_id: int) -> Response:
-    """Return the picture with heat map and contour."""
-    event, picture = _event(dashboard_of(request), event_id)
-    data = overlay(event, _present(picture))
+    """Return the preview with heat map and contour."""
+    event, images = _event(dashboard_of(request), event_id)
+    data = overlay(event, _present(images))
     if data is None:
-        raise HTTPException(404, "the picture cannot be read")
-    return _kept(data, "image/jpeg")
+        raise HTTPException(404, "the preview cannot be decoded")
+    return _unchanging(data, "image/jpeg")
 
 
 @router.get("/events/{event_id}/map", response_class=Response)
 def patch_distances(request: Request, event_id: int) -> Response:
-    """Return the patch distances, float16 little endian in rows; the header X-Grid is HEIGHTxWIDTH."""
+    """Return the patch distances, float16, little endian, row by row; the header X-Grid is HEIGHTxWIDTH."""
     grid = _present(_event(dashboard_of(request), event_id)[1]).patch_distances
     if grid is None:
-        raise HTTPException(404, "this event has no map")
-    answer = _kept(grid.astype("<f2").tobytes(), "application/octet-stream")
+        raise HTTPException(404, "this event has no patch distances")
+    answer = _unchanging(grid.astype("<f2").tobytes(), "application/octet-stream")
     answer.headers["x-grid"] = f"{grid.shape[0]}x{grid.shape[1]}"
     return answer
 
 
 @router.get("/events/{event_id}/input.png", response_class=Response, responses=_PNG)
 def network_input(request: Request, event_id: int) -> Response:
-    """Return what the network saw of a DEFECT, pixel by pixel."""
+    """Return the network input of a DEFECT without loss."""
     with dashboard_of(request).store() as store:
         data = store.network_input_png(event_id) if 0 < event_id < 2**62 else None
     if data is None:
-        raise HTTPException(404, f"event {event_id} has no network input (any more)")
-    return _kept(data, "image/png")
+        raise HTTPException(404, f"event {event_id} has no network input, or no longer")
+    return _unchanging(data, "image/png")
 
 
 class EventMark(BaseModel):
-    """What a person found at an event."""
+    """A user's finding on an event."""
 
     mark: MarkKind
     note: Annotated[str, Field(max_length=1000)] = ""
@@ -157,21 +157,24 @@ class EventMark(BaseModel):
 
 @router.post("/events/{event_id}/mark")
 def mark(
-    request: Request, event_id: int, finding: EventMark, who: Annotated[Identity, Depends(require_role("operator"))]
+    request: Request,
+    event_id: int,
+    finding: EventMark,
+    operator: Annotated[Identity, Depends(require_role("operator"))],
 ) -> EventAnswer:
     """Mark an event as a false alarm or a true defect."""
-    found = dashboard_of(request)
-    event, _ = _event(found, event_id)
-    given = Mark(
+    dashboard = dashboard_of(request)
+    event, _ = _event(dashboard, event_id)
+    mark = Mark(
         station=event.part.station,
         seq=event.part.seq,
         mark=finding.mark,
         note=finding.note,
-        who=who.name,
+        who=operator.name,
         at_s=time.time(),
     )
-    found.review.mark(given)
-    return event_answer(event, given)
+    dashboard.review.mark(mark)
+    return event_answer(event, mark)
 
 
 def _place(text: str | None) -> Place | None:
@@ -181,45 +184,50 @@ def _place(text: str | None) -> Place | None:
         raise HTTPException(422, "before, after: expected the place of an event") from None
 
 
-def _event(found: Dashboard, event_id: int) -> tuple[Event, EventImages | None]:
+def _event(dashboard: Dashboard, event_id: int) -> tuple[Event, EventImages | None]:
     if not 0 < event_id < 2**62:
         raise HTTPException(404, f"no event {event_id}")
-    with found.store() as store:
+    with dashboard.store() as store:
         event = store.event(event_id)
         if event is None:
-            raise HTTPException(404, f"no event {event_id} (any more)")
+            raise HTTPException(404, f"no event {event_id}, or no longer")
         return event, store.images(event_id)
 
 
-def _present(picture: EventImages | None) -> EventImages:
-    if picture is None or not picture.preview_jpeg:
-        raise HTTPException(404, "this event has no picture (any more)")
-    return picture
+def _mark_of(dashboard: Dashboard, event: Event) -> Mark | None:
+    key = event.part.station, event.part.seq
+    return dashboard.review.marks([key]).get(key)
 
 
-def _kept(data: bytes, kind: str) -> Response:
-    """Answer with something that never changes."""
+def _present(images: EventImages | None) -> EventImages:
+    if images is None or not images.preview_jpeg:
+        raise HTTPException(404, "this event has no images, or no longer")
+    return images
+
+
+def _unchanging(data: bytes, kind: str) -> Response:
+    """Return a response that browsers may keep, since an event's images never change."""
     return Response(data, media_type=kind, headers={"cache-control": "private, max-age=3600, immutable"})
 
 
-def _zip(found: Dashboard, which: EventFilter, pictures: bool) -> Iterator[bytes]:
-    """Yield a zip file piece by piece: pictures as they are read, then the table."""
+def _zip(dashboard: Dashboard, filters: EventFilter, pictures: bool) -> Iterator[bytes]:
+    """Yield a zip file piece by piece: images as they are read, then the table."""
     target = _Pieces()
     table = io.StringIO()
     rows = csv.writer(table)
     rows.writerow([*_TABLE, "picture", "mark", "note", "marked_by"])
-    with found.store() as store, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for event in _all(store, which):
+    with dashboard.store() as store, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for event in _all(store, filters):
             assert event.event_id is not None, "it was read from the store"
-            picture = store.images(event.event_id) if pictures else None
+            images = store.images(event.event_id) if pictures else None
             name = ""
-            if picture is not None and picture.preview_jpeg:
+            if images is not None and images.preview_jpeg:
                 name = f"{event.part.station}_{event.part.seq:09d}_{event.part.verdict}"
-                archive.writestr(f"pictures/{name}.jpg", picture.preview_jpeg)
-                drawn = overlay(event, picture)
+                archive.writestr(f"pictures/{name}.jpg", images.preview_jpeg)
+                drawn = overlay(event, images)
                 if drawn is not None:
                     archive.writestr(f"overlays/{name}.jpg", drawn)
-            mark = found.review.marks([(event.part.station, event.part.seq)]).get((event.part.station, event.part.seq))
+            mark = _mark_of(dashboard, event)
             marked = [mark.mark, mark.note, mark.who] if mark else ["", "", ""]
             rows.writerow([_cell(value) for value in _row(event)] + [name, *map(_cell, marked)])
             yield target.take()
@@ -227,9 +235,9 @@ def _zip(found: Dashboard, which: EventFilter, pictures: bool) -> Iterator[bytes
     yield target.take()
 
 
-def _all(store: EventStore, which: EventFilter) -> Iterator[Event]:
+def _all(store: EventStore, filters: EventFilter) -> Iterator[Event]:
     before, left = None, _EXPORTED
-    while left > 0 and (page := store.search(**which._asdict(), before=before, limit=min(200, left))):
+    while left > 0 and (page := store.search(**filters._asdict(), before=before, limit=min(200, left))):
         yield from page
         left -= len(page)
         last = page[-1]
@@ -247,7 +255,7 @@ def _cell(value: object) -> object:
 
 
 class _Pieces(io.RawIOBase):
-    """Collects what is written until it is taken; zipfile sees that it cannot go back."""
+    """Collects written bytes until they are taken; not seekable, as zipfile finds out."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

@@ -1,4 +1,4 @@
-"""The line as it runs: the live feed over a WebSocket, and what stands behind it."""
+"""The running line: its stations, its last parts and the live feed over a WebSocket."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stream.model.bundle import live_bundle
 
 router = APIRouter(tags=["live"])
 
-#: How often it is asked anew whether a browser may still watch.
+#: Interval at which an open feed's session is checked again, in seconds.
 _RECHECK_S = 5.0
 
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
@@ -49,8 +49,8 @@ def line(request: Request) -> LineAnswer:
 
 @router.get("/stations/{station}/recent")
 async def recent(request: Request, station: str) -> RecentParts:
-    """Return the last parts of a station."""
-    history = dashboard_of(request).hub.newest.history
+    """Return the last parts of a station, oldest first."""
+    history = dashboard_of(request).hub.latest.history
     if station not in history:
         raise HTTPException(404, f"no station {station}")
     return recent_answer(list(history[station]))
@@ -58,7 +58,7 @@ async def recent(request: Request, station: str) -> RecentParts:
 
 @router.get("/stations/{station}/calibration")
 def calibration(request: Request, station: str) -> Calibration:
-    """Return the scores with which the station's bundle was calibrated; raises BundleError."""
+    """Return the scores that the station's live bundle was calibrated with."""
     options = dashboard_of(request).config.stations.get(station)
     if options is None:
         raise HTTPException(404, f"no station {station}")
@@ -75,38 +75,42 @@ def calibration(request: Request, station: str) -> Calibration:
 
 @router.get("/rejects/{station}/{seq}.jpg", response_class=Response, responses=_JPEG)
 async def reject(request: Request, station: str, seq: int) -> Response:
-    """Return a small picture of one of the last parts that were not GOOD."""
-    shown = dashboard_of(request).hub.newest.reject(station, seq)
-    if shown is None or not shown.preview_jpeg:
-        raise HTTPException(404, f"no picture of part {seq} of {station} (any more)")
-    data = await asyncio.to_thread(thumbnail, shown.preview_jpeg)
+    """Return a thumbnail of one of the last parts that were not GOOD."""
+    part = dashboard_of(request).hub.latest.reject(station, seq)
+    if part is None or not part.preview_jpeg:
+        raise HTTPException(404, f"no preview of part {seq} of {station}, or no longer")
+    data = await asyncio.to_thread(thumbnail, part.preview_jpeg)
     return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
 @router.websocket("/live")
 async def live(socket: WebSocket, stations: Annotated[str | None, "comma-separated; default: all"] = None) -> None:
-    """Send binary frames (see `live_frame`); each is to be answered with `{"ack": CHANNEL}`.
+    """Send binary frames (see `live_frame`), each to be acknowledged with `{"ack": CHANNEL}`.
 
-    Until then nothing more comes on that channel, and what comes next is the newest there is then.
+    Until then no further frame is sent on that channel; the next one is the latest there is by then.
     """
-    found = dashboard_of(socket)
+    dashboard = dashboard_of(socket)
     await socket.accept()
-    known = found.config.stations
+    known = dashboard.config.stations
     wanted = known if stations is None else [name for name in stations.split(",") if name in known]
-    watcher, news = Subscription([STATE, *wanted]), found.hub.subscribe()
-    listener = asyncio.create_task(_listen(socket, watcher, news))
+    subscription, news = Subscription([STATE, *wanted]), dashboard.hub.subscribe()
+    listener = asyncio.create_task(_receive(socket, subscription, news))
     try:
         with contextlib.suppress(WebSocketDisconnect):
-            await _show(found, socket, watcher, news, listener)
+            await _send(dashboard, socket, subscription, news, listener)
     finally:
-        found.hub.unsubscribe(news)
+        dashboard.hub.unsubscribe(news)
         listener.cancel()
         with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect):
             await listener
 
 
-async def _show(
-    found: Dashboard, socket: WebSocket, watcher: Subscription, news: asyncio.Event, listener: asyncio.Task[None]
+async def _send(
+    dashboard: Dashboard,
+    socket: WebSocket,
+    subscription: Subscription,
+    news: asyncio.Event,
+    listener: asyncio.Task[None],
 ) -> None:
     news.set()
     recheck_s = time.monotonic() + _RECHECK_S
@@ -115,20 +119,20 @@ async def _show(
             async with asyncio.timeout(1.0):
                 await news.wait()
         news.clear()
-        for channel in watcher.due(found.hub.newest.versions):
-            await socket.send_bytes(found.hub.frame(channel))
+        for channel in subscription.due(dashboard.hub.latest.versions):
+            await socket.send_bytes(dashboard.hub.frame(channel))
         if time.monotonic() > recheck_s:
             recheck_s = time.monotonic() + _RECHECK_S
-            if found.who(socket) is None:
+            if dashboard.identity_of(socket) is None:
                 await socket.close(4401, "the session has ended")
                 return
 
 
-async def _listen(socket: WebSocket, watcher: Subscription, news: asyncio.Event) -> None:
-    """Hear acknowledgements until the browser leaves, or says something else."""
+async def _receive(socket: WebSocket, subscription: Subscription, news: asyncio.Event) -> None:
+    """Receive acknowledgements until the browser leaves or sends anything else."""
     try:
         while True:
-            watcher.acknowledge(json.loads(await socket.receive_text())["ack"])
+            subscription.acknowledge(json.loads(await socket.receive_text())["ack"])
             news.set()
     except (ValueError, KeyError, TypeError):
         await socket.close(1003, 'expected {"ack": CHANNEL}')
@@ -136,6 +140,7 @@ async def _listen(socket: WebSocket, watcher: Subscription, news: asyncio.Event)
         news.set()
 
 
+#: Longer side of a thumbnail.
 _THUMBNAIL_PX = 240
 _THUMBNAIL_QUALITY = 95
 

@@ -1,6 +1,6 @@
-"""What the dashboard tells browsers and programs: the JSON of its API, and the frames of its live feed.
+"""The JSON of the dashboard's API.
 
-Moments in nanoseconds are text, since JavaScript's numbers cannot hold them; seconds are numbers.
+Times in nanoseconds are text, since JavaScript's numbers cannot hold them; seconds are numbers.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from stream.transport.messages import SettledPart
 
 
 class Me(BaseModel):
-    """Who asks. `forgery_token` goes with every change as `X-Forgery-TokenOptions`; empty where none is needed."""
+    """Who sends the request (None: nobody known), and whether a login is needed here."""
 
     name: str | None
     role: AccessRole | None
     login: bool
-    forgery_token: str
 
 
 class Credentials(BaseModel):
@@ -54,7 +53,7 @@ class LineAnswer(BaseModel):
 
 
 class Calibration(BaseModel):
-    """What the station's bundle learned: the image scores of good pictures that are not in its bank."""
+    """The calibration of a station's live bundle: the image scores of good images that are not in its memory bank."""
 
     bundle_sha256: str
     threshold: float
@@ -75,7 +74,7 @@ class RecentParts(BaseModel):
 
 
 class EventAnswer(BaseModel):
-    """One part. `place` is its place in time, for the pages before and after it."""
+    """The event of one part. `place` is its place in time, from which the older and newer pages begin."""
 
     event_id: int
     place: str
@@ -98,7 +97,7 @@ class EventAnswer(BaseModel):
 
 
 class EventPage(BaseModel):
-    """Events, the newest first; `older` and `newer` are the places to ask on from, None at the end."""
+    """Events, latest first; `older` and `newer` are the places of the adjoining pages, None at the end."""
 
     events: list[EventAnswer]
     older: str | None
@@ -106,7 +105,7 @@ class EventPage(BaseModel):
 
 
 class AlarmAnswer(AlarmName):
-    """An alarm, and who has seen to it."""
+    """An alarm, and who acknowledged it."""
 
     alarm_id: int | None
     raised_s: float
@@ -116,14 +115,14 @@ class AlarmAnswer(AlarmName):
 
 
 class AlarmPage(BaseModel):
-    """Alarms, the newest first; `older` is the id to ask on from."""
+    """Alarms, latest first; `older` is the id from which the next page begins, None at the end."""
 
     alarms: list[AlarmAnswer]
     older: int | None
 
 
 def event_answer(event: Event, mark: Mark | None) -> EventAnswer:
-    """Return an event of the store as the API gives it."""
+    """Return an event of the store as the API shows it."""
     assert event.event_id is not None, "it was read from the store"
     fields = msgspec.structs.asdict(event.part) | {
         name: getattr(event, name) for name in EventAnswer.model_fields if hasattr(event, name)
@@ -139,7 +138,7 @@ def place_of(text: str) -> Place:
 
 
 def alarm_answer(alarm: AlarmRecord, acknowledged: tuple[str, float] | None) -> AlarmAnswer:
-    """Return an alarm of the store as the API gives it."""
+    """Return an alarm of the store as the API shows it."""
     return AlarmAnswer(
         kind=alarm.kind,
         subject=alarm.subject,
@@ -153,7 +152,7 @@ def alarm_answer(alarm: AlarmRecord, acknowledged: tuple[str, float] | None) -> 
 
 
 def recent_answer(parts: list[SettledPart]) -> RecentParts:
-    """Return a station's last parts in columns."""
+    """Return a station's last parts, oldest first, in columns."""
     return RecentParts(
         seq=[settled.part.seq for settled in parts],
         captured_s=[settled.captured_realtime_ns / 1e9 for settled in parts],

@@ -1,4 +1,4 @@
-"""What is known of a station's threshold, and what another one would do."""
+"""A station's threshold, and the effect of another one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from stream.core.verdict import Verdict
-from stream.dashboard.services import Dashboard, services_of
+from stream.dashboard.services import Dashboard, dashboard_of_station
 from stream.dashboard.tuning.marked_parts import MarkedPart
 from stream.line.install import camera_runs_here
 from stream.model.bundle import Bundle, live_bundle
@@ -26,7 +26,11 @@ _DAY_S = 86_400
 
 
 class ReviewedPart(BaseModel):
-    """A part that somebody has marked; `score` is that of the present bundle, None where nobody has computed it."""
+    """A marked part; `score` is by the live bundle, None where none was computed.
+
+    `picture` tells whether its network input is stored, so that it can be accepted, and `accepted` whether that is in
+    the memory bank.
+    """
 
     event_id: int
     seq: int
@@ -41,7 +45,7 @@ class ReviewedPart(BaseModel):
 
 
 class ThresholdCurve(BaseModel):
-    """What is to be expected at each threshold, in columns of one length."""
+    """The expected effect of each threshold, in columns of one length."""
 
     threshold: list[float]
     false_reject_share: list[float]
@@ -54,11 +58,12 @@ class ThresholdCurve(BaseModel):
 class Tuning(BaseModel):
     """What is known of a station's threshold.
 
-    `at` is the present one's place in the curve; `running`: whether the process of its camera runs on this host.
+    `at` is the index of the present threshold in the curve; `running` tells whether the process of the station's camera
+    runs on this host.
     """
 
     station: str
-    bundle: str
+    bundle_sha256: str
     threshold: float
     by_hand: bool
     false_reject_rate: float
@@ -73,7 +78,7 @@ class Tuning(BaseModel):
 
 
 class _Rates(NamedTuple):
-    """Of one station at present, per day; None while nothing comes."""
+    """Present rates of one station, per day; None while no parts come."""
 
     parts: float | None
     defects: float | None
@@ -82,30 +87,31 @@ class _Rates(NamedTuple):
 @router.get("/stations/{station}/tuning")
 async def tuning(request: Request, station: str) -> Tuning:
     """Return what is known of a station's threshold."""
-    found = services_of(request, station)
-    state = found.hub.newest.state
-    now = state.stations.get(station) if state else None
-    history = list(found.hub.newest.history[station])
-    return await asyncio.to_thread(_tuning, found, station, now.rate_hz if now else None, history)
+    dashboard = dashboard_of_station(request, station)
+    latest = dashboard.hub.latest
+    now = latest.state.stations.get(station) if latest.state else None
+    return await asyncio.to_thread(
+        _tuning, dashboard, station, now.rate_hz if now else None, list(latest.history[station])
+    )
 
 
 def _rates(rate_hz: float | None, history: list[SettledPart], present: float) -> _Rates:
     if not rate_hz:
         return _Rates(None, None)
-    # What another threshold has decided says nothing of this one.
+    # Verdicts by another threshold do not count.
     judged = [part.part.verdict for part in history if part.part.threshold == present and part.part.score is not None]
     share = judged.count(Verdict.DEFECT) / len(judged) if judged else None
     parts = rate_hz * _DAY_S
     return _Rates(parts, None if share is None else parts * share)
 
 
-def _tuning(found: Dashboard, station: str, rate_hz: float | None, history: list[SettledPart]) -> Tuning:
-    bundle = live_bundle(found.config.stations[station].bundle)
+def _tuning(dashboard: Dashboard, station: str, rate_hz: float | None, history: list[SettledPart]) -> Tuning:
+    bundle = live_bundle(dashboard.config.stations[station].bundle)
     thresholds = bundle.info.thresholds
     assert thresholds is not None, "live bundles are calibrated"
     rates = _rates(rate_hz, history, thresholds.image)
-    parts = found.marked_parts(station)
-    scores = found.marked.scores(parts, bundle, found.changes.kept.folder(station))
+    parts = dashboard.marked_parts(station)
+    scores = dashboard.marked.scores(parts, bundle, dashboard.changes.archive.folder(station))
     marked: dict[MarkKind, NDArray[np.float64]] = {
         kind: np.array(
             [score for part, score in zip(parts, scores, strict=True) if score is not None and part.mark.mark == kind],
@@ -116,25 +122,25 @@ def _tuning(found: Dashboard, station: str, rate_hz: float | None, history: list
     known = KnownScores(
         bundle.calibration_scores, marked["false_alarm"], marked["true_defect"], rates.parts, rates.defects
     )
-    on_offer = thresholds_around(known, thresholds.image)
+    thresholds_shown = thresholds_around(known, thresholds.image)
     return Tuning(
         station=station,
-        bundle=bundle.sha256,
+        bundle_sha256=bundle.sha256,
         threshold=thresholds.image,
         by_hand=thresholds.by_hand,
         false_reject_rate=thresholds.false_reject_rate,
         calibration=sorted(float(score) for score in bundle.calibration_scores),
         parts_per_day=rates.parts,
-        running=camera_runs_here(found.config, station),
+        running=camera_runs_here(dashboard.config, station),
         reviewed=[_reviewed(part, score, bundle) for part, score in zip(parts, scores, strict=True)],
-        curve=_columns(curve(on_offer, known, thresholds.image)),
-        at=int(np.searchsorted(on_offer, thresholds.image)),
-        counted={kind: len(each) for kind, each in marked.items()},
+        curve=_columns(curve(thresholds_shown, known, thresholds.image)),
+        at=int(np.searchsorted(thresholds_shown, thresholds.image)),
+        counted={kind: len(scores) for kind, scores in marked.items()},
         assumes=(
-            f"{len(bundle.calibration_scores)} calibration pictures: shares below "
-            f"{1 / (len(bundle.calibration_scores) + 1):.2%} cannot be told from them; the present rate, day and "
-            "night; of all parts called DEFECT the same share is defective as of those that were marked; misses among "
-            "parts that pass already are not known and come on top"
+            f"{len(bundle.calibration_scores)} calibration images, which cannot resolve shares below "
+            f"{1 / (len(bundle.calibration_scores) + 1):.2%}; the present rate, day and night; among all parts called "
+            "DEFECT the same share of true defects as among the marked ones; misses among parts that pass already are "
+            "unknown and come on top"
         ),
     )
 
@@ -154,15 +160,15 @@ def _reviewed(part: MarkedPart, score: float | None, bundle: Bundle) -> Reviewed
     )
 
 
-def _columns(found: Curve) -> ThresholdCurve:
+def _columns(curve: Curve) -> ThresholdCurve:
     def optional(column: NDArray[np.float64] | None) -> list[float | None]:
-        return [None] * len(found.threshold) if column is None else [float(value) for value in column]
+        return [None] * len(curve.threshold) if column is None else [float(value) for value in column]
 
     return ThresholdCurve(
-        threshold=found.threshold.tolist(),
-        false_reject_share=found.false_reject_share.tolist(),
-        false_rejects_per_day=optional(found.false_rejects_per_day),
-        misses_per_day=optional(found.misses_per_day),
-        false_alarms_passing=found.false_alarms_passing.tolist(),
-        true_defects_passing=found.true_defects_passing.tolist(),
+        threshold=curve.threshold.tolist(),
+        false_reject_share=curve.false_reject_share.tolist(),
+        false_rejects_per_day=optional(curve.false_rejects_per_day),
+        misses_per_day=optional(curve.misses_per_day),
+        false_alarms_passing=curve.false_alarms_passing.tolist(),
+        true_defects_passing=curve.true_defects_passing.tolist(),
     )

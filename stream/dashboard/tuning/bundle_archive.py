@@ -1,4 +1,4 @@
-"""The bundle files of changes: each kept under its hash, in a folder of its station beside the event store."""
+"""The bundle files of changes: each stored under its hash, in a folder of its station beside the event store."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Collection
-from functools import lru_cache
 from pathlib import Path
 
-from stream.core.errors import BundleError, ReloadError
-from stream.core.files import file_sha256, identity, replace
+from stream.core.errors import BundleError, ConflictError
+from stream.core.files import file_sha256, replace
 from stream.line.config import LineConfig
+from stream.line.install import BundleFile, bundle_sha256
 from stream.model.bundle import Bundle, live_bundle
 
 
 class BundleArchive:
-    """The files of one line; any thread may call."""
+    """The archive of one line; any thread may call."""
 
     def __init__(self, config: LineConfig) -> None:
-        """Remove whatever a job has left that was killed: that lies in folders whose names begin with a dot."""
+        """Remove the scratch folders of killed jobs: their names begin with a dot."""
         self._config = config
         self._folder = config.store.path / "bundles"
-        for left in self._folder.glob("*/.*"):
-            remove(left)
+        for scratch_dir in self._folder.glob("*/.*"):
+            remove(scratch_dir)
 
     def keep_live(self, station: str) -> tuple[Path, Bundle]:
-        """Keep the bundle that a station has now; returns the kept file. Raises BundleError, DiskError."""
+        """Archive a station's live bundle; returns the archived file and the bundle. Raises BundleError, DiskError."""
         bundle = live_bundle(self._config.stations[station].bundle)
-        kept = self.file(station, bundle.sha256)
-        if not kept.is_file():
-            replace(self._config.stations[station].bundle, kept)
-            if file_sha256(kept) != bundle.sha256:
-                kept.unlink()
-                raise BundleError(f"{kept}: the bundle was replaced meanwhile; try again")
-        return kept, bundle
+        archived = self.path(station, bundle.sha256)
+        if not archived.is_file():
+            replace(self._config.stations[station].bundle, archived)
+            if file_sha256(archived) != bundle.sha256:
+                archived.unlink()
+                raise BundleError(f"{archived}: the bundle was replaced meanwhile; try again")
+        return archived, bundle
 
     def scratch_dir(self, station: str) -> Path:
         """Return a new folder in which to make a bundle; `remove` it in the end. Raises BundleError."""
@@ -47,60 +47,52 @@ class BundleArchive:
                 f"{folder}: cannot be written: {error.strerror}; check the space and rights of its folder"
             ) from None
 
-    def add(self, station: str, bundle: str, made: Path) -> None:
-        """Keep a file that was made, under its hash. Raises BundleError."""
+    def add(self, station: str, sha256: str, made: Path) -> None:
+        """Move a bundle file that was made into the archive, under its hash. Raises BundleError."""
         try:
-            made.replace(self.file(station, bundle))
+            made.replace(self.path(station, sha256))
         except OSError as error:
-            raise BundleError(f"{made}: cannot be kept: {error.strerror}") from None
+            raise BundleError(f"{made}: cannot be archived: {error.strerror}") from None
 
     def folder(self, station: str) -> Path:
-        """Return where a station's bundles are kept."""
+        """Return the folder of a station's bundles."""
         return self._folder / station
 
-    def file(self, station: str, bundle: str) -> Path:
-        """Return where a bundle of this hash is kept, if it is."""
-        return self.folder(station) / f"{bundle}.safetensors"
+    def path(self, station: str, sha256: str) -> Path:
+        """Return the path of the bundle of this hash, whether it is archived or not."""
+        return self.folder(station) / f"{sha256}.safetensors"
 
-    def whole(self, station: str, bundle: str) -> Path:
-        """Return the kept file of a bundle; raises ReloadError when it is gone, or is not what was kept."""
-        file = self.file(station, bundle)
+    def verified(self, station: str, sha256: str) -> BundleFile:
+        """Return an archived bundle after hashing its file; raises ConflictError when it is gone or damaged."""
+        path = self.path(station, sha256)
         try:
-            found = file_sha256(file)
+            actual = file_sha256(path)
         except OSError:
-            raise ReloadError(f"{file}: this bundle is not kept any more") from None
-        if found != bundle:
-            raise ReloadError(f"{file}: damaged: its content is not that of its name; make the change anew")
-        return file
+            raise ConflictError(f"{path}: this bundle is no longer kept") from None
+        if actual != sha256:
+            raise ConflictError(f"{path}: damaged: its content is not that of its name; make the change again")
+        return BundleFile(path, sha256)
 
-    def live(self, station: str) -> str:
-        """Return the hash of the bundle that a station has; empty when it cannot be read."""
-        known = self._config.stations.get(station)
-        found = None if known is None else identity(known.bundle)
-        if known is None or found is None:
-            return ""
+    def live_sha256(self, station: str) -> str:
+        """Return the hash of a station's live bundle; empty when it cannot be read or there is no such station."""
+        options = self._config.stations.get(station)
         try:
-            return _hash_of(known.bundle, found)
-        except OSError:
+            return "" if options is None else bundle_sha256(options.bundle)
+        except BundleError:
             return ""
 
-    def tidy(self, station: str, kept: Collection[str]) -> None:
-        """Remove the bundles of a station that are neither `kept` nor live."""
-        wanted = {*kept, self.live(station)}
-        for file in self.folder(station).glob("*.safetensors"):
-            if file.stem not in wanted:
-                remove(file)
+    def tidy(self, station: str, wanted: Collection[str]) -> None:
+        """Remove the bundles of a station that are neither wanted, by their hashes, nor live."""
+        wanted = {*wanted, self.live_sha256(station)}
+        for path in self.folder(station).glob("*.safetensors"):
+            if path.stem not in wanted:
+                remove(path)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; somebody else may be doing the same."""
+    """Remove a file or a folder with all its content; another process may be doing the same."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-@lru_cache(maxsize=64)
-def _hash_of(path: Path, _identity: tuple[int, int, int]) -> str:
-    return file_sha256(path)

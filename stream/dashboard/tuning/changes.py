@@ -1,4 +1,4 @@
-"""Changes of a station's bundle: kept with what they do, put live, undone. Each step stands in the audit log."""
+"""Changes of a station's bundle: stored with their effect, put live, undone. Every step is in the audit log."""
 
 from __future__ import annotations
 
@@ -6,229 +6,167 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel
-
-from stream.core.errors import PatchLineError, ReloadError, StoreError
-from stream.core.verdict import Verdict
+from stream.core.errors import ConflictError, PatchLineError, StoreError
 from stream.dashboard.tuning.bundle_archive import BundleArchive
+from stream.dashboard.tuning.change_record import (
+    Change,
+    ChangeDraft,
+    ChangeRecord,
+    LogEntry,
+    PendingStep,
+    State,
+    Step,
+)
 from stream.line.config import LineConfig
 from stream.line.install import confirm_live, put_live
-from stream.store.review_store import AuditEntry, MarkKind, Review
+from stream.store.review_store import AuditEntry, Review
 
 log = logging.getLogger(__name__)
 
-#: Changes of a station that are shown, and whose bundles are kept.
-KEPT = 30
-
-ChangeKind = Literal["accept", "threshold", "teach"]
-State = Literal["offered", "live", "undone", "discarded"]
-PendingStep = Literal["live", "undo"]
-
-
-class MarkedPartBeforeAfter(BaseModel):
-    """A marked part under the old bundle and under the new one."""
-
-    event_id: int
-    seq: int
-    mark: MarkKind
-    score_before: float | None
-    score_after: float | None
-    verdict_before: Verdict | None
-    verdict_after: Verdict | None
-
-
-class Step(BaseModel):
-    """What somebody did with a change."""
-
-    at_s: float
-    who: str
-    what: str
-
-
-class ChangeDraft(BaseModel):
-    """A new bundle and what it does; `base` and `bundle` are hashes of files."""
-
-    station: str
-    kind: ChangeKind
-    who: str
-    note: str
-    base: str
-    bundle: str
-    threshold_before: float
-    threshold_after: float
-    patches_before: int
-    patches_after: int
-    warnings: list[str]
-    table: list[MarkedPartBeforeAfter]
-
-
-class ChangeRecord(ChangeDraft):
-    """A change as it is kept; `asked`: what was begun, as long as nobody has written down how it ended."""
-
-    at_s: float
-    state: State = "offered"
-    asked: PendingStep | None = None
-    log: list[Step]
-
-
-class Change(ChangeRecord):
-    """A change, and what can be done with it now."""
-
-    id: int
-    may_go_live: bool
-    may_undo: bool
+#: Changes of a station that are shown and whose bundles stay in the archive.
+SHOWN = 30
 
 
 class BundleChanges:
-    """The changes of all stations; any thread may call, one thing happens at a time."""
+    """The changes of all stations; any thread may call, one step happens at a time."""
 
     def __init__(self, config: LineConfig, review: Review) -> None:
-        """Keep changes in `review`, and their bundles in `kept`."""
+        """Store changes in `review`, and their bundles in `archive`."""
         self._config = config
         self._review = review
         self._turn = threading.Lock()
-        self.kept = BundleArchive(config)
+        self.archive = BundleArchive(config)
 
-    def offer(self, draft: ChangeDraft, made: Path) -> int:
-        """Keep a change with the bundle file that was `made`; returns its number. Raises BundleError, StoreError."""
+    def offer(self, draft: ChangeDraft, made: Path) -> Change:
+        """Store a change with the bundle file that was `made`. Raises BundleError, StoreError."""
         with self._turn:
-            self.kept.add(draft.station, draft.bundle, made)
+            self.archive.add(draft.station, draft.bundle_sha256, made)
             now_s = time.time()
-            record = ChangeRecord(
-                **draft.model_dump(), at_s=now_s, log=[Step(at_s=now_s, who=draft.who, what="offered")]
-            )
-            entry = AuditEntry(at_s=now_s, who=draft.who, what=f"offer {draft.kind}", detail=_named(record))
-            number = self._review.add_change(draft.station, record.model_dump_json(), entry)
+            entry = LogEntry(at_s=now_s, who=draft.who, what="offered")
+            record = ChangeRecord(**draft.model_dump(), at_s=now_s, log=[entry])
+            audit = AuditEntry(at_s=now_s, who=draft.who, what=f"offer {draft.kind}", detail=record.summary())
+            number = self._review.add_change(draft.station, record.model_dump_json(), audit)
             self._tidy(draft.station)
-            return number
+            return self._shown(number, record, self.archive.live_sha256(record.station))
 
     def of(self, station: str) -> list[Change]:
-        """Return the last changes of a station, the newest first. Raises StoreError."""
-        live = self.kept.live(station)
-        return [self._shown(number, record, live) for number, record in self._records(station)]
+        """Return the last changes of a station, latest first. Raises StoreError."""
+        live_sha256 = self.archive.live_sha256(station)
+        return [self._shown(number, record, live_sha256) for number, record in self._records(station)]
 
     def get(self, number: int) -> Change | None:
         """Return a change, or None. Raises StoreError."""
         record = self._record(number)
-        return None if record is None else self._shown(number, record, self.kept.live(record.station))
+        return None if record is None else self._shown(number, record, self.archive.live_sha256(record.station))
 
-    def put_live(self, number: int, who: str) -> Change:
-        """Give the station the bundle of a change; raises ReloadError, BundleError, StoreError."""
+    def apply(self, number: int, step: Step, user: str) -> Change:
+        """Put a change live, undo it or discard it.
+
+        Raises:
+            ConflictError: the change, its files or the live bundle are not as the step needs them.
+            ReloadError: the line refused the bundle and keeps its own.
+            BundleError: a file cannot be read or written.
+            StoreError: the step cannot be recorded; it is not taken then.
+        """
         with self._turn:
             record = self._known(number)
-            if record.state not in ("offered", "undone"):
-                raise ReloadError(f"this change is {record.state}")
-            self._install(number, record, "live", who)
-            return self._step(number, record, who, "put live", state="live")
+            transition = record.transition(step)
+            if step != "discard":
+                self._install(number, record, step, user)
+            return self._record_end(number, record, user, transition.entry, state=transition.state)
 
-    def undo(self, number: int, who: str) -> Change:
-        """Give the station back the bundle before a change; raises ReloadError, BundleError, StoreError."""
-        with self._turn:
-            record = self._known(number)
-            if record.state != "live":
-                raise ReloadError(f"this change is {record.state}, not live")
-            self._install(number, record, "undo", who)
-            return self._step(number, record, who, "undone", state="undone")
+    def resume(self, user: str) -> None:
+        """Finish the steps that were pending when the dashboard died.
 
-    def discard(self, number: int, who: str) -> Change:
-        """Offer a change no longer; raises ReloadError, StoreError."""
-        with self._turn:
-            record = self._known(number)
-            if record.state not in ("offered", "undone"):
-                raise ReloadError(f"this change is {record.state}")
-            return self._step(number, record, who, "discarded", state="discarded")
-
-    def resume(self, who: str) -> None:
-        """End what was begun when the dashboard died: where the file was replaced already, the line is to confirm it.
-
-        The line may have taken it or not; a file that it refuses must not stay in place for its next start.
+        Where the file was replaced already, the line has to confirm it: it may have taken it or not, and a file that
+        it refuses must not stay in place for its next start.
         """
         for station in self._config.stations:
             try:
                 for number, record in self._records(station):
-                    if record.asked is not None:
-                        log.warning("station %s: change %d was interrupted (%s)", station, number, record.asked)
-                        self._resume(number, record, who)
+                    if record.pending is not None:
+                        log.warning("station %s: change %d was interrupted (%s)", station, number, record.pending)
+                        self._resume(number, record, record.pending, user)
             except PatchLineError as error:
                 log.error("station %s: %s", station, error)  # noqa: TRY400 - one line says it all
 
-    def _resume(self, number: int, record: ChangeRecord, who: str) -> None:
-        if self.kept.live(record.station) == (record.bundle if record.asked == "live" else record.base):
-            (self.put_live if record.asked == "live" else self.undo)(number, who)
+    def _resume(self, number: int, record: ChangeRecord, step: PendingStep, user: str) -> None:
+        if record.replacement(step, self.archive.live_sha256(record.station)).in_place:
+            self.apply(number, step, user)
             return
         with self._turn:
-            if (now := self._known(number)).asked is not None:
-                self._step(number, now, who, "was interrupted; nothing has changed")
+            record = self._known(number)
+            if record.pending is not None:
+                self._record_end(number, record, user, "was interrupted; nothing has changed")
 
-    def _install(self, number: int, record: ChangeRecord, step: PendingStep, who: str) -> None:
-        live, wanted = self.kept.live(record.station), record.bundle if step == "live" else record.base
-        done = record.asked == step and live == wanted  # nobody has written down how it ended
-        if step == "live" and record.kind == "teach" and not done:
-            # Learned from nothing that was before: it may follow whatever there is now.
-            _, before = self.kept.keep_live(record.station)
-            assert before.info.thresholds is not None, "live bundles are calibrated"
-            record.base, record.patches_before = before.sha256, len(before.bank)
-            record.threshold_before = before.info.thresholds.image
-        base = record.base if step == "live" else record.bundle
-        file = self.kept.whole(record.station, wanted)
-        # Written first: what cannot be put down in the audit log is not done.
-        record.asked = step
-        self._save(number, record, who, "asks to put live" if step == "live" else "asks to undo")
+    def _install(self, number: int, record: ChangeRecord, step: PendingStep, user: str) -> None:
+        replacement = record.replacement(step, self.archive.live_sha256(record.station))
+        if replacement.rebases:
+            _, base = self.archive.keep_live(record.station)
+            assert base.info.thresholds is not None, "live bundles are calibrated"
+            record.base_sha256, record.patches_before = base.sha256, len(base.bank)
+            record.threshold_before = base.info.thresholds.image
+            replacement = replacement._replace(old_sha256=base.sha256)
+        bundle = self.archive.verified(record.station, replacement.new_sha256)
+        # Recorded first: what cannot be written to the audit log is not done.
+        record.pending = step
+        self._save(number, record, user, "asks to put live" if step == "live" else "asks to undo")
         try:
-            if done:
-                confirm_live(self._config, record.station, before=self.kept.whole(record.station, base))
+            if replacement.in_place:
+                before = self.archive.verified(record.station, replacement.old_sha256)
+                confirm_live(self._config, record.station, before=before)
             else:
-                put_live(self._config, record.station, file, base=base)
+                put_live(self._config, record.station, bundle, base_sha256=replacement.old_sha256)
         except Exception as error:
-            left = step if self.kept.live(record.station) == wanted else None  # it could not be put back
+            in_place = self.archive.live_sha256(record.station) == bundle.sha256  # it could not be put back
             try:
-                self._step(number, record, who, f"refused: {error}", asked=left)
+                self._record_end(number, record, user, f"refused: {error}", pending=step if in_place else None)
             except StoreError as unwritten:
-                log.error("%s", unwritten)  # noqa: TRY400 - what was refused matters more
+                log.error("%s", unwritten)  # noqa: TRY400 - the refusal matters more
             raise
 
-    def _step(
+    def _record_end(
         self,
         number: int,
         record: ChangeRecord,
-        who: str,
+        user: str,
         what: str,
         state: State | None = None,
-        asked: PendingStep | None = None,
+        pending: PendingStep | None = None,
     ) -> Change:
-        record.asked, record.state = asked, state or record.state
-        record.log.append(Step(at_s=time.time(), who=who, what=what))
-        self._save(number, record, who, what)
+        """Record the outcome of a step, and remove the bundles that are no longer needed."""
+        record.pending, record.state = pending, state or record.state
+        record.log.append(LogEntry(at_s=time.time(), who=user, what=what))
+        self._save(number, record, user, what)
         self._tidy(record.station)
-        return self._shown(number, record, self.kept.live(record.station))
+        return self._shown(number, record, self.archive.live_sha256(record.station))
 
-    def _save(self, number: int, record: ChangeRecord, who: str, what: str) -> None:
-        said, _, why = what.partition(": ")
-        detail = f"{_named(record)}: {why}" if why else _named(record)
-        entry = AuditEntry(at_s=time.time(), who=who, what=f"{said}: {record.kind}", detail=detail)
+    def _save(self, number: int, record: ChangeRecord, user: str, what: str) -> None:
+        action, _, reason = what.partition(": ")
+        detail = f"{record.summary()}: {reason}" if reason else record.summary()
+        entry = AuditEntry(at_s=time.time(), who=user, what=f"{action}: {record.kind}", detail=detail)
         self._review.save_change(number, record.model_dump_json(), entry)
 
-    def _shown(self, number: int, record: ChangeRecord, live: str) -> Change:
-        kept = {bundle: self.kept.file(record.station, bundle).is_file() for bundle in (record.bundle, record.base)}
-        offered = record.state in ("offered", "undone")
-        # Interrupted: the file lies there, and nobody knows what the line has made of it.
-        put, undone = record.asked == "live" and record.bundle == live, record.asked == "undo" and record.base == live
-        follows = record.kind == "teach" or record.base == live or put
+    def _shown(self, number: int, record: ChangeRecord, live_sha256: str) -> Change:
+        archived = [
+            sha256
+            for sha256 in (record.base_sha256, record.bundle_sha256)
+            if self.archive.path(record.station, sha256).is_file()
+        ]
         return Change(
             **record.model_dump(),
             id=number,
-            may_go_live=offered and follows and kept[record.bundle],
-            may_undo=record.state == "live" and (record.bundle == live or undone) and kept[record.base],
+            may_go_live=record.may("live", live_sha256, archived),
+            may_undo=record.may("undo", live_sha256, archived),
         )
 
     def _known(self, number: int) -> ChangeRecord:
         record = self._record(number)
         if record is None:
-            raise ReloadError(f"there is no change {number}")
+            raise ConflictError(f"there is no change {number}")
         if record.station not in self._config.stations:
-            raise ReloadError(f"this change is of station {record.station}, which the configuration does not have")
+            raise ConflictError(f"this change is of station {record.station}, which the configuration does not have")
         return record
 
     def _record(self, number: int) -> ChangeRecord | None:
@@ -236,18 +174,11 @@ class BundleChanges:
         return None if body is None else ChangeRecord.model_validate_json(body)
 
     def _records(self, station: str) -> list[tuple[int, ChangeRecord]]:
-        rows = self._review.changes(station, KEPT)
+        rows = self._review.changes(station, SHOWN)
         return [(number, ChangeRecord.model_validate_json(body)) for number, body in rows]
 
     def _tidy(self, station: str) -> None:
         """Remove the bundles of discarded changes, and of those that are too old to be shown."""
         records = [record for _, record in self._records(station)]
-        bundles = {each.bundle for each in records if each.state != "discarded"}
-        self.kept.tidy(station, bundles | {each.base for each in records})
-
-
-def _named(record: ChangeRecord) -> str:
-    return (
-        f"{record.station}: {record.base[:12]} → {record.bundle[:12]}, threshold {record.threshold_before:.4g} → "
-        f"{record.threshold_after:.4g}, patches {record.patches_before} → {record.patches_after} {record.note}"
-    ).strip()
+        bundles = {record.bundle_sha256 for record in records if record.state != "discarded"}
+        self.archive.tidy(station, bundles | {record.base_sha256 for record in records})

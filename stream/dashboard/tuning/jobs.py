@@ -1,4 +1,4 @@
-"""Long work that people ask for: one at a time, in a process of its own that gives way to the line."""
+"""Long work that users start: one job at a time, in a separate process with lower priority than the line."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from typing import Any, Literal
 import cv2
 from pydantic import BaseModel
 
-from stream.core.errors import PatchLineError, ReloadError
+from stream.core.errors import ConflictError, PatchLineError
 from stream.dashboard.tuning.bundle_archive import remove
 
 log = logging.getLogger(__name__)
 
 _NICE = 19
 _REMEMBERED = 20
-#: A process that is told to end has so long to remove its files.
+#: Grace period in which a stopped process may remove its files, in seconds.
 _GOODBYE_S = 5.0
 
 JobKind = Literal["accept", "teach"]
 
 
 class Job(BaseModel):
-    """Work that somebody asked for: how far it is, and the `change` that came of it."""
+    """Work that the user `who` started: its progress, and the number of the `change` that it made."""
 
     id: int
     kind: JobKind
@@ -61,32 +61,32 @@ class Jobs:
         self,
         kind: JobKind,
         station: str,
-        who: str,
+        user: str,
         work: Callable[..., Any],
         arguments: Mapping[str, Any],
         finish: Callable[[Any], int],
         scratch_dir: Path,
     ) -> Job:
-        """Start work, unless some is under way.
+        """Start a job, unless another is running.
 
         Args:
             kind: of the work.
-            station: it is for.
-            who: asked for it.
-            work: function of a module, called as `work(track, **arguments)` in a process of its own.
-            arguments: and its result are sent between the processes.
-            finish: called here with the result; returns the number of the change that was made of it.
-            workplace: folder for what the work writes, which is removed in the end, however that comes.
+            station: that it is for.
+            user: who starts it.
+            work: function of a module, called as `work(track, **arguments)` in a separate process.
+            arguments: of `work`; they and its result are pickled between the processes.
+            finish: called in this process with the result; returns the number of the change that was made of it.
+            scratch_dir: folder for the work's files; it is removed in the end, also when the work fails.
 
         Raises:
-            ReloadError: another job is running, or no process can be started.
+            ConflictError: another job is running, or no process can be started.
         """
         try:
             with self._turn:
                 if self._jobs and self._jobs[0].state == "running":
                     other = self._jobs[0]
-                    raise ReloadError(f"{other.who} has a job running ({other.kind} of {other.station}); wait for it")
-                job = Job(id=next(self._numbers), kind=kind, station=station, who=who, begun_s=time.time())
+                    raise ConflictError(f"{other.who} has a job running ({other.kind} of {other.station}); wait for it")
+                job = Job(id=next(self._numbers), kind=kind, station=station, who=user, begun_s=time.time())
                 here, process = _started(kind, work, arguments)
                 self._jobs.appendleft(job)
                 self._process = process
@@ -100,14 +100,14 @@ class Jobs:
             raise
 
     def all(self) -> list[Job]:
-        """Return the last jobs, the newest first."""
+        """Return the last jobs, latest first."""
         with self._turn:
             return [job.model_copy() for job in self._jobs]
 
     def stop(self, number: int) -> Job | None:
-        """End a job; returns it, or None when there is none of this number. What is done already stays done."""
+        """Stop a job that runs; returns it, or None where no job has this number. A finished job stays as it is."""
         with self._turn:
-            job = next((each for each in self._jobs if each.id == number), None)
+            job = next((job for job in self._jobs if job.id == number), None)
             process, follower = self._process, self._follower
             if job is None or job.state != "running" or process is None:
                 return None if job is None else job.model_copy()
@@ -120,7 +120,7 @@ class Jobs:
         return job.model_copy()
 
     def close(self) -> None:
-        """End what runs."""
+        """Stop the running job."""
         for job in self.all():
             if job.state == "running":
                 self.stop(job.id)
@@ -133,19 +133,19 @@ class Jobs:
         finish: Callable[[Any], int],
         scratch_dir: Path,
     ) -> None:
-        """Hear what the process says until it has its result or ends; nothing of it stays but what was finished."""
+        """Receive progress until the process sends its result or ends; then finish the job and remove its files."""
         state: Literal["done", "failed"] = "failed"
-        error, change = "its process ended without a word; see the log", None
+        error, change = "its process ended without a result; see the log", None
         try:
             with pipe:
-                said, value = self._last_word(job, pipe)
-            if said == "failed":
+                outcome, value = self._outcome(job, pipe)
+            if outcome == "failed":
                 error = value
-            elif said == "done" and self._begin_to_finish(job):
+            elif outcome == "done" and self._begin_to_finish(job):
                 change = finish(value)
                 state, error = "done", ""
         except Exception as unforeseen:
-            # A result that cannot be kept: its job says so, and the dashboard goes on.
+            # A result that cannot be stored fails its job, not the dashboard.
             log.exception("%s of station %s", job.kind, job.station)
             state, error = "failed", str(unforeseen)
         _end(process)
@@ -154,18 +154,19 @@ class Jobs:
             if job.state == "running":
                 job.state, job.error, job.change = state, error, change
 
-    def _last_word(self, job: Job, pipe: Connection) -> tuple[str, Any]:
+    def _outcome(self, job: Job, pipe: Connection) -> tuple[str, Any]:
+        """Follow the progress until (done, result) or (failed, error); an empty kind where the process just ended."""
         try:
             while True:
-                said, value = pipe.recv()
-                if said != "track":
-                    return said, value
+                kind, value = pipe.recv()
+                if kind != "track":
+                    return kind, value
                 job.stage, job.done, job.total = value
         except (EOFError, OSError):
             return "", None
 
     def _begin_to_finish(self, job: Job) -> bool:
-        """Whether nobody has stopped a job before its result came; from now on nobody can."""
+        """Whether a job was not stopped before its result came; from now on it cannot be."""
         with self._turn:
             if job.state != "running":
                 return False
@@ -183,17 +184,17 @@ def _started(
         process.start()
     except OSError as error:
         here.close()
-        raise ReloadError(f"the job's process cannot be started: {error.strerror}; is there memory left?") from None
+        raise ConflictError(f"the job's process cannot be started: {error.strerror}; is there memory left?") from None
     finally:
         there.close()
     return here, process
 
 
 def _work(pipe: Connection, work: Callable[..., Any], arguments: dict[str, Any]) -> None:
-    """Do the work in this process, which is there for nothing else."""
+    """Do the work in this process, which has no other purpose."""
     os.nice(_NICE)
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the dashboard's to hear
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the dashboard, which ends its jobs
     signal.signal(signal.SIGTERM, _interrupt)  # temporary files are removed on the way out
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -206,7 +207,7 @@ def _work(pipe: Connection, work: Callable[..., Any], arguments: dict[str, Any])
         pipe.send(("failed", str(error)))
     except KeyboardInterrupt:
         pass
-    except Exception as error:  # noqa: BLE001 - whatever it is, whoever asked wants to know
+    except Exception as error:  # noqa: BLE001 - the user has to see any of them
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
 
 
@@ -219,12 +220,12 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_GOODBYE_S)  # a library that computes for long does not hear it
+        time.sleep(_GOODBYE_S)  # a library in a long computation does not handle the signal
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _end(process: multiprocessing.process.BaseProcess) -> None:
-    """Wait for a process that has said its last word; libraries may keep it."""
+    """Wait for a process that has sent its outcome; threads of libraries may keep it alive."""
     process.join(_GOODBYE_S)
     if process.exitcode is None:
         process.kill()

@@ -1,4 +1,4 @@
-"""The parts of a station that people have marked, and what its bundles make of them."""
+"""The marked parts of a station, and their scores by its bundles."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy as np
 from stream.core.errors import PatchLineError
 from stream.core.files import identity
 from stream.core.verdict import verdict_of
-from stream.dashboard.tuning.changes import MarkedPartBeforeAfter
+from stream.dashboard.tuning.change_record import MarkedPartComparison
 from stream.model.bundle import Bundle, load_bundle
 from stream.store.event_store import EventStore
 from stream.store.records import Event
 from stream.store.review_store import Mark, Review
 from stream.training.dataset import network_input_hash
 
-#: The newest marks of a station count; older ones are of another light, another lot.
+#: Marks of a station that count, latest first; older ones are of another light or another lot.
 _MARKS = 200
 
 
@@ -40,14 +40,14 @@ class MarkedPart(NamedTuple):
 
 
 class MarkedParts:
-    """Finds marked parts; it remembers their pictures' names, for these never change."""
+    """Finds marked parts; remembers the names of their network inputs, which never change. Any thread may call."""
 
     def __init__(self, review: Review) -> None:
         self._review = review
         self._names: dict[int, str | None] = {}
 
     def of(self, station: str, store: EventStore) -> list[MarkedPart]:
-        """Return the marked parts of a station that the event store still has, the last marked first."""
+        """Return the marked parts of a station that the event store still has, latest mark first."""
         marked = []
         for mark in self._review.marks_of(station, _MARKS):
             for event in store.search(station=station, seq=mark.seq, limit=1):
@@ -59,42 +59,42 @@ class MarkedParts:
         return marked
 
     def scores(self, parts: list[MarkedPart], bundle: Bundle, folder: Path) -> list[float | None]:
-        """Return each part's image score by a bundle; None where nobody has computed it.
+        """Return each part's image score by a bundle; None where none was computed.
 
         Args:
             parts: of one station.
-            bundle: with which to judge.
-            folder: of the station's kept bundles, some of which have judged the parts.
+            bundle: whose scores are wanted.
+            folder: of the station's archived bundles, some of which have judged the parts.
         """
         scale = scale_of(bundle)
-        anew = self._review.scores(parts[0].event.part.station, scale) if parts else {}
+        stored = self._review.scores(parts[0].event.part.station, scale) if parts else {}
 
         def score(part: MarkedPart) -> float | None:
             by = part.event.bundle_sha256
-            if by is not None and (by == bundle.sha256 or _scale_of_kept(folder / f"{by}.safetensors") == scale):
+            if by is not None and (by == bundle.sha256 or _scale_of_archived(folder / f"{by}.safetensors") == scale):
                 return part.event.part.score
-            return anew.get(part.event.part.seq)
+            return stored.get(part.event.part.seq)
 
         return [score(part) for part in parts]
 
 
 def scale_of(bundle: Bundle) -> str:
-    """Name what decides image scores: bundles of one scale differ in their thresholds only."""
+    """Return a name for all that decides image scores: bundles of one scale differ in their thresholds only."""
     info = bundle.info
     digest = hashlib.sha256(msgspec.json.encode((info.spec, info.roi, info.reweight_neighbours)))
     digest.update(np.ascontiguousarray(bundle.bank).tobytes())
     return digest.hexdigest()[:16]
 
 
-def compared(
+def comparison(
     parts: Iterable[MarkedPart],
     before: Iterable[float | None],
     after: Iterable[float | None],
     thresholds: tuple[float, float],
-) -> list[MarkedPartBeforeAfter]:
+) -> list[MarkedPartComparison]:
     """Return the table of marked parts under two bundles, by their scores and thresholds, (old, new) each."""
     return [
-        MarkedPartBeforeAfter(
+        MarkedPartComparison(
             event_id=part.event_id,
             seq=part.event.part.seq,
             mark=part.mark.mark,
@@ -107,15 +107,15 @@ def compared(
     ]
 
 
-def _scale_of_kept(kept: Path) -> str | None:
-    """Return the scale of a kept bundle; None when it is not kept (any more), or cannot be read."""
-    found = identity(kept)
+def _scale_of_archived(path: Path) -> str | None:
+    """Return the scale of an archived bundle; None when it is not archived or cannot be read."""
+    stamp = identity(path)
     try:
-        return None if found is None else _scale_of_file(kept, found)
+        return None if stamp is None else _scale_of_file(path, stamp)
     except PatchLineError:
         return None
 
 
 @lru_cache(maxsize=64)
-def _scale_of_file(kept: Path, _identity: tuple[int, int, int]) -> str:
-    return scale_of(load_bundle(kept))
+def _scale_of_file(path: Path, _identity: tuple[int, int, int]) -> str:
+    return scale_of(load_bundle(path))

@@ -34,35 +34,35 @@ def test_a_change_whose_end_nobody_wrote_down_can_be_ended_and_undone(config: Li
     offered = offer(changes, 3.5)
     dead = forget(config, "live")
     with pytest.raises(StoreError, match="died here"):
-        changes.put_live(offered.id, "otto")
+        changes.apply(offered.id, "live", "otto")
     remember(dead)
-    assert live(config) == offered.bundle, "the file was replaced already"
+    assert live(config) == offered.bundle_sha256, "the file was replaced already"
     found = changes.get(offered.id)
     assert found is not None
-    assert (found.state, found.asked, found.may_go_live) == ("offered", "live", True)
-    put = changes.put_live(offered.id, "otto")
-    assert (put.state, put.asked, put.may_undo) == ("live", None, True)
+    assert (found.state, found.pending, found.may_go_live) == ("offered", "live", True)
+    put = changes.apply(offered.id, "live", "otto")
+    assert (put.state, put.pending, put.may_undo) == ("live", None, True)
 
     dead = forget(config, "undone")
     with pytest.raises(StoreError, match="died here"):
-        changes.undo(offered.id, "otto")
+        changes.apply(offered.id, "undo", "otto")
     remember(dead)
-    assert live(config) == offered.base
+    assert live(config) == offered.base_sha256
     assert changes.of("cap")[0].may_undo
-    assert changes.undo(offered.id, "otto").state == "undone"
+    assert changes.apply(offered.id, "undo", "otto").state == "undone"
 
 
 def test_the_next_dashboard_ends_what_was_interrupted(config: LineConfig, changes: BundleChanges, review: Review):
     offered = offer(changes, 3.5)
     dead = forget(config, "live")
     with pytest.raises(StoreError, match="died here"):
-        changes.put_live(offered.id, "otto")
+        changes.apply(offered.id, "live", "otto")
     remember(dead)
     again = BundleChanges(config, review)
     again.resume("dashboard")
     found = again.get(offered.id)
     assert found is not None
-    assert (found.state, found.asked, found.may_undo) == ("live", None, True)
+    assert (found.state, found.pending, found.may_undo) == ("live", None, True)
     assert (found.log[-1].who, found.log[-1].what) == ("dashboard", "put live")
 
 
@@ -71,12 +71,12 @@ def test_what_was_interrupted_before_the_file_was_replaced_has_changed_nothing(
 ):
     before, offered = live(config), offer(changes, 3.5)
     with sqlite3.connect(config.store.path / "review.sqlite") as other:
-        other.execute("UPDATE changes SET body = json_set(body, '$.asked', 'live')")
+        other.execute("UPDATE changes SET body = json_set(body, '$.pending', 'live')")
     again = BundleChanges(config, review)
     again.resume("dashboard")
     found = again.get(offered.id)
     assert found is not None
-    assert (live(config), found.state, found.asked, found.may_go_live) == (before, "offered", None, True)
+    assert (live(config), found.state, found.pending, found.may_go_live) == (before, "offered", None, True)
     assert found.log[-1].what == "was interrupted; nothing has changed"
 
 
@@ -87,8 +87,8 @@ def test_a_refused_file_that_could_not_be_put_back_can_be_tried_again(config: Li
         standing_in(config, os.getpid(), (refuses,), ("supervisor", "capture-top")),
         pytest.raises(ReloadError, match="could not be put back"),
     ):
-        changes.put_live(offered.id, "otto")
+        changes.apply(offered.id, "live", "otto")
     found = changes.get(offered.id)
     assert found is not None
-    assert (live(config), found.state, found.may_go_live) == (offered.bundle, "offered", True)
-    assert changes.put_live(offered.id, "otto").may_undo, "the line does not run by now"
+    assert (live(config), found.state, found.may_go_live) == (offered.bundle_sha256, "offered", True)
+    assert changes.apply(offered.id, "live", "otto").may_undo, "the line does not run by now"

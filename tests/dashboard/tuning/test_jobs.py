@@ -13,7 +13,7 @@ import psutil
 import pytest
 from support.job_targets import GENEROUS_S, count, deaf, linger, refuse, stumble, until, vanish, wait
 
-from stream.core.errors import ReloadError
+from stream.core.errors import ConflictError, ReloadError
 from stream.dashboard.tuning.jobs import Job, Jobs
 
 
@@ -59,7 +59,7 @@ def test_what_comes_of_the_work_is_finished_here_and_named(jobs: Jobs):
     [
         (refuse, "good: too few pictures; give more"),
         (stumble, "ZeroDivisionError: of nothing"),
-        (vanish, "its process ended without a word"),
+        (vanish, "its process ended without a result"),
     ],
 )
 def test_work_that_fails_says_why_and_the_next_may_begin(jobs: Jobs, work: Callable[..., Any], says: str):
@@ -85,7 +85,7 @@ def test_one_thing_is_done_at_a_time_and_it_can_be_stopped_in_order(jobs: Jobs, 
     trace = tmp_path / "trace"
     number = begin(jobs, wait, trace=trace).id
     until(jobs, lambda job: job.stage == "wait")
-    with pytest.raises(ReloadError, match="anna has a job running"):
+    with pytest.raises(ConflictError, match="anna has a job running"):
         begin(jobs, count, parts=1)
     stopped = jobs.stop(number)
     assert stopped is not None
@@ -107,7 +107,7 @@ def test_nothing_is_left_where_a_job_has_worked(jobs: Jobs, work: Callable[..., 
 def test_a_job_that_is_refused_leaves_nothing_and_one_that_is_stopped_neither(jobs: Jobs, tmp_path: Path):
     first, second = scratch_dir(), scratch_dir()
     jobs.begin("accept", "cap", "anna", wait, {"trace": tmp_path / "trace"}, lambda _: 0, first)
-    with pytest.raises(ReloadError):
+    with pytest.raises(ConflictError):
         jobs.begin("accept", "cap", "otto", count, {"parts": 1}, lambda _: 0, second)
     assert not second.exists()
     jobs.stop(jobs.all()[0].id)

@@ -1,6 +1,9 @@
-// The JSON API. Every change carries the token that only pages of this server can read.
+// The JSON API. The browser itself says with each change that this page sends it (Origin, Sec-Fetch-Site).
 
-export const me = { name: null, role: null, login: false, forgery_token: "" };
+export const me = { name: null, role: null, login: false };
+
+// Counts the answers about who is logged in.
+let identities = 0;
 
 const listeners = new Set();
 const RANKS = { viewer: 0, operator: 1, engineer: 2 };
@@ -13,6 +16,7 @@ export function onIdentity(listener) {
 
 function become(answer) {
   Object.assign(me, answer);
+  identities += 1;
   for (const listener of listeners) listener();
 }
 
@@ -47,8 +51,8 @@ export function query(parameters) {
 }
 
 async function request(method, path, body) {
-  const headers = body === undefined ? {} : { "content-type": "application/json", "x-forgery-token": me.forgery_token };
-  const session = me.forgery_token;
+  const headers = body === undefined ? {} : { "content-type": "application/json" };
+  const session = identities;
   const answer = await fetch(`/api/v1/${path}`, {
     method,
     headers,
@@ -56,7 +60,7 @@ async function request(method, path, body) {
   });
   if (answer.ok) return answer;
   // A refusal of the session before this one says nothing about it.
-  if (answer.status === 401 && path !== "login" && me.forgery_token === session) become({ name: null, role: null, login: true, forgery_token: "" });
+  if (answer.status === 401 && path !== "login" && identities === session) become({ name: null, role: null, login: true });
   const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
   throw new Error(typeof problem.detail === "string" ? problem.detail : `error ${answer.status}`);
 }

@@ -271,14 +271,14 @@ class Detail {
     const [image, map] = await Promise.all([this._image(event), event.score === null ? null : this._map(event)]);
     if (this._event !== event) return;
     this._picture.show({ image, map, pixel_threshold: event.pixel_threshold });
-    const links = image ? [["Picture", "view.jpg"], ["With heat map", "overlay.jpg"]] : [];
+    const links = image ? [["Picture", "preview.jpg"], ["With heat map", "overlay.jpg"]] : [];
     this._links.replaceChildren(
       ...links.map(([text, file]) => h("a", { href: `/api/v1/events/${event.event_id}/${file}`, target: "_blank" }, text)),
     );
   }
 
   async _image(event) {
-    return getBytes(`events/${event.event_id}/view.jpg`).then(async (answer) => decoded(await answer.blob()), () => null);
+    return getBytes(`events/${event.event_id}/preview.jpg`).then(async (answer) => decoded(await answer.blob()), () => null);
   }
 
   async _map(event) {
@@ -294,12 +294,12 @@ class Detail {
       Time: moment(event.captured_s),
       Score: event.score === null ? "" : `${score(event.score)} / ${score(event.threshold)}`,
       "Part id": event.part_id,
-      Action: event.action,
+      Decision: event.decision,
       "Total ms": number(event.total_ms),
       Worker: event.worker,
       Detail: event.detail,
       "Stages ms": stages,
-      Bundle: event.bundle,
+      Bundle: event.bundle_sha256,
     };
     const pairs = Object.entries(facts).filter(([, value]) => value);
     const long = (name) => (LONG.has(name) ? { class: "long" } : {});

@@ -66,7 +66,7 @@ class ChangeCard {
 
   show(change, bundle) {
     this._change = change;
-    const state = change.state === "live" && change.bundle !== bundle ? "replaced" : change.state;
+    const state = change.state === "live" && change.bundle_sha256 !== bundle ? "replaced" : change.state;
     say(this._state, state);
     this._state.className = `state is-${state}`;
     const shown = { live: change.may_go_live, undo: change.may_undo, discard: ["offered", "undone"].includes(change.state) };
@@ -117,7 +117,7 @@ function numbers(change) {
   return [
     pair("threshold", score(change.threshold_before), score(change.threshold_after)),
     pair("patches", count(change.patches_before), count(change.patches_after)),
-    h("span", { class: "quiet" }, `bundle ${change.base.slice(0, 12)} → ${change.bundle.slice(0, 12)}`),
+    h("span", { class: "quiet" }, `bundle ${change.base_sha256.slice(0, 12)} → ${change.bundle_sha256.slice(0, 12)}`),
   ];
 }
 

@@ -67,7 +67,7 @@ export class Threshold {
     const before = this._tuning;
     this._tuning = tuning;
     const last = tuning.curve.threshold.length - 1;
-    const same = before?.bundle === tuning.bundle;
+    const same = before?.bundle_sha256 === tuning.bundle_sha256;
     this._slider.max = last;
     this._slider.disabled = this._back.disabled = this._busy || last < 0;
     this._slider.value = same ? nearest(tuning.curve.threshold, this._chosen) : tuning.at;

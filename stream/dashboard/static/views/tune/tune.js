@@ -78,8 +78,8 @@ class TuneView {
 
   _show(jobs, changes, tuning) {
     if (tuning !== null) {
-      this._judges = tuning.bundle;
-      say(this._bundle, `bundle ${tuning.bundle.slice(0, 12)}`);
+      this._judges = tuning.bundle_sha256;
+      say(this._bundle, `bundle ${tuning.bundle_sha256.slice(0, 12)}`);
       this._threshold.show(tuning);
       this._reviewed.show(tuning);
       this._teach.show(tuning);
