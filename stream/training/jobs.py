@@ -178,7 +178,7 @@ def relearn_job(
     live: Path,
     output: Path,
     parts: int,
-    false_reject_rate: float,
+    false_reject_rate: float | None,
     store: Path,
     marked: list[int],
 ) -> BundleOutcome:

@@ -46,10 +46,10 @@ class NewThreshold(BaseModel):
 
 
 class Teaching(BaseModel):
-    """Number of parts to learn from, and the wanted share of good parts called defective."""
+    """Number of parts to learn from, and the wanted share of good parts called defective (None: the live bundle's)."""
 
     parts: Annotated[int, Field(ge=2, le=20_000)] = 200
-    false_reject_rate: Annotated[float, Field(gt=1e-6, lt=0.999)] = 0.01
+    false_reject_rate: Annotated[float, Field(gt=1e-6, lt=0.999)] | None = None
     note: Note = ""
 
 
@@ -138,7 +138,8 @@ def teach(request: Request, station: str, wanted: Teaching, engineer: Engineer) 
         "false_reject_rate": wanted.false_reject_rate,
     }
     order = _order(dashboard, station, "teach", engineer, wanted.note, dashboard.marked_parts(station))
-    detail = f"{wanted.parts} parts, false-reject rate {wanted.false_reject_rate:.4g}"
+    rate = "as before" if wanted.false_reject_rate is None else f"{wanted.false_reject_rate:.4g}"
+    detail = f"{wanted.parts} parts, false-reject rate {rate}"
     return _begin(dashboard, order, "teach", detail, relearn_job, options)
 
 
