@@ -16,7 +16,7 @@ pytestmark = needs_program("chromium")
 MakeLine = Callable[..., Line]
 #: The loudest sample within a little more than the time from one tone to the next.
 LOUDEST = """async () => {
-    const { sound } = await import("/sound.js");
+    const { sound } = await import("/lib/sound.js");
     const ear = new AnalyserNode(sound.context, { fftSize: 32768 });
     sound.output.connect(ear);
     const samples = new Float32Array(ear.fftSize);
