@@ -4,7 +4,7 @@ import * as alarms from "./views/alarms.js";
 import { get, login, logout, may, me, onIdentity, whoAmI } from "./lib/api.js";
 import * as audit from "./views/audit.js";
 import { h, mark, say } from "./lib/dom.js";
-import * as events from "./views/events.js";
+import * as events from "./views/events/events.js";
 import { Feed } from "./lib/feed.js";
 import * as line from "./views/line.js";
 import { sound } from "./lib/sound.js";

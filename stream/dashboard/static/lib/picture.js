@@ -75,3 +75,13 @@ export class Picture {
 export async function decoded(blob) {
   return createImageBitmap(blob).catch(() => null);
 }
+
+// The switch of all heat maps; `changed` draws them again.
+export function overlayToggle(changed) {
+  const box = h("input", { type: "checkbox", checked: overlay.on, id: "overlay" });
+  box.addEventListener("change", () => {
+    overlay.on = box.checked;
+    changed();
+  });
+  return h("label", { class: "toggle", for: "overlay" }, box, " Heat map");
+}

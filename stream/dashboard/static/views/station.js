@@ -4,8 +4,8 @@ import uPlot from "../vendor/uPlot.js";
 import { get } from "../lib/api.js";
 import { AXIS, BARS, COLOURS, chartBox, drawLine, histogram, sizeOf } from "../lib/charts.js";
 import { clock, h, number, say, verdictClass } from "../lib/dom.js";
-import { Drift, Ledger, Numbers, ScoreBar, overlayToggle } from "./line.js";
-import { Picture } from "../lib/picture.js";
+import { Drift, Ledger, Numbers, ScoreBar } from "../lib/figures.js";
+import { Picture, overlayToggle } from "../lib/picture.js";
 
 const BINS = 40;
 const STAGES = ["capture", "encode", "wire_in", "queue", "preprocess", "backbone", "search", "score", "wire_out", "decide"];

@@ -1,0 +1,70 @@
+// What the line view and the station view both show of a station: ledger, drift, numbers, score against threshold.
+
+import { count, h, say, score } from "./dom.js";
+
+// A station's line of the ledger, and why parts were not inspected.
+export class Ledger {
+  constructor() {
+    this._counts = new Numbers(["parts", "good", "defect", "uninspected", "pending"]);
+    this.element = this._counts.element;
+    this.causes = h("div", { class: "causes" });
+  }
+
+  show({ announced, good, defect, uninspected, pending }) {
+    const all = Object.values(uninspected).reduce((a, b) => a + b, 0);
+    this._counts.show([announced, good, defect, all, pending].map(count));
+    const causes = Object.entries(uninspected).map(([cause, many]) => `${cause} ${count(many)}`).join(" · ");
+    say(this.causes, causes);
+    this.causes.title = causes;
+  }
+}
+
+// Whether good parts are still like those of the calibration, with the population stability index of each quantity.
+export class Drift {
+  constructor() {
+    this._word = h("b", {}, "–");
+    this._numbers = h("span", { class: "quiet" });
+    this.element = h("div", { class: "drift" }, "Drift ", this._word, " ", this._numbers);
+    this.element.title = "population stability index of good parts against the calibration; from 0.25 on it is large";
+  }
+
+  show({ parts, window, psi, drifting }) {
+    const compared = Object.entries(psi);
+    const known = compared.length > 0;
+    const word = !window ? "cannot tell" : !known ? `${parts} of ${window} good parts` : drifting.length ? "drifting" : "steady";
+    this.element.dataset.drift = known ? word : "unknown";
+    say(this._word, word);
+    say(this._numbers, window ? compared.map(([what, value]) => `${what} ${value.toFixed(2)}`).join(" · ") : "too few calibrated");
+  }
+}
+
+export class Numbers {
+  constructor(names) {
+    this._values = names.map(() => h("dd", {}, "–"));
+    const pairs = names.map((name, i) => h("div", { "data-name": name }, h("dt", {}, name), this._values[i]));
+    this.element = h("dl", { class: "numbers" }, ...pairs);
+  }
+
+  show(texts) {
+    texts.forEach((text, i) => say(this._values[i], text));
+  }
+}
+
+export class ScoreBar {
+  constructor() {
+    this._fill = h("div", { class: "bar-fill" });
+    this._text = h("span", { class: "bar-text" }, "–");
+    this.element = h(
+      "div",
+      { class: "bar", title: "score against threshold" },
+      h("div", { class: "bar-track" }, this._fill, h("div", { class: "bar-threshold" })),
+      this._text,
+    );
+  }
+
+  show(part) {
+    const ratio = part.score === null || !part.threshold ? 0 : part.score / part.threshold;
+    this._fill.style.transform = `scaleX(${Math.min(1, ratio / 2)})`;
+    say(this._text, part.score === null ? "no score" : `${score(part.score)} / ${score(part.threshold)}`);
+  }
+}

@@ -1,0 +1,115 @@
+// One event, large: its picture with heat map, its numbers, and the marks of operators.
+
+import { getBytes, may, post } from "../../lib/api.js";
+import { h, moment, number, say, score, verdictClass } from "../../lib/dom.js";
+import { halves } from "../../lib/feed.js";
+import { Picture, decoded, overlayToggle } from "../../lib/picture.js";
+
+const LONG = new Set(["Detail", "Stages ms", "Bundle"]);
+export const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
+
+export class Detail {
+  constructor(changed) {
+    this._changed = changed;
+    this._picture = new Picture("picture of the event");
+    this._verdict = h("span", { class: "verdict" }, "–");
+    this._title = h("span", { class: "station-name" });
+    this._seq = h("span", { class: "seq" });
+    this._facts = h("dl", { class: "facts" });
+    this._links = h("div", { class: "links" });
+    this._marks = h("div", { class: "marks" });
+    this.toggle = overlayToggle(() => this._picture.draw());
+    this.element = h(
+      "article",
+      { class: "station large event-detail" },
+      h("div", { class: "station-head" }, this._title, this._seq, this._verdict),
+      this._picture.element,
+      h("div", { class: "detail-row" }, this.toggle, this._links, h("span", { class: "quiet keys" }, "↑ ↓ part · PgUp PgDn page · O heat map")),
+      this._marks,
+      this._facts,
+    );
+  }
+
+  close() {
+    this._picture.close();
+  }
+
+  clear() {
+    this._picture.show(null);
+    this._facts.replaceChildren();
+  }
+
+  async show(event) {
+    const again = this._event?.event_id === event.event_id;
+    this._event = event;
+    this.element.className = `station large event-detail ${verdictClass(event.verdict)}`;
+    this.element.dataset.seq = event.seq;
+    say(this._verdict, event.cause ?? event.verdict);
+    say(this._title, event.station);
+    say(this._seq, `#${event.seq}`);
+    this._fillFacts(event);
+    this._fillMarks(event);
+    if (again) return;
+    if (event.verdict === "GOOD") {
+      this._picture.show({ image: null }); // the store keeps no images of GOOD parts
+      this._links.replaceChildren();
+      return;
+    }
+    const [image, map] = await Promise.all([this._image(event), event.score === null ? null : this._map(event)]);
+    if (this._event !== event) return;
+    this._picture.show({ image, map, pixel_threshold: event.pixel_threshold });
+    const links = image ? [["Picture", "preview.jpg"], ["With heat map", "overlay.jpg"]] : [];
+    this._links.replaceChildren(
+      ...links.map(([text, file]) => h("a", { href: `/api/v1/events/${event.event_id}/${file}`, target: "_blank" }, text)),
+    );
+  }
+
+  async _image(event) {
+    return getBytes(`events/${event.event_id}/preview.jpg`).then(async (answer) => decoded(await answer.blob()), () => null);
+  }
+
+  async _map(event) {
+    const answer = await getBytes(`events/${event.event_id}/map`).catch(() => null);
+    if (answer === null) return null;
+    const grid = answer.headers.get("x-grid").split("x").map(Number);
+    return { grid, values: halves(await answer.arrayBuffer()) };
+  }
+
+  _fillFacts(event) {
+    const stages = Object.entries(event.stages).map(([stage, ms]) => `${stage} ${number(ms)}`).join(" · ");
+    const facts = {
+      Time: moment(event.captured_s),
+      Score: event.score === null ? "" : `${score(event.score)} / ${score(event.threshold)}`,
+      "Part id": event.part_id,
+      Decision: event.decision,
+      "Total ms": number(event.total_ms),
+      Worker: event.worker,
+      Detail: event.detail,
+      "Stages ms": stages,
+      Bundle: event.bundle_sha256,
+    };
+    const pairs = Object.entries(facts).filter(([, value]) => value);
+    const long = (name) => (LONG.has(name) ? { class: "long" } : {});
+    this._facts.replaceChildren(...pairs.flatMap(([name, value]) => [h("dt", long(name), name), h("dd", long(name), value)]));
+  }
+
+  _fillMarks(event) {
+    const marked = event.mark ? `${MARKS[event.mark.mark]} · ${event.mark.who} · ${moment(event.mark.at_s).slice(0, 19)}` : "";
+    const note = h("input", { class: "note", placeholder: "note", "aria-label": "note", value: event.mark?.note ?? "", maxlength: "1000" });
+    const buttons = Object.entries(MARKS).map(([mark, text]) =>
+      h("button", { type: "button", "aria-pressed": String(event.mark?.mark === mark), onclick: () => this._mark(event, mark, note.value) }, text),
+    );
+    if (may("engineer") && event.verdict === "DEFECT" && event.mark?.mark === "false_alarm")
+      buttons.push(h("a", { class: "button", href: `#/tune/${event.station}/${event.event_id}` }, "Accept into good…"));
+    const elements = may("operator") ? [...buttons, note] : event.mark?.note ? [h("span", {}, event.mark.note)] : [];
+    this._marks.replaceChildren(...elements, h("span", { class: "quiet" }, marked));
+  }
+
+  async _mark(event, mark, note) {
+    try {
+      this._changed(await post(`events/${event.event_id}/mark`, { mark, note }));
+    } catch (error) {
+      this._marks.append(h("span", { class: "problem", role: "alert" }, error.message));
+    }
+  }
+}
