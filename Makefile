@@ -1,6 +1,6 @@
 # make demo   set up, fit on good solar cells, run the line, show what it found; the dashboard stays until Ctrl-C
 # make test   set up, run all tests (as root on Debian: with the packages of tests/debian-packages.txt)
-# make check  lint and types
+# make check  lint and types (the page's scripts too)
 # make docs   the documentation as a site in site/
 # make setup  .venv with the command .venv/bin/patchline
 
@@ -30,6 +30,7 @@ check: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	tests/page/check
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet

@@ -165,7 +165,7 @@ def test_an_alarm_is_acknowledged_on_the_screen(
     page.goto(f"{line.config.dashboard.url}/#/alarms")
     card = page.locator(".alarm-card", has_text="cap")
     card.get_by_role("button", name="Acknowledge").click()
-    expect(card).to_contain_text("seen to by local")
+    expect(card).to_contain_text("acknowledged by local")
     expect(page.locator("#alarms .alarm.seen")).to_have_count(1)
     page.get_by_role("link", name="Audit").click()
     expect(page.locator(".history")).to_contain_text("acknowledge")
@@ -183,7 +183,7 @@ def test_a_person_logs_in_and_sees_only_what_the_role_allows(
     page.fill("#login-password", PASSWORD)
     page.press("#login-password", "Enter")
     expect(page.locator("#person")).to_contain_text("viewer")
-    expect(page.locator(".alarm-card").first).to_contain_text("not seen to")
+    expect(page.locator(".alarm-card").first).to_contain_text("not acknowledged")
     expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
     expect(page.get_by_role("link", name="Audit")).to_have_count(0)
     assert page.evaluate("document.cookie") == "", "scripts cannot read the session"
@@ -225,7 +225,7 @@ def test_while_the_sink_is_silent_old_pictures_do_not_look_like_the_present(
     sink = line.child("sink")
     os.kill(sink, signal.SIGSTOP)
     try:
-        expect(page.locator("#link")).to_have_text("no news from the line")
+        expect(page.locator("#link")).to_have_text("no data from the line")
         expect(page.locator("body")).to_have_class("stale")
     finally:
         os.kill(sink, signal.SIGCONT)

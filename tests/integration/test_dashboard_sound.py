@@ -58,7 +58,7 @@ def test_an_alarm_is_heard_until_somebody_has_seen_to_it(
     for station in ("cap", "label"):
         card = page.locator(".alarm-card", has_text=station)
         card.get_by_role("button", name="Acknowledge").click()
-        expect(card).to_contain_text("seen to by local")
+        expect(card).to_contain_text("acknowledged by local")
     expect(toggle).to_have_attribute("data-state", "quiet")
     assert page.evaluate(LOUDEST) == 0.0
     toggle.click()

@@ -142,7 +142,7 @@ def test_a_threshold_moved_with_the_slider_decides_from_then_on_and_what_it_woul
     page.keyboard.press("Enter")
     dialog.get_by_label("Note").fill("to see it pass")
     page.keyboard.press("Enter")
-    expect(page.locator(".threshold .said")).to_contain_text("The threshold is", timeout=WORK_MS)
+    expect(page.locator(".threshold .status")).to_contain_text("The threshold is", timeout=WORK_MS)
 
     known = present(engineer, "label")
     assert (known["by_hand"], known["bundle_sha256"] != before) == (True, True)
@@ -164,7 +164,7 @@ def test_a_station_taught_from_the_browser_judges_with_what_it_has_learned(
 ):
     before = present(engineer, "base")["bundle_sha256"]
     enter(page, line, "engineer", "tune/base")
-    section = page.get_by_role("region", name="Teach anew")
+    section = page.get_by_role("region", name="Teach again")
     teach, ask = section.get_by_role("button", name="Teach…"), page.get_by_role("dialog")
 
     section.get_by_label("Parts", exact=True).fill("2000")

@@ -1,9 +1,10 @@
-// The page: who is there, which view is shown, and whether what it shows is the present.
+// @ts-check
+// The page: the user, the view that is shown, and whether it is up to date.
 
 import * as alarms from "./views/alarms.js";
 import { get, login, logout, may, me, onIdentity, whoAmI } from "./lib/api.js";
 import * as audit from "./views/audit.js";
-import { h, mark, say } from "./lib/dom.js";
+import { byId, h, mark, say } from "./lib/dom.js";
 import * as events from "./views/events/events.js";
 import { Feed } from "./lib/feed.js";
 import * as line from "./views/line.js";
@@ -11,24 +12,26 @@ import { sound } from "./lib/sound.js";
 import * as station from "./views/station.js";
 import * as tune from "./views/tune/tune.js";
 
-const main = document.getElementById("main");
-const link = document.getElementById("link");
-const person = document.getElementById("person");
-const strip = new alarms.AlarmStrip(document.getElementById("alarms"));
+const main = byId("main");
+const link = byId("link");
+const person = byId("person");
+const strip = new alarms.AlarmStrip(byId("alarms"));
 const feed = new Feed();
+/** @type {LineAnswer | null} */
 let configuration = null;
+/** @type {(() => void) | null} ends the view that is shown */
 let leave = null;
 
 feed.watch((channel, frame) => {
   if (channel === "" && frame) {
     strip.show(frame.alarms);
-    sound.hear(frame.alarms);
+    sound.update(frame.alarms);
   }
   if (channel === "unknown") whoAmI().catch(() => null);
   const stale = !feed.alive;
   mark(document.body, "stale", stale);
   mark(link, "bad", stale);
-  say(link, !feed.connected ? "reconnecting" : stale ? "no news from the line" : "live");
+  say(link, !feed.connected ? "reconnecting" : stale ? "no data from the line" : "live");
 });
 
 onIdentity(() => {
@@ -36,10 +39,10 @@ onIdentity(() => {
   const role = h("span", { class: "quiet" }, me.role);
   person.replaceChildren(...(me.login && me.name ? [h("span", {}, me.name), role, out] : []));
   mark(document.body, "out", me.name === null);
-  document.getElementById("audit").hidden = !may("engineer");
+  byId("audit").hidden = !may("engineer");
   if (me.name === null) {
     feed.close();
-    sound.hear([]);
+    sound.update([]);
     showLogin();
   } else feed.open();
 });
@@ -51,13 +54,13 @@ async function route() {
   leave?.();
   leave = null;
   const [view, name, seq] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  for (const a of document.querySelectorAll("#nav a")) {
+  for (const a of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("#nav a"))) {
     const here = a.hash === `#/${{ station: "line", event: "events" }[view] ?? (view || "line")}`;
     if (here) a.setAttribute("aria-current", "page");
     else a.removeAttribute("aria-current");
   }
   const context = { feed, line: configuration };
-  if (view === "station" && configuration.stations.some((each) => each.name === name)) {
+  if (view === "station" && configuration.stations.some((known) => known.name === name)) {
     leave = station.show(main, { ...context, station: name });
   } else if (view === "events") leave = events.show(main, { ...context, part: null });
   else if (view === "event") leave = events.show(main, { ...context, part: { station: name, seq: Number(seq) } });
@@ -69,12 +72,12 @@ async function route() {
 
 // The station that an address names, or the first; and the event that is to be accepted there, if any.
 function tuned(name, event) {
-  const names = configuration.stations.map((each) => each.name);
+  const names = (configuration?.stations ?? []).map((known) => known.name);
   return { station: names.includes(name) ? name : names[0], event: event ? Number(event) : null };
 }
 
 function showLogin() {
-  if (main.className === "login-view") return; // somebody may be typing in it
+  if (main.className === "login-view") return; // a user may be typing in it
   leave?.();
   leave = null;
   const name = h("input", { id: "login-name", autocomplete: "username", required: true });
@@ -107,11 +110,13 @@ function showLogin() {
 }
 
 async function begin() {
-  configuration = await get("line");
-  const name = document.getElementById("name");
-  say(name, configuration.line);
-  name.title = configuration.line;
-  document.title = `${configuration.line} · PatchLine`;
+  /** @type {LineAnswer} */
+  const answer = await get("line");
+  configuration = answer;
+  const name = byId("name");
+  say(name, answer.line);
+  name.title = answer.line;
+  document.title = `${answer.line} · PatchLine`;
   await route();
 }
 

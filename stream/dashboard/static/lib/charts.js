@@ -1,3 +1,4 @@
+// @ts-check
 // What the charts share: axes, boxes, and lines at thresholds.
 
 import { h } from "./dom.js";
@@ -8,9 +9,11 @@ export const COLOURS = { good: "#50d060", defect: "#ff5454", alarm: "#ffb020", a
 
 export const chartBox = () => h("div", { class: "chart" });
 
+/** @param {Element} box */
 export const sizeOf = (box) => ({ width: Math.max(100, box.clientWidth), height: Math.max(80, box.clientHeight) });
 
-// An upright line at a score, from top to bottom.
+// A vertical line at a score.
+/** @param {any} chart @param {number | null | undefined} value @param {string} colour @param {number[]} [dash] */
 export function drawLine(chart, value, colour, dash = []) {
   if (value === null || value === undefined) return;
   const { ctx, bbox } = chart;
@@ -26,7 +29,8 @@ export function drawLine(chart, value, colour, dash = []) {
   ctx.restore();
 }
 
-// How many values lie in each of `bins` equal steps from `low` to `high`; what lies beyond is in the last one.
+// Counts of the values in each of `bins` equal steps from `low` to `high`; values beyond are in the outermost ones.
+/** @param {number[]} values @param {number} low @param {number} high @param {number} bins */
 export function histogram(values, low, high, bins) {
   const counts = new Array(bins).fill(0);
   for (const value of values) {

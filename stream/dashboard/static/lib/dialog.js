@@ -1,8 +1,14 @@
+// @ts-check
 // A question before something changes: it holds the focus, closes with Escape, and gives the focus back.
 
 import { h } from "./dom.js";
 
-// Resolves to {note} once it is confirmed, to null otherwise. `body`: elements; `note`: whether a note may be added.
+/**
+ * @param {Element} parent
+ * @param {{title: string, body: (Node | string | null)[], confirm: string, note?: boolean}} question `note`: whether a
+ *   note may be added
+ * @returns {Promise<{note: string} | null>} null: it was cancelled
+ */
 export function ask(parent, { title, body, confirm, note = false }) {
   return new Promise((resolve) => {
     const input = h("input", { id: "ask-note", maxlength: "1000", autofocus: note });
@@ -33,6 +39,7 @@ export function ask(parent, { title, body, confirm, note = false }) {
 }
 
 // Pairs of a name and what changes there, as a list.
+/** @param {[string, string][]} pairs */
 export function facts(pairs) {
   return h("dl", { class: "ask-facts" }, ...pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }

@@ -1,3 +1,4 @@
+// @ts-check
 // The live feed. Each channel's newest is drawn, then acknowledged; only then does the server send the next.
 
 const RECONNECT_MS = [200, 500, 1000, 2000];
@@ -5,25 +6,32 @@ const SILENT_MS = 2500;
 
 export class Feed {
   constructor() {
+    /** @type {StateFrame | null} */
     this.state = null;
+    /** @type {Map<string, PartFrame>} */
     this.parts = new Map();
     this.connected = false;
+    /** @type {Set<Watcher>} */
     this._watchers = new Set();
-    this._heard = -Infinity;
+    this._receivedMs = -Infinity;
     this._attempt = 0;
+    /** @type {WebSocket | null} */
     this._socket = null;
     this._wanted = false;
-    setInterval(() => this._tell("link"), 500);
+    setInterval(() => this._publish("link"), 500);
   }
 
-  // `watcher(channel, part)` is called with "" for the state, "link" for the connection, or a station's name.
+  /**
+   * @param {Watcher} watcher called with "" for the state, "link" for the connection, or a station's name
+   * @returns {() => void} ends it
+   */
   watch(watcher) {
     this._watchers.add(watcher);
-    return () => this._watchers.delete(watcher);
+    return () => void this._watchers.delete(watcher);
   }
 
   get alive() {
-    return this.connected && performance.now() - this._heard < SILENT_MS;
+    return this.connected && performance.now() - this._receivedMs < SILENT_MS;
   }
 
   open() {
@@ -48,8 +56,8 @@ export class Feed {
     socket.onclose = (event) => {
       this.connected = false;
       this._socket = null;
-      this._tell("link");
-      if (event.code === 4401) this._tell("unknown");
+      this._publish("link");
+      if (event.code === 4401) this._publish("unknown");
       else if (this._wanted) setTimeout(() => this._retry(), RECONNECT_MS[Math.min(this._attempt++, 3)]);
     };
   }
@@ -58,11 +66,12 @@ export class Feed {
     if (this._wanted && this._socket === null) this._connect();
   }
 
+  /** @param {WebSocket} socket @param {ArrayBuffer} data */
   async _take(socket, data) {
     const frame = decode(data);
     if (frame.channel === "") {
       this.state = frame;
-      this._heard = performance.now() - frame.age_s * 1000;
+      this._receivedMs = performance.now() - frame.age_s * 1000;
     } else {
       frame.image = frame.jpeg.byteLength
         ? await createImageBitmap(new Blob([frame.jpeg], { type: "image/jpeg" })).catch(() => null)
@@ -70,17 +79,18 @@ export class Feed {
       this.parts.get(frame.channel)?.image?.close();
       this.parts.set(frame.channel, frame);
     }
-    // Not before the browser draws: a page that nobody sees asks for no pictures. Its alarms are heard all the same.
+    // Not before the browser draws: a hidden page asks for no images. Its alarms are received all the same.
     if (frame.channel !== "") await new Promise(requestAnimationFrame);
-    this._tell(frame.channel, frame);
+    this._publish(frame.channel, frame);
     if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ ack: frame.channel }));
   }
 
-  _tell(channel, frame) {
+  _publish(channel, frame) {
     for (const watcher of this._watchers) watcher(channel, frame);
   }
 }
 
+/** @param {ArrayBuffer} data */
 function decode(data) {
   const length = new DataView(data).getUint32(0, true);
   const frame = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
@@ -93,6 +103,7 @@ function decode(data) {
 }
 
 // float16 → float32; what is no finite number becomes the largest that is.
+/** @param {ArrayBuffer} buffer */
 export function halves(buffer) {
   const words = new DataView(buffer);
   const values = new Float32Array(buffer.byteLength / 2);

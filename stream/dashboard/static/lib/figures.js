@@ -1,3 +1,4 @@
+// @ts-check
 // What the line view and the station view both show of a station: ledger, drift, numbers, score against threshold.
 
 import { count, h, say, score } from "./dom.js";
@@ -10,6 +11,7 @@ export class Ledger {
     this.causes = h("div", { class: "causes" });
   }
 
+  /** @param {StationState} state */
   show({ announced, good, defect, uninspected, pending }) {
     const all = Object.values(uninspected).reduce((a, b) => a + b, 0);
     this._counts.show([announced, good, defect, all, pending].map(count));
@@ -28,6 +30,7 @@ export class Drift {
     this.element.title = "population stability index of good parts against the calibration; from 0.25 on it is large";
   }
 
+  /** @param {DriftState} drift */
   show({ parts, window, psi, drifting }) {
     const compared = Object.entries(psi);
     const known = compared.length > 0;
@@ -39,12 +42,14 @@ export class Drift {
 }
 
 export class Numbers {
+  /** @param {string[]} names */
   constructor(names) {
     this._values = names.map(() => h("dd", {}, "–"));
     const pairs = names.map((name, i) => h("div", { "data-name": name }, h("dt", {}, name), this._values[i]));
     this.element = h("dl", { class: "numbers" }, ...pairs);
   }
 
+  /** @param {string[]} texts */
   show(texts) {
     texts.forEach((text, i) => say(this._values[i], text));
   }
@@ -62,6 +67,7 @@ export class ScoreBar {
     );
   }
 
+  /** @param {{score: number | null, threshold: number | null}} part */
   show(part) {
     const ratio = part.score === null || !part.threshold ? 0 : part.score / part.threshold;
     this._fill.style.transform = `scaleX(${Math.min(1, ratio / 2)})`;

@@ -1,3 +1,4 @@
+// @ts-check
 // Heat map and contour from a grid of patch distances, as the line draws its overlays: up-sampled bilinearly,
 // smoothed, painted from 0.8 to 2 times the pixel threshold, outlined at the threshold.
 
@@ -13,6 +14,11 @@ const COLOURS = [
 ];
 
 // Returns {canvas, contour}: the heat to be stretched over the picture, line segments in shares of its sides; or null.
+/**
+ * @param {PatchMap | null | undefined} map
+ * @param {number | null | undefined} pixelThreshold
+ * @param {number} aspect width / height
+ */
 export function heat(map, pixelThreshold, aspect) {
   if (!map || pixelThreshold === null || pixelThreshold === undefined) return null;
   const width = aspect >= 1 ? LONG_SIDE : Math.max(8, Math.round(LONG_SIDE * aspect));
@@ -20,6 +26,7 @@ export function heat(map, pixelThreshold, aspect) {
   const values = smooth(enlarge(map, width, height), width, height, SIGMA_OF_SHORT_SIDE * Math.min(width, height));
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
+  if (context === null) return null;
   const image = context.createImageData(width, height);
   const threshold = Math.max(pixelThreshold, 1e-30);
   let painted = false;
@@ -38,6 +45,7 @@ export function heat(map, pixelThreshold, aspect) {
   return { canvas, contour: contour(values, width, height, threshold) };
 }
 
+/** @param {PatchMap} map @param {number} width @param {number} height */
 function enlarge({ grid: [rows, columns], values }, width, height) {
   const large = new Float32Array(width * height);
   const at = (place, last) => Math.min(last, Math.max(0, place));
@@ -57,6 +65,7 @@ function enlarge({ grid: [rows, columns], values }, width, height) {
   return large;
 }
 
+/** @param {Float32Array} values @param {number} width @param {number} height @param {number} sigma */
 function smooth(values, width, height, sigma) {
   const radius = Math.max(1, Math.floor(4 * sigma + 0.5));
   const kernel = Float32Array.from({ length: 2 * radius + 1 }, (_, k) => Math.exp(-((k - radius) ** 2) / (2 * sigma ** 2)));
@@ -80,7 +89,9 @@ function smooth(values, width, height, sigma) {
 }
 
 // Marching squares: line segments [x0, y0, x1, y1] in shares of the picture's sides.
+/** @param {Float32Array} values @param {number} width @param {number} height @param {number} level */
 function contour(values, width, height, level) {
+  /** @type {number[][]} */
   const segments = [];
   const cut = (a, b) => (level - a) / (b - a);
   for (let y = 0; y < height - 1; y++)
@@ -89,6 +100,7 @@ function contour(values, width, height, level) {
       const b = values[y * width + x + 1];
       const c = values[(y + 1) * width + x + 1];
       const d = values[(y + 1) * width + x];
+      /** @type {number[][]} */
       const points = [];
       if (a > level !== b > level) points.push([x + cut(a, b), y]);
       if (b > level !== c > level) points.push([x + 1, y + cut(b, c)]);

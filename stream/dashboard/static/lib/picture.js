@@ -1,20 +1,28 @@
-// One picture on the screen: drawn whole into a canvas, so that nothing flickers and old pixels never stand alone.
+// @ts-check
+// One picture on the screen: drawn whole into a canvas, so that nothing flickers and no old pixels remain.
 
 import { heat } from "./heatmap.js";
 import { h } from "./dom.js";
 
+// Dark under light, so that the contour shows on any ground; widths in strokes.
+const OUTLINES = [{ colour: "#000", times: 2.4 }, { colour: "#fff", times: 1 }];
+
 export const overlay = { on: true };
 
 export class Picture {
+  /** @param {string} label for screen readers */
   constructor(label) {
     this.canvas = h("canvas", { class: "picture", role: "img", "aria-label": label });
     this.element = h("div", { class: "picture-box" }, this.canvas);
+    /** @type {Drawable | null} */
     this._part = null;
+    /** @type {ReturnType<typeof heat> | undefined} */
+    this._heat = undefined;
     this._observer = new ResizeObserver(() => this.draw());
     this._observer.observe(this.element);
   }
 
-  // `part`: {image, map, pixel_threshold}; null clears.
+  /** @param {Drawable | null} part null clears */
   show(part) {
     this._part = part;
     this._heat = undefined;
@@ -45,8 +53,12 @@ export class Picture {
     if (overlay.on) this._drawHeat(context, x, y, w, hgt);
   }
 
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} x @param {number} y @param {number} width @param {number} height
+   */
   _drawHeat(context, x, y, width, height) {
-    if (this._heat === undefined) this._heat = heat(this._part.map, this._part.pixel_threshold, width / height);
+    if (this._heat === undefined) this._heat = heat(this._part?.map, this._part?.pixel_threshold, width / height);
     if (this._heat === null) return;
     context.drawImage(this._heat.canvas, x, y, width, height);
     context.beginPath();
@@ -56,13 +68,14 @@ export class Picture {
     }
     const stroke = Math.max(1.5, Math.min(width, height) / 200);
     context.lineCap = "round";
-    for (const [colour, times] of [["#000", 2.4], ["#fff", 1]]) {
+    for (const { colour, times } of OUTLINES) {
       context.strokeStyle = colour;
       context.lineWidth = stroke * times;
       context.stroke();
     }
   }
 
+  /** @param {CanvasRenderingContext2D} context @param {number} width @param {number} height */
   _sayWhy(context, width, height) {
     context.fillStyle = "#8b98a8";
     context.font = `${Math.max(14, Math.min(width, height) / 12)}px system-ui, sans-serif`;
@@ -72,11 +85,13 @@ export class Picture {
   }
 }
 
+/** @param {Blob} blob */
 export async function decoded(blob) {
   return createImageBitmap(blob).catch(() => null);
 }
 
 // The switch of all heat maps; `changed` draws them again.
+/** @param {() => void} changed */
 export function overlayToggle(changed) {
   const box = h("input", { type: "checkbox", checked: overlay.on, id: "overlay" });
   box.addEventListener("change", () => {

@@ -1,6 +1,7 @@
-// An audible alarm: two short tones, again and again, while an alarm stands that nobody has seen to.
+// @ts-check
+// An audible alarm: two short tones, again and again, while an active alarm is not acknowledged.
 
-import { say } from "./dom.js";
+import { byId, say } from "./dom.js";
 
 const STORED = "patchline-sound";
 const EVERY_MS = 3000;
@@ -11,35 +12,39 @@ const TEXTS = { off: "Sound off", blocked: "Sound blocked by the browser: click"
 const TITLES = {
   off: "No tone when an alarm is raised",
   blocked: "The browser lets this page make no sound before you click it or press a key",
-  quiet: "A tone while an alarm stands that nobody has seen to",
-  sounding: "An alarm stands that nobody has seen to",
+  quiet: "A tone while an active alarm is not acknowledged",
+  sounding: "An active alarm is not acknowledged",
 };
 
 class Sound {
-  // `element`: the button that turns it on and off.
+  /** @param {HTMLElement} element the button that turns it on and off */
   constructor(element) {
     this._element = element;
     this._wanted = localStorage.getItem(STORED) === "on";
-    this._unseen = false;
-    this._timer = null;
+    this._unacknowledged = false;
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    this._timer = undefined;
+    /** @type {AudioContext | null} */
     this.context = null;
+    /** @type {GainNode | null} */
+    this.output = null;
     element.addEventListener("click", () => this._press());
     for (const kind of ["click", "keydown"])
-      document.addEventListener(kind, (event) => this._wanted && !element.contains(event.target) && this._begin());
+      document.addEventListener(kind, (event) => this._wanted && !element.contains(/** @type {Node} */ (event.target)) && this._begin());
     if (this._wanted) this._begin();
     this._show();
   }
 
-  // Takes the alarms that stand.
-  hear(alarms) {
-    this._unseen = alarms.some((alarm) => !alarm.acknowledged_by);
+  /** @param {ActiveAlarm[]} alarms that are active */
+  update(alarms) {
+    this._unacknowledged = alarms.some((alarm) => !alarm.acknowledged_by);
     this._show();
   }
 
   get _state() {
     if (!this._wanted) return "off";
-    if (this.context.state !== "running") return "blocked";
-    return this._unseen ? "sounding" : "quiet";
+    if (this.context?.state !== "running") return "blocked";
+    return this._unacknowledged ? "sounding" : "quiet";
   }
 
   _press() {
@@ -50,7 +55,7 @@ class Sound {
     this._show();
   }
 
-  // Resuming counts only after somebody has clicked the page or pressed a key; before, the browser keeps it silent.
+  // The browser keeps the page silent until the user has clicked it or pressed a key.
   _begin() {
     if (this.context === null) {
       this.context = new AudioContext();
@@ -67,28 +72,30 @@ class Sound {
     this._element.title = TITLES[state];
     this._element.setAttribute("aria-pressed", String(this._wanted));
     say(this._element, TEXTS[state]);
-    if (state === "sounding" && this._timer === null) {
+    if (state === "sounding" && this._timer === undefined) {
       this._play();
       this._timer = setInterval(() => this._play(), EVERY_MS);
     } else if (state !== "sounding") {
       clearInterval(this._timer);
-      this._timer = null;
+      this._timer = undefined;
     }
   }
 
   _play() {
+    const { context, output } = this;
+    if (context === null || output === null) return;
     TONES_HZ.forEach((frequency, i) => {
-      const begin = this.context.currentTime + i * TONE_S;
-      const tone = new OscillatorNode(this.context, { frequency });
-      const envelope = new GainNode(this.context, { gain: 0 });
+      const begin = context.currentTime + i * TONE_S;
+      const tone = new OscillatorNode(context, { frequency });
+      const envelope = new GainNode(context, { gain: 0 });
       // Without a slope at both ends it would click.
       envelope.gain.setTargetAtTime(1, begin, 0.01);
       envelope.gain.setTargetAtTime(0, begin + TONE_S - 0.05, 0.01);
-      tone.connect(envelope).connect(this.output);
+      tone.connect(envelope).connect(output);
       tone.start(begin);
       tone.stop(begin + TONE_S);
     });
   }
 }
 
-export const sound = new Sound(document.getElementById("sound"));
+export const sound = new Sound(byId("sound"));

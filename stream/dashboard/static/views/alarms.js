@@ -1,4 +1,5 @@
-// Alarms: those that stand, who has seen to them, and those there were.
+// @ts-check
+// Alarms: the active ones, who acknowledged them, and the history.
 
 import { get, may, post } from "../lib/api.js";
 import { h, moment, say } from "../lib/dom.js";
@@ -7,16 +8,18 @@ const SHOWN = 3;
 
 // The strip on top of every view.
 export class AlarmStrip {
+  /** @param {HTMLElement} element */
   constructor(element) {
     this._element = element;
     this._shown = "";
   }
 
+  /** @param {ActiveAlarm[]} alarms */
   show(alarms) {
     const text = JSON.stringify(alarms);
     if (text === this._shown) return;
     this._shown = text;
-    const first = [...alarms].sort((a, b) => Boolean(a.acknowledged_by) - Boolean(b.acknowledged_by)).slice(0, SHOWN);
+    const first = [...alarms].sort((a, b) => Number(Boolean(a.acknowledged_by)) - Number(Boolean(b.acknowledged_by))).slice(0, SHOWN);
     const more = alarms.length - first.length;
     this._element.replaceChildren(
       ...first.map((alarm) =>
@@ -25,7 +28,7 @@ export class AlarmStrip {
           { class: `alarm${alarm.acknowledged_by ? " seen" : ""}`, href: "#/alarms", "data-kind": alarm.kind, title: alarm.text },
           h("b", {}, `${alarm.kind.replaceAll("_", " ")} · ${alarm.subject}`),
           ` ${alarm.text}`,
-          alarm.acknowledged_by ? ` · seen to by ${alarm.acknowledged_by}` : "",
+          alarm.acknowledged_by ? ` · acknowledged by ${alarm.acknowledged_by}` : "",
         ),
       ),
       more > 0 ? h("a", { class: "alarm more", href: "#/alarms" }, `and ${more} more`) : "",
@@ -33,11 +36,13 @@ export class AlarmStrip {
   }
 }
 
+/** @param {HTMLElement} main @param {Context} context */
 export function show(main, { feed }) {
   const active = h("div", { class: "alarm-list", id: "active" });
   const history = h("tbody");
   const older = h("button", { type: "button", onclick: () => more() }, "Older ▶");
   const problem = h("p", { class: "problem", role: "alert" });
+  /** @type {number | null} */
   let next = null;
   main.className = "alarms-view";
   main.replaceChildren(
@@ -48,7 +53,7 @@ export function show(main, { feed }) {
     h(
       "table",
       { class: "history" },
-      h("thead", {}, h("tr", {}, ...["Raised", "Alarm", "Subject", "Text", "Seen to by"].map((name) => h("th", { scope: "col" }, name)))),
+      h("thead", {}, h("tr", {}, ...["Raised", "Alarm", "Subject", "Text", "Acknowledged by"].map((name) => h("th", { scope: "col" }, name)))),
       history,
     ),
     older,
@@ -64,6 +69,7 @@ export function show(main, { feed }) {
   };
   const more = () =>
     attempt(async () => {
+      /** @type {AlarmPage} */
       const page = await get("alarms", { before_id: next });
       next = page.older;
       history.append(...page.alarms.map(row));
@@ -74,11 +80,13 @@ export function show(main, { feed }) {
       const alarms = await get("alarms/active");
       active.replaceChildren(...(alarms.length ? alarms.map(card) : [h("p", { class: "quiet" }, "None. The line raises no alarm.")]));
       next = null;
+      /** @type {AlarmPage} */
       const page = await get("alarms");
       next = page.older;
       history.replaceChildren(...page.alarms.map(row));
       older.disabled = next === null;
     });
+  /** @param {AlarmAnswer} alarm */
   const card = (alarm) => {
     const seen = alarm.acknowledged_by;
     const button = h("button", { type: "button", onclick: () => attempt(async () => {
@@ -90,9 +98,10 @@ export function show(main, { feed }) {
       { class: `alarm-card${seen ? " seen" : ""}`, "data-kind": alarm.kind },
       h("div", { class: "alarm-text" }, h("b", {}, `${alarm.kind.replaceAll("_", " ")} · ${alarm.subject}`), ` ${alarm.text}`),
       h("span", { class: "quiet" }, moment(alarm.raised_s).slice(0, 19)),
-      seen ? h("span", {}, `seen to by ${seen}`) : may("operator") ? button : h("span", { class: "quiet" }, "not seen to"),
+      seen ? h("span", {}, `acknowledged by ${seen}`) : may("operator") ? button : h("span", { class: "quiet" }, "not acknowledged"),
     );
   };
+  /** @param {AlarmAnswer} alarm */
   const row = (alarm) =>
     h(
       "tr",
@@ -104,6 +113,7 @@ export function show(main, { feed }) {
       h("td", {}, alarm.acknowledged_by ?? "–"),
     );
 
+  /** @type {string | null} */
   let known = null;
   const forget = feed.watch((channel, frame) => {
     if (channel !== "" || !frame) return;

@@ -1,3 +1,4 @@
+// @ts-check
 // The line at a glance: every station, the last rejects, and who is up.
 
 import { clock, h, mark, number, say, score, verdictClass } from "../lib/dom.js";
@@ -6,6 +7,7 @@ import { Picture, overlayToggle } from "../lib/picture.js";
 
 const THUMBNAILS = 12;
 
+/** @param {HTMLElement} main @param {Context} context */
 export function show(main, { feed, line }) {
   const cards = new Map(line.stations.map((station) => [station.name, new StationCard(station)]));
   const rejects = new Rejects();
@@ -13,7 +15,7 @@ export function show(main, { feed, line }) {
   const toggle = overlayToggle(() => cards.forEach((card) => card.picture.draw()));
   main.className = `line-view${cards.size > 2 ? " many" : ""}`;
   const rows = Math.max(1, Math.round(Math.sqrt(0.7 * cards.size)));
-  main.style.setProperty("--columns", Math.ceil(cards.size / rows));
+  main.style.setProperty("--columns", String(Math.ceil(cards.size / rows)));
   main.replaceChildren(
     h("section", { class: "stations", "aria-label": "stations" }, ...[...cards.values()].map((card) => card.element)),
     h("aside", { class: "side" }, toggle, peers.element, rejects.element),
@@ -35,6 +37,7 @@ export function show(main, { feed, line }) {
 }
 
 class StationCard {
+  /** @param {StationAnswer} station */
   constructor({ name }) {
     this.picture = new Picture(`newest part of ${name}`);
     this.verdict = h("span", { class: "verdict" }, "–");
@@ -54,6 +57,7 @@ class StationCard {
     );
   }
 
+  /** @param {PartFrame} part */
   part(part) {
     this.element.className = `station ${verdictClass(part.verdict)}`;
     say(this.verdict, part.cause ?? part.verdict);
@@ -63,6 +67,7 @@ class StationCard {
     this.bar.show(part);
   }
 
+  /** @param {StationState} state */
   state(state) {
     this.numbers.show([number(state.rate_hz), number(state.p50_ms, 0), number(state.p99_ms, 0)]);
     this.ledger.show(state);
@@ -78,6 +83,7 @@ class Rejects {
     this.element = h("section", { class: "rejects" }, h("h2", {}, "Last rejects"), this._none, this._list);
   }
 
+  /** @param {StateFrame["rejects"]} rejects */
   show(rejects) {
     const wanted = rejects.slice(0, THUMBNAILS);
     const keys = wanted.map((part) => `${part.channel}/${part.seq}`);
@@ -93,6 +99,7 @@ class Rejects {
   }
 }
 
+/** @param {StateFrame["rejects"][number]} part */
 function thumb(part) {
   const image = h("div", { class: "thumb-picture" }, h("span", { class: "quiet" }, part.picture ? "" : "no picture"));
   if (part.picture) {
@@ -116,6 +123,7 @@ class Peers {
     this._dots = new Map();
   }
 
+  /** @param {StateFrame} state */
   show(state) {
     for (const [kind, list] of this._groups)
       for (const [name, peer] of Object.entries(state[kind])) {

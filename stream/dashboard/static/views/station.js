@@ -1,3 +1,4 @@
+// @ts-check
 // One station: its newest part, large, and how its scores and times have been.
 
 import uPlot from "../vendor/uPlot.js";
@@ -10,6 +11,7 @@ import { Picture, overlayToggle } from "../lib/picture.js";
 const BINS = 40;
 const STAGES = ["capture", "encode", "wire_in", "queue", "preprocess", "backbone", "search", "score", "wire_out", "decide"];
 
+/** @param {HTMLElement} main @param {Context & {station: string}} context */
 export function show(main, { feed, station }) {
   const picture = new Picture(`newest part of ${station}`);
   const verdict = h("span", { class: "verdict" }, "–");
@@ -72,9 +74,11 @@ export function show(main, { feed, station }) {
   if (feed.parts.has(station)) take(station, feed.parts.get(station));
   const forget = feed.watch((channel, frame) => frame && take(channel, frame));
 
+  /** @type {Calibration | null} */
   let calibration = null;
   get(`stations/${station}/calibration`).then((answer) => (calibration = answer), () => null);
   const refresh = async () => {
+    /** @type {RecentParts | null} */
     const recent = await get(`stations/${station}/recent`).catch(() => null);
     if (recent === null || !recent.seq.length) return;
     charts.strip.setData([recent.captured_s, recent.score, recent.threshold]);
@@ -119,6 +123,7 @@ function scoreHistogram(box) {
 }
 
 // Shares in per cent of each bin.
+/** @param {(number | null)[]} scores @param {Calibration | null} calibration */
 function bins(scores, calibration) {
   const now = scores.filter((value) => value !== null);
   const good = calibration?.scores ?? [];
@@ -134,6 +139,7 @@ class Stages {
     this.element = h("div", { class: "stages" });
   }
 
+  /** @param {Record<string, number>[]} parts milliseconds by stage */
   show(parts) {
     const columns = STAGES.map((stage) => [stage, parts.map((part) => part[stage]).filter((v) => v !== undefined).sort((a, b) => a - b)]);
     const at = (values, share) => values[Math.min(values.length - 1, Math.floor(values.length * share))] ?? 0;

@@ -1,3 +1,4 @@
+// @ts-check
 // One event, large: its picture with heat map, its numbers, and the marks of operators.
 
 import { getBytes, may, post } from "../../lib/api.js";
@@ -9,8 +10,11 @@ const LONG = new Set(["Detail", "Stages ms", "Bundle"]);
 export const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
 
 export class Detail {
+  /** @param {(event: EventAnswer) => void} changed called with an event that was marked */
   constructor(changed) {
     this._changed = changed;
+    /** @type {EventAnswer | undefined} */
+    this._event = undefined;
     this._picture = new Picture("picture of the event");
     this._verdict = h("span", { class: "verdict" }, "–");
     this._title = h("span", { class: "station-name" });
@@ -39,6 +43,7 @@ export class Detail {
     this._facts.replaceChildren();
   }
 
+  /** @param {EventAnswer} event */
   async show(event) {
     const again = this._event?.event_id === event.event_id;
     this._event = event;
@@ -64,17 +69,20 @@ export class Detail {
     );
   }
 
+  /** @param {EventAnswer} event */
   async _image(event) {
     return getBytes(`events/${event.event_id}/preview.jpg`).then(async (answer) => decoded(await answer.blob()), () => null);
   }
 
+  /** @param {EventAnswer} event @returns {Promise<PatchMap | null>} */
   async _map(event) {
     const answer = await getBytes(`events/${event.event_id}/map`).catch(() => null);
     if (answer === null) return null;
-    const grid = answer.headers.get("x-grid").split("x").map(Number);
+    const grid = (answer.headers.get("x-grid") ?? "0x0").split("x").map(Number);
     return { grid, values: halves(await answer.arrayBuffer()) };
   }
 
+  /** @param {EventAnswer} event */
   _fillFacts(event) {
     const stages = Object.entries(event.stages).map(([stage, ms]) => `${stage} ${number(ms)}`).join(" · ");
     const facts = {
@@ -93,6 +101,7 @@ export class Detail {
     this._facts.replaceChildren(...pairs.flatMap(([name, value]) => [h("dt", long(name), name), h("dd", long(name), value)]));
   }
 
+  /** @param {EventAnswer} event */
   _fillMarks(event) {
     const marked = event.mark ? `${MARKS[event.mark.mark]} · ${event.mark.who} · ${moment(event.mark.at_s).slice(0, 19)}` : "";
     const note = h("input", { class: "note", placeholder: "note", "aria-label": "note", value: event.mark?.note ?? "", maxlength: "1000" });
@@ -105,6 +114,7 @@ export class Detail {
     this._marks.replaceChildren(...elements, h("span", { class: "quiet" }, marked));
   }
 
+  /** @param {EventAnswer} event @param {string} mark @param {string} note */
   async _mark(event, mark, note) {
     try {
       this._changed(await post(`events/${event.event_id}/mark`, { mark, note }));

@@ -1,3 +1,4 @@
+// @ts-check
 // Paging through what was recorded: a list, the chosen event large beside it, and the keys to go on.
 
 import { get, query } from "../../lib/api.js";
@@ -11,20 +12,27 @@ const STORED_MS = 150;
 const LOOK_AGAIN_MS = 400;
 const LOOKS = 2;
 
-// `part`: {station, seq} to begin with that one, else null.
+/**
+ * @param {HTMLElement} main
+ * @param {Context & {part: {station: string, seq: number} | null}} context `part`: to begin with, if any
+ */
 export function show(main, { feed, line, part }) {
   const view = new EventsView(line, part);
   main.className = "events-view";
   main.replaceChildren(view.element);
-  let [known, looks, timer] = [null, 0, null];
+  /** @type {string | null} */
+  let known = null;
+  let looks = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
   const look = () => {
     view.lookAgain();
     looks -= 1;
-    timer = looks > 0 ? setTimeout(look, LOOK_AGAIN_MS) : null;
+    timer = looks > 0 ? setTimeout(look, LOOK_AGAIN_MS) : undefined;
   };
   const forget = feed.watch((channel, frame) => {
     if (!frame || channel !== "") return;
-    const counted = JSON.stringify(Object.values(frame.stations).map((state) => [state.defect, state.uninspected]));
+    const counted = JSON.stringify(Object.values(frame.stations).map((/** @type {StationState} */ state) => [state.defect, state.uninspected]));
     if (counted === known) return;
     known = counted;
     looks = LOOKS;
@@ -42,11 +50,19 @@ export function show(main, { feed, line, part }) {
 }
 
 class EventsView {
+  /** @param {LineAnswer} line @param {{station: string, seq: number} | null} part */
   constructor(line, part) {
+    /** @type {EventAnswer[]} */
     this._events = [];
+    /** @type {Map<number, HTMLElement>} */
     this._rows = new Map();
+    /** @type {number | null} */
     this._chosen = null;
+    /** @type {Partial<EventPage>} */
     this._page = {};
+    /** @type {{before?: string | null, after?: string | null} | undefined} */
+    this._where = undefined;
+    this._turn = 0;
     this._filters = new Filters(line, part, () => {
       this._chosen = null;
       this._go({});
@@ -79,8 +95,9 @@ class EventsView {
     if (!this._where?.before && !this._where?.after) this._go({});
   }
 
+  /** @param {KeyboardEvent} event */
   press(event) {
-    if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (/** @type {Element} */ (event.target).matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
     const actions = {
       ArrowDown: () => this._step(1),
       j: () => this._step(1),
@@ -96,6 +113,7 @@ class EventsView {
     action();
   }
 
+  /** @param {number} by */
   async _step(by) {
     const at = this._events.findIndex((event) => event.event_id === this._chosen);
     const next = at + by;
@@ -104,9 +122,14 @@ class EventsView {
     else if (this._events[next]) this._choose(this._events[next]);
   }
 
+  /**
+   * @param {{before?: string | null, after?: string | null}} where
+   * @param {"first" | "last" | null} [choose]
+   */
   async _go(where, choose = null) {
-    const turn = (this._turn = (this._turn ?? 0) + 1);
+    const turn = ++this._turn;
     try {
+      /** @type {EventPage} */
       const page = await get("events", { ...this._filters.parameters, ...where, limit: PAGE });
       if (turn !== this._turn) return;
       mark(this._problem, "gone", true);
@@ -122,6 +145,7 @@ class EventsView {
     }
   }
 
+  /** @param {EventAnswer[]} events */
   _fill(events) {
     this._events = events;
     for (const event of events) {
@@ -140,6 +164,7 @@ class EventsView {
   }
 
   // A list that was scrolled down stays where it is: new events above do not push away what is being read.
+  /** @param {() => void} change */
   _keepPlace(change) {
     const list = this._list;
     const first = list.scrollTop > 0 ? [...list.children].find((row) => row.offsetTop + row.offsetHeight > list.scrollTop) : null;
@@ -148,6 +173,7 @@ class EventsView {
     if (first?.isConnected) list.scrollTop = first.offsetTop - before;
   }
 
+  /** @param {EventAnswer} event */
   _row(event) {
     const row = h(
       "div",
@@ -161,6 +187,7 @@ class EventsView {
     return row;
   }
 
+  /** @param {EventAnswer} event */
   _replace(event) {
     const at = this._events.findIndex((other) => other.event_id === event.event_id);
     if (at >= 0) this._events[at] = event;
@@ -171,6 +198,7 @@ class EventsView {
     this._choose(event);
   }
 
+  /** @param {EventAnswer} event */
   _choose(event) {
     this._chosen = event.event_id;
     for (const [id, row] of this._rows) {

@@ -1,3 +1,4 @@
+// @ts-check
 // The filters above the list of events, and what they ask the API for.
 
 import { query } from "../../lib/api.js";
@@ -8,7 +9,11 @@ const REJECTS = { verdict: ["DEFECT", "UNINSPECTED"] };
 const USUAL = { ...REJECTS, skipped: false };
 
 export class Filters {
-  // `part`: {station, seq} to begin with that one, else null; `change` is called when a filter has changed.
+  /**
+   * @param {LineAnswer} line
+   * @param {{station: string, seq: number} | null} part to begin with, if any
+   * @param {() => void} change called when a filter has changed
+   */
   constructor(line, part, change) {
     const option = (parameters, text, selected = false) => h("option", { value: query(parameters), selected }, text);
     const stations = line.stations.map(({ name }) => h("option", { value: name, selected: part?.station === name }, name));
@@ -32,6 +37,7 @@ export class Filters {
   // The parameters of `GET /events`.
   get parameters() {
     const seconds = (input) => (input.value ? new Date(input.value).getTime() / 1000 : "");
+    /** @type {Record<string, any>} */
     const parameters = {
       station: this._station.value,
       seq: this._seq.value,

@@ -1,14 +1,16 @@
+// @ts-check
 // Every change of a station's bundle: what it does, putting it live, taking it back.
 
 import { may, post } from "../../lib/api.js";
 import { ask, facts } from "../../lib/dialog.js";
 import { count, fill, h, mark, moment, say, score, verdictClass } from "../../lib/dom.js";
 
-const KINDS = { accept: "Parts accepted into good", threshold: "Threshold moved", teach: "Taught anew" };
+const KINDS = { accept: "Parts accepted into good", threshold: "Threshold moved", teach: "Taught again" };
 const MARKS = { false_alarm: "false alarm", true_defect: "true defect" };
 const DOING = { live: "putting live…", undo: "undoing…", discard: "discarding…" };
 
 export class Changes {
+  /** @param {string} station @param {() => Promise<void>} look asks the API again */
   constructor(station, look) {
     this._station = station;
     this._look = look;
@@ -18,7 +20,7 @@ export class Changes {
     this.element = h("section", { class: "changes", "aria-labelledby": "tune-changes" }, h("h2", { id: "tune-changes" }, "Changes"), this._none, this._list);
   }
 
-  // `bundle`: the hash of the one that judges now.
+  /** @param {Change[]} changes @param {string} bundle hash of the live bundle */
   show(changes, bundle) {
     for (const change of changes) {
       if (!this._cards.has(change.id)) this._cards.set(change.id, new ChangeCard(change, this._look));
@@ -31,11 +33,13 @@ export class Changes {
 }
 
 class ChangeCard {
+  /** @param {Change} change @param {() => Promise<void>} look asks the API again */
   constructor(change, look) {
     this._look = look;
+    this._change = change;
     this._busy = false;
     this._state = h("span", { class: "state" });
-    this._said = h("p", { class: "said", role: "status" });
+    this._status = h("p", { class: "status", role: "status" });
     this._log = h("ol", { class: "log" });
     this._buttons = {
       live: h("button", { type: "button", class: "strong", onclick: () => this._confirm() }, "Put live…"),
@@ -59,11 +63,12 @@ class ChangeCard {
       ...summary(change.table),
       change.table.length ? h("details", { open: change.state === "offered" }, h("summary", {}, many), h("div", { class: "scroll" }, table(change))) : null,
       may("engineer") ? h("div", { class: "row" }, ...Object.values(this._buttons)) : null,
-      this._said,
+      this._status,
       h("details", {}, h("summary", {}, "Log"), this._log),
     );
   }
 
+  /** @param {Change} change @param {string} bundle hash of the live bundle */
   show(change, bundle) {
     this._change = change;
     const state = change.state === "live" && change.bundle_sha256 !== bundle ? "replaced" : change.state;
@@ -90,28 +95,30 @@ class ChangeCard {
     if ((await ask(this.element, { title: "Put this change live?", body, confirm: "Put live" })) !== null) await this._do("live");
   }
 
+  /** @param {"live" | "undo" | "discard"} action */
   async _do(action) {
     this._busy = true;
-    this._tell(DOING[action]);
+    this._report(DOING[action]);
     try {
       await post(`changes/${this._change.id}/${action}`);
       this._busy = false;
-      this._tell("");
+      this._report("");
     } catch (error) {
       this._busy = false;
-      this._tell(error.message, true);
+      this._report(error.message, true);
     }
     await this._look();
     if (document.activeElement === document.body) this.element.focus();
   }
 
-  _tell(text, wrong = false) {
-    say(this._said, text);
-    mark(this._said, "problem", wrong);
+  _report(text, wrong = false) {
+    say(this._status, text);
+    mark(this._status, "problem", wrong);
     for (const button of Object.values(this._buttons)) button.disabled = this._busy;
   }
 }
 
+/** @param {Change} change */
 function numbers(change) {
   const pair = (name, before, after) => h("span", {}, `${name} `, h("b", {}, before === after ? `${after}` : `${before} → ${after}`));
   return [
@@ -121,9 +128,11 @@ function numbers(change) {
   ];
 }
 
+/** @param {MarkedPartComparison} row */
 const passes = (row) => row.verdict_after === "GOOD";
 
 // A class and a word for what becomes of a reviewed part; null when nothing that matters does.
+/** @param {MarkedPartComparison} row */
 function effect(row) {
   if (row.mark === "true_defect") return passes(row) ? ["worse", "missed"] : null;
   if (row.verdict_before === row.verdict_after) return null;
@@ -131,6 +140,7 @@ function effect(row) {
 }
 
 // What the change does to the reviewed parts, in two sentences at most.
+/** @param {MarkedPartComparison[]} rows */
 function summary(rows) {
   const share = (name) => {
     const marked = rows.filter((row) => row.mark === name);
@@ -145,20 +155,21 @@ function summary(rows) {
   ].filter(Boolean);
 }
 
+/** @param {Change} change */
 function table(change) {
   const head = ["Part", "Mark", "Score", "Verdict"].map((name) => h("th", { scope: "col" }, name));
   const verdict = (value) => h("span", { class: `word ${verdictClass(value ?? "–")}` }, value ?? "–");
-  const row = (each) =>
+  const row = (comparison) =>
     h(
       "tr",
-      { class: effect(each)?.[0], "data-event": each.event_id },
-      h("td", {}, h("a", { href: `#/event/${change.station}/${each.seq}` }, `#${each.seq}`)),
-      h("td", {}, MARKS[each.mark]),
-      h("td", {}, `${score(each.score_before)} → ${score(each.score_after)}`),
-      h("td", {}, verdict(each.verdict_before), " → ", verdict(each.verdict_after), effect(each) ? ` · ${effect(each)[1]}` : ""),
+      { class: effect(comparison)?.[0], "data-event": comparison.event_id },
+      h("td", {}, h("a", { href: `#/event/${change.station}/${comparison.seq}` }, `#${comparison.seq}`)),
+      h("td", {}, MARKS[comparison.mark]),
+      h("td", {}, `${score(comparison.score_before)} → ${score(comparison.score_after)}`),
+      h("td", {}, verdict(comparison.verdict_before), " → ", verdict(comparison.verdict_after), effect(comparison) ? ` · ${effect(comparison)?.[1]}` : ""),
     );
   // What would be missed first, then what else changes.
-  const rank = (each) => ["worse", "better"].indexOf(effect(each)?.[0] ?? "better") + (effect(each) ? 0 : 1);
+  const rank = (comparison) => ["worse", "better"].indexOf(effect(comparison)?.[0] ?? "better") + (effect(comparison) ? 0 : 1);
   const rows = [...change.table].sort((a, b) => rank(a) - rank(b)).map(row);
   return h("table", { class: "history" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows));
 }

@@ -1,3 +1,4 @@
+// @ts-check
 // The station's reviewed parts; false alarms among them can be accepted into the good.
 
 import { may } from "../../lib/api.js";
@@ -6,10 +7,12 @@ import { JobProgress, beginJob } from "./jobs.js";
 
 const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
 
+/** @param {ReviewedPart} part */
 const acceptable = (part) => part.mark === "false_alarm" && part.picture && !part.accepted;
 
 export class Reviewed {
   // `only`: the id of the one event that is ticked at first; null: all that can be accepted.
+  /** @param {string} station @param {number | null} only @param {() => void} look asks the API again */
   constructor(station, only, look) {
     this._station = station;
     this._only = only;
@@ -42,6 +45,7 @@ export class Reviewed {
     );
   }
 
+  /** @param {Tuning} tuning */
   show({ reviewed }) {
     for (const part of reviewed) {
       const known = this._rows.get(part.event_id);
@@ -59,6 +63,7 @@ export class Reviewed {
     this._count();
   }
 
+  /** @param {Job[]} jobs */
   jobs(jobs) {
     this._running = this._job.show(jobs, this._station);
     this._count();

@@ -1,3 +1,4 @@
+// @ts-check
 // Reviewed parts in the threshold's chart: false alarms as discs in one row, true defects as diamonds in another.
 
 import { COLOURS } from "../../lib/charts.js";

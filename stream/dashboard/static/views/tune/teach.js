@@ -1,3 +1,4 @@
+// @ts-check
 // Learning a new bundle from the parts that pass the running camera.
 
 import { may } from "../../lib/api.js";
@@ -6,6 +7,7 @@ import { h, mark } from "../../lib/dom.js";
 import { JobProgress, beginJob } from "./jobs.js";
 
 export class Teach {
+  /** @param {string} station @param {() => void} look asks the API again */
   constructor(station, look) {
     this._station = station;
     this._look = look;
@@ -33,20 +35,22 @@ export class Teach {
     this.element = h(
       "section",
       { class: "panel", "aria-labelledby": "tune-teach" },
-      h("h2", { id: "tune-teach" }, "Teach anew"),
-      may("engineer") ? form : h("p", { class: "quiet" }, "Engineers can have the station learn its good parts anew."),
+      h("h2", { id: "tune-teach" }, "Teach again"),
+      may("engineer") ? form : h("p", { class: "quiet" }, "Engineers can have the station learn its good parts again."),
       this._why,
       this._problem,
       this._job.element,
     );
   }
 
+  /** @param {Tuning} tuning */
   show({ running }) {
     this._runs = running;
     mark(this._why, "gone", running);
     this._enable();
   }
 
+  /** @param {Job[]} jobs */
   jobs(jobs) {
     this._occupied = this._job.show(jobs, this._station);
     this._enable();
@@ -62,7 +66,7 @@ export class Teach {
       h("p", {}, "Let only good parts pass until it is done: whatever passes is learned as good. The line goes on meanwhile and judges as before."),
       facts([["Station", this._station], ["Parts", String(parts)], ["Good parts rejected, wanted", `${rate} %`]]),
     ];
-    if ((await ask(this.element, { title: "Teach the station anew?", body, confirm: "Teach" })) === null) return;
+    if ((await ask(this.element, { title: "Teach the station again?", body, confirm: "Teach" })) === null) return;
     this._busy = true;
     this._enable();
     await beginJob(`stations/${this._station}/teach`, { parts, false_reject_rate: rate / 100 }, this._note, this._problem);

@@ -1,3 +1,4 @@
+// @ts-check
 // The threshold: what good and reviewed parts scored, what another threshold would cost, and moving it there.
 
 import uPlot from "../../vendor/uPlot.js";
@@ -10,9 +11,12 @@ import { drawMarks } from "./marks.js";
 const BINS = 50;
 // Steps of an axis that counts.
 const WHOLE = [1, 2, 5].flatMap((step) => [0, 1, 2, 3, 4].map((power) => step * 10 ** power)).sort((a, b) => a - b);
+/** @param {number} value */
 const daily = (value) => (value >= 1000 ? count(Math.round(value)) : number(value, value >= 100 ? 0 : value >= 10 ? 1 : 2));
+/** @param {number} value */
 const percent = (value) => `${number(100 * value, 2)} %`;
 // Name, field of the curve, how it reads, and what is better: less (-1) or more (1).
+/** @type {[string, "false_rejects_per_day" | "misses_per_day" | "false_reject_share" | "false_alarms_passing" | "true_defects_passing", (value: number) => string, number][]} */
 const MEASURES = [
   ["False rejects a day, at most", "false_rejects_per_day", daily, -1],
   ["More misses a day than now", "misses_per_day", daily, -1],
@@ -20,24 +24,36 @@ const MEASURES = [
   ["Reviewed false alarms that would pass", "false_alarms_passing", String, 1],
   ["Reviewed true defects that would pass", "true_defects_passing", String, -1],
 ];
+/** @type {Record<string, string>} */
 const COUNTED = { false_alarms_passing: "false_alarm", true_defects_passing: "true_defect" };
 
 export class Threshold {
+  /** @param {string} station @param {() => Promise<void>} look asks the API again */
   constructor(station, look) {
     this._station = station;
     this._look = look;
+    /** @type {any} the API's `Tuning`, with what this view adds */
     this._tuning = null;
+    /** @type {any} */
+    this._chart = null;
+    /** @type {[number, number]} */
+    this._range = [0, 1];
+    /** @type {number | undefined} */
+    this._chosen = undefined;
+    /** @type {ResizeObserver | undefined} */
+    this._observer = undefined;
     this._busy = false;
     this._box = chartBox();
     this._slider = h("input", { type: "range", id: "tune-slider", min: "0", max: "0", step: "1", disabled: true, oninput: () => this._move() });
     this._value = h("output", { for: "tune-slider", class: "slider-value" }, "–");
+    /** @type {any[][]} field of the curve, then the cells of its row */
     this._rows = MEASURES.map(([name, field]) => [field, h("th", { scope: "row" }, name), ...[0, 0, 0].map(() => h("td", {}, "–"))]);
     this._present = h("th", { scope: "col" }, "Present");
     this._there = h("th", { scope: "col", class: "now" }, "At the slider");
     this._assumes = h("p", { class: "small" });
     this._back = h("button", { type: "button", disabled: true, onclick: () => this._reset() }, "Back to the present");
     this._apply = h("button", { type: "button", class: "strong", disabled: true, onclick: () => this._change() }, "Apply…");
-    this._said = h("p", { class: "said", role: "status" });
+    this._status = h("p", { class: "status", role: "status" });
     this._by = h("span", { class: "quiet" });
     this.element = h(
       "section",
@@ -53,7 +69,7 @@ export class Threshold {
         h("tbody", {}, ...this._rows.map(([, ...cells]) => h("tr", {}, ...cells))),
       ),
       h("div", { class: "row" }, this._back, may("engineer") ? this._apply : null),
-      this._said,
+      this._status,
       this._assumes,
     );
   }
@@ -71,7 +87,7 @@ export class Threshold {
     this._slider.max = last;
     this._slider.disabled = this._back.disabled = this._busy || last < 0;
     this._slider.value = same ? nearest(tuning.curve.threshold, this._chosen) : tuning.at;
-    if (!same && !this._busy) say(this._said, "");
+    if (!same && !this._busy) say(this._status, "");
     say(this._by, tuning.by_hand ? "set by hand" : `for ${number(100 * tuning.false_reject_rate, 1)} % of good parts rejected`);
     say(this._present, `Present ${score(tuning.threshold)}`);
     say(this._assumes, tuning.assumes);
@@ -141,28 +157,29 @@ export class Threshold {
 
   async _change() {
     const [to, from] = [this._chosen, this._tuning.threshold];
+    /** @type {[string, string][]} */
     const expected = this._rows.map(([, name, now, then]) => [name.textContent, `${now.textContent} → ${then.textContent}`]);
     const body = [facts([["Station", this._station], ["Threshold", `${score(from)} → ${score(to)}`], ...expected])];
     const answer = await ask(this.element, { title: "Move the threshold?", body, confirm: "Put live", note: true });
     if (answer === null) return;
-    this._tell("putting live…", true);
+    this._report("putting live…", true);
     let offered = false;
     try {
       const change = await post(`stations/${this._station}/threshold`, { threshold: to, note: answer.note });
       offered = true;
       await post(`changes/${change.id}/live`);
       await this._look();
-      this._tell(`The threshold is ${score(to)} now.`);
+      this._report(`The threshold is ${score(to)} now.`);
     } catch (error) {
       this._look();
-      this._tell(offered ? `It is offered below, but not live: ${error.message}` : error.message, false, true);
+      this._report(offered ? `It is offered below, but not live: ${error.message}` : error.message, false, true);
     }
   }
 
-  _tell(text, busy = false, wrong = false) {
+  _report(text, busy = false, wrong = false) {
     this._busy = busy;
-    say(this._said, text);
-    mark(this._said, "problem", wrong);
+    say(this._status, text);
+    mark(this._status, "problem", wrong);
     this._slider.disabled = this._back.disabled = busy;
     this._move();
     if (document.activeElement === document.body) this._slider.focus();

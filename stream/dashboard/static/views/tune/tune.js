@@ -1,4 +1,5 @@
-// Tuning one station: its threshold, false alarms accepted into the good, learning anew, and every change there was.
+// @ts-check
+// Tuning one station: its threshold, false alarms accepted into the good, teaching, and every change of its bundle.
 
 import { get } from "../../lib/api.js";
 import { h, say } from "../../lib/dom.js";
@@ -10,7 +11,10 @@ import { Threshold } from "./threshold.js";
 const BUSY_MS = 1000;
 const IDLE_MS = 5000;
 
-// `event`: the id of the one event that is to be accepted, else null.
+/**
+ * @param {HTMLElement} main
+ * @param {Context & {station: string, event: number | null}} context `event`: the one that is to be accepted, if any
+ */
 export function show(main, { line, station, event }) {
   const view = new TuneView(line, station, event);
   main.className = "tune-view";
@@ -20,10 +24,16 @@ export function show(main, { line, station, event }) {
 }
 
 class TuneView {
+  /** @param {LineAnswer} line @param {string} station @param {number | null} event */
   constructor(line, station, event) {
     this._station = station;
     this._turn = 0;
     this._closed = false;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this._timer = undefined;
+    /** @type {string | undefined} */
+    this._states = undefined;
+    this._liveSha256 = "";
     const look = () => this.look();
     this._threshold = new Threshold(station, look);
     this._reviewed = new Reviewed(station, event, look);
@@ -76,15 +86,16 @@ class TuneView {
     if (!this._closed && turn === this._turn) this._timer = setTimeout(() => this.look(), busy ? BUSY_MS : IDLE_MS);
   }
 
+  /** @param {Job[]} jobs @param {Change[]} changes @param {Tuning | null} tuning */
   _show(jobs, changes, tuning) {
     if (tuning !== null) {
-      this._judges = tuning.bundle_sha256;
+      this._liveSha256 = tuning.bundle_sha256;
       say(this._bundle, `bundle ${tuning.bundle_sha256.slice(0, 12)}`);
       this._threshold.show(tuning);
       this._reviewed.show(tuning);
       this._teach.show(tuning);
     }
-    this._changes.show(changes, this._judges);
+    this._changes.show(changes, this._liveSha256);
     this._reviewed.jobs(jobs);
     this._teach.jobs(jobs);
     return jobs.some((job) => job.state === "running");

@@ -1,0 +1,3 @@
+// For the type check only: a chart is whatever uPlot makes of it.
+declare const uPlot: any;
+export default uPlot;
