@@ -20,6 +20,7 @@ from collections import deque
 from pathlib import Path
 
 from stream.core import metrics
+from stream.core.backoff import Backoff
 from stream.core.errors import EXIT_USAGE, LineFailed
 from stream.line.config import LineConfig
 from stream.line.lifecycle import FINISHED, PARENT_VARIABLE, RUN_VARIABLE, STOP_LINE, start_role
@@ -29,9 +30,9 @@ log = logging.getLogger(__name__)
 
 #: Interval at which children are checked.
 _TICK_S = 0.05
-#: Pauses before a restart: doubled from the first at each death, up to the longest. The dashboard may die without
-#: limit, so its restarts must not take the CPU from the other processes.
-_FIRST_RESTART_S, _LONGEST_RESTART_S, _LONGEST_DASHBOARD_RESTART_S = 0.25, 5.0, 30.0
+#: Pauses before a restart, from the second death on. The dashboard may die without limit, so its restarts must not
+#: take the CPU from the other processes.
+_RESTARTS, _DASHBOARD_RESTARTS = Backoff(first_s=1.0, longest_s=5.0), Backoff(first_s=1.0, longest_s=30.0)
 
 
 class Child:
@@ -231,8 +232,8 @@ class Supervisor:
                 f"{child.role} died {len(child.deaths)} times within {limits.within_s:.0f} s (last: {reason}); "
                 "the line is stopped (restarts.limit)"
             )
-        longest_s = _LONGEST_DASHBOARD_RESTART_S if child.optional else _LONGEST_RESTART_S
-        delay_s = 0.0 if len(child.deaths) == 1 else min(longest_s, _FIRST_RESTART_S * 2 ** len(child.deaths))
+        backoff = _DASHBOARD_RESTARTS if child.optional else _RESTARTS
+        delay_s = 0.0 if len(child.deaths) == 1 else backoff.pause_s(len(child.deaths) - 1)
         log.error("%s died (%s), starting again in %.2f s", child.role, reason, delay_s)
         child.postpone(delay_s)
 

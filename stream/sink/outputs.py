@@ -9,7 +9,7 @@ from stream.core import metrics
 from stream.core.clock import local_clock, now_ns
 from stream.core.parts import Settled
 from stream.devices.actuators.actuator import RejectCommand
-from stream.devices.actuators.verdict_channel import TellsVerdicts, VerdictReport
+from stream.devices.actuators.verdict_channel import PublishesVerdicts, VerdictReport
 from stream.line.config import LineConfig
 from stream.line.sections import RejectOptions
 from stream.sink.actuator_thread import ActuatorThread
@@ -64,7 +64,7 @@ class Outputs:
         self._verdicts = {
             name: VerdictThread(name, options.open_verdicts())
             for name, options in config.actuators.items()
-            if isinstance(options, TellsVerdicts)
+            if isinstance(options, PublishesVerdicts)
         }
         self._encoders = {
             name: EncoderThread(
@@ -112,14 +112,7 @@ class Outputs:
         thread.publish(
             VerdictReport(
                 sequence=0,
-                station=event.part.station,
-                seq=event.part.seq,
-                part_id=event.part.part_id,
-                verdict=event.part.verdict,
-                cause=event.part.cause,
-                detail=event.part.detail,
-                score=event.part.score,
-                threshold=event.part.threshold,
+                part=event.part,
                 decision=event.decision,
                 captured_realtime_ns=None if settled.part.captured_ns is None else event.captured_realtime_ns,
                 settled_realtime_ns=settled.settled_ns + local_clock().realtime_offset_ns,

@@ -7,8 +7,9 @@ import threading
 from collections import deque
 
 from stream.core import metrics
+from stream.core.backoff import Backoff
 from stream.core.clock import now_ns
-from stream.devices.actuators.verdict_channel import NEWS_NS, VerdictChannel, VerdictReport
+from stream.devices.actuators.verdict_channel import VERDICT_MAX_AGE_NS, VerdictChannel, VerdictReport
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,8 @@ _IN_FLIGHT = 16
 _ACKNOWLEDGE_NS = 2_000_000_000
 #: Time to publish what still waits when the line ends.
 _END_S = 0.5
-#: First and longest pause before the next connection; doubled at each failure.
-_RETRY_S = (0.05, 2.0)
+#: Pauses before the next connection.
+_BACKOFF = Backoff(first_s=0.05, longest_s=2.0)
 
 
 class VerdictThread(threading.Thread):
@@ -38,7 +39,7 @@ class VerdictThread(threading.Thread):
         self._ending = False
         self._fault: str | None = None
         self._dropping = False
-        self._retry_s = _RETRY_S[0]
+        self._failures = 0
 
     def publish(self, report: VerdictReport) -> None:
         """Queue a report under the next number; never blocks. A full queue drops it, counted."""
@@ -77,27 +78,27 @@ class VerdictThread(threading.Thread):
                 self._failed(f"{self._channel.where}: verdicts: {error or type(error).__name__}")
             finally:
                 self._channel.drop()
+            self._failures += 1
             with self._changed:
-                self._changed.wait_for(lambda: self._ending, self._retry_s)
-            self._retry_s = min(2 * self._retry_s, _RETRY_S[1])
+                self._changed.wait_for(lambda: self._ending, _BACKOFF.pause_s(self._failures))
 
     def _publish_all(self) -> None:
         """Publish reports until the end; raises OSError when one is not acknowledged."""
         while reports := self._next():
-            self._channel.tell(reports, now_ns() + _ACKNOWLEDGE_NS)
+            self._channel.publish(reports, now_ns() + _ACKNOWLEDGE_NS)
             with self._changed:
                 for _ in range(min(len(reports), len(self._waiting))):
                     self._waiting.popleft()
                 self._depth.set(len(self._waiting))
             if self._fault is not None:
                 log.info("%s: verdicts are published again", self._channel.where)
-            self._fault, self._dropping, self._retry_s = None, False, _RETRY_S[0]
+            self._fault, self._dropping, self._failures = None, False, 0
 
     def _next(self) -> list[VerdictReport]:
         """Wait for reports and return the oldest, which stay in the queue; none at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ending)
-            oldest_ns, old = now_ns() - NEWS_NS, 0
+            oldest_ns, old = now_ns() - VERDICT_MAX_AGE_NS, 0
             while self._waiting and self._waiting[0].settled_ns < oldest_ns:
                 self._waiting.popleft()
                 old += 1

@@ -33,7 +33,7 @@ def test_every_reject_is_one_message_with_its_part_and_its_time(broker: Broker, 
     wait_for(lambda: len(listener.commands("line/reject")) == 5, "messages")
     for (at_ns, message), fired in zip(listener.commands("line/reject"), found, strict=True):
         told = fired.command
-        assert message["action"] == "reject"
+        assert message["command"] == "reject"
         assert (message["station"], message["seq"], message["part_id"]) == ("cap", told.seq, f"part{told.seq}")
         assert (message["verdict"], message["score"], message["pulse_ms"]) == ("DEFECT", 2.5, PULSE_MS)
         assert message["fire_at"] == pytest.approx((told.planned_ns + offset_ns) / 1e9, abs=0.05)
@@ -113,7 +113,7 @@ def test_the_last_will_says_offline_when_the_line_is_gone_without_a_word(broker:
     listener = Listener(broker, "line/reject/state")
     thread = start(mqtt_options(broker))
     wait_for(lambda: listener.said("line/reject/state") == [b"online"], "online")
-    thread._actuator._link.cut()  # as a cable does
+    thread._actuator._connection.cut()  # as a cable does
     wait_for(lambda: b"offline" in listener.said("line/reject/state"), "last will")
     wait_for(lambda: listener.said("line/reject/state")[-1] == b"online", "online again")
     listener.close()

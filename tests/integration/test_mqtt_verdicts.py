@@ -17,9 +17,10 @@ from support.pulses import MS
 from support.running import Line, belt, station
 
 from stream.core.clock import now_ns
+from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.mqtt import MqttOptions
-from stream.devices.actuators.verdict_channel import NEWS_NS, VerdictReport
+from stream.devices.actuators.verdict_channel import VERDICT_MAX_AGE_NS, VerdictReport
 from stream.sink.verdict_thread import WAITING, VerdictThread
 
 MakeLine = Callable[..., Line]
@@ -66,7 +67,8 @@ def line_with(make_line: MakeLine, broker: Broker, folder: Path, bundle: Path, p
 def report(seq: int, age_ns: int = 0) -> VerdictReport:
     then_ns = time.time_ns() - age_ns
     moments = (then_ns, then_ns, now_ns() - age_ns)
-    return VerdictReport(0, "cap", seq, None, Verdict.GOOD, None, "", 1.5, 2.0, "pass", *moments)
+    part = PartResult(station="cap", seq=seq, verdict=Verdict.GOOD, score=1.5, threshold=2.0)
+    return VerdictReport(0, part, "pass", *moments)
 
 
 def dropped() -> float:
@@ -78,7 +80,7 @@ def depth() -> float | None:
 
 
 def is_no_command(message: dict[str, Any]) -> bool:
-    return message["kind"] == "verdict" and not {"action", "fire_at", "not_after", "pulse_ms"} & message.keys()
+    return message["kind"] == "verdict" and not {"command", "fire_at", "not_after", "pulse_ms"} & message.keys()
 
 
 @needs_program("mosquitto", "mosquitto_passwd")
@@ -195,7 +197,7 @@ def test_more_verdicts_than_may_wait_for_a_frozen_broker_are_dropped_and_counted
 def test_what_is_no_news_any_more_is_dropped_and_counted(broker: Broker, thread: VerdictThread):
     listener = Listener(broker, "line/#")
     before = dropped()
-    thread.publish(report(1, age_ns=NEWS_NS + 1))
+    thread.publish(report(1, age_ns=VERDICT_MAX_AGE_NS + 1))
     thread.publish(report(2))
     wait_for(lambda: listener.said("line/reject/verdict"), "the second")
     assert [message["seq"] for _, message in listener.commands("line/reject/verdict")] == [2]

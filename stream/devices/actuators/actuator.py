@@ -88,7 +88,7 @@ def payload(command: RejectCommand, sequence: int) -> dict[str, Any]:
     """
     offset_ns = local_clock().realtime_offset_ns
     return {
-        "action": "open" if command.verdict is Verdict.GOOD else "reject",
+        "command": "open" if command.verdict is Verdict.GOOD else "reject",
         "sequence": sequence,
         "station": command.station,
         "seq": command.seq,

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from stream.core.backoff import Backoff
 from stream.core.clock import now_ns
 from stream.core.credentials import Tls, read_secret
 from stream.core.options import ConfigPath, Options, PositiveMs
@@ -24,22 +25,27 @@ log = logging.getLogger(__name__)
 
 Topic = Annotated[str, Field(pattern=r"^[^+#\x00]{1,512}$")]
 
+#: Limit for a connection.
 _CONNECT_S = 2.0
-_ASK_EVERY_S = 0.25
+#: Interval of liveness checks.
+_CHECK_EVERY_S = 0.25
+#: Limit for the answer to a check.
 _ANSWER_NS = 500_000_000
+#: Interval at which the state `online` is published again.
 _STATE_EVERY_NS = 5_000_000_000
-_RETRY_S = (0.05, 2.0)
+#: Pauses before the next connection.
+_BACKOFF = Backoff(first_s=0.05, longest_s=2.0)
 
 
 class MqttHeartbeat(Options):
-    """A topic that says 1 and 0 in turn while the line is well."""
+    """A topic with 1 and 0 in turn while the line is well."""
 
     topic: Topic
     period_ms: PositiveMs = 500.0
 
 
 class MqttOptions(Options):
-    """Publish every pulse as a JSON message, QoS 1; the receiver times its pulse itself. Tell every verdict too."""
+    """Publish every pulse as a JSON message, QoS 1; the receiver times its pulse itself. Publish every verdict too."""
 
     kind: Literal["mqtt"]
     host: str
@@ -55,18 +61,18 @@ class MqttOptions(Options):
     heartbeat: MqttHeartbeat | None = None
 
     @model_validator(mode="after")
-    def _every_topic_says_one_thing(self) -> Self:
+    def _every_topic_has_one_use(self) -> Self:
         taken = {self.topic: "topic"}
-        others = {"state_topic": self.said_on("state"), "verdict_topic": self.said_on("verdict")}
+        others = {"state_topic": self.topic_of("state"), "verdict_topic": self.topic_of("verdict")}
         if self.heartbeat is not None:
             others["heartbeat.topic"] = self.heartbeat.topic
         for name, topic in others.items():
             if topic in taken:
-                raise ValueError(f"{name}: '{topic}' is already the {taken[topic]}; give each a topic of its own")
+                raise ValueError(f"{name}: '{topic}' is already the {taken[topic]}; give each its own topic")
             taken[topic] = name
         return self
 
-    def said_on(self, what: Literal["state", "verdict"]) -> str:
+    def topic_of(self, what: Literal["state", "verdict"]) -> str:
         """Return the topic of the line's state or of the verdicts."""
         return (self.state_topic if what == "state" else self.verdict_topic) or f"{self.topic}/{what}"
 
@@ -78,7 +84,7 @@ class MqttOptions(Options):
         """Prepare the verdicts' own connection; raises ConfigError as `open` does."""
         return MqttVerdicts(
             (self.host, self.used_port),
-            self.said_on("verdict"),
+            self.topic_of("verdict"),
             f"{self.client_id or new_client_id()}-verdicts",
             self.username,
             *self._credentials(),
@@ -95,7 +101,7 @@ class MqttOptions(Options):
 
 
 def new_client_id() -> str:
-    """Return a name for a client that was given none."""
+    """Return a random client id."""
     return f"patchline-{secrets.token_hex(6)}"
 
 
@@ -113,12 +119,12 @@ class MqttOutput:
         self._password = password
         self._trusted = trusted
         self._where = f"mqtt {options.host}:{options.used_port} {options.topic}"
-        self._state_topic = options.said_on("state")
-        # The same for every connection: a new one takes over from one that the broker still holds for alive.
+        self._state_topic = options.topic_of("state")
+        # The same for every connection: a new one takes over from one that the broker still believes alive.
         self._client_id = options.client_id or new_client_id()
         self._sequence = 0
         self._fault: str | None = f"{self._where}: not connected yet"
-        self._link: MqttConnection | None = None
+        self._connection: MqttConnection | None = None
         self._lost = threading.Event()
         self._ending = threading.Event()
         self._keeper = threading.Thread(target=self._keep_connected, name="mqtt-io", daemon=True)
@@ -130,99 +136,103 @@ class MqttOutput:
         return self._fault
 
     def check(self, until_ns: int) -> None:
-        """Have the broker answer."""
-        link = self._connected()
-        self._ask(link, link.sign_of_life, until_ns)
+        """Check that the broker answers."""
+        connection = self._connected()
+        self._ask(connection, connection.check_liveness, until_ns)
 
     def begin(self, command: RejectCommand, _fired_ns: int) -> None:
         """Publish the message; a broker that holds on to it drops it after its window."""
-        link = self._connected()
+        connection = self._connected()
         self._sequence += 1
         body = json.dumps(payload(command, self._sequence))
         expiry_s = max(1, math.ceil(command.tolerance_ns / 1e9))
-        self._ask(link, lambda: link.publish(self._options.topic, body, expiry_s), command.expires_ns)
+        self._ask(connection, lambda: connection.publish(self._options.topic, body, expiry_s), command.expires_ns)
 
     def end(self) -> None:
-        """The message has said how long."""
+        """Do nothing: the message has the length of the pulse."""
 
     def beat(self, level: bool, until_ns: int) -> None:
         """Publish the heartbeat's level."""
-        link, heartbeat = self._connected(), self._options.heartbeat
+        connection, heartbeat = self._connected(), self._options.heartbeat
         assert heartbeat is not None
         try:
-            self._ask(link, lambda: link.publish(heartbeat.topic, str(int(level)), 1), until_ns)
+            self._ask(connection, lambda: connection.publish(heartbeat.topic, str(int(level)), 1), until_ns)
         except NoSubscribers as error:
             log.debug("%s", error)
 
     def close(self) -> None:
-        """Say that the line is offline and disconnect."""
-        link, self._link, self._fault = self._link, None, f"{self._where}: closed"
+        """Publish that the line is offline, and disconnect."""
+        connection, self._connection, self._fault = self._connection, None, f"{self._where}: closed"
         self._ending.set()
         self._lost.set()
-        if link is not None:
+        if connection is not None:
             try:
-                self._say(link, "offline")
+                self._publish_state(connection, "offline")
             except OSError as error:
-                log.warning("%s: offline not said: %s", self._where, error)
-            link.disconnect()
+                log.warning("%s: offline not published: %s", self._where, error)
+            connection.disconnect()
         self._keeper.join(timeout=0.5)
 
     def _connected(self) -> MqttConnection:
-        link = self._link
-        if link is None:
+        connection = self._connection
+        if connection is None:
             raise ConnectionError(self._fault or f"{self._where}: no connection")
-        return link
+        return connection
 
-    def _ask(self, link: MqttConnection, question: Callable[[], int], until_ns: int) -> None:
+    def _ask(self, connection: MqttConnection, question: Callable[[], int], until_ns: int) -> None:
         try:
-            link.ask(question, until_ns)
+            connection.ask(question, until_ns)
         except NoSubscribers:
             raise
         except OSError as error:
-            link.cut()  # here, not later: what it still holds back must not be sent
-            self._lose(link, error)
+            connection.cut()  # here, not later: what it still holds back must not be sent
+            self._lose(connection, error)
             raise type(error)(f"{self._where}: {error}") from error
 
-    def _lose(self, link: MqttConnection, error: Exception) -> None:
-        if self._link is link:
-            self._link, self._fault = None, f"{self._where}: {error or type(error).__name__}"
+    def _lose(self, connection: MqttConnection, error: Exception) -> None:
+        if self._connection is connection:
+            self._connection, self._fault = None, f"{self._where}: {error or type(error).__name__}"
             self._lost.set()
             log.warning("%s", self._fault)
 
-    def _say(self, link: MqttConnection, state: str) -> None:
+    def _publish_state(self, connection: MqttConnection, state: str) -> None:
         try:
-            link.ask(lambda: link.publish(self._state_topic, state, None, retain=True), now_ns() + _ANSWER_NS)
+            connection.ask(
+                lambda: connection.publish(self._state_topic, state, None, retain=True), now_ns() + _ANSWER_NS
+            )
         except NoSubscribers:
             return
 
     def _keep_connected(self) -> None:
-        wait_s = _RETRY_S[0]
+        failures = 0
         while not self._ending.is_set():
             options = self._options
-            link = MqttConnection(self._client_id, options.username, self._password, self._trusted, self._state_topic)
+            connection = MqttConnection(
+                self._client_id, options.username, self._password, self._trusted, self._state_topic
+            )
             try:
-                link.connect(options.host, options.used_port, _CONNECT_S)
-                self._say(link, "online")
+                connection.connect(options.host, options.used_port, _CONNECT_S)
+                self._publish_state(connection, "online")
                 self._lost.clear()
                 if not self._ending.is_set():
-                    self._link, self._fault = link, None
+                    self._connection, self._fault = connection, None
                     log.info("%s: connected", self._where)
-                wait_s = _RETRY_S[0]
-                self._watch(link)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told and a new connection made
-                self._lose(link, error)
+                failures = 0
+                self._watch(connection)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and a new connection made
+                self._lose(connection, error)
                 if not self._ending.is_set():
                     self._fault = f"{self._where}: {error or type(error).__name__}"
             finally:
-                link.drop()
-            self._ending.wait(wait_s)
-            wait_s = min(2 * wait_s, _RETRY_S[1])
+                connection.drop()
+            failures += 1
+            self._ending.wait(_BACKOFF.pause_s(failures))
 
-    def _watch(self, link: MqttConnection) -> None:
-        """Ask for a sign of life again and again until the connection is given up."""
-        say_ns = now_ns() + _STATE_EVERY_NS
-        while not self._lost.wait(_ASK_EVERY_S):
-            link.ask(link.sign_of_life, now_ns() + _ANSWER_NS)
-            if now_ns() > say_ns:  # the last will of a connection before this one may have come in between
-                self._say(link, "online")
-                say_ns = now_ns() + _STATE_EVERY_NS
+    def _watch(self, connection: MqttConnection) -> None:
+        """Check repeatedly that the broker answers, until the connection is given up."""
+        next_state_ns = now_ns() + _STATE_EVERY_NS
+        while not self._lost.wait(_CHECK_EVERY_S):
+            connection.ask(connection.check_liveness, now_ns() + _ANSWER_NS)
+            if now_ns() > next_state_ns:  # the last will of a connection before this one may have come in between
+                self._publish_state(connection, "online")
+                next_state_ns = now_ns() + _STATE_EVERY_NS

@@ -81,7 +81,7 @@ class MqttConnection:
             properties.MessageExpiryInterval = expiry_s
         return self._client.publish(topic, text, qos=1, retain=retain, properties=properties).mid
 
-    def sign_of_life(self) -> int:
+    def check_liveness(self) -> int:
         """Ask the broker for something that changes nothing, and return the question's number."""
         _, number = self._client.unsubscribe("patchline/sign-of-life")
         return number or 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from stream.core.clock import now_ns
 from stream.devices.actuators.mqtt_connection import MqttConnection, NoSubscribers
-from stream.devices.actuators.verdict_channel import NEWS_NS, VerdictReport
+from stream.devices.actuators.verdict_channel import VERDICT_MAX_AGE_NS, VerdictReport
 
 _CONNECT_S = 2.0
 
@@ -33,51 +33,51 @@ class MqttVerdicts:
         self._address = address
         self._topic = topic
         self._credentials = (client_id, username, password, trusted)
-        self._link: MqttConnection | None = None
+        self._connection: MqttConnection | None = None
 
     def connect(self) -> None:
-        """Connect anew; the broker's last word about the line belongs to the connection of the rejects."""
-        self._link = MqttConnection(*self._credentials, will=None)
-        self._link.connect(*self._address, _CONNECT_S)
+        """Connect anew; the last will about the line belongs to the connection of the rejects."""
+        self._connection = MqttConnection(*self._credentials, will=None)
+        self._connection.connect(*self._address, _CONNECT_S)
 
-    def tell(self, reports: Sequence[VerdictReport], until_ns: int) -> None:
-        """Publish them at once, then wait for each PUBACK; a topic without subscribers is told all the same."""
-        link = self._link
-        if link is None:
+    def publish(self, reports: Sequence[VerdictReport], until_ns: int) -> None:
+        """Publish them at once, then wait for each PUBACK; a topic without subscribers counts too."""
+        connection = self._connection
+        if connection is None:
             raise ConnectionError("no connection")
-        numbers = [self._publish(link, report) for report in reports]
+        numbers = [self._publish(connection, report) for report in reports]
         for number in numbers:
             with suppress(NoSubscribers):
-                link.answered(number, until_ns)
+                connection.answered(number, until_ns)
 
     def drop(self) -> None:
         """Give up the connection and its client, with what that still holds."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.drop()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.drop()
 
-    def _publish(self, link: MqttConnection, report: VerdictReport) -> int:
-        left_s = (report.settled_ns + NEWS_NS - now_ns()) / 1e9
-        return link.publish(self._topic, json.dumps(verdict_payload(report)), max(1, math.ceil(left_s)))
+    def _publish(self, connection: MqttConnection, report: VerdictReport) -> int:
+        left_s = (report.settled_ns + VERDICT_MAX_AGE_NS - now_ns()) / 1e9
+        return connection.publish(self._topic, json.dumps(verdict_payload(report)), max(1, math.ceil(left_s)))
 
 
 def verdict_payload(report: VerdictReport) -> dict[str, Any]:
-    """Return what is told of a verdict, ready for JSON; times are seconds of Unix time.
+    """Return the message of a verdict, ready for JSON; times are seconds of Unix time.
 
-    It has neither an `action` nor the times of a reject, so that no receiver could take it for one.
+    It has neither a `command` nor the times of a reject, so that no receiver could take it for one.
     """
-    captured_ns = report.captured_realtime_ns
+    part, captured_ns = report.part, report.captured_realtime_ns
     return {
         "kind": "verdict",
         "sequence": report.sequence,
-        "station": report.station,
-        "seq": report.seq,
-        "part_id": report.part_id,
-        "verdict": report.verdict,
-        "cause": report.cause,
-        "detail": report.detail,
-        "score": report.score,
-        "threshold": report.threshold,
+        "station": part.station,
+        "seq": part.seq,
+        "part_id": part.part_id,
+        "verdict": part.verdict,
+        "cause": part.cause,
+        "detail": part.detail,
+        "score": part.score,
+        "threshold": part.threshold,
         "decision": report.decision,
         "captured_at": None if captured_ns is None else round(captured_ns / 1e9, 6),
         "settled_at": round(report.settled_realtime_ns / 1e9, 6),

@@ -1,7 +1,7 @@
 """Outputs that have a level behind a network connection: a coil, a register, a node.
 
-The connection is kept by a task of its own: it connects, hears a sign of life, switches the output
-off, and asks for its level four times a second. A connection that fails or answers too late is
+A task keeps the connection: it connects, checks that the device answers, switches the output off,
+and reads its level four times a second. A connection that fails or answers too late is
 never used again. It is reset, which takes with it what it has not delivered yet, and a new one is
 made; meanwhile every pulse fails at once.
 """
@@ -16,17 +16,23 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
+from stream.core.backoff import Backoff
 from stream.core.clock import now_ns
 from stream.devices.actuators.actuator import RejectCommand
 from stream.devices.actuators.loop_thread import LoopThread
 
 log = logging.getLogger(__name__)
 
+#: Limit for a connection with its first liveness check.
 CONNECT_S = 2.0
-_ASK_EVERY_S = 0.25
+#: Interval of liveness checks.
+_CHECK_EVERY_S = 0.25
+#: Limit for the answer to a check, or to switching off.
 _ANSWER_NS = 500_000_000
+#: Limit for switching off when the line ends.
 _CLOSE_NS = 300_000_000
-_RETRY_S = (0.05, 2.0)
+#: Pauses before the next connection.
+_BACKOFF = Backoff(first_s=0.05, longest_s=2.0)
 
 
 class Session(Protocol):
@@ -53,7 +59,7 @@ class NetworkedOutput:
     """The acknowledgement of these actuators is the device's answer to the write."""
 
     def __init__(self, where: str, connect: Callable[[], Awaitable[Session]], heartbeat_ns: int | None) -> None:
-        """Begin to connect; `where` names the output for people."""
+        """Begin to connect; `where` names the output in messages."""
         self.heartbeat_ns = heartbeat_ns
         self._where = where
         self._connect = connect
@@ -62,8 +68,8 @@ class NetworkedOutput:
         self._on = False
         self._edges = 0
         self._lost = asyncio.Event()
-        self._loop = LoopThread(where)
-        self._loop.start(self._keep_connected())
+        self._loop_thread = LoopThread(where)
+        self._loop_thread.start(self._keep_connected())
 
     @property
     def fault(self) -> str | None:
@@ -94,18 +100,18 @@ class NetworkedOutput:
         session, self._on = self._session, False
         if session is not None:
             try:
-                self._loop.call(lambda: session.switch(False), now_ns() + _CLOSE_NS)
+                self._loop_thread.call(lambda: session.switch(False), now_ns() + _CLOSE_NS)
             except OSError as error:
                 log.warning("%s: not switched off: %s", self._where, error)
         self._fault = f"{self._where}: closed"
-        self._loop.end()
+        self._loop_thread.end()
 
     def _ask(self, question: Callable[[Session], Awaitable[object]], until_ns: int) -> None:
         session = self._session
         if session is None:
             raise ConnectionError(self._fault or f"{self._where}: no connection")
         try:
-            self._loop.call(partial(self._within, session, question), until_ns)
+            self._loop_thread.call(partial(self._within, session, question), until_ns)
         except OSError as error:
             self._lose(session, error)
             raise type(error)(f"{self._where}: {error}") from error
@@ -121,24 +127,24 @@ class NetworkedOutput:
         if self._session is session:
             self._fault = f"{self._where}: {error or type(error).__name__}"
             self._session = None
-            self._loop.soon(self._lost.set)
+            self._loop_thread.soon(self._lost.set)
             log.warning("%s: connection given up: %s", self._where, error or type(error).__name__)
 
     async def _keep_connected(self) -> None:
-        wait_s = _RETRY_S[0]
+        failures = 0
         while True:
             session: Session | None = None
             try:
                 async with asyncio.timeout(CONNECT_S):
                     session = await self._connect()
                     await session.on()
-                    await session.switch(False)  # whatever was left of before
+                    await session.switch(False)  # whatever an earlier connection left
                 self._lost.clear()
                 self._session, self._fault = session, None
                 log.info("%s: connected", self._where)
-                wait_s = _RETRY_S[0]
+                failures = 0
                 await self._until_lost(session)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told and a new connection made
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and a new connection made
                 text = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
                 if session is not None:
                     self._lose(session, ConnectionError(text))
@@ -146,11 +152,11 @@ class NetworkedOutput:
             finally:
                 if session is not None:
                     session.abort()
-            await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, _RETRY_S[1])
+            failures += 1
+            await asyncio.sleep(_BACKOFF.pause_s(failures))
 
     async def _until_lost(self, session: Session) -> None:
-        """Return when the connection was given up; raises what was wrong with its sign of life."""
+        """Return when the connection was given up; raises the error of a failed liveness check."""
         watch, lost = asyncio.create_task(self._watch(session)), asyncio.create_task(self._lost.wait())
         try:
             await asyncio.wait({watch, lost}, return_when=asyncio.FIRST_COMPLETED)
@@ -161,15 +167,15 @@ class NetworkedOutput:
             lost.cancel()
 
     async def _watch(self, session: Session) -> None:
-        """Ask for a sign of life again and again."""
+        """Check repeatedly that the device answers."""
         while True:
             async with asyncio.timeout(_ANSWER_NS / 1e9):
                 edges = self._edges
                 if await session.on() and not self._on and self._edges == edges:
-                    # Somebody else, or a write that a frozen device carried out when it woke.
+                    # Another client, or a write that a frozen device carried out when it woke.
                     log.warning("%s: found on without a pulse, switched off", self._where)
                     await session.switch(False)
-            await asyncio.sleep(_ASK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
 
 
 def reset(transport: asyncio.BaseTransport | None) -> None:

@@ -1,6 +1,6 @@
-"""What an actuator that also tells verdicts is given, and what it must be able to do.
+"""How an actuator publishes every verdict, beside its rejects.
 
-A verdict is news for people and their systems. It moves nothing: what is to be done is a `RejectCommand`.
+A verdict informs users and their systems. It moves nothing: that is what a `RejectCommand` is for.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from stream.core.verdict import Cause, Verdict
+from stream.core.parts import PartResult
 
-#: So long a verdict is news; after that nobody is told of it any more.
-NEWS_NS = 600_000_000_000
+#: Verdicts older than this are not published.
+VERDICT_MAX_AGE_NS = 600_000_000_000
 
 
 class VerdictReport(NamedTuple):
@@ -19,9 +19,7 @@ class VerdictReport(NamedTuple):
 
     Attributes:
         sequence: counts the reports of one actuator from 1, those that are dropped too.
-        station, seq, part_id: the part.
-        verdict, cause, detail: what the line says of it.
-        score, threshold: of its image; None without a result.
+        part: the part and its result.
         decision: `reject`, `pass` or `ignore`.
         captured_realtime_ns: moment of exposure, Unix time; None when nobody knows it.
         settled_realtime_ns: moment of the verdict, Unix time.
@@ -29,14 +27,7 @@ class VerdictReport(NamedTuple):
     """
 
     sequence: int
-    station: str
-    seq: int
-    part_id: str | None
-    verdict: Verdict
-    cause: Cause | None
-    detail: str
-    score: float | None
-    threshold: float | None
+    part: PartResult
     decision: str
     captured_realtime_ns: int | None
     settled_realtime_ns: int
@@ -44,29 +35,29 @@ class VerdictReport(NamedTuple):
 
 
 class VerdictChannel(Protocol):
-    """A way to tell verdicts. Every call comes from one thread, which is not that of the rejects, and may block it."""
+    """A way to publish verdicts. All calls come from one thread, not that of the rejects; they may block it."""
 
     @property
     def where(self) -> str:
-        """Whom it tells, for a person."""
+        """Where it publishes, for messages."""
         ...
 
     def connect(self) -> None:
         """Connect; raises OSError."""
         ...
 
-    def tell(self, reports: Sequence[VerdictReport], until_ns: int, /) -> None:
-        """Tell them and return when all are acknowledged; raises OSError when they are not by `until_ns`."""
+    def publish(self, reports: Sequence[VerdictReport], until_ns: int, /) -> None:
+        """Publish and return when all are acknowledged; raises OSError when they are not by `until_ns`."""
         ...
 
     def drop(self) -> None:
-        """End the connection, if there is one; what was not acknowledged is not sent any more."""
+        """End the connection, if there is one; what was not acknowledged is not sent again."""
         ...
 
 
 @runtime_checkable
-class TellsVerdicts(Protocol):
-    """Options of an actuator that can tell every verdict, beside its rejects and independent of them."""
+class PublishesVerdicts(Protocol):
+    """Options of an actuator that can publish every verdict, independent of its rejects."""
 
     def open_verdicts(self) -> VerdictChannel:
         """Return a channel that is not connected yet; raises ConfigError when a file cannot be used."""

@@ -70,8 +70,8 @@ class WebhookOutput:
         self._client = client
         self._sequence = 0
         self._fault: str | None = f"webhook {url}: not reached yet"
-        self._loop = LoopThread("webhook")
-        self._loop.start(self._knock())
+        self._loop_thread = LoopThread("webhook")
+        self._loop_thread.start(self._knock())
 
     @property
     def fault(self) -> str | None:
@@ -88,7 +88,7 @@ class WebhookOutput:
         self._sequence += 1
         body = json.dumps(payload(command, self._sequence)).encode()
         try:
-            self._loop.call(lambda: self._post(body), command.expires_ns)
+            self._loop_thread.call(lambda: self._post(body), command.expires_ns)
         except OSError as error:
             raise type(error)(f"webhook {self._url}: {error}") from error
 
@@ -101,7 +101,7 @@ class WebhookOutput:
     def close(self) -> None:
         """Close the connections."""
         self._fault = f"webhook {self._url}: closed"
-        self._loop.end()
+        self._loop_thread.end()
 
     async def _post(self, body: bytes) -> None:
         headers = {"Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""What all cameras share that can fail: opening again after growing pauses, counting it, saying what is wrong."""
+"""What all cameras that can fail share: reconnecting after growing pauses, counting it, reporting the fault."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
+from stream.core.backoff import Backoff
 from stream.core.errors import CameraError
 from stream.core.options import Options, PositiveMs, PositiveS
 from stream.devices.cameras.camera import CommonCameraOptions, Frame, Start
@@ -17,7 +18,7 @@ from stream.devices.triggers import TriggerOptions
 log = logging.getLogger(__name__)
 
 
-#: So many identical pictures in a row mean that the camera is frozen; None: none do.
+#: Identical images in a row that mean a frozen camera; None: no number of them does.
 FrozenFrames = Annotated[int, Field(ge=2)] | None
 
 
@@ -32,15 +33,15 @@ class Reconnect(Options):
 class ReconnectingCameraOptions(CommonCameraOptions):
     """Options of every camera that can go away."""
 
-    stall_ms: PositiveMs = 1000.0  # no frame for so long is a fault of the camera
+    stall_ms: PositiveMs = 1000.0  # time without a frame that is a fault of the camera
     # The noise of a sensor never repeats.
     frozen_frames: FrozenFrames = 2
     reconnect: Reconnect = Reconnect()
     trigger: TriggerOptions | None = None  # says when a part is there; None: every frame is one
 
 
-class CameraLost(Exception):  # noqa: N818 - said of the camera, not of the program
-    """The connection to a camera is of no use any more; a new one may be."""
+class CameraLost(Exception):  # noqa: N818 - a state of the camera, not a failure of the program
+    """The connection to a camera can no longer be used; a new one may work."""
 
 
 class Connection(Protocol):
@@ -50,12 +51,12 @@ class Connection(Protocol):
         """Return the next frames after waiting at most about `stall_ms`; empty when none came.
 
         Raises:
-            CameraLost: nothing will come over this connection any more.
+            CameraLost: this connection will deliver nothing more.
         """
         ...
 
     def close(self) -> None:
-        """Give the camera back; called once, also after CameraLost."""
+        """Release the camera; called once, also after CameraLost."""
         ...
 
 
@@ -69,7 +70,7 @@ class ReconnectingCamera:
         """Connect for the first time.
 
         Args:
-            name: the camera as people know it, without passwords.
+            name: the camera as messages name it, without passwords.
             options: when to give up and when to try again.
             connect: opens the camera; raises CameraLost when it cannot.
 
@@ -78,6 +79,7 @@ class ReconnectingCamera:
         """
         self._name = name
         self._reconnect = options.reconnect
+        self._backoff = Backoff(options.reconnect.first_s, options.reconnect.longest_s)
         self._connect = connect
         self.stall_ns: int | None = int(options.stall_ms * 1e6)
         self.frozen_frames = options.frozen_frames
@@ -97,7 +99,7 @@ class ReconnectingCamera:
             while not stop.is_set():
                 try:
                     if self._connection is None:
-                        if stop.wait(self._pause_s(failed)):
+                        if stop.wait(self._backoff.pause_s(failed)):
                             return
                         self._connection = self._connect()
                         self.reconnects += 1
@@ -120,9 +122,6 @@ class ReconnectingCamera:
         limit = self._reconnect.limit
         if limit is not None and failed > limit:
             raise CameraError(f"{self._name}: given up after {limit} attempts: {why} (reconnect.limit)")
-
-    def _pause_s(self, failed: int) -> float:
-        return min(self._reconnect.longest_s, self._reconnect.first_s * 2.0 ** min(failed - 1, 30))
 
     def _close(self) -> None:
         if self._connection is not None:
