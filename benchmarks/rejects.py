@@ -23,8 +23,8 @@ from rich.table import Table
 from stream.core.clock import now_ns
 from stream.core.verdict import Verdict
 from stream.devices.actuators.actuator import Actuator, RejectCommand
-from stream.devices.actuators.log import LogOptions
-from stream.devices.actuators.modbus import ModbusOptions
+from stream.devices.actuators.log import LogActuatorOptions
+from stream.devices.actuators.modbus import ModbusActuatorOptions
 from stream.sink.actuator_thread import ActuatorThread, Fired
 
 _AHEAD_NS = 500_000_000
@@ -50,12 +50,12 @@ def main() -> None:
         "output", "fired after its moment, ms: p50", "p99", "max", "acknowledged, ms: p50", "p99", "max", "missed"
     )
     with tempfile.TemporaryDirectory() as scratch:
-        log = LogOptions(kind="log", path=Path(scratch, "rejects.jsonl"))
+        log = LogActuatorOptions(kind="log", path=Path(scratch, "rejects.jsonl"))
         add_row(table, "log", fire(log.open(), options.rejects, options.period_ms))
     port = free_port()
     server = subprocess.Popen([sys.executable, "-c", _SERVER, str(port)])
     try:
-        coil = ModbusOptions(kind="modbus", host="127.0.0.1", port=port, coil=3)
+        coil = ModbusActuatorOptions(kind="modbus", host="127.0.0.1", port=port, coil=3)
         add_row(table, "modbus", fire(coil.open(), options.rejects, options.period_ms))
     finally:
         server.kill()

@@ -68,8 +68,8 @@ def kinds(cls: type[Options]) -> tuple[str, ...]:
 
 def test_options_are_found_in_unions_mappings_lists_and_sections_that_may_be_absent():
     expected = {
-        "V4l2Options.pixel_format",
-        "LogOptions.path",
+        "V4l2CameraOptions.pixel_format",
+        "LogActuatorOptions.path",
         "WorkerOptions.threads",
         "AlarmRule.of",
         "RejectOptions.tolerance_ms",

@@ -15,7 +15,7 @@ from support.pictures import good_picture, write_picture
 from stream.capture.triggered_camera import TriggeredCamera, open_camera
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Camera, Frame, Start
-from stream.devices.cameras.conveyor.camera import ConveyorOptions
+from stream.devices.cameras.conveyor.camera import ConveyorCameraOptions
 from stream.devices.triggers.trigger import TriggerEvent, TriggerSource
 from stream.line.config import LineConfig
 
@@ -30,7 +30,7 @@ def parts(tmp_path: Path) -> Path:
 
 def belt(parts: Path, fps: float, count: int) -> Camera:
     """A belt on which a part passes every tenth of a second."""
-    return ConveyorOptions(kind="conveyor", path=parts, rate_hz=10, belt_px=(64, 48), fps=fps, parts=count).open()
+    return ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=10, belt_px=(64, 48), fps=fps, parts=count).open()
 
 
 class ManualTrigger:

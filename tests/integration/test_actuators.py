@@ -14,10 +14,10 @@ from support.pulses import MS, PULSE_MS, TOLERANCE_MS, Start, command, fire, fir
 
 from stream.core.clock import now_ns
 from stream.core.errors import ConfigError
-from stream.devices.actuators.gpio import GpioOptions
-from stream.devices.actuators.modbus import ModbusOptions
-from stream.devices.actuators.opcua import OpcUaOptions
-from stream.devices.actuators.webhook import SIGNATURE_HEADER, TIMESTAMP_HEADER, WebhookOptions, signature
+from stream.devices.actuators.gpio import GpioActuatorOptions
+from stream.devices.actuators.modbus import ModbusActuatorOptions
+from stream.devices.actuators.opcua import OpcUaActuatorOptions
+from stream.devices.actuators.webhook import SIGNATURE_HEADER, TIMESTAMP_HEADER, WebhookActuatorOptions, signature
 from stream.sink.actuator_thread import Fired
 
 
@@ -39,10 +39,10 @@ def receiver() -> Iterator[Receiver]:
 GATE = {"modbus": "coil3", "opcua": "gate"}
 
 
-def options_for(plc: Plc, **more: Any) -> ModbusOptions | OpcUaOptions:
+def options_for(plc: Plc, **more: Any) -> ModbusActuatorOptions | OpcUaActuatorOptions:
     if plc.kind == "modbus":
-        return ModbusOptions(kind="modbus", host="127.0.0.1", port=plc.port, coil=3, **more)
-    return OpcUaOptions(
+        return ModbusActuatorOptions(kind="modbus", host="127.0.0.1", port=plc.port, coil=3, **more)
+    return OpcUaActuatorOptions(
         kind="opcua",
         url=f"opc.tcp://127.0.0.1:{plc.port}/plc",
         node="ns=2;s=gate",
@@ -142,7 +142,7 @@ def test_an_output_left_on_by_a_line_that_died_is_switched_off(modbus: Plc, star
 
 
 def test_a_register_takes_the_values_of_on_and_off_and_the_heartbeat_toggles_another(modbus: Plc, start: Start):
-    options = ModbusOptions(
+    options = ModbusActuatorOptions(
         kind="modbus",
         host="127.0.0.1",
         port=modbus.port,
@@ -162,7 +162,7 @@ def test_a_register_takes_the_values_of_on_and_off_and_the_heartbeat_toggles_ano
 
 
 def test_a_plc_that_refuses_the_address_is_a_fault_that_says_so(modbus: Plc, start: Start):
-    wrong = ModbusOptions(kind="modbus", host="127.0.0.1", port=modbus.port, coil=9_999)
+    wrong = ModbusActuatorOptions(kind="modbus", host="127.0.0.1", port=modbus.port, coil=9_999)
     thread = start(wrong, connected=False)
     wait_for(lambda: "the device refuses" in (thread.fault or ""), "refusal")
     assert fire(thread, command(1))[0].error is not None
@@ -183,7 +183,7 @@ def test_a_wrong_password_of_an_opcua_server_is_a_fault(tmp_path: Path, start: S
 
 def test_every_reject_is_one_signed_post(receiver: Receiver, start: Start, tmp_path: Path):
     (tmp_path / "secret").write_text("s3cret\n")
-    thread = start(WebhookOptions(kind="webhook", url=receiver.url, secret_file=tmp_path / "secret"))
+    thread = start(WebhookActuatorOptions(kind="webhook", url=receiver.url, secret_file=tmp_path / "secret"))
     found = fire_in_turn(thread, 3)
     assert [fired.error for fired in found] == [None] * 3
     assert [json.loads(body)["seq"] for _, body in receiver.posts] == [0, 1, 2]
@@ -194,7 +194,7 @@ def test_every_reject_is_one_signed_post(receiver: Receiver, start: Start, tmp_p
 
 
 def test_a_receiver_that_refuses_or_dawdles_has_not_acknowledged(receiver: Receiver, start: Start):
-    thread = start(WebhookOptions(kind="webhook", url=receiver.url))
+    thread = start(WebhookActuatorOptions(kind="webhook", url=receiver.url))
     receiver.status = 500
     [refused] = fire(thread, command(1))
     assert "status 500" in (refused.error or "")
@@ -208,7 +208,7 @@ def test_a_receiver_that_refuses_or_dawdles_has_not_acknowledged(receiver: Recei
 
 
 def test_a_receiver_that_is_gone_is_a_fault(receiver: Receiver, start: Start):
-    thread = start(WebhookOptions(kind="webhook", url=receiver.url))
+    thread = start(WebhookActuatorOptions(kind="webhook", url=receiver.url))
     receiver.close()
     wait_for(lambda: thread.fault is not None, "fault")
     assert fire(thread, command(1))[0].error is not None
@@ -220,14 +220,14 @@ def test_a_pin_is_high_for_the_pulse_and_its_heartbeat_toggles(start: Start):
 
     Device.pin_factory = MockFactory()
     try:
-        thread = start(GpioOptions(kind="gpio", pin=17, heartbeat={"pin": 27, "period_ms": 50}))
+        thread = start(GpioActuatorOptions(kind="gpio", pin=17, heartbeat={"pin": 27, "period_ms": 50}))
         thread.alive(now_ns())
         assert [fired.error for fired in fire_in_turn(thread, 2)] == [None, None]
         pins = [Device.pin_factory.pin(number) for number in (17, 27)]
         assert [state.state for state in pins[0].states] == [False, True, False, True, False]
         wait_for(lambda: len(pins[1].states) >= 5, "beats")
         with pytest.raises(ConfigError, match="pin 17"):
-            GpioOptions(kind="gpio", pin=17).open()
+            GpioActuatorOptions(kind="gpio", pin=17).open()
         thread.end()
     finally:
         Device.pin_factory.reset()
@@ -240,7 +240,7 @@ def test_a_pin_that_is_active_low_is_low_for_the_pulse(start: Start):
 
     Device.pin_factory = MockFactory()
     try:
-        thread = start(GpioOptions(kind="gpio", pin=17, active_high=False))
+        thread = start(GpioActuatorOptions(kind="gpio", pin=17, active_high=False))
         fire(thread, command(1))
         assert [state.state for state in Device.pin_factory.pin(17).states][-3:] == [True, False, True]
         thread.end()

@@ -20,7 +20,7 @@ import genicam
 from stream.core.errors import CameraError
 from stream.core.verdict import Cause, Verdict
 from stream.devices.cameras.camera import Frame, Start
-from stream.devices.cameras.genicam.camera import GenicamConnection, GenicamOptions, SoftwareTriggered
+from stream.devices.cameras.genicam.camera import GenicamCameraOptions, GenicamConnection, SoftwareTriggered
 from stream.devices.cameras.reconnecting import CameraLost, ReconnectingCamera
 
 PRODUCER = Path(genicam.__file__).parent / "viky.cti"
@@ -28,8 +28,8 @@ PRODUCER = Path(genicam.__file__).parent / "viky.cti"
 MakeLine = Callable[..., Line]
 
 
-def options(**given: Any) -> GenicamOptions:
-    return GenicamOptions.model_validate({"kind": "genicam", "producer": PRODUCER, "serial": "1", **given})
+def options(**given: Any) -> GenicamCameraOptions:
+    return GenicamCameraOptions.model_validate({"kind": "genicam", "producer": PRODUCER, "serial": "1", **given})
 
 
 def opened(**given: Any) -> ReconnectingCamera:

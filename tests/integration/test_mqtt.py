@@ -13,13 +13,13 @@ from support.pulses import MS, PULSE_MS, TOLERANCE_MS, Start, command, fire, fir
 
 from stream.core.clock import now_ns
 from stream.core.errors import ConfigError
-from stream.devices.actuators.mqtt import MqttOptions
+from stream.devices.actuators.mqtt import MqttActuatorOptions
 from stream.sink.actuator_thread import Fired
 
 
-def mqtt_options(broker: Broker, **more: Any) -> MqttOptions:
+def mqtt_options(broker: Broker, **more: Any) -> MqttActuatorOptions:
     fields: dict[str, Any] = {"username": "line", "password": "right", "tls": {"ca": broker.ca}}
-    return MqttOptions(kind="mqtt", host="127.0.0.1", port=broker.port, topic="line/reject", **(fields | more))
+    return MqttActuatorOptions(kind="mqtt", host="127.0.0.1", port=broker.port, topic="line/reject", **(fields | more))
 
 
 @needs_program("mosquitto", "mosquitto_passwd")
@@ -120,6 +120,8 @@ def test_the_last_will_says_offline_when_the_line_is_gone_without_a_word(broker:
 
 
 def test_a_password_comes_from_a_file_too(tmp_path: Path):
-    options = MqttOptions(kind="mqtt", host="127.0.0.1", topic="t", username="line", password_file=tmp_path / "none")
+    options = MqttActuatorOptions(
+        kind="mqtt", host="127.0.0.1", topic="t", username="line", password_file=tmp_path / "none"
+    )
     with pytest.raises(ConfigError, match="password_file"):
         options.open()

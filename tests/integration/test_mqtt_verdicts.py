@@ -19,7 +19,7 @@ from support.running import Line, belt, station
 from stream.core.clock import now_ns
 from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
-from stream.devices.actuators.mqtt import MqttOptions
+from stream.devices.actuators.mqtt import MqttActuatorOptions
 from stream.devices.actuators.verdict_channel import VERDICT_MAX_AGE_NS, VerdictReport
 from stream.sink.verdict_thread import WAITING, VerdictThread
 
@@ -41,7 +41,7 @@ def parts_of_all_kinds(tmp_path: Path) -> Path:
 @pytest.fixture
 def thread(broker: Broker) -> Iterator[VerdictThread]:
     options = mqtt(broker)
-    begun = VerdictThread("gate", MqttOptions(**options | {"topic": "line/reject"}).open_verdicts())
+    begun = VerdictThread("gate", MqttActuatorOptions(**options | {"topic": "line/reject"}).open_verdicts())
     begun.start()
     yield begun
     begun.end()

@@ -21,7 +21,7 @@ from support.running import Line, belt, free_ports, station
 from stream.core.verdict import Cause, Verdict
 from stream.devices.cameras.camera import Start
 from stream.devices.cameras.reconnecting import Reconnect
-from stream.devices.cameras.rtsp import RtspOptions
+from stream.devices.cameras.rtsp import RtspCameraOptions
 from stream.store.records import Event
 
 pytestmark = needs_gi("Gst", "GstRtspServer")
@@ -186,7 +186,7 @@ def test_a_frozen_picture_is_a_bad_frame_and_an_alarm_until_it_moves_again(
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_pictures_come_with_the_cameras_own_time(camera: Camera, transport: Literal["tcp", "udp"]):
-    source = RtspOptions(kind="rtsp", url=camera.url, transport=transport).open()
+    source = RtspCameraOptions(kind="rtsp", url=camera.url, transport=transport).open()
     frames = source.frames(Start(0, 0), threading.Event())
     ages_ms = []
     # The camera tells its clock within the first seconds; until then the moment of arrival counts.
@@ -201,7 +201,9 @@ def test_pictures_come_with_the_cameras_own_time(camera: Camera, transport: Lite
 
 
 def test_opening_a_camera_again_and_again_leaks_nothing(camera: Camera, caplog: pytest.LogCaptureFixture):
-    options = RtspOptions(kind="rtsp", url=camera.url, stall_ms=500, reconnect=Reconnect(first_s=0.05, longest_s=0.2))
+    options = RtspCameraOptions(
+        kind="rtsp", url=camera.url, stall_ms=500, reconnect=Reconnect(first_s=0.05, longest_s=0.2)
+    )
     source = options.open()
     frames = source.frames(Start(0, 0), threading.Event())
     process = psutil.Process()

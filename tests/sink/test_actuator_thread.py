@@ -14,7 +14,7 @@ from stream.core.clock import now_ns
 from stream.core.errors import ConfigError
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.actuator import RejectCommand
-from stream.devices.actuators.log import LogOptions
+from stream.devices.actuators.log import LogActuatorOptions
 from stream.sink.actuator_thread import ActuatorThread, Fired
 
 MS = 1_000_000
@@ -327,7 +327,7 @@ def test_why_a_part_is_rejected_reaches_the_output(gate: Gate, thread: ActuatorT
 def test_the_log_actuator_appends_a_line_for_every_reject_before_it_acknowledges(tmp_path: Path):
     path = tmp_path / "outputs" / "gate.jsonl"
     for seq in (1, 2):  # the second time after a restart
-        thread = ActuatorThread("log", LogOptions(kind="log", path=path).open())
+        thread = ActuatorThread("log", LogActuatorOptions(kind="log", path=path).open())
         thread.start()
         thread.plan(command(seq, now_ns()))
         [fired] = outcomes(thread, 1)
@@ -342,4 +342,4 @@ def test_the_log_actuator_appends_a_line_for_every_reject_before_it_acknowledges
 
 def test_a_log_that_cannot_be_written_is_refused_by_name(tmp_path: Path):
     with pytest.raises(ConfigError, match=f"cannot write {tmp_path}"):
-        LogOptions(kind="log", path=tmp_path).open()
+        LogActuatorOptions(kind="log", path=tmp_path).open()

@@ -6,15 +6,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stream.devices.actuators.gpio import GpioOptions
-from stream.devices.actuators.log import LogOptions
-from stream.devices.actuators.modbus import ModbusOptions
-from stream.devices.actuators.mqtt import MqttOptions
-from stream.devices.actuators.opcua import OpcUaOptions
-from stream.devices.actuators.webhook import WebhookOptions
+from stream.devices.actuators.gpio import GpioActuatorOptions
+from stream.devices.actuators.log import LogActuatorOptions
+from stream.devices.actuators.modbus import ModbusActuatorOptions
+from stream.devices.actuators.mqtt import MqttActuatorOptions
+from stream.devices.actuators.opcua import OpcUaActuatorOptions
+from stream.devices.actuators.webhook import WebhookActuatorOptions
 
 ActuatorOptions = Annotated[
-    LogOptions | ModbusOptions | OpcUaOptions | MqttOptions | GpioOptions | WebhookOptions,
+    LogActuatorOptions
+    | ModbusActuatorOptions
+    | OpcUaActuatorOptions
+    | MqttActuatorOptions
+    | GpioActuatorOptions
+    | WebhookActuatorOptions,
     Field(discriminator="kind"),
 ]
 

@@ -19,7 +19,7 @@ class GpioHeartbeat(Options):
     period_ms: PositiveMs = 500.0
 
 
-class GpioOptions(Options):
+class GpioActuatorOptions(Options):
     """Switch a GPIO pin; numbers are the chip's, as gpiozero counts them."""
 
     kind: Literal["gpio"]
@@ -27,7 +27,7 @@ class GpioOptions(Options):
     active_high: bool = True
     heartbeat: GpioHeartbeat | None = None
 
-    def open(self) -> GpioOutput:
+    def open(self) -> GpioActuator:
         """Take the pin and switch it off; raises ConfigError when there is no such pin or no access to it."""
         from gpiozero import DigitalOutputDevice
 
@@ -36,16 +36,16 @@ class GpioOptions(Options):
         except Exception as error:  # noqa: BLE001 - gpiozero's and each pin library's own
             raise ConfigError(f"actuators: pin {self.pin}: {error}") from None
         if self.heartbeat is None:
-            return GpioOutput(output, None, None)
+            return GpioActuator(output, None, None)
         try:
             beat = DigitalOutputDevice(self.heartbeat.pin, initial_value=False)
         except Exception as error:  # noqa: BLE001 - gpiozero's and each pin library's own
             output.close()
             raise ConfigError(f"actuators: heartbeat.pin {self.heartbeat.pin}: {error}") from None
-        return GpioOutput(output, beat, int(self.heartbeat.period_ms * 1e6))
+        return GpioActuator(output, beat, int(self.heartbeat.period_ms * 1e6))
 
 
-class GpioOutput:
+class GpioActuator:
     """The acknowledgement of this actuator is that the pin's driver has taken the level; nobody looks at the wire."""
 
     fault: str | None = None

@@ -11,7 +11,7 @@ from stream.core.options import ConfigPath, Options
 from stream.devices.actuators.actuator import RejectCommand
 
 
-class LogOptions(Options):
+class LogActuatorOptions(Options):
     """Write every pulse to a JSON-lines file; it is appended to."""
 
     kind: Literal["log"]

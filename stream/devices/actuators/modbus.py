@@ -30,7 +30,7 @@ class ModbusHeartbeat(Options):
         return self
 
 
-class ModbusOptions(ModbusDevice):
+class ModbusActuatorOptions(ModbusDevice):
     """Switch a coil or holding register of a Modbus TCP device; addresses count from 0."""
 
     kind: Literal["modbus"]
@@ -66,7 +66,7 @@ class ModbusOptions(ModbusDevice):
 class _ModbusSession:
     """The acknowledgement is the device's normal response to the write."""
 
-    def __init__(self, client: AsyncModbusTcpClient, options: ModbusOptions) -> None:
+    def __init__(self, client: AsyncModbusTcpClient, options: ModbusActuatorOptions) -> None:
         self._client = client
         self._options = options
 

@@ -44,7 +44,7 @@ class MqttHeartbeat(Options):
     period_ms: PositiveMs = 500.0
 
 
-class MqttOptions(Options):
+class MqttActuatorOptions(Options):
     """Publish every pulse as a JSON message, QoS 1; the receiver times its pulse itself. Publish every verdict too."""
 
     kind: Literal["mqtt"]
@@ -76,9 +76,9 @@ class MqttOptions(Options):
         """Return the topic of the line's state or of the verdicts."""
         return (self.state_topic if what == "state" else self.verdict_topic) or f"{self.topic}/{what}"
 
-    def open(self) -> MqttOutput:
+    def open(self) -> MqttActuator:
         """Begin to connect; raises ConfigError when a certificate or the password's file cannot be used."""
-        return MqttOutput(self, *self._credentials())
+        return MqttActuator(self, *self._credentials())
 
     def open_verdicts(self) -> MqttVerdicts:
         """Prepare the verdicts' own connection; raises ConfigError as `open` does."""
@@ -105,14 +105,14 @@ def new_client_id() -> str:
     return f"patchline-{secrets.token_hex(6)}"
 
 
-class MqttOutput:
+class MqttActuator:
     """The acknowledgement of this actuator is the broker's PUBACK, with at least one subscriber to the topic.
 
     A connection that fails or answers too late is never used again, nor is its client: paho would deliver
     after a reconnect what it could not before.
     """
 
-    def __init__(self, options: MqttOptions, password: str | None, trusted: ssl.SSLContext | None) -> None:
+    def __init__(self, options: MqttActuatorOptions, password: str | None, trusted: ssl.SSLContext | None) -> None:
         """Begin to connect."""
         self.heartbeat_ns = None if options.heartbeat is None else int(options.heartbeat.period_ms * 1e6)
         self._options = options

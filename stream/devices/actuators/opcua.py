@@ -25,7 +25,7 @@ class OpcUaHeartbeat(Options):
     period_ms: PositiveMs = 500.0
 
 
-class OpcUaOptions(OpcUaServer):
+class OpcUaActuatorOptions(OpcUaServer):
     """Switch a Boolean or integer variable of an OPC UA server."""
 
     kind: Literal["opcua"]
@@ -63,7 +63,7 @@ class OpcUaOptions(OpcUaServer):
 class _OpcUaSession:
     """The acknowledgement is the server's status Good for the write."""
 
-    def __init__(self, client: Client, options: OpcUaOptions) -> None:
+    def __init__(self, client: Client, options: OpcUaActuatorOptions) -> None:
         from asyncua import ua
 
         self._client = client

@@ -32,7 +32,7 @@ TIMESTAMP_HEADER = "X-PatchLine-Timestamp"
 SIGNATURE_HEADER = "X-PatchLine-Signature"
 
 
-class WebhookOptions(Options):
+class WebhookActuatorOptions(Options):
     """Send every pulse as a signed JSON message by HTTP POST; the receiver times its pulse itself."""
 
     kind: Literal["webhook"]
@@ -42,7 +42,7 @@ class WebhookOptions(Options):
     secret_env: Name | None = None
     ca: ConfigPath | None = None
 
-    def open(self) -> WebhookOutput:
+    def open(self) -> WebhookActuator:
         """Make the client; raises ConfigError when the secret or the certificate is missing."""
         import ssl
 
@@ -55,10 +55,10 @@ class WebhookOptions(Options):
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"actuators: ca: {self.ca} cannot be used: {error}") from None
         client = httpx.AsyncClient(verify=trusted, timeout=None, trust_env=False)  # noqa: S113 - the window ends it
-        return WebhookOutput(self.url, secret, client)
+        return WebhookActuator(self.url, secret, client)
 
 
-class WebhookOutput:
+class WebhookActuator:
     """The acknowledgement of this actuator is a response with a status of 200 to 299."""
 
     heartbeat_ns: int | None = None

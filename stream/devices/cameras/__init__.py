@@ -6,14 +6,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stream.devices.cameras.conveyor.camera import ConveyorOptions
-from stream.devices.cameras.folder import FolderOptions
-from stream.devices.cameras.genicam.camera import GenicamOptions
-from stream.devices.cameras.rtsp import RtspOptions
-from stream.devices.cameras.v4l2.camera import V4l2Options
-from stream.devices.cameras.video import VideoOptions
+from stream.devices.cameras.conveyor.camera import ConveyorCameraOptions
+from stream.devices.cameras.folder import FolderCameraOptions
+from stream.devices.cameras.genicam.camera import GenicamCameraOptions
+from stream.devices.cameras.rtsp import RtspCameraOptions
+from stream.devices.cameras.v4l2.camera import V4l2CameraOptions
+from stream.devices.cameras.video import VideoCameraOptions
 
 CameraOptions = Annotated[
-    FolderOptions | VideoOptions | ConveyorOptions | RtspOptions | V4l2Options | GenicamOptions,
+    FolderCameraOptions
+    | VideoCameraOptions
+    | ConveyorCameraOptions
+    | RtspCameraOptions
+    | V4l2CameraOptions
+    | GenicamCameraOptions,
     Field(discriminator="kind"),
 ]

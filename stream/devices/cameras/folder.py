@@ -21,7 +21,7 @@ from stream.devices.cameras.camera import Camera, CommonCameraOptions, Frame, St
 from stream.devices.cameras.ticks import tick_ns, wait_until
 
 
-class FolderOptions(CommonCameraOptions):
+class FolderCameraOptions(CommonCameraOptions):
     """A folder of pictures, each of which is a part."""
 
     kind: Literal["folder"]

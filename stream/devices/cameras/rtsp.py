@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OLDEST_NS = 3_000_000_000
 
 
-class RtspOptions(ReconnectingCameraOptions):
+class RtspCameraOptions(ReconnectingCameraOptions):
     """A free-running network camera."""
 
     kind: Literal["rtsp"]
@@ -43,7 +43,7 @@ class RtspOptions(ReconnectingCameraOptions):
 
 
 class _RtspConnection:
-    def __init__(self, options: RtspOptions) -> None:
+    def __init__(self, options: RtspCameraOptions) -> None:
         """Connect and wait for the first picture; raises CameraLost."""
         import av
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FALLBACK_HZ = 25.0
 
 
-class VideoOptions(CommonCameraOptions):
+class VideoCameraOptions(CommonCameraOptions):
     """A video file, each of whose frames is a frame of the camera."""
 
     kind: Literal["video"]

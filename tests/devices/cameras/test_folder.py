@@ -15,7 +15,7 @@ from stream.core.errors import DatasetError
 from stream.core.verdict import Cause
 from stream.devices.cameras import CameraOptions
 from stream.devices.cameras.camera import Frame, Start
-from stream.devices.cameras.folder import FolderOptions
+from stream.devices.cameras.folder import FolderCameraOptions
 from stream.devices.cameras.ticks import tick_ns, wait_until
 
 
@@ -26,13 +26,13 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def play(options: FolderOptions, *, done: int = 0) -> list[Frame]:
+def play(options: FolderCameraOptions, *, done: int = 0) -> list[Frame]:
     start = Start(frames_done=done, origin_ns=time.monotonic_ns())
     return list(options.open().frames(start, threading.Event()))
 
 
 def test_every_picture_is_a_part_named_after_its_file(pictures: Path) -> None:
-    frames = play(FolderOptions(kind="folder", path=pictures, rate_hz=1000))
+    frames = play(FolderCameraOptions(kind="folder", path=pictures, rate_hz=1000))
     assert [frame.part_id for frame in frames] == [f"part-{index}.png" for index in range(4)]
     for index, frame in enumerate(frames):
         assert frame.image is not None
@@ -42,7 +42,7 @@ def test_every_picture_is_a_part_named_after_its_file(pictures: Path) -> None:
 
 def test_a_corrupt_picture_is_a_part_that_cannot_be_judged(pictures: Path) -> None:
     (pictures / "part-1.png").write_bytes(b"")
-    frames = play(FolderOptions(kind="folder", path=pictures, rate_hz=1000))
+    frames = play(FolderCameraOptions(kind="folder", path=pictures, rate_hz=1000))
     assert [frame.fault is None for frame in frames] == [True, False, True, True]
     bad = frames[1]
     assert bad.image is None
@@ -53,13 +53,13 @@ def test_a_corrupt_picture_is_a_part_that_cannot_be_judged(pictures: Path) -> No
 
 
 def test_a_restarted_folder_goes_on_where_it_stood(pictures: Path) -> None:
-    options = FolderOptions(kind="folder", path=pictures, rate_hz=1000)
+    options = FolderCameraOptions(kind="folder", path=pictures, rate_hz=1000)
     assert [frame.part_id for frame in play(options, done=3)] == ["part-3.png"]
     assert play(options, done=4) == []
 
 
 def test_a_loop_goes_round_and_a_restart_keeps_its_place_in_it(pictures: Path) -> None:
-    source = FolderOptions(kind="folder", path=pictures, rate_hz=1000, loop=True).open()
+    source = FolderCameraOptions(kind="folder", path=pictures, rate_hz=1000, loop=True).open()
     frames = source.frames(Start(frames_done=7, origin_ns=0), threading.Event())
     assert [frame.part_id for frame in itertools.islice(frames, 3)] == [
         "part-3.png",
@@ -69,7 +69,7 @@ def test_a_loop_goes_round_and_a_restart_keeps_its_place_in_it(pictures: Path) -
 
 
 def test_a_seed_mixes_the_order_always_in_the_same_way(pictures: Path) -> None:
-    mixed = FolderOptions(kind="folder", path=pictures, rate_hz=1000, shuffle_seed=1)
+    mixed = FolderCameraOptions(kind="folder", path=pictures, rate_hz=1000, shuffle_seed=1)
     once = [frame.part_id for frame in play(mixed)]
     assert [frame.part_id for frame in play(mixed)] == once
     assert once != sorted(map(str, once))
@@ -78,7 +78,7 @@ def test_a_seed_mixes_the_order_always_in_the_same_way(pictures: Path) -> None:
 
 def test_pictures_come_no_faster_than_the_rate(pictures: Path) -> None:
     begin_ns = time.monotonic_ns()
-    frames = play(FolderOptions(kind="folder", path=pictures, rate_hz=50))
+    frames = play(FolderCameraOptions(kind="folder", path=pictures, rate_hz=50))
     for index, frame in enumerate(frames):
         assert frame.captured_ns - begin_ns >= index * 20_000_000
 
@@ -91,7 +91,7 @@ def test_the_time_a_frame_takes_downstream_is_not_added_to_the_pace(pictures: Pa
             waited_s.append(timeout or 0.0)
             return super().wait(timeout)
 
-    source = FolderOptions(kind="folder", path=pictures, rate_hz=10).open()
+    source = FolderCameraOptions(kind="folder", path=pictures, rate_hz=10).open()
     for _ in source.frames(Start(0, 0), Watched()):
         time.sleep(0.06)  # the work of capture
     assert waited_s
@@ -100,7 +100,7 @@ def test_the_time_a_frame_takes_downstream_is_not_added_to_the_pace(pictures: Pa
 
 def test_stop_ends_a_folder_that_waits_for_its_next_picture(pictures: Path) -> None:
     stop = threading.Event()
-    frames = FolderOptions(kind="folder", path=pictures, rate_hz=0.001).open().frames(Start(0, 0), stop)
+    frames = FolderCameraOptions(kind="folder", path=pictures, rate_hz=0.001).open().frames(Start(0, 0), stop)
     assert next(frames).part_id == "part-0.png"
     threading.Timer(0.05, stop.set).start()
     assert list(frames) == []
@@ -108,7 +108,7 @@ def test_stop_ends_a_folder_that_waits_for_its_next_picture(pictures: Path) -> N
 
 def test_a_folder_without_pictures_does_not_open(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no picture"):
-        FolderOptions(kind="folder", path=tmp_path).open()
+        FolderCameraOptions(kind="folder", path=tmp_path).open()
 
 
 def test_ticks_are_counted_from_the_origin_so_that_rounding_does_not_add_up() -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from stream.core.errors import CameraError, ConfigError
 from stream.core.options import without_password
-from stream.devices.cameras.rtsp import OLDEST_NS, RtspOptions, exposed_ns
+from stream.devices.cameras.rtsp import OLDEST_NS, RtspCameraOptions, exposed_ns
 from stream.line.config import parse
 
 S = 1_000_000_000
@@ -54,7 +54,7 @@ def test_addresses_are_shown_without_passwords(text: str, shown: str):
 @pytest.mark.parametrize("url", ["http://camera/a", "rtsp://", "rtsp:///a", "rtsp://a b", "camera"])
 def test_what_is_no_rtsp_address_is_refused(url: str):
     with pytest.raises(ValidationError):
-        RtspOptions(kind="rtsp", url=url)
+        RtspCameraOptions(kind="rtsp", url=url)
 
 
 def test_a_wrong_address_in_the_configuration_is_named_without_its_password():
@@ -76,7 +76,7 @@ def listener() -> Iterator[socket.socket]:
 
 def refusal(port: int) -> str:
     """What is said of a camera at this port that does not open."""
-    options = RtspOptions(kind="rtsp", url=f"rtsp://user:secret@127.0.0.1:{port}/a", open_timeout_ms=200)
+    options = RtspCameraOptions(kind="rtsp", url=f"rtsp://user:secret@127.0.0.1:{port}/a", open_timeout_ms=200)
     with pytest.raises(CameraError) as error:
         options.open()
     text = str(error.value)

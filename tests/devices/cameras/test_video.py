@@ -11,7 +11,7 @@ import pytest
 
 from stream.core.errors import CameraError
 from stream.devices.cameras.camera import Frame, Start
-from stream.devices.cameras.video import VideoOptions
+from stream.devices.cameras.video import VideoCameraOptions
 
 LEVELS = [20, 60, 100, 140, 180, 220]
 
@@ -39,13 +39,13 @@ def levels(frames: list[Frame]) -> list[int]:
 
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "MJPG"), ("a.mp4", "mp4v")])
 def test_a_video_that_ends_is_a_normal_end(tmp_path: Path, name: str, codec: str) -> None:
-    source = VideoOptions(kind="video", path=film(tmp_path / name, codec=codec), rate_hz=1000).open()
+    source = VideoCameraOptions(kind="video", path=film(tmp_path / name, codec=codec), rate_hz=1000).open()
     assert levels(list(source.frames(Start(0, 0), threading.Event()))) == LEVELS
     assert source.fault is None
 
 
 def test_frames_stay_unchanged_after_the_next_one_came(tmp_path: Path) -> None:
-    source = VideoOptions(kind="video", path=film(tmp_path / "a.avi"), rate_hz=1000).open()
+    source = VideoCameraOptions(kind="video", path=film(tmp_path / "a.avi"), rate_hz=1000).open()
     frames = source.frames(Start(0, 0), threading.Event())
     first = next(frames)
     assert first.image is not None
@@ -56,13 +56,13 @@ def test_frames_stay_unchanged_after_the_next_one_came(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("done", [0, 2, 5, 6, 9])
 def test_a_restarted_video_goes_on_where_it_stood(tmp_path: Path, done: int) -> None:
-    source = VideoOptions(kind="video", path=film(tmp_path / "a.avi"), rate_hz=1000).open()
+    source = VideoCameraOptions(kind="video", path=film(tmp_path / "a.avi"), rate_hz=1000).open()
     assert levels(list(source.frames(Start(done, 0), threading.Event()))) == LEVELS[done:]
 
 
 @pytest.mark.parametrize("done", [0, 4, 6, 12, 6_000_001])
 def test_a_loop_goes_round_and_a_restart_keeps_its_place_in_it(tmp_path: Path, done: int) -> None:
-    source = VideoOptions(kind="video", path=film(tmp_path / "a.avi"), rate_hz=1000, loop=True).open()
+    source = VideoCameraOptions(kind="video", path=film(tmp_path / "a.avi"), rate_hz=1000, loop=True).open()
     frames = list(itertools.islice(source.frames(Start(done, 0), threading.Event()), 8))
     assert levels(frames) == [LEVELS[(done + index) % 6] for index in range(8)]
 
@@ -75,7 +75,7 @@ def test_without_a_rate_the_file_sets_the_pace(tmp_path: Path) -> None:
             waited_s.append(timeout or 0.0)
             return True  # stopped while waiting
 
-    source = VideoOptions(kind="video", path=film(tmp_path / "a.avi", fps=2.0)).open()
+    source = VideoCameraOptions(kind="video", path=film(tmp_path / "a.avi", fps=2.0)).open()
     assert levels(list(source.frames(Start(0, 0), Watched()))) == LEVELS[:1]
     assert len(waited_s) == 1
     assert 0.3 < waited_s[0] <= 0.5
@@ -83,7 +83,7 @@ def test_without_a_rate_the_file_sets_the_pace(tmp_path: Path) -> None:
 
 def test_a_missing_video_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match=r"none\.mp4: no such video file"):
-        VideoOptions(kind="video", path=tmp_path / "none.mp4").open()
+        VideoCameraOptions(kind="video", path=tmp_path / "none.mp4").open()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video" * 100])
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_video_is_refused_by_name(tmp_path: Path, content: byt
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(CameraError, match=r"a\.mp4") as refusal:
-        VideoOptions(kind="video", path=path).open()
+        VideoCameraOptions(kind="video", path=path).open()
     assert "\n" not in str(refusal.value)
 
 
@@ -99,7 +99,7 @@ def test_a_video_whose_end_was_never_written_is_refused_by_name(tmp_path: Path) 
     path = film(tmp_path / "a.mp4", codec="mp4v")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(CameraError, match=r"a\.mp4"):
-        VideoOptions(kind="video", path=path).open()
+        VideoCameraOptions(kind="video", path=path).open()
 
 
 def test_a_video_held_upright_is_played_upright(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_video_held_upright_is_played_upright(tmp_path: Path) -> None:
     matrix = content.index(b"tkhd") + 4 + 40
     content[matrix : matrix + 36] = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 48 << 16, 0, 0x40000000)
     path.write_bytes(content)
-    source = VideoOptions(kind="video", path=path, rate_hz=1000).open()
+    source = VideoCameraOptions(kind="video", path=path, rate_hz=1000).open()
     frame = next(source.frames(Start(0, 0), threading.Event()))
     assert frame.image is not None
     assert frame.image.shape == (64, 48, 3)

@@ -25,7 +25,7 @@ from stream.devices.triggers import TriggerOptions
 Side = Annotated[int, Field(ge=16, le=8192)]
 
 
-class ConveyorOptions(CommonCameraOptions):
+class ConveyorCameraOptions(CommonCameraOptions):
     """A synthetic belt. Parts come whether the camera looks or not, as on a real one."""
 
     kind: Literal["conveyor"]
@@ -66,7 +66,7 @@ class _ConveyorCamera:
     reconnects = 0
     frozen_frames = None
 
-    def __init__(self, pictures: list[Path], options: ConveyorOptions) -> None:
+    def __init__(self, pictures: list[Path], options: ConveyorCameraOptions) -> None:
         self._pictures = pictures
         self._parts = options.parts or len(pictures)
         self._rate_hz = options.rate_hz

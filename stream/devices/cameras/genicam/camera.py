@@ -36,7 +36,7 @@ Pixels = Annotated[int, Field(ge=1)]
 Offset = Annotated[int, Field(ge=0)]
 
 
-class GenicamOptions(ReconnectingCameraOptions):
+class GenicamCameraOptions(ReconnectingCameraOptions):
     """An industrial camera behind a GenTL producer."""
 
     kind: Literal["genicam"]
@@ -82,7 +82,7 @@ class GenicamOptions(ReconnectingCameraOptions):
 class SoftwareTriggered(ReconnectingCamera):
     """A camera that exposes when it is told to."""
 
-    def __init__(self, name: str, options: GenicamOptions) -> None:
+    def __init__(self, name: str, options: GenicamCameraOptions) -> None:
         """Connect for the first time; raises CameraError."""
         super().__init__(name, options, lambda: GenicamConnection(options))
         self.stall_ns = None
@@ -98,7 +98,7 @@ class SoftwareTriggered(ReconnectingCamera):
 class GenicamConnection:
     """One opened camera; a `Connection`."""
 
-    def __init__(self, options: GenicamOptions) -> None:
+    def __init__(self, options: GenicamCameraOptions) -> None:
         """Open and set the camera; it delivers from the first `read` on. Raises CameraLost."""
         self._stall_s = options.stall_ms / 1e3
         self._waits_for_trigger = options.trigger_mode != "free"
@@ -117,7 +117,7 @@ class GenicamConnection:
             self.close()
             raise
 
-    def _open(self, options: GenicamOptions) -> None:
+    def _open(self, options: GenicamCameraOptions) -> None:
         from harvesters.core import ParameterKey, ParameterSet
 
         device = genicam_devices.find(self._harvester, options.serial)
@@ -229,7 +229,7 @@ class GenicamConnection:
         return ticks * 1_000_000_000 // per_s if ticks and per_s else None
 
 
-def camera_settings(options: GenicamOptions) -> list[Setting]:
+def camera_settings(options: GenicamCameraOptions) -> list[Setting]:
     """Return what is set in the camera, in this order: some nodes decide what others accept."""
     settings = [needed(node, value) for node, value in options.nodes.items()]
     settings.append(if_there("AcquisitionMode", "Continuous"))
@@ -254,7 +254,7 @@ def camera_settings(options: GenicamOptions) -> list[Setting]:
     return settings + _trigger_settings(options)
 
 
-def _trigger_settings(options: GenicamOptions) -> list[Setting]:
+def _trigger_settings(options: GenicamCameraOptions) -> list[Setting]:
     selected = if_there("TriggerSelector", "FrameStart")
     if options.trigger_mode == "free":
         settings = [selected, if_there("TriggerMode", "Off")]

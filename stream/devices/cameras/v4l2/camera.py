@@ -29,7 +29,7 @@ _EXPOSURE_UNIT_MS = 0.1
 _OLDEST_NS = 10_000_000_000
 
 
-class V4l2Options(ReconnectingCameraOptions):
+class V4l2CameraOptions(ReconnectingCameraOptions):
     """A free-running camera of this host. What is not set stays as the device has it."""
 
     kind: Literal["v4l2"]
@@ -56,7 +56,7 @@ class V4l2Options(ReconnectingCameraOptions):
 
 
 class _V4l2Connection:
-    def __init__(self, options: V4l2Options) -> None:
+    def __init__(self, options: V4l2CameraOptions) -> None:
         """Open and set the device; raises CameraLost."""
         import cv2
 

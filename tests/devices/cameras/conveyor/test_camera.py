@@ -13,7 +13,7 @@ from stream.core.errors import CameraError, DatasetError
 from stream.core.images import read_image
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Frame, Start
-from stream.devices.cameras.conveyor.camera import ConveyorOptions
+from stream.devices.cameras.conveyor.camera import ConveyorCameraOptions
 
 BELT_PX = (64, 48)
 SIZES = {"a.png": (20, 16), "b.png": (31, 17), "c.png": (64, 48)}  # (width, height)
@@ -36,12 +36,12 @@ def centre_of(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return image[top : top + height, left : left + width]
 
 
-def passing(options: ConveyorOptions, start: Start) -> list[Frame]:
+def passing(options: ConveyorCameraOptions, start: Start) -> list[Frame]:
     return list(options.open().frames(start, threading.Event()))
 
 
 def test_a_triggered_part_keeps_the_pixels_of_its_file(parts: Path) -> None:
-    options = ConveyorOptions(kind="conveyor", path=parts, rate_hz=100, belt_px=BELT_PX)
+    options = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=100, belt_px=BELT_PX)
     frames = passing(options, Start(0, in_s(0.25)))
     assert [frame.part_id for frame in frames] == list(SIZES)
     for frame, (name, size) in zip(frames, SIZES.items(), strict=True):
@@ -51,7 +51,7 @@ def test_a_triggered_part_keeps_the_pixels_of_its_file(parts: Path) -> None:
 
 
 def test_around_a_triggered_part_there_is_only_dark_belt(parts: Path) -> None:
-    options = ConveyorOptions(kind="conveyor", path=parts, rate_hz=100, belt_px=BELT_PX)
+    options = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=100, belt_px=BELT_PX)
     frame = passing(options, Start(0, in_s(0.25)))[0]
     assert frame.image is not None
     belt = frame.image.copy()
@@ -62,7 +62,7 @@ def test_around_a_triggered_part_there_is_only_dark_belt(parts: Path) -> None:
 
 def test_a_part_is_captured_at_its_trigger_and_never_shown_before(parts: Path) -> None:
     origin_ns = in_s(0.25)
-    source = ConveyorOptions(kind="conveyor", path=parts, rate_hz=80, belt_px=BELT_PX).open()
+    source = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=80, belt_px=BELT_PX).open()
     captured_ns = []
     for frame in source.frames(Start(0, origin_ns), threading.Event()):
         assert time.monotonic_ns() >= frame.captured_ns
@@ -72,7 +72,7 @@ def test_a_part_is_captured_at_its_trigger_and_never_shown_before(parts: Path) -
 
 def test_parts_that_passed_while_the_camera_was_down_are_announced_as_lost(parts: Path) -> None:
     origin_ns = in_s(-1.7)  # at two parts per second the triggers of parts 0 to 2 are over
-    options = ConveyorOptions(kind="conveyor", path=parts, rate_hz=2, belt_px=BELT_PX, parts=4)
+    options = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=2, belt_px=BELT_PX, parts=4)
     begin_ns = time.monotonic_ns()
     frames = options.open().frames(Start(1, origin_ns), threading.Event())
     lost = [next(frames), next(frames)]
@@ -92,7 +92,7 @@ def test_parts_that_passed_while_the_camera_was_down_are_announced_as_lost(parts
 
 def test_a_process_that_is_late_still_has_the_pictures_of_its_parts(parts: Path) -> None:
     origin_ns = in_s(0.25)
-    source = ConveyorOptions(kind="conveyor", path=parts, rate_hz=100, belt_px=BELT_PX).open()
+    source = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=100, belt_px=BELT_PX).open()
     frames = source.frames(Start(0, origin_ns), threading.Event())
     while time.monotonic_ns() < origin_ns + 50_000_000:  # until all three triggers are over
         time.sleep(0.01)
@@ -104,7 +104,7 @@ def test_a_process_that_is_late_still_has_the_pictures_of_its_parts(parts: Path)
 def test_a_corrupt_picture_is_a_bad_frame_at_its_trigger(parts: Path) -> None:
     (parts / "b.png").write_bytes((parts / "b.png").read_bytes()[:-200])
     origin_ns = in_s(0.25)
-    options = ConveyorOptions(kind="conveyor", path=parts, rate_hz=100, belt_px=BELT_PX)
+    options = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=100, belt_px=BELT_PX)
     bad = passing(options, Start(0, origin_ns))[1]
     assert bad.image is None
     assert bad.part_id == "b.png"
@@ -115,7 +115,7 @@ def test_a_corrupt_picture_is_a_bad_frame_at_its_trigger(parts: Path) -> None:
 
 
 def test_a_part_that_grew_beyond_the_belt_after_opening_is_a_bad_frame(parts: Path) -> None:
-    source = ConveyorOptions(kind="conveyor", path=parts, rate_hz=100, belt_px=BELT_PX).open()
+    source = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=100, belt_px=BELT_PX).open()
     cv2.imwrite(str(parts / "a.png"), np.zeros((49, 64, 3), np.uint8))
     frame = next(source.frames(Start(0, in_s(0.25)), threading.Event()))
     assert frame.image is None
@@ -124,13 +124,15 @@ def test_a_part_that_grew_beyond_the_belt_after_opening_is_a_bad_frame(parts: Pa
 
 
 def test_more_parts_than_pictures_go_round(parts: Path) -> None:
-    options = ConveyorOptions(kind="conveyor", path=parts, rate_hz=1000, belt_px=BELT_PX, parts=5)
+    options = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=1000, belt_px=BELT_PX, parts=5)
     names = [frame.part_id for frame in passing(options, Start(0, in_s(0.25)))]
     assert names == ["a.png", "b.png", "c.png", "a.png", "b.png"]
 
 
 def test_a_seed_mixes_the_order_and_a_restart_finds_it_again(parts: Path) -> None:
-    options = ConveyorOptions(kind="conveyor", path=parts, rate_hz=1000, belt_px=BELT_PX, parts=30, shuffle_seed=2)
+    options = ConveyorCameraOptions(
+        kind="conveyor", path=parts, rate_hz=1000, belt_px=BELT_PX, parts=30, shuffle_seed=2
+    )
     order = [frame.part_id for frame in passing(options, Start(0, in_s(0.25)))]
     assert set(order) == set(SIZES)
     assert order[:3] != list(SIZES)
@@ -138,20 +140,20 @@ def test_a_seed_mixes_the_order_and_a_restart_finds_it_again(parts: Path) -> Non
 
 
 def test_a_part_larger_than_the_belt_is_refused_by_name(parts: Path) -> None:
-    options = ConveyorOptions(kind="conveyor", path=parts, belt_px=(64, 47))
+    options = ConveyorCameraOptions(kind="conveyor", path=parts, belt_px=(64, 47))
     with pytest.raises(CameraError, match=r"c\.png: 64x48 px .*at least \[64, 48\]"):
         options.open()
 
 
 def test_a_folder_without_pictures_does_not_open(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no picture"):
-        ConveyorOptions(kind="conveyor", path=tmp_path).open()
+        ConveyorCameraOptions(kind="conveyor", path=tmp_path).open()
 
 
 @pytest.mark.parametrize("fps", [None, 0.001])
 def test_stop_ends_a_belt_that_waits_for_its_next_part(parts: Path, fps: float | None) -> None:
     stop = threading.Event()
-    source = ConveyorOptions(kind="conveyor", path=parts, rate_hz=0.001, belt_px=BELT_PX, fps=fps).open()
+    source = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=0.001, belt_px=BELT_PX, fps=fps).open()
     frames = source.frames(Start(0, in_s(60)), stop)
     threading.Timer(0.05, stop.set).start()
     assert list(frames) == []
@@ -161,7 +163,7 @@ def test_stop_ends_a_belt_that_waits_for_its_next_part(parts: Path, fps: float |
 
 
 def free_running(parts: Path, origin_ns: int, count: int | None = 2) -> list[Frame]:
-    options = ConveyorOptions(kind="conveyor", path=parts, rate_hz=25, belt_px=BELT_PX, fps=200, parts=count)
+    options = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=25, belt_px=BELT_PX, fps=200, parts=count)
     return passing(options, Start(0, origin_ns))
 
 
@@ -194,7 +196,7 @@ def test_parts_and_rubber_move_together_from_left_to_right(parts: Path) -> None:
 def test_a_free_running_camera_that_was_down_goes_on_with_the_frame_due(parts: Path) -> None:
     origin_ns = in_s(-0.06)
     called_ns = time.monotonic_ns()
-    options = ConveyorOptions(kind="conveyor", path=parts, rate_hz=2, belt_px=BELT_PX, fps=10, parts=1)
+    options = ConveyorCameraOptions(kind="conveyor", path=parts, rate_hz=2, belt_px=BELT_PX, fps=10, parts=1)
     frames = options.open().frames(Start(50, origin_ns), threading.Event())
     first = next(frames)
     assert first.captured_ns > called_ns

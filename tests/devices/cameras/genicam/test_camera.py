@@ -11,7 +11,7 @@ from support.node_maps import NodeMap
 
 from stream.core.errors import CameraError
 from stream.core.verdict import Cause
-from stream.devices.cameras.genicam.camera import GenicamOptions, camera_settings
+from stream.devices.cameras.genicam.camera import GenicamCameraOptions, camera_settings
 from stream.devices.cameras.genicam.device_clock import WINDOW_NS, DeviceClock
 from stream.devices.cameras.genicam.frame_ids import MOST_LOST, gap, lost_frames
 from stream.devices.cameras.genicam.nodes import Setting, apply, execute, if_there, needed
@@ -177,8 +177,8 @@ def test_too_few_bytes_and_unknown_formats_are_no_picture():
 # Settings
 
 
-def options(**given: object) -> GenicamOptions:
-    return GenicamOptions.model_validate({"kind": "genicam", **given})
+def options(**given: object) -> GenicamCameraOptions:
+    return GenicamCameraOptions.model_validate({"kind": "genicam", **given})
 
 
 def test_a_value_that_is_taken_stands_in_the_camera():

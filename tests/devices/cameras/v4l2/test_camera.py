@@ -15,7 +15,7 @@ from stream.core.errors import CameraError
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Start
 from stream.devices.cameras.reconnecting import Reconnect
-from stream.devices.cameras.v4l2.camera import V4l2Options, stamp_ns
+from stream.devices.cameras.v4l2.camera import V4l2CameraOptions, stamp_ns
 
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 PICTURE = np.full((4, 6, 3), 7, np.uint8)
@@ -74,7 +74,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> type[Device]:
 
 
 def test_a_camera_is_set_before_it_is_used(device: type[Device], caplog: pytest.LogCaptureFixture):
-    options = V4l2Options(
+    options = V4l2CameraOptions(
         kind="v4l2", device="/dev/video4", pixel_format="MJPG", width=640, height=480, fps=30, exposure_ms=4
     )
     frame = next(options.open().frames(Start(0, 0), threading.Event()))
@@ -85,18 +85,18 @@ def test_a_camera_is_set_before_it_is_used(device: type[Device], caplog: pytest.
 
 def test_a_camera_that_answers_with_another_size_is_refused_and_given_back(device: type[Device]):
     with pytest.raises(CameraError, match=r"^/dev/video0: it answers with .*: width is 640, not 800; .*v4l2-ctl"):
-        V4l2Options(kind="v4l2", width=800).open()
+        V4l2CameraOptions(kind="v4l2", width=800).open()
     assert device.open_devices == 0
 
 
 def test_a_camera_that_rounds_its_rate_is_used_with_a_warning(device: type[Device], caplog: pytest.LogCaptureFixture):
-    assert V4l2Options(kind="v4l2", fps=60).open().fault is None
+    assert V4l2CameraOptions(kind="v4l2", fps=60).open().fault is None
     assert "/dev/video0 answers with other settings: fps is 30, not 60" in caplog.text
 
 
 def test_a_camera_that_is_unplugged_is_opened_again(device: type[Device], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Device, "pictures", iter([PICTURE, PICTURE, "unplugged", PICTURE]))
-    source = V4l2Options(kind="v4l2", reconnect=Reconnect(first_s=0.001)).open()
+    source = V4l2CameraOptions(kind="v4l2", reconnect=Reconnect(first_s=0.001)).open()
     frames = list(itertools.islice(source.frames(Start(0, 0), threading.Event()), 3))
     assert all(frame.image is not None for frame in frames)
     assert source.reconnects == 1
@@ -104,7 +104,7 @@ def test_a_camera_that_is_unplugged_is_opened_again(device: type[Device], monkey
 
 def test_a_missing_camera_says_which_there_are():
     with pytest.raises(CameraError, match=r"^/dev/video63: does not open; this host has .*/dev/video.*permitted\?$"):
-        V4l2Options(kind="v4l2", device=63).open()
+        V4l2CameraOptions(kind="v4l2", device=63).open()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_missing_camera_says_which_there_are():
 )
 def test_impossible_options_are_refused(wrong: dict[str, Any]):
     with pytest.raises(ValidationError):
-        V4l2Options.model_validate({"kind": "v4l2", **wrong})
+        V4l2CameraOptions.model_validate({"kind": "v4l2", **wrong})
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_every_layout_becomes_three_channels_of_eight_bits(
     device: type[Device], monkeypatch: pytest.MonkeyPatch, image: np.ndarray
 ):
     monkeypatch.setattr(Device, "pictures", iter([image]))
-    frame = next(V4l2Options(kind="v4l2").open().frames(Start(0, 0), threading.Event()))
+    frame = next(V4l2CameraOptions(kind="v4l2").open().frames(Start(0, 0), threading.Event()))
     assert frame.image is not None
     assert frame.image.dtype == np.uint8
     np.testing.assert_array_equal(frame.image, PICTURE)
@@ -150,7 +150,7 @@ def test_a_grabbed_frame_that_is_no_picture_is_a_bad_frame(
     device: type[Device], monkeypatch: pytest.MonkeyPatch, image: np.ndarray | None
 ):
     monkeypatch.setattr(Device, "pictures", iter([image]))
-    frame = next(V4l2Options(kind="v4l2").open().frames(Start(0, 0), threading.Event()))
+    frame = next(V4l2CameraOptions(kind="v4l2").open().frames(Start(0, 0), threading.Event()))
     assert frame.image is None
     assert frame.fault is not None
     assert frame.fault.cause is Cause.BAD_FRAME
