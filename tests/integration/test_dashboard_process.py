@@ -53,8 +53,8 @@ def test_a_dashboard_that_dies_again_and_again_stops_nothing(
     before = line.announced("cap")
     line.wait_for(lambda: line.announced("cap") > before + 10, "more parts")
     process.send_signal(signal.SIGTERM)
-    assert line.finish(40) == 0, line.said()
-    assert all(counts.closed and not counts.uninspected for counts in line.ledger().values()), line.said()
+    assert line.finish(40) == 0, line.output()
+    assert all(counts.closed and not counts.uninspected for counts in line.ledger().values()), line.output()
 
 
 def test_a_dashboard_without_its_port_is_left_out_and_the_line_runs(
@@ -65,11 +65,11 @@ def test_a_dashboard_without_its_port_is_left_out_and_the_line_runs(
         taken.listen()
         line = make_line(watched_line(parts_folder, small_bundle, listen=f"127.0.0.1:{taken.getsockname()[1]}"))
         process = line.start()
-        line.wait_for(lambda: "dashboard cannot run" in line.said(), "word of it")
+        line.wait_for(lambda: "dashboard cannot run" in line.output(), "word of it")
         line.wait_for(lambda: line.announced("cap") > 10, "parts")
         process.send_signal(signal.SIGTERM)
-        assert line.finish(40) == 0, line.said()
-    assert "dashboard.listen: cannot listen on" in line.said()
+        assert line.finish(40) == 0, line.output()
+    assert "dashboard.listen: cannot listen on" in line.output()
 
 
 @needs_program("openssl")
@@ -88,7 +88,7 @@ def test_over_tls_the_cookie_is_for_tls_alone(
     configuration = watched_line(parts_folder, small_bundle, users=USERS, certificate=str(certificate), key=str(key))
     line = make_line(configuration)
     line.start("dashboard", str(line.path))
-    line.wait_for(lambda: "dashboard at https://" in line.said(), "dashboard")
+    line.wait_for(lambda: "dashboard at https://" in line.output(), "dashboard")
     trusted = ssl.create_default_context(cafile=str(certificate))
     url = line.config.dashboard.url
     with httpx.Client(base_url=url, verify=trusted, headers={"origin": url}) as client:

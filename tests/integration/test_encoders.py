@@ -36,13 +36,13 @@ def test_parts_are_rejected_by_the_count_of_the_belts_encoder(
     )
     line.start()
     line.wait_for(lambda: line.metric("sink", "patchline_encoder_up", encoder="drive") == 1, "the encoder")
-    assert line.finish(90) == 0, line.said()
+    assert line.finish(90) == 0, line.output()
     assert line.ledger()["cap"].closed
     bad = {
         event.part.seq: event.captured_realtime_ns for event in line.events() if event.part.verdict is not Verdict.GOOD
     }
     rejects = line.rejects()
-    missed = line.said().count("late reject:")
+    missed = line.output().count("late reject:")
     assert {reject["seq"] for reject in rejects} <= set(bad)
     assert len(rejects) + missed == len(bad)
     assert missed <= len(bad) // 5
@@ -66,7 +66,7 @@ def test_a_sink_that_is_killed_leaves_the_parts_on_the_belt_to_the_next(
     line.wait_for(lambda: len(line.rejects()) >= 2, "rejects")
     line.kill("sink")
     killed_ns = time.monotonic_ns()
-    assert line.finish(120) == 0, line.said()
+    assert line.finish(120) == 0, line.output()
     assert line.ledger()["cap"].closed
     bad = {
         event.part.seq: event.captured_realtime_ns for event in line.events() if event.part.verdict is not Verdict.GOOD
@@ -79,7 +79,7 @@ def test_a_sink_that_is_killed_leaves_the_parts_on_the_belt_to_the_next(
     assert {seq for seq in fired if seq in on_the_belt and fired_after(rejects, seq, killed_ns)}, "taken over"
     for reject in rejects:
         assert 3_950 * MS <= reject["actual_ns"] - (bad[reject["seq"]] - offset_ns) <= 4_300 * MS
-    assert len(fired) + line.said().count("late reject:") >= len(bad)
+    assert len(fired) + line.output().count("late reject:") >= len(bad)
 
 
 def fired_after(rejects: list[dict[str, Any]], seq: int, at_ns: int) -> bool:
@@ -102,11 +102,11 @@ def test_an_encoder_that_cannot_be_read_is_an_alarm_and_its_rejects_are_counted_
     line.wait_for(lambda: line.metric("sink", "patchline_encoder_up", encoder="drive") == 1, "the encoder")
     line.wait_for(lambda: line.announced("cap") >= 20, "20 parts")
     modbus.kill()
-    assert line.finish(90) == 0, line.said()
+    assert line.finish(90) == 0, line.output()
     assert line.ledger()["cap"].closed
     bad = [event for event in line.events() if event.part.verdict is not Verdict.GOOD]
     assert line.rejects() == [], "the belt stood"
-    assert line.said().count("late reject:") == len(bad) > 0
+    assert line.output().count("late reject:") == len(bad) > 0
     assert "encoder_fault" in {alarm.kind for alarm in line.alarms()}
 
 

@@ -41,7 +41,7 @@ def check_that_nothing_was_silently_good(line: Line) -> None:
     assert len(fired) == len(set(fired))
     bad = {event.part.seq for event in events if event.part.verdict is not Verdict.GOOD}
     assert set(fired) <= bad
-    late = line.said().count("late reject:")
+    late = line.output().count("late reject:")
     assert len(bad) == len(fired) + late, "a bad part was neither rejected nor counted as late"
 
 
@@ -56,9 +56,9 @@ def test_a_killed_worker_costs_its_parts_their_inspection_and_is_back_within_ten
     begun = time.monotonic()
     line.wait_for(lambda: _other_pid(line, "worker0", killed), "a new worker")
     restarted = "worker0 ready after"
-    line.wait_for(lambda: line.said().count(restarted) == 2, "the new worker's READY")
+    line.wait_for(lambda: line.output().count(restarted) == 2, "the new worker's READY")
     assert time.monotonic() - begun < 10
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     check_that_nothing_was_silently_good(line)
     counts = line.ledger()["cap"]
     lost = counts.uninspected
@@ -87,7 +87,7 @@ def test_a_killed_capture_is_an_alarm_and_a_metric_and_its_parts_are_announced_a
     os.kill(pid, signal.SIGKILL)
     line.wait_for(lambda: _other_pid(line, "capture-top", pid), "a new capture")
     line.wait_for(lambda: line.metric("sink", "patchline_camera_up", camera="top") == 1, "camera_up 1", 10)
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     check_that_nothing_was_silently_good(line)
     lost = line.ledger()["cap"].uninspected
     assert lost.get(Cause.CAMERA_FAULT, 0) >= 20, "a second of belt passed unseen"
@@ -106,7 +106,7 @@ def test_a_capture_killed_outright_is_started_again_and_goes_on_counting(
     assert line.metric("sink", "patchline_alarms_total", kind="camera_down", subject="top") == 1
     assert time.monotonic() - begun < 2
     line.wait_for(lambda: _other_pid(line, "capture-top", pid), "a new capture")
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     check_that_nothing_was_silently_good(line)
 
 
@@ -118,7 +118,7 @@ def test_a_killed_sink_books_the_parts_between_as_sink_down(
     line.wait_for(lambda: line.announced("cap") >= 30, "30 parts")
     pid = line.kill("sink")
     line.wait_for(lambda: _other_pid(line, "sink", pid), "a new sink")
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     counts, events = line.ledger()["cap"], line.events()
     assert counts.closed
     assert (counts.announced, counts.pending) == (PARTS, ())
@@ -146,7 +146,7 @@ def test_a_slow_worker_makes_a_free_running_camera_skip_frames_and_age_none(
     line.wait_for(lambda: line.announced("cap") >= 480, "480 frames")
     after = [member.memory_info().rss for member in (worker, capture)]
     process.send_signal(signal.SIGTERM)
-    assert line.finish(40) == 0, line.said()
+    assert line.finish(40) == 0, line.output()
 
     counts = line.ledger()["cap"]
     assert counts.closed
@@ -179,7 +179,7 @@ def test_a_slow_worker_makes_triggered_parts_overrun_and_that_is_known_at_once(
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     counts = line.ledger()["cap"]
     assert counts.closed
     assert (counts.announced, counts.pending) == (120, ())
@@ -200,7 +200,7 @@ def test_children_do_not_outlive_a_killed_supervisor(make_line: MakeLine, parts_
     process.kill()
     process.wait()
     _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive, line.said()
+    assert not alive, line.output()
     assert line.ledger()["cap"].closed
 
 
@@ -221,7 +221,7 @@ def test_a_role_that_keeps_dying_stops_the_line_with_a_reason(
     second = line.wait_for(lambda: _other_pid(line, "worker0", first), "a new worker")
     os.kill(second, signal.SIGKILL)
     assert line.finish(60) == 1
-    assert "worker0 died 2 times within 60 s (last: signal SIGKILL)" in line.said()
+    assert "worker0 died 2 times within 60 s (last: signal SIGKILL)" in line.output()
     counts = line.ledger()["cap"]
     assert counts.closed
     assert counts.pending == ()

@@ -69,10 +69,10 @@ def test_black_and_blurred_parts_are_bad_frames_and_rejected_and_the_others_are_
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     counts, events = line.ledger()["cap"], line.events()
     assert counts.closed
-    assert (counts.announced, counts.uninspected) == (30, {"bad_frame": 12}), line.said()
+    assert (counts.announced, counts.uninspected) == (30, {"bad_frame": 12}), line.output()
     for event in events:
         number = event.part.seq % 10
         reason = "black" if number in BLACK else "out of focus" if number in BLURRED else None
@@ -101,7 +101,7 @@ def test_without_frame_checks_even_a_black_picture_is_judged_and_is_not_good(
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     assert line.ledger()["cap"].uninspected == {}
     assert [line.events()[number].part.verdict for number in (*BLACK, *BLURRED)] == [Verdict.DEFECT] * 4
 
@@ -124,7 +124,7 @@ def test_a_line_whose_parts_stay_as_they_were_raises_no_drift_alarm(
 ):
     line = drift_line(make_line, steady_folder, small_bundle)
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     assert line.ledger()["cap"].good > 2 * WINDOW
     assert drift_alarms(line) == []
 
@@ -141,7 +141,7 @@ def test_a_brighter_lamp_raises_one_drift_alarm_while_the_parts_are_still_good(
     p_value = line.metric("sink", "patchline_drift_p_value", station="cap", what="brightness")
     assert p_value is not None
     assert p_value < 1e-4
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     (text,) = drift_alarms(line)
     assert text.startswith("good parts of cap are no longer like those of the calibration: brightness")
     assert line.ledger()["cap"].uninspected == {}
@@ -152,8 +152,8 @@ def test_a_station_can_have_the_line_stopped_when_its_parts_drift(
 ):
     line = drift_line(make_line, brighter_folder, small_bundle, on_drift="stop_line")
     line.start()
-    assert line.finish() == 1, line.said()
-    assert "sink stops the line: good parts of cap are no longer like those of the calibration" in line.said()
+    assert line.finish() == 1, line.output()
+    assert "sink stops the line: good parts of cap are no longer like those of the calibration" in line.output()
     counts = line.ledger()["cap"]
     assert counts.closed
     assert PARTS < counts.announced < 2 * PARTS

@@ -38,7 +38,7 @@ def test_every_part_gets_the_verdict_of_the_offline_score_and_only_bad_ones_are_
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     counts, events = line.ledger()["cap"], line.events()
     assert (counts.announced, counts.pending, counts.uninspected) == (40, (), {})
     assert counts.closed
@@ -74,7 +74,7 @@ def test_overlays_and_pictures_of_bad_parts_are_kept_for_people(
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     overlays = sorted((line.folder / "store" / "overlays" / "cap").glob("*.jpg"))
     assert [path.name[:9] for path in overlays] == [f"{seq:09d}" for seq in range(4, 10)]
     assert cv2.imread(str(overlays[0])).shape[1] >= 160
@@ -99,7 +99,7 @@ def test_of_a_defect_and_of_nothing_else_the_very_pixels_that_were_judged_are_ke
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     events = line.events()
     assert {event.part.verdict for event in events} == set(Verdict), [event.part.detail for event in events]
     size_px = load_bundle(small_bundle).info.spec.size_px
@@ -129,10 +129,10 @@ def test_two_stations_on_one_camera_and_two_workers_share_the_work_and_keep_the_
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     for name in ("left", "right"):
         counts = line.ledger()[name]
-        assert (counts.announced, counts.uninspected) == (40, {}), line.said()
+        assert (counts.announced, counts.uninspected) == (40, {}), line.output()
         assert [event.part.seq for event in line.events(name)] == list(range(40))
     assert {event.worker for event in line.events()} == {"worker0", "worker1"}
     left, right = line.events("left"), line.events("right")
@@ -157,11 +157,11 @@ def test_a_stopped_line_judges_what_is_under_way_closes_the_ledger_and_leaves_no
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 3
     process.send_signal(number)
-    assert line.finish(30) == 0, line.said()
+    assert line.finish(30) == 0, line.output()
     assert not [child for child in children if child.is_running()]
     counts = line.ledger()["cap"]
     assert counts.closed
-    assert (counts.pending, counts.uninspected) == ((), {}), line.said()
+    assert (counts.pending, counts.uninspected) == ((), {}), line.output()
     assert {event.part.seq for event in line.events() if event.part.verdict is Verdict.DEFECT} == {
         reject["seq"] for reject in line.rejects()
     }
@@ -173,7 +173,7 @@ def test_numbers_go_on_in_the_next_run(make_line: MakeLine, parts_folder: Path, 
     )
     for total in (10, 20):
         line.start()
-        assert line.finish() == 0, line.said()
+        assert line.finish() == 0, line.output()
         assert line.announced("cap") == total
     assert [event.part.seq for event in line.events()] == list(range(20))
     assert line.ledger()["cap"].closed
@@ -192,7 +192,7 @@ def test_a_video_that_ends_is_a_normal_end(make_line: MakeLine, small_bundle: Pa
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     counts = line.ledger()["cap"]
     assert (counts.announced, counts.good + counts.defect, counts.pending) == (30, 30, ())
 
@@ -213,7 +213,7 @@ def test_a_folder_with_a_corrupt_picture_rejects_that_part_and_judges_the_others
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     counts = line.ledger()["cap"]
     assert (counts.announced, counts.uninspected) == (5, {"bad_frame": 1})
     assert 2 in {reject["seq"] for reject in line.rejects()}
@@ -271,12 +271,12 @@ def test_roles_started_alone_on_encrypted_tcp_make_the_same_line(
     line.wait_for(lambda: line.metric("sink", "patchline_worker_up", worker="worker0"), "worker")
     capture = line.start("capture", path)
     try:
-        assert capture.wait(60) == 0, line.said()
+        assert capture.wait(60) == 0, line.output()
         for process in (worker, sink):
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0, line.said()
+            assert process.wait(30) == 0, line.output()
         counts = line.ledger()["cap"]
-        assert (counts.announced, counts.uninspected, counts.pending) == (20, {}, ()), line.said()
+        assert (counts.announced, counts.uninspected, counts.pending) == (20, {}, ()), line.output()
     finally:
         for process in (worker, sink, capture):
             if process.poll() is None:
@@ -298,6 +298,6 @@ def test_a_picture_of_another_size_than_the_bundle_learned_is_not_judged(
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     assert line.ledger()["cap"].uninspected == {"wrong_geometry": 3}
     assert [reject["seq"] for reject in line.rejects()] == [0, 1, 2]

@@ -40,11 +40,11 @@ def test_every_reject_is_one_message_with_its_part_and_its_time(broker: Broker, 
         assert message["not_after"] - message["fire_at"] == pytest.approx(TOLERANCE_MS / 1e3, abs=1e-4)
         assert told.planned_ns <= at_ns
     assert [message["sequence"] for _, message in listener.commands("line/reject")] == [1, 2, 3, 4, 5]
-    wait_for(lambda: len(listener.said("line/alive")) >= 4, "beats")
-    assert listener.said("line/alive")[:3] == [b"1", b"0", b"1"]
-    assert listener.said("line/reject/state")[0] == b"online"
+    wait_for(lambda: len(listener.payloads("line/alive")) >= 4, "beats")
+    assert listener.payloads("line/alive")[:3] == [b"1", b"0", b"1"]
+    assert listener.payloads("line/reject/state")[0] == b"online"
     thread.end()
-    wait_for(lambda: listener.said("line/reject/state")[-1] == b"offline", "goodbye")
+    wait_for(lambda: listener.payloads("line/reject/state")[-1] == b"offline", "goodbye")
     listener.close()
 
 
@@ -112,10 +112,10 @@ def test_a_broker_that_does_not_let_the_line_in_is_a_fault(
 def test_the_last_will_says_offline_when_the_line_is_gone_without_a_word(broker: Broker, start: Start):
     listener = Listener(broker, "line/reject/state")
     thread = start(mqtt_options(broker))
-    wait_for(lambda: listener.said("line/reject/state") == [b"online"], "online")
+    wait_for(lambda: listener.payloads("line/reject/state") == [b"online"], "online")
     thread._actuator._connection.cut()  # as a cable does
-    wait_for(lambda: b"offline" in listener.said("line/reject/state"), "last will")
-    wait_for(lambda: listener.said("line/reject/state")[-1] == b"online", "online again")
+    wait_for(lambda: b"offline" in listener.payloads("line/reject/state"), "last will")
+    wait_for(lambda: listener.payloads("line/reject/state")[-1] == b"online", "online again")
     listener.close()
 
 

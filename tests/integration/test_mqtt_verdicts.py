@@ -92,11 +92,11 @@ def test_over_three_hundred_parts_each_has_exactly_one_verdict_message_that_says
     listener = Listener(broker, "line/#")
     line = line_with(make_line, broker, parts_of_all_kinds, small_bundle, 300, gate=gate)
     line.start()
-    assert line.finish(150) == 0, line.said()
+    assert line.finish(150) == 0, line.output()
     events = {event.part.seq: event for event in line.events()}
     assert len(events) == 300
     assert {event.part.verdict for event in events.values()} == set(Verdict)
-    wait_for(lambda: len(listener.said("line/reject/verdict")) >= 300, "verdicts")
+    wait_for(lambda: len(listener.payloads("line/reject/verdict")) >= 300, "verdicts")
     messages = [message for _, message in listener.commands("line/reject/verdict")]
     assert [message["sequence"] for message in messages] == list(range(1, 301))
     assert sorted(message["seq"] for message in messages) == sorted(events)
@@ -118,7 +118,7 @@ def test_over_three_hundred_parts_each_has_exactly_one_verdict_message_that_says
     commands = [message for _, message in listener.commands("line/reject")]
     assert commands
     assert {message["verdict"] for message in commands} == fires
-    assert "verdicts are dropped" not in line.said()
+    assert "verdicts are dropped" not in line.output()
     listener.close()
 
 
@@ -131,7 +131,7 @@ def test_while_the_broker_is_away_the_line_goes_on_and_what_comes_after_is_news_
     listener = Listener(broker, "line/#")
     line = line_with(make_line, broker, parts_of_all_kinds, small_bundle, 300)
     line.start()
-    line.wait_for(lambda: len(listener.said("line/reject")) >= 4, "rejects before")
+    line.wait_for(lambda: len(listener.payloads("line/reject")) >= 4, "rejects before")
     broker.freeze() if away == "frozen" else broker.kill()
     line.wait_for(lambda: line.metric("sink", "patchline_actuator_up", actuator="gate") == 0, "the gauge")
     away_until_ns = time.monotonic_ns() + 2_500 * MS
@@ -139,7 +139,7 @@ def test_while_the_broker_is_away_the_line_goes_on_and_what_comes_after_is_news_
     line.wait_for(lambda: time.monotonic_ns() > away_until_ns, "the time away")
     assert line.announced("cap") > announced
     broker.thaw() if away == "frozen" else broker.start()
-    assert line.finish(120) == 0, line.said()
+    assert line.finish(120) == 0, line.output()
     counts = line.ledger()["cap"]
     assert counts.closed
     assert (counts.announced, counts.pending) == (300, ())
@@ -155,7 +155,7 @@ def test_while_the_broker_is_away_the_line_goes_on_and_what_comes_after_is_news_
         assert len(heard) == 300
     bad = [event for event in events.values() if event.part.verdict is not Verdict.GOOD]
     commands = listener.commands("line/reject")
-    missed = line.said().count("failed reject:") + line.said().count("late reject:")
+    missed = line.output().count("failed reject:") + line.output().count("late reject:")
     assert missed >= 1
     assert {message["seq"] for _, message in commands} <= {event.part.seq for event in bad}
     assert len(commands) == len({message["seq"] for _, message in commands})
@@ -163,7 +163,7 @@ def test_while_the_broker_is_away_the_line_goes_on_and_what_comes_after_is_news_
         if at_ns > away_until_ns:
             offset_ns = time.time_ns() - time.monotonic_ns()
             assert at_ns + offset_ns <= message["not_after"] * 1e9 + 50 * MS
-    assert "verdicts are dropped" not in line.said()
+    assert "verdicts are dropped" not in line.output()
     listener.close()
 
 
@@ -173,7 +173,7 @@ def test_more_verdicts_than_may_wait_for_a_frozen_broker_are_dropped_and_counted
 ):
     listener = Listener(broker, "line/#")
     thread.publish(report(0))
-    wait_for(lambda: len(listener.said("line/reject/verdict")) == 1, "the first")
+    wait_for(lambda: len(listener.payloads("line/reject/verdict")) == 1, "the first")
     broker.freeze()
     before = dropped()
     for seq in range(1, WAITING + 501):
@@ -189,7 +189,7 @@ def test_more_verdicts_than_may_wait_for_a_frozen_broker_are_dropped_and_counted
     last = messages[-1]
     assert last["sequence"] == WAITING + 502
     assert dropped() - before == 500
-    assert listener.said("line/reject") == []
+    assert listener.payloads("line/reject") == []
     listener.close()
 
 
@@ -199,7 +199,7 @@ def test_what_is_no_news_any_more_is_dropped_and_counted(broker: Broker, thread:
     before = dropped()
     thread.publish(report(1, age_ns=VERDICT_MAX_AGE_NS + 1))
     thread.publish(report(2))
-    wait_for(lambda: listener.said("line/reject/verdict"), "the second")
+    wait_for(lambda: listener.payloads("line/reject/verdict"), "the second")
     assert [message["seq"] for _, message in listener.commands("line/reject/verdict")] == [2]
     assert dropped() - before == 1
     listener.close()
@@ -222,7 +222,7 @@ def test_verdicts_to_which_nobody_listens_are_told_and_not_kept(broker: Broker, 
     wait_for(lambda: depth() == 0, "told")
     listener = Listener(broker, "line/#")
     thread.publish(report(2))
-    wait_for(lambda: listener.said("line/reject/verdict"), "the second")
+    wait_for(lambda: listener.payloads("line/reject/verdict"), "the second")
     assert [message["seq"] for _, message in listener.commands("line/reject/verdict")] == [2]
     assert dropped() == before
     listener.close()

@@ -56,14 +56,14 @@ def test_over_five_hundred_parts_each_bad_one_is_rejected_and_no_other(
         }
     )
     line.start()
-    assert line.finish(150) == 0, line.said()
+    assert line.finish(150) == 0, line.output()
     counts = line.ledger()["cap"]
     assert counts.closed
     assert (counts.announced, counts.pending) == (500, ())
     bad = [event for event in line.events() if event.part.verdict is not Verdict.GOOD]
     assert {event.part.seq for event in bad} >= set(range(5, 500, 10))
     commands = listener.commands("line/reject")
-    missed = line.said().count("failed reject:") + line.said().count("late reject:")
+    missed = line.output().count("failed reject:") + line.output().count("late reject:")
     assert len(commands) == len({message["seq"] for _, message in commands})
     assert {message["seq"] for _, message in commands} <= {event.part.seq for event in bad}
     assert len(commands) + missed == len(bad)
@@ -98,13 +98,13 @@ def test_while_the_plc_is_frozen_rejects_are_missed_counted_and_alarmed_and_the_
     thawed_ns = time.monotonic_ns()
     modbus.thaw()
     line.wait_for(lambda: modbus.pulses("coil3") and modbus.pulses("coil3")[-1][0] > thawed_ns, "rejects after")
-    assert line.finish(120) == 0, line.said()
+    assert line.finish(120) == 0, line.output()
     counts = line.ledger()["cap"]
     assert counts.closed
     assert (counts.announced, counts.pending) == (240, ())
     bad = [event for event in line.events() if event.part.verdict is not Verdict.GOOD]
     pulses = modbus.pulses("coil3")
-    missed = line.said().count("failed reject:") + line.said().count("late reject:")
+    missed = line.output().count("failed reject:") + line.output().count("late reject:")
     assert failed is not None
     assert failed >= 1
     assert len(pulses) + missed == len(bad)
@@ -156,8 +156,8 @@ def test_a_line_that_must_not_run_without_its_reject_stops(
     line.start()
     line.wait_for(lambda: modbus.pulses("coil3"), "a reject")
     modbus.kill()
-    assert line.finish(60) == 1, line.said()
-    assert "the line is to be stopped: actuator gate" in line.said()
+    assert line.finish(60) == 1, line.output()
+    assert "the line is to be stopped: actuator gate" in line.output()
     counts = line.ledger()["cap"]
     assert counts.closed
     assert counts.announced < 400
@@ -225,10 +225,10 @@ def test_a_gate_that_opens_on_good_opens_for_the_good_parts_alone(
         }
     )
     line.start()
-    assert line.finish(90) == 0, line.said()
+    assert line.finish(90) == 0, line.output()
     good = [event for event in line.events() if event.part.verdict is Verdict.GOOD]
     assert len(good) < 40
-    missed = line.said().count("failed reject:") + line.said().count("late reject:")
+    missed = line.output().count("failed reject:") + line.output().count("late reject:")
     offset_ns = time.time_ns() - time.monotonic_ns()
     moments = [event.captured_realtime_ns - offset_ns + 2_500 * MS for event in good]
     opened = [on_ns for on_ns, _ in modbus.pulses("coil3")]

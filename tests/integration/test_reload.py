@@ -86,7 +86,7 @@ def test_a_new_bundle_takes_over_between_two_parts_and_none_stays_uninspected(
     line = running(make_line, parts_folder, live, workers=workers)
     replace(live, other_bundle)
     answer = line.reload()
-    assert answer.returncode == 0, answer.stderr + line.said()
+    assert answer.returncode == 0, answer.stderr + line.output()
     assert f"{old[:12]} → {new[:12]}" in answer.stdout
     judged_with(line, new)
     stop(line)
@@ -107,9 +107,9 @@ def test_a_bundle_of_another_network_input_takes_over_too(
     old, new = file_sha256(live), file_sha256(larger)
     line = running(make_line, parts_folder, live)
     replace(live, larger)
-    assert line.reload().returncode == 0, line.said()
+    assert line.reload().returncode == 0, line.output()
     judged_with(line, new)
-    line.wait_for(lambda: f"bundle {old[:12]} released" in line.said(), "the release of the bundle before")
+    line.wait_for(lambda: f"bundle {old[:12]} released" in line.output(), "the release of the bundle before")
     stop(line)
     assert switches(line) == [old, new]
 
@@ -121,7 +121,7 @@ def test_a_threshold_calibrated_anew_is_live_after_a_reload(
     before = load_bundle(live).info.thresholds
     calibrate(live, write_good_folder(tmp_path / "more", 6, first_seed=300), false_reject_rate=0.5)
     after = load_bundle(live)
-    assert line.reload().returncode == 0, line.said()
+    assert line.reload().returncode == 0, line.output()
     judged_with(line, after.sha256)
     stop(line)
     told = {event.bundle_sha256: event.part.threshold for event in line.events()}
@@ -211,7 +211,7 @@ def test_forth_and_back_and_forth_again(make_line: MakeLine, parts_folder: Path,
     names = [file_sha256(first)]
     for bundle in (other_bundle, first, other_bundle):
         replace(live, bundle)
-        assert line.reload().returncode == 0, line.said()
+        assert line.reload().returncode == 0, line.output()
         names.append(file_sha256(bundle))
         seen = line.announced("cap")
         line.wait_for(lambda seen=seen: line.announced("cap") >= seen + 5, "5 more parts")
@@ -229,7 +229,7 @@ def test_a_process_that_starts_again_with_a_new_file_takes_the_others_with_it(
     judged_with(line, file_sha256(other_bundle))
     assert line.process is not None
     line.process.send_signal(signal.SIGTERM)
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     assert line.ledger()["cap"].closed
     assert line.events()[-1].bundle_sha256 == file_sha256(other_bundle)
 
@@ -302,5 +302,5 @@ def test_a_shadow_of_another_network_input_is_refused_before_the_line_starts(
     )
     line.start()
     assert line.finish() == 2
-    said = " ".join(line.said().split())
+    said = " ".join(line.output().split())
     assert "cannot be the shadow: its network input is 128 px, that of the live bundle 96 px" in said

@@ -35,9 +35,9 @@ def test_a_recorded_run_is_judged_again_with_identical_scores(
         }
     )
     line.start()
-    assert line.finish(120) == 0, line.said()
+    assert line.finish(120) == 0, line.output()
     events = line.events()
-    assert sum(event.part.score is not None for event in events) == PARTS, line.said()
+    assert sum(event.part.score is not None for event in events) == PARTS, line.output()
     assert len(Recording(line.folder / "frames")) == PARTS
 
     answer = replayed(line, "--report", str(line.folder / "replay.json"))
@@ -73,7 +73,7 @@ def test_a_ring_of_a_triggered_camera_keeps_the_newest_parts_and_their_names(
         }
     )
     line.start()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     announced = line.ledger()["cap"].announced
     assert announced > 20
     recorded = [one for one in Recording(line.folder / "frames").frames() if one is not None]

@@ -132,7 +132,7 @@ def test_a_camera_that_goes_away_is_one_lost_part_and_an_alarm_and_is_used_again
     assert line.metric("sink", "patchline_camera_up", camera="top") == 0
     (alarm,) = (alarm for alarm in line.alarms() if alarm.kind == "camera_down")
     assert alarm.text.startswith("camera top is down: ")
-    line.wait_for(lambda: line.said().count("(attempt ") >= 3, "a third attempt to open it")
+    line.wait_for(lambda: line.output().count("(attempt ") >= 3, "a third attempt to open it")
     assert len(lost(line)) == 1, "a stall costs one part, however long it is"
 
     heal(camera)
@@ -144,7 +144,7 @@ def test_a_camera_that_goes_away_is_one_lost_part_and_an_alarm_and_is_used_again
     assert (line.metric("capture-top", "patchline_camera_reconnects_total", camera="top") or 0) >= 1
 
     process.send_signal(signal.SIGTERM)
-    assert line.finish(40) == 0, line.said()
+    assert line.finish(40) == 0, line.output()
     counts, events = line.ledger()["cap"], line.events()
     assert counts.closed
     assert counts.uninspected.get(Cause.CAMERA_FAULT) == 1
@@ -179,8 +179,8 @@ def test_a_frozen_picture_is_a_bad_frame_and_an_alarm_until_it_moves_again(
 
     camera.freeze()  # capture is stopped while its source waits for the camera, for 20 s
     process.send_signal(signal.SIGTERM)
-    assert line.finish(40) == 0, line.said()
-    assert "did not end within" not in line.said()
+    assert line.finish(40) == 0, line.output()
+    assert "did not end within" not in line.output()
     assert line.ledger()["cap"].closed
 
 
@@ -236,12 +236,12 @@ def test_a_capture_process_that_dies_while_its_camera_is_away_waits_for_it_and_t
     line.wait_for(lambda: line.announced("cap") >= 10, "10 frames")
     camera.kill()
     line.kill("capture-top")
-    line.wait_for(lambda: line.said().count("in a run that has begun") >= 3, "three attempts")
+    line.wait_for(lambda: line.output().count("in a run that has begun") >= 3, "three attempts")
     camera.start()
     healed_ns = time.time_ns()
     line.wait_for(lambda: judged_since(line, healed_ns), "a verdict", 20)
     process.send_signal(signal.SIGTERM)
-    assert line.finish(40) == 0, line.said()
+    assert line.finish(40) == 0, line.output()
     assert line.ledger()["cap"].closed
 
 
@@ -278,7 +278,7 @@ def test_when_one_of_three_cameras_fails_the_others_get_every_verdict(
         line.wait_for(lambda name=name: line.announced(name) == parts, f"all parts of {name}")
         line.wait_for(lambda name=name: not line.ledger()[name].pending, f"all verdicts of {name}")
     process.send_signal(signal.SIGTERM)
-    assert line.finish(40) == 0, line.said()
+    assert line.finish(40) == 0, line.output()
     for name in ("left", "right"):
         counts, events = line.ledger()[name], line.events(name)
         assert counts.closed

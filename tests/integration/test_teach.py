@@ -60,7 +60,7 @@ def test_a_running_line_teaches_a_bundle_that_then_judges_its_parts(
     taught = load_bundle(live)
     assert taught.info.roi == (20, 20, 160, 120), "the station's region"
     assert taught.info.picture_px == (200, 160), "of the whole picture"
-    assert line.reload().returncode == 0, line.said()
+    assert line.reload().returncode == 0, line.output()
     line.wait_for(lambda: sum(e.bundle_sha256 == taught.sha256 for e in line.events()) >= 10, "10 parts judged with it")
     assert line.process is not None
     line.process.send_signal(signal.SIGTERM)
@@ -117,8 +117,8 @@ def test_interrupted_teaching_says_what_was_collected_and_makes_no_bundle(
     line.wait_for(lambda: kept.exists() and len(list(kept.iterdir())) >= 5, "5 pictures")
     assert line.process is not None
     line.process.send_signal(signal.SIGINT)
-    assert line.finish() == 130, line.said()
-    said = " ".join(line.said().split())
+    assert line.finish() == 130, line.output()
+    said = " ".join(line.output().split())
     assert "of 10000 parts collected" in said
     assert f"kept in {kept}; no bundle was made" in said
     assert not bundle.exists()

@@ -32,7 +32,7 @@ def test_names_given_over_http_arrive_in_the_store_and_at_the_reject(
         }
     )
     process = line.start()
-    line.wait_for(lambda: "capture-top ready" in line.said() and "sink ready" in line.said(), "camera and sink")
+    line.wait_for(lambda: "capture-top ready" in line.output() and "sink ready" in line.output(), "camera and sink")
     names = [f"part-{number}" for number in range(12)]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         for name in names:
@@ -40,10 +40,10 @@ def test_names_given_over_http_arrive_in_the_store_and_at_the_reject(
             time.sleep(0.1)  # the beat of the parts, not a wait for anything
     line.wait_for(lambda: line.announced("cap") == len(names), "all parts")
     process.terminate()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
 
     counts, events = line.ledger()["cap"], line.events()
-    assert (counts.announced, counts.closed, counts.uninspected) == (len(names), True, {}), line.said()
+    assert (counts.announced, counts.closed, counts.uninspected) == (len(names), True, {}), line.output()
     assert [(event.part.seq, event.part.part_id) for event in events] == list(enumerate(names))
     assert all(event.part.score is not None for event in events)
     defective = {event.part.part_id for event in events if event.part.verdict is Verdict.DEFECT}
@@ -64,11 +64,11 @@ def test_a_trigger_without_a_frame_is_a_part_that_is_rejected_by_name(
         }
     )
     process = line.start()
-    line.wait_for(lambda: "capture-top ready" in line.said() and "sink ready" in line.said(), "camera and sink")
+    line.wait_for(lambda: "capture-top ready" in line.output() and "sink ready" in line.output(), "camera and sink")
     httpx.post(f"http://127.0.0.1:{port}/trigger", json={"part_id": "lost"})
     line.wait_for(line.rejects, "reject")
     process.terminate()
-    assert line.finish() == 0, line.said()
+    assert line.finish() == 0, line.output()
     (event,) = line.events()
     assert (event.part.part_id, event.part.verdict, event.part.cause) == (
         "lost",

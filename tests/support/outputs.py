@@ -145,7 +145,7 @@ class Listener:
         self._client.loop_start()
         assert subscribed.wait(GENEROUS_S)
 
-    def said(self, topic: str) -> list[bytes]:
+    def payloads(self, topic: str) -> list[bytes]:
         return [payload for _, heard, payload in list(self.messages) if heard == topic]
 
     def commands(self, topic: str) -> list[tuple[int, dict[str, Any]]]:

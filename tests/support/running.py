@@ -63,16 +63,16 @@ class Line:
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the line did not end within {timeout_s} s:\n{self.said()}") from None
+            raise AssertionError(f"the line did not end within {timeout_s} s:\n{self.output()}") from None
 
     def stop_with_every_part_inspected(self, station: str = "cap") -> LedgerCounts:
         """Stop the line in order and see that a station's ledger is closed and that all its parts were inspected."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        assert self.finish() == 0, self.said()
+        assert self.finish() == 0, self.output()
         counts = self.ledger()[station]
         assert counts.closed
-        assert (counts.pending, counts.uninspected) == ((), {}), self.said()
+        assert (counts.pending, counts.uninspected) == ((), {}), self.output()
         return counts
 
     def reload(self) -> subprocess.CompletedProcess[str]:
@@ -108,7 +108,7 @@ class Line:
                 continue
             if all(word in command for word in words):
                 return child.pid
-        raise AssertionError(f"no process {role}:\n{self.said()}")
+        raise AssertionError(f"no process {role}:\n{self.output()}")
 
     def kill(self, role: str) -> int:
         """kill -9 a role; returns the process id it had."""
@@ -127,9 +127,9 @@ class Line:
                 value = condition()
                 if value:
                     return value
-                raise AssertionError(f"the line ended before {what}:\n{self.said()}")
+                raise AssertionError(f"the line ended before {what}:\n{self.output()}")
             time.sleep(0.02)
-        raise AssertionError(f"no {what} within {timeout_s} s:\n{self.said()}")
+        raise AssertionError(f"no {what} within {timeout_s} s:\n{self.output()}")
 
     def announced(self, station: str) -> int:
         """Return how many parts the store knows of."""
@@ -175,7 +175,7 @@ class Line:
                     return float(sample.value)
         return None
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Return the log."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 

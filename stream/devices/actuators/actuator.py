@@ -1,4 +1,4 @@
-"""What every actuator is told, and what it answers."""
+"""The protocol of every actuator: the commands it receives, and its acknowledgement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RejectCommand(NamedTuple):
         verdict, cause: why.
         planned_ns: when the pulse begins, on this host's monotonic clock.
         tolerance_ns: how much later it may still begin; after that it would hit the next part.
-        pulse_ns: how long it lasts; 0: the output is to be off at this moment, whatever pulse of another part is on.
+        pulse_ns: how long it lasts; 0: the output is to be off at this moment, even during a pulse for another part.
         score: of the part, if it has one.
         due_count: for a part that is followed by a belt's encoder, the count at which it is at the reject, once that
             is known; its `planned_ns` is 0 until it is near.
@@ -50,11 +50,11 @@ class Actuator(Protocol):
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with the output now, for a person; None while it is well. Never blocks, from any thread."""
+        """The present fault of the output, as a message; None without one. Never blocks; any thread may ask."""
         ...
 
     def check(self, until_ns: int, /) -> None:
-        """Hear a sign of life of who is behind the output, just before a pulse; raises OSError."""
+        """Check that the device answers, just before a pulse; raises OSError."""
         ...
 
     def begin(self, command: RejectCommand, fired_ns: int, /) -> None:
@@ -84,7 +84,7 @@ def payload(command: RejectCommand, sequence: int) -> dict[str, Any]:
     """Return what an output that takes messages is sent for a pulse, ready for JSON.
 
     `sequence` counts the messages of this connection; `fire_at` and `not_after` are seconds of Unix time. Who
-    receives it must not act after `not_after`: whatever lies between may have kept it.
+    receives it must not act after `not_after`: the message may have been held up on its way.
     """
     offset_ns = local_clock().realtime_offset_ns
     return {

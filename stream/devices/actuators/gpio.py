@@ -46,7 +46,7 @@ class GpioActuatorOptions(Options):
 
 
 class GpioActuator:
-    """The acknowledgement of this actuator is that the pin's driver has taken the level; nobody looks at the wire."""
+    """The acknowledgement of this actuator is that the pin's driver has taken the level; the wire is not checked."""
 
     fault: str | None = None
 

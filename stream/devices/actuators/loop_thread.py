@@ -1,4 +1,8 @@
-"""An event loop in a thread of its own, for outputs whose library speaks asyncio."""
+"""An asyncio event loop in a thread, for outputs whose library is asynchronous.
+
+Not anyio's BlockingPortal: leaving that waits for its running tasks, and these may hang on a dead device; this one ends
+within half a second.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from stream.core.clock import now_ns
 
 T = TypeVar("T")
 
-#: So much longer than its limit a call may take to come back from the loop's thread, should that be busy.
+#: Time beyond a call's limit for a busy loop to return its result.
 _HANDOVER_S = 0.1
 
 
@@ -40,7 +44,7 @@ class LoopThread:
 
         Raises:
             TimeoutError: it took longer and was cancelled, or was not begun at all.
-            OSError: whatever else went wrong.
+            OSError: any other error.
         """
         future = asyncio.run_coroutine_threadsafe(_within(function, until_ns), self._loop)
         try:

@@ -219,7 +219,7 @@ class MqttActuator:
                     log.info("%s: connected", self._where)
                 failures = 0
                 self._watch(connection)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and a new connection made
+            except Exception as error:  # noqa: BLE001 - any error is reported and a new connection made
                 self._lose(connection, error)
                 if not self._ending.is_set():
                     self._fault = f"{self._where}: {error or type(error).__name__}"

@@ -20,7 +20,7 @@ _MAX_MESSAGES = 1_000
 _NO_MATCHING_SUBSCRIBERS = 0x10
 
 
-class NoSubscribers(OSError):  # noqa: N818 - said of the topic
+class NoSubscribers(OSError):  # noqa: N818 - a state of the topic
     """The broker took the message and has no subscriber to give it to."""
 
 
@@ -72,7 +72,7 @@ class MqttConnection:
                 raise ConnectionError(f"the broker refuses: {self._welcome}")
 
     def publish(self, topic: str, text: str, expiry_s: int | None, *, retain: bool = False) -> int:
-        """Send a message with QoS 1 and return its number; without `expiry_s` it counts for ever."""
+        """Send a message with QoS 1 and return its number; without `expiry_s` it does not expire."""
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
@@ -90,7 +90,7 @@ class MqttConnection:
         """Send something, if there is still a connection and time for it, and return when it is answered.
 
         Raises:
-            OSError: as `answered` says.
+            OSError: as for `answered`.
         """
         with self._news:
             if self._lost is not None:
@@ -104,7 +104,7 @@ class MqttConnection:
 
         Raises:
             TimeoutError: none by `until_ns`.
-            NoSubscribers: nobody subscribes to the topic.
+            NoSubscribers: the topic has no subscriber.
             OSError: the connection is lost, or the broker refuses.
         """
         with self._news:

@@ -1,4 +1,4 @@
-"""A JSON message by MQTT 5 for every verdict, over a connection of its own."""
+"""A JSON message by MQTT 5 for every verdict, over its own connection."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MqttVerdicts:
         self._connection: MqttConnection | None = None
 
     def connect(self) -> None:
-        """Connect anew; the last will about the line belongs to the connection of the rejects."""
+        """Connect; the last will about the line belongs to the connection of the rejects."""
         self._connection = MqttConnection(*self._credentials, will=None)
         self._connection.connect(*self._address, _CONNECT_S)
 

@@ -144,7 +144,7 @@ class NetworkedOutput:
                 log.info("%s: connected", self._where)
                 failures = 0
                 await self._until_lost(session)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and a new connection made
+            except Exception as error:  # noqa: BLE001 - any error is reported and a new connection made
                 text = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
                 if session is not None:
                     self._lose(session, ConnectionError(text))

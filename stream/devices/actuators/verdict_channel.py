@@ -21,7 +21,7 @@ class VerdictReport(NamedTuple):
         sequence: counts the reports of one actuator from 1, those that are dropped too.
         part: the part and its result.
         decision: `reject`, `pass` or `ignore`.
-        captured_realtime_ns: moment of exposure, Unix time; None when nobody knows it.
+        captured_realtime_ns: moment of exposure, Unix time; None where it is unknown.
         settled_realtime_ns: moment of the verdict, Unix time.
         settled_ns: the same on this host's monotonic clock.
     """

@@ -75,11 +75,11 @@ class WebhookActuator:
 
     @property
     def fault(self) -> str | None:
-        """Why nobody can be reached there, or None."""
+        """Why the server cannot be reached, or None."""
         return self._fault
 
     def check(self, _until_ns: int) -> None:
-        """The message says itself until when it counts."""
+        """Do nothing: the message has its own expiry."""
 
     def begin(self, command: RejectCommand, _fired_ns: int) -> None:
         """Post the message."""
@@ -93,7 +93,7 @@ class WebhookActuator:
             raise type(error)(f"webhook {self._url}: {error}") from error
 
     def end(self) -> None:
-        """The message has said how long."""
+        """Do nothing: the message has the length of the pulse."""
 
     def beat(self, _level: bool, _until_ns: int) -> None:
         """There is no heartbeat."""
@@ -126,10 +126,10 @@ class WebhookActuator:
                     await writer.wait_closed()
                 self._fault = None
             except (OSError, TimeoutError) as error:
-                self._fault = f"webhook {self._url}: nobody answers: {error or type(error).__name__}"
+                self._fault = f"webhook {self._url}: no answer: {error or type(error).__name__}"
             await asyncio.sleep(_KNOCK_EVERY_S)
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """Return what SIGNATURE_HEADER must say."""
+    """Return the value of SIGNATURE_HEADER."""
     return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()

@@ -1,4 +1,4 @@
-"""What every source yields, and what it is told when it starts."""
+"""The protocol of every camera: the frames it yields, and how it starts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Camera(Protocol):
 
     @property
     def stall_ns(self) -> int | None:
-        """No frame for so long is a fault of the camera; None: a frame may take as long as it likes."""
+        """Time without a frame that is a fault of the camera; None: frames may take any time."""
         ...
 
     @property
@@ -66,7 +66,7 @@ class Camera(Protocol):
 
     @property
     def frozen_frames(self) -> int | None:
-        """So many identical pictures in a row mean that the camera is frozen; None: none do."""
+        """Identical images in a row that mean a frozen camera; None: no number of them does."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Pictures out of files and streams, by FFmpeg (PyAV); pictures that cannot be trusted are told apart."""
+"""Pictures out of files and streams, by FFmpeg (PyAV); images that may be damaged are marked."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 
 
 def bgr(frame: VideoFrame) -> NDArray[np.uint8]:
-    """Return the picture as (H, W, 3) uint8 BGR, upright if the file says how it was held; an array of its own."""
+    """Return the picture as (H, W, 3) uint8 BGR, upright if the file has the orientation; a copy."""
     image = frame.to_ndarray(format="bgr24")
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns) if turns else image, dtype=np.uint8)

@@ -35,7 +35,7 @@ class Attached(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What one way of looking found; when that is nothing, `remark` says where it looked or what is missing."""
+    """The cameras found in one way; without any, `remark` has where it searched or what is missing."""
 
     kind: str
     found: list[Attached]
@@ -43,7 +43,7 @@ class Look(NamedTuple):
 
 
 def look_everywhere(producer: Path | None) -> list[Look]:
-    """Look for V4L2, GenICam and Aravis cameras; a way that fails says so and hinders no other."""
+    """Look for V4L2, GenICam and Aravis cameras; a way that fails is reported and does not affect the others."""
     return [v4l2(V4L2_FOLDER), *genicam(producer), aravis()]
 
 
@@ -73,11 +73,11 @@ def aravis() -> Look:
     if tool is None:
         return Look("Aravis", [], f"{ARAVIS_TOOL} is not installed (optional)")
     try:
-        told = subprocess.run([tool], capture_output=True, text=True, timeout=_ARAVIS_TIMEOUT_S, check=False)
+        completed = subprocess.run([tool], capture_output=True, text=True, timeout=_ARAVIS_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Look("Aravis", [], f"{tool} failed: {error}")
-    lines = [line.strip() for line in told.stdout.splitlines() if line.strip()]
-    if told.returncode != 0 or (len(lines) == 1 and lines[0].lower().startswith("no device")):
+    lines = [line.strip() for line in completed.stdout.splitlines() if line.strip()]
+    if completed.returncode != 0 or (len(lines) == 1 and lines[0].lower().startswith("no device")):
         lines = []
     found = [Attached("Aravis", line, "kind: genicam, with its maker's producer", tool) for line in lines]
     return Look("Aravis", found, None if found else f"{tool} finds no camera")

@@ -37,7 +37,7 @@ class ReconnectingCameraOptions(CommonCameraOptions):
     # The noise of a sensor never repeats.
     frozen_frames: FrozenFrames = 2
     reconnect: Reconnect = Reconnect()
-    trigger: TriggerOptions | None = None  # says when a part is there; None: every frame is one
+    trigger: TriggerOptions | None = None  # event for each part; None: every frame is a part
 
 
 class CameraLost(Exception):  # noqa: N818 - a state of the camera, not a failure of the program

@@ -59,7 +59,7 @@ class _RtspConnection:
             "max_delay": "50000",
         }
         try:
-            # Without a timeout FFmpeg waits for ever.
+            # Without a timeout FFmpeg waits without limit.
             self._container = av.open(options.url, options=low_latency, timeout=(open_s, options.stall_ms / 1e3))
         except av.FFmpegError as error:
             raise CameraLost(f"does not open: {_why_not(options.url, open_s, error.strerror)}") from None
@@ -128,10 +128,10 @@ class _RtspConnection:
 
 
 def exposed_ns(sent_ns: int | None, realtime_offset_ns: int, arrived_ns: int) -> int:
-    """Return when a picture was taken on this host's monotonic clock: as the sender says if that can be, else now.
+    """Return when a picture was taken on this host's monotonic clock: the sender's time where plausible, else now.
 
     Args:
-        sent_ns: real time by the sender's clock; None: it did not tell.
+        sent_ns: real time by the sender's clock; None: unknown.
         realtime_offset_ns: this host's real time less its monotonic time.
         arrived_ns: when the picture arrived, monotonic.
     """

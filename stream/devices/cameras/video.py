@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: For files that do not say their frame rate.
+#: Frame rate of files without one, Hz.
 FALLBACK_HZ = 25.0
 
 
@@ -32,7 +32,7 @@ class VideoCameraOptions(CommonCameraOptions):
 
     kind: Literal["video"]
     path: ConfigPath  # the file; anything FFmpeg reads
-    rate_hz: PositiveHz | None = None  # frames per second; None: as the file says, else 25
+    rate_hz: PositiveHz | None = None  # frames per second; None: that of the file, else 25
     loop: bool = False  # begin again after the last frame
 
     def open(self) -> Camera:

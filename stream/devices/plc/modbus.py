@@ -25,7 +25,7 @@ class ModbusDevice(Options):
 
     @property
     def where(self) -> str:
-        """The device, for people."""
+        """The device, for messages."""
         return f"modbus {self.host}:{self.port}"
 
     def client(self, timeout_s: float) -> ModbusTcpClient:
@@ -40,10 +40,10 @@ class ModbusDevice(Options):
         from pymodbus.client import AsyncModbusTcpClient
 
         _quiet()
-        # Retries and reconnecting of its own would send later what has failed.
+        # The library's retries and reconnects would send later what has failed.
         return AsyncModbusTcpClient(self.host, port=self.port, timeout=timeout_s, retries=0, reconnect_delay=0)
 
 
 def _quiet() -> None:
-    """Keep the library from telling lost connections as frames in hexadecimal; we tell the same in one line."""
+    """Silence the library's hexadecimal logs of lost connections, which are reported in one line here."""
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)

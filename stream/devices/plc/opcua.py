@@ -30,7 +30,7 @@ class OpcUaServer(Options):
 
     @property
     def where(self) -> str:
-        """The server, for people."""
+        """The server, for messages."""
         return f"opcua {self.url}"
 
     def read_password(self, field: str) -> str | None:
@@ -38,7 +38,7 @@ class OpcUaServer(Options):
         return read_secret(field, self.password, self.password_file)
 
     def client(self, password: str | None, timeout_s: float) -> SyncClient:
-        """Return a client that is not connected, with a thread of its own."""
+        """Return a client that is not connected, which runs in its own thread."""
         from asyncua.sync import Client
 
         return self._known_to(Client(self.url, timeout=timeout_s, sync_wrapper_timeout=4 * timeout_s), password)
@@ -50,7 +50,7 @@ class OpcUaServer(Options):
         return self._known_to(Client(self.url, timeout=timeout_s), password)
 
     def _known_to(self, client: C, password: str | None) -> C:
-        # The library tells lost connections with stack traces; we tell the same in one line.
+        # The library logs lost connections with stack traces; they are reported in one line here.
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         if self.username is not None:
             client.set_user(self.username)

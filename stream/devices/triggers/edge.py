@@ -13,7 +13,7 @@ class RisingEdge:
         self._away = False
 
     def lost(self) -> None:
-        """Note that it cannot be read: when an edge comes before the next look, nobody can say."""
+        """Note that it cannot be read: the time of an edge before the next reading is unknown."""
         self._away = True
 
     def seen(self, state: bool, now_ns: int) -> TriggerEvent | None:

@@ -39,7 +39,7 @@ class ModbusTriggerOptions(ModbusDevice, CommonTriggerOptions):
         return _Poll(self)
 
 
-class _Lost(Exception):  # noqa: N818 - said of the connection
+class _Lost(Exception):  # noqa: N818 - a state of the connection
     """The PLC does not answer, or not what was asked."""
 
 

@@ -40,7 +40,7 @@ class MqttTriggerOptions(CommonTriggerOptions):
         import paho.mqtt.client as mqtt
         from paho.mqtt.enums import CallbackAPIVersion
 
-        # A session that begins clean: what was sent while nobody listened must not trigger long after.
+        # A clean session: messages sent while disconnected must not trigger long after.
         client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         client.connect_timeout = 3.0
         client.reconnect_delay_set(1, 2)
@@ -109,7 +109,7 @@ class _Subscription:
         try:
             part_id = part_id_in(bytes(message.payload))
         except ValueError as error:
-            # The part is there, whatever its name.
+            # The part is present even if its name cannot be read.
             log.warning("trigger: %s: a part without name: %s", self._name, error)
             part_id = None
         self._heard.put(TriggerEvent(at_ns, part_id))

@@ -30,7 +30,7 @@ class OpcUaTriggerOptions(OpcUaServer, CommonTriggerOptions):
     kind: Literal["opcua"]
     node: NodeId  # Boolean
     id_node: NodeId | None = None  # read at every event; None: parts have no name
-    interval_ms: PositiveMs = 10.0  # how often the server is asked to tell changes
+    interval_ms: PositiveMs = 10.0  # publishing interval requested from the server
     timeout_ms: PositiveMs = 1000.0  # silence after which the connection counts as lost
     reconnect_s: PositiveS = 1.0  # pause before each attempt to connect again
 
@@ -43,10 +43,10 @@ class _Changes:
     """Hears the subscription, in the library's thread."""
 
     def __init__(self) -> None:
-        self.heard: queue.SimpleQueue[tuple[object, int]] = queue.SimpleQueue()
+        self.received: queue.SimpleQueue[tuple[object, int]] = queue.SimpleQueue()
 
     def datachange_notification(self, _node: object, value: object, _data: object) -> None:
-        self.heard.put((value, time.monotonic_ns()))
+        self.received.put((value, time.monotonic_ns()))
 
 
 class _Subscription:
@@ -86,7 +86,7 @@ class _Subscription:
         look_s = time.monotonic() + _LOOK_AFTER_S
         while not stop.is_set():
             try:
-                value, at_ns = changes.heard.get(timeout=0.1)
+                value, at_ns = changes.received.get(timeout=0.1)
             except queue.Empty:
                 if time.monotonic() > look_s:
                     # A subscription falls silent without a word when its server is gone.
@@ -99,7 +99,7 @@ class _Subscription:
             if not isinstance(value, bool):
                 raise TypeError(f"{self._options.node} is no Boolean but {value!r}")
             event = edge.seen(value, at_ns)
-            if self.fault is not None:  # the server's first message tells the state as it was found
+            if self.fault is not None:  # the server's first message is the present state
                 log.info("trigger: %s: listening to %s", self._name, self._options.node)
                 self.fault = None
             if event is not None:

@@ -1,4 +1,4 @@
-"""`kind: rate`: a software trigger, so many times a second."""
+"""`kind: rate`: a software trigger at a fixed rate."""
 
 from __future__ import annotations
 

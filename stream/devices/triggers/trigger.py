@@ -20,7 +20,7 @@ class TriggerEvent(NamedTuple):
 
     Attributes:
         at_ns: when, on this host's monotonic clock.
-        part_id: the part's name, if the trigger told one.
+        part_id: the part's name, if the trigger gave one.
         fault: why the moment is not known (the connection was lost meanwhile); the part cannot be inspected then.
     """
 
@@ -30,7 +30,7 @@ class TriggerEvent(NamedTuple):
 
 
 class TriggerSource(Protocol):
-    """A trigger that is open. `events` runs in a thread of its own and ends soon after `stop` is set."""
+    """A trigger that is open. `events` runs in its own thread and ends soon after `stop` is set."""
 
     def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         """Yield events as they come, connecting again for as long as it takes."""

@@ -141,7 +141,7 @@ def test_waiting_reports_whether_the_moment_came_or_the_line_stops() -> None:
         {"kind": "rtsp", "url": "rtsp://camera/stream"},
     ],
 )
-def test_the_kind_of_a_section_chooses_the_source(section: dict[str, Any]) -> None:
+def test_the_kind_of_a_section_chooses_the_camera(section: dict[str, Any]) -> None:
     options = TypeAdapter(CameraOptions).validate_python(section)
     assert options.kind == section["kind"]
-    assert type(options).__name__.lower() == f"{section['kind']}options"
+    assert type(options).__name__.lower() == f"{section['kind']}cameraoptions"

@@ -35,7 +35,7 @@ class ConveyorCameraOptions(CommonCameraOptions):
     fps: PositiveHz | None = None  # None: a sensor triggers when the part is centred; else free-running
     parts: Annotated[int, Field(ge=1)] | None = None  # how many pass; None: each picture once
     shuffle_seed: int | None = None  # mix the order, always in the same way; None: by file name
-    trigger: TriggerOptions | None = None  # for a free-running camera (fps): says when a part is there
+    trigger: TriggerOptions | None = None  # for a free-running camera (fps): event for each part
 
     @model_validator(mode="after")
     def _one_trigger(self) -> Self:

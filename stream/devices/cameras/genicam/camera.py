@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 #: GenTL's own wait holds Python's interpreter lock, so that every other thread would stand still: ask instead.
 _ASK_EVERY_S = 0.001
 _ASK_FOR_S = 2e-5
-#: How soon `stop` is heard.
+#: Interval at which `stop` is checked.
 _LONGEST_READ_S = 0.2
 
 Pixels = Annotated[int, Field(ge=1)]
@@ -42,8 +42,8 @@ class GenicamCameraOptions(ReconnectingCameraOptions):
     kind: Literal["genicam"]
     producer: ConfigPath | None = None  # the maker's .cti file; None: all in GENICAM_GENTL64_PATH
     serial: str | None = None  # which camera; None: the only one
-    pixel_format: PixelFormat | None = None  # None: as the camera stands
-    width: Pixels | None = None  # px of the sensor; None: as the camera stands
+    pixel_format: PixelFormat | None = None  # None: as set in the camera
+    width: Pixels | None = None  # px of the sensor; None: as set in the camera
     height: Pixels | None = None
     offset_x: Offset | None = None
     offset_y: Offset | None = None
@@ -61,7 +61,7 @@ class GenicamCameraOptions(ReconnectingCameraOptions):
     @model_validator(mode="after")
     def _who_triggers(self) -> Self:
         if self.trigger_mode == "software" and self.trigger is None:
-            raise ValueError("trigger_mode: software exposes when `trigger` says so; add one")
+            raise ValueError("trigger_mode: software exposes on the events of `trigger`; add one")
         if self.trigger_mode == "hardware" and self.trigger is not None:
             raise ValueError(
                 "trigger_mode: hardware makes every frame a part; remove `trigger`, or use free or software"
@@ -80,7 +80,7 @@ class GenicamCameraOptions(ReconnectingCameraOptions):
 
 
 class SoftwareTriggered(ReconnectingCamera):
-    """A camera that exposes when it is told to."""
+    """A camera with a software trigger."""
 
     def __init__(self, name: str, options: GenicamCameraOptions) -> None:
         """Connect for the first time; raises CameraError."""
@@ -88,7 +88,7 @@ class SoftwareTriggered(ReconnectingCamera):
         self.stall_ns = None
 
     def trigger(self) -> None:
-        """Expose one frame now; from any thread. Raises CameraLost when the camera cannot be told."""
+        """Expose one frame now; from any thread. Raises CameraLost when the camera cannot be reached."""
         connection = self._connection
         if not isinstance(connection, GenicamConnection):
             raise CameraLost(self.fault or f"{self._name}: not connected")
@@ -105,7 +105,7 @@ class GenicamConnection:
         self._clock = DeviceClock()
         self._previous: tuple[int, int] | None = None  # frame id and moment of the newest frame
         self._incomplete = 0  # damaged frames since then
-        self._heard_s: float | None = None  # of the monotonic clock: started, or the newest sign of life
+        self._answered_s: float | None = None  # monotonic clock: its start, or its newest answer
         self._lock = threading.Lock()  # between `trigger` and `close`
         self._acquirer: Any = None
         self._harvester: Any = genicam_devices.open_harvester(genicam_devices.producers(options.producer))
@@ -131,7 +131,7 @@ class GenicamConnection:
         node_map = self._acquirer.remote_device.node_map
         genicam_nodes.apply(node_map, camera_settings(options))
         stream = self._acquirer.data_streams[0].node_map
-        if stream is not None:  # it has nodes of its own if the producer likes
+        if stream is not None:  # some producers give it its own nodes
             genicam_nodes.apply(stream, [if_there("StreamBufferHandlingMode", "OldestFirst")])
         if options.trigger_mode == "software" and not genicam_nodes.exists(node_map, "TriggerSoftware"):
             raise CameraLost("the camera has no command TriggerSoftware; use trigger_mode: hardware or free")
@@ -141,26 +141,26 @@ class GenicamConnection:
     def read(self) -> list[Frame]:
         """Return the next frame and those lost before it, or nothing after a while; raises CameraLost."""
         with _lost_if_it_fails("was lost"):
-            if self._heard_s is None:
+            if self._answered_s is None:
                 # Not earlier: frames that waited for their reader would look younger than they are.
                 self._acquirer.start()
-                self._heard_s = time.monotonic()
+                self._answered_s = time.monotonic()
             until_s = time.monotonic() + min(_LONGEST_READ_S, self._stall_s)
             while (now_s := time.monotonic()) < until_s:
                 buffer = self._acquirer.try_fetch(timeout=_ASK_FOR_S, is_raw=True)
                 arrived_ns = time.monotonic_ns()
                 if buffer is not None or self._damaged.count:
-                    self._heard_s = now_s
+                    self._answered_s = now_s
                     return self._frames(buffer, arrived_ns)
                 time.sleep(_ASK_EVERY_S)
-            if time.monotonic() - self._heard_s >= self._stall_s:
+            if time.monotonic() - self._answered_s >= self._stall_s:
                 self._look_after_silence()
             return []
 
     def trigger(self) -> None:
         """Execute TriggerSoftware; raises CameraLost."""
         with self._lock, _lost_if_it_fails("was lost"):
-            if self._acquirer is None or self._heard_s is None:
+            if self._acquirer is None or self._answered_s is None:
                 raise CameraLost("the camera does not acquire yet")
             genicam_nodes.execute(self._acquirer.remote_device.node_map, "TriggerSoftware")
 
@@ -172,7 +172,7 @@ class GenicamConnection:
                 if release is not None:
                     try:
                         release()
-                    except Exception as error:  # noqa: BLE001 - a camera that is gone cannot say goodbye properly
+                    except Exception as error:  # noqa: BLE001 - a lost camera cannot be closed properly
                         log.debug("while closing: %s", error)
 
     def _look_after_silence(self) -> None:
@@ -180,7 +180,7 @@ class GenicamConnection:
         if not self._waits_for_trigger:
             raise CameraLost(f"no frame for {self._stall_s * 1e3:.0f} ms")
         self._acquirer.remote_device.node_map.get_node("Width").get_value(ignore_cache=True)
-        self._heard_s = time.monotonic()
+        self._answered_s = time.monotonic()
 
     def _frames(self, buffer: Any | None, arrived_ns: int) -> list[Frame]:
         damaged = [
@@ -235,7 +235,7 @@ def camera_settings(options: GenicamCameraOptions) -> list[Setting]:
     settings.append(if_there("AcquisitionMode", "Continuous"))
     settings += [needed("PixelFormat", options.pixel_format)] if options.pixel_format is not None else []
     if options.width is not None or options.height is not None:
-        # A region that stands at an offset leaves no room for a larger one.
+        # A region at an offset leaves no room for a larger one.
         settings += [if_there("OffsetX", 0), if_there("OffsetY", 0)]
     for node, size in (
         ("Width", options.width),
@@ -274,7 +274,7 @@ def _trigger_settings(options: GenicamCameraOptions) -> list[Setting]:
 
 
 class _Counter:
-    """Counts the buffers that came incomplete: Harvesters throws them away and says only that it did."""
+    """Counts incomplete buffers, which Harvesters drops with no more than a log line."""
 
     def __init__(self) -> None:
         from harvesters.core import Callback
@@ -302,7 +302,7 @@ def _lost_if_it_fails(what: str) -> Iterator[None]:
     try:
         yield
     except (genapi.GenericException, gentl.GenericException, ValueError, RuntimeError) as error:
-        raise CameraLost(f"the camera {what}: {genicam_nodes.said(error)}") from None
+        raise CameraLost(f"the camera {what}: {genicam_nodes.message_of(error)}") from None
 
 
 def _given(owner: Any, name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""A camera's own time stamps, told on the clock of this host."""
+"""A camera's time stamps on the clock of this host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DeviceClock:
     def captured_ns(self, device_ns: int, arrived_ns: int) -> int:
         """Return the host's time of a camera's stamp; never later than the arrival.
 
-        A stamp before the one before it means that the camera's clock was set anew: then nothing is known.
+        A stamp before the one before it means that the camera's clock was set: then nothing is known.
         """
         offset_ns = arrived_ns - device_ns
         age_ns = 2 * WINDOW_NS

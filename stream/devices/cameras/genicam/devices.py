@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stream.core.errors import CameraError
-from stream.devices.cameras.genicam.nodes import said
+from stream.devices.cameras.genicam.nodes import message_of
 from stream.devices.cameras.reconnecting import CameraLost
 
 #: Folders of producers, separated by colons; the producers' installers set it.
 PRODUCERS_VARIABLE = "GENICAM_GENTL64_PATH"
 
-# Harvesters writes whole tracebacks for what is told here in one line.
+# Harvesters logs tracebacks for what is reported here in one line.
 _harvesters_log = logging.getLogger("stream.harvesters")
 _harvesters_log.setLevel(logging.WARNING)
 _harvesters_log.propagate = False
@@ -112,12 +112,12 @@ def interrupt_untouched() -> Iterator[None]:
 @contextlib.contextmanager
 def _complaints() -> Iterator[list[str]]:
     """Hear what Harvesters logs instead of raising it: a producer that fails looks like one without cameras."""
-    heard: list[str] = []
+    messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: heard.append(said(Exception(record.getMessage())))  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(message_of(Exception(record.getMessage())))  # type: ignore[method-assign]
     _harvesters_log.addHandler(handler)
     try:
-        yield heard
+        yield messages
     finally:
         _harvesters_log.removeHandler(handler)
 
@@ -129,7 +129,7 @@ def _device(info: Any) -> GenicamDevice:
 
 
 def _told(info: Any, what: str) -> str | None:
-    """Return what a producer says of a camera; they may leave out anything."""
+    """Return a producer's information about a camera, any of which may be missing."""
     from genicam import gentl
 
     try:

@@ -1,4 +1,4 @@
-"""What a camera's own frame numbers say about frames that never came."""
+"""Lost frames, from a camera's own frame numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def gap(previous: int | None, current: int, incomplete: int = 0) -> Gap | None:
         previous: number of the last frame that came, None for the first one.
         current: number of the present frame. One that is not above `previous` began again: nothing is lost,
             unless a 16-bit number ran over between them.
-        incomplete: frames between the two that came damaged and have been told already.
+        incomplete: frames between the two that arrived damaged and have been reported.
     """
     if previous is None:
         return None
@@ -55,7 +55,7 @@ def lost_frames(gap: Gap, before_ns: int, after_ns: int) -> list[Frame]:
 
 
 def _between(previous: int, current: int) -> int:
-    """Return how many numbers lie between two, 0 when the camera began to count anew."""
+    """Return how many numbers lie between two, 0 when the camera's count began again."""
     if current > previous:
         return current - previous - 1
     over = _LAST_OF_16_BITS - previous + current - 1

@@ -1,4 +1,4 @@
-"""Settings of a GenICam camera: each one is set, read back, and refused in one line that says what would do."""
+"""Settings of a GenICam camera: each one is set, read back, and refused in one line with the accepted values."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def execute(node_map: Any, name: str) -> None:
     try:
         node_map.get_node(name).execute()
     except (genapi.GenericException, gentl.GenericException) as error:
-        raise CameraLost(f"{name}: the camera does not obey: {said(error)}") from None
+        raise CameraLost(f"{name}: the camera does not obey: {message_of(error)}") from None
 
 
 def accepted(node: Any) -> str:
@@ -87,12 +87,12 @@ def accepted(node: Any) -> str:
             case _:
                 values = "no value at all"
     except (genapi.GenericException, gentl.GenericException) as error:
-        return said(error)
+        return message_of(error)
     return f"it accepts {values}"
 
 
-def said(error: Exception) -> str:
-    """Return what a GenICam error says, without the places in the library's own source."""
+def message_of(error: Exception) -> str:
+    """Return the message of a GenICam error, without positions in the library's source."""
     text = re.split(r" : \w+Exception thrown| \(Message from", str(error))[0]
     return text.strip().rstrip(".") or type(error).__name__
 
@@ -108,7 +108,7 @@ def _set(node: Any, name: str, value: Value) -> None:
         node.value = value
         found = _held(node)
     except (genapi.GenericException, gentl.GenericException, TypeError, AttributeError) as error:
-        why = "" if isinstance(error, TypeError | AttributeError) else f" ({said(error)})"
+        why = "" if isinstance(error, TypeError | AttributeError) else f" ({message_of(error)})"
         raise CameraLost(f"{name}: the camera refuses {value!r}; {accepted(node)}{why}") from None
     if not _same(node, found, value):
         raise CameraLost(f"{name}: the camera took {value!r} but holds {found!r}; {accepted(node)}")

@@ -35,7 +35,7 @@ _LAYOUTS = {
 def to_bgr(
     data: NDArray[np.uint8], pixel_format: int, width_px: int, height_px: int, padding: int = 0
 ) -> NDArray[np.uint8]:
-    """Return the (H, W, 3) uint8 BGR picture, a copy of its own.
+    """Return the (H, W, 3) uint8 BGR image, a copy.
 
     Args:
         data: the bytes as they came, at least H lines of W pixels and `padding` bytes.

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Settings(NamedTuple):
-    """Settings of a camera: as wished, where None means whatever it has, or as it answered."""
+    """Settings of a camera: as wished, where None keeps the present one, or as answered."""
 
     pixel_format: str | None
     width: int | None
@@ -38,20 +38,20 @@ def refused(wishes: Settings, answer: Settings) -> str | None:
 
 def nearly(wishes: Settings, answer: Settings) -> list[str]:
     """Name the settings that the camera rounded to what it can: rate and exposure."""
-    told = []
+    differences = []
     if wishes.fps is not None and answer.fps is not None and abs(answer.fps - wishes.fps) > 0.01 * wishes.fps:
-        told.append(f"fps is {answer.fps:g}, not {wishes.fps:g}")
+        differences.append(f"fps is {answer.fps:g}, not {wishes.fps:g}")
     wish_ms, got_ms = wishes.exposure_ms, answer.exposure_ms
     # V4L2 counts exposure in steps of 0.1 ms, and cameras in coarser ones.
     if wish_ms is not None and got_ms is not None and abs(got_ms - wish_ms) > max(0.1, 0.05 * wish_ms):
-        told.append(f"exposure_ms is {got_ms:g}, not {wish_ms:g}")
-    return told
+        differences.append(f"exposure_ms is {got_ms:g}, not {wish_ms:g}")
+    return differences
 
 
 def rounded(device: str, wishes: Settings, answer: Settings) -> None:
     """Warn of settings that the camera rounded."""
-    if told := nearly(wishes, answer):
-        log.warning("%s answers with other settings: %s; %s", device, ", ".join(told), offers(device))
+    if differences := nearly(wishes, answer):
+        log.warning("%s answers with other settings: %s; %s", device, ", ".join(differences), offers(device))
 
 
 def offers(device: str) -> str:
@@ -61,18 +61,18 @@ def offers(device: str) -> str:
         return f"`v4l2-ctl --device {device} --list-formats-ext` (package v4l-utils) lists what it offers"
     command = [program, "--device", device, "--list-formats-ext"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        return f"v4l2-ctl cannot tell what it offers: {error}"
-    return f"it offers {formats(said) or 'no formats'}"
+        return f"v4l2-ctl cannot list what it offers: {error}"
+    return f"it offers {formats(output) or 'no formats'}"
 
 
-def formats(said: str) -> str:
-    """Shorten what `v4l2-ctl --list-formats-ext` says: `MJPG 1280x720 at 30, 15 fps; YUYV 640x480 at 30 fps`."""
+def formats(output: str) -> str:
+    """Shorten the output of `v4l2-ctl --list-formats-ext`: `MJPG 1280x720 at 30, 15 fps; YUYV 640x480 at 30 fps`."""
     found: list[str] = []
     pixel_format = ""
     rates: list[str] = []
-    for line in said.splitlines():
+    for line in output.splitlines():
         if name := re.search(r"\[\d+\]: '(.{4})'", line):
             pixel_format = name[1]
         elif size := re.search(r"Size: \w+ (\d+x\d+(?: - \d+x\d+)?)", line):

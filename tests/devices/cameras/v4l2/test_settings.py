@@ -79,7 +79,7 @@ def test_offers_come_from_v4l2_ctl_where_it_is_installed(tmp_path: Path, monkeyp
     program(tmp_path, f'[ "$*" = "--device /dev/video0 --list-formats-ext" ] && /bin/cat {tmp_path}/said')
     assert offers("/dev/video0") == f"it offers {formats(SAID)}"
     program(tmp_path, "exit 1")
-    assert offers("/dev/video0").startswith("v4l2-ctl cannot tell what it offers: ")
+    assert offers("/dev/video0").startswith("v4l2-ctl cannot list what it offers: ")
 
 
 def test_the_devices_of_the_host_are_listed(tmp_path: Path):
