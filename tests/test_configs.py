@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from example_line import REQUIRED, TEXT, WHOLE, kinds, options_within, shown_options
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 
 from stream.core.options import Options
 from stream.devices.actuators import ActuatorOptions
@@ -19,20 +18,6 @@ from stream.devices.cameras import CameraOptions
 from stream.line.config import LineConfig, load, parse
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-TEXT = (CONFIGS / "line.yaml").read_text(encoding="utf-8")
-#: With the entries that are commented out: their # has no space behind it, or at least two.
-WHOLE = re.sub(r"^#(?=\S|  )", "", TEXT, flags=re.MULTILINE)
-REQUIRED = object()
-
-
-def options_within(annotation: Any) -> Iterator[type[Options]]:
-    """Every Options class that a type mentions, and those that their fields mention."""
-    if isinstance(annotation, type) and issubclass(annotation, Options):
-        yield annotation
-        for field in annotation.model_fields.values():
-            yield from options_within(field.annotation)
-    for argument in typing.get_args(annotation):
-        yield from options_within(argument)
 
 
 def is_section(cls: type[Options], field: str) -> bool:
@@ -43,27 +28,6 @@ def every_option() -> set[str]:
     """Class.field of everything that takes a value, not a section."""
     classes = set(options_within(LineConfig))
     return {f"{cls.__name__}.{field}" for cls in classes for field in cls.model_fields if not is_section(cls, field)}
-
-
-def shown_options(section: CommentedMap, cls: type[Options], defaults: Any) -> Iterator[tuple[str, str, Any]]:
-    """(class.field, the comment behind it, its default or REQUIRED) of a section and of the sections in it."""
-    for name, value in section.items():
-        field = cls.model_fields[name]
-        default = field.get_default(call_default_factory=True) if defaults is None else getattr(defaults, name)
-        classes = list(options_within(field.annotation))
-        if not classes:
-            line = WHOLE.splitlines()[section.lc.key(name)[0]]
-            yield f"{cls.__name__}.{name}", line.partition(" # ")[2], REQUIRED if field.is_required() else default
-            continue
-        alone = typing.get_origin(field.annotation) not in (dict, list)
-        for below in [value] if alone else value.values() if isinstance(value, dict) else value:
-            chosen = next((each for each in classes if below.get("kind") in kinds(each)), classes[0])
-            yield from shown_options(below, chosen, default if isinstance(default, chosen) else None)
-
-
-def kinds(cls: type[Options]) -> tuple[str, ...]:
-    """What selects a class of a union."""
-    return typing.get_args(cls.model_fields["kind"].annotation) if "kind" in cls.model_fields else ()
 
 
 def test_options_are_found_in_unions_mappings_lists_and_sections_that_may_be_absent():
@@ -88,16 +52,16 @@ def test_every_option_is_named_in_the_example_line(field: str):
 
 
 def test_the_example_line_shows_every_option_in_its_own_section():
-    shown = {name for name, _, _ in shown_options(YAML().load(WHOLE), LineConfig, None)}
+    shown = {f"{option.cls.__name__}.{option.name}" for option in shown_options()}
     assert every_option() - shown == set()
 
 
 def test_the_example_line_shows_every_default_correctly():
-    for name, comment, default in shown_options(YAML().load(WHOLE), LineConfig, None):
+    for cls, name, comment, default in shown_options():
         default_shown = re.match(r"required|default ([^;]+)", comment)
-        assert default_shown, f"{name}: its line says neither `required` nor `default …`, but: {comment}"
+        assert default_shown, f"{cls}.{name}: its line says neither `required` nor `default …`, but: {comment}"
         if default_shown[1] is None:
-            assert default is REQUIRED, f"{name} has the default {default}"
+            assert default is REQUIRED, f"{cls}.{name} has the default {default}"
         else:
             assert YAML(typ="safe").load(default_shown[1]) == TypeAdapter(Any).dump_python(default, mode="json"), name
 
