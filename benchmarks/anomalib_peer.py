@@ -77,7 +77,7 @@ def inference(
 
 
 def _time(judge, inputs, seconds: float) -> dict:
-    """Judge picture after picture for so many seconds; the first ten warm up."""
+    """Inspect image after image for a number of seconds; the first ten warm up."""
     times = []
     begun_s = time.perf_counter()
     while time.perf_counter() - begun_s < seconds:

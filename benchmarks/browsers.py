@@ -2,7 +2,7 @@
 
 A line of two stations on one camera, all events in the store, a dashboard beside it. First blocks without browsers and
 with them in turn, so that the machine's moods meet both; then browsers all the time, for the memory. Latencies are
-those of the event store, part for part; their intervals come from drawing stretches of ten seconds anew. The browsers
+those of the event store, part for part; their intervals come from resampling stretches of ten seconds. The browsers
 are screens.py, on the same machine, and give way.
 
     .venv/bin/python benchmarks/browsers.py [--compare-minutes 4] [--memory-minutes 10] [--clients 20] [--silent 5]

@@ -13,7 +13,7 @@ _RESAMPLES = 1000
 
 
 class Interval(NamedTuple):
-    """A value, and between which it lies with 95 %."""
+    """A value with its 95 % interval."""
 
     value: float
     low: float
@@ -35,7 +35,7 @@ class Compared(NamedTuple):
 def compare(
     first: Iterable[tuple[int, float]], second: Iterable[tuple[int, float]], percent: float, *, seed: int = 0
 ) -> Compared:
-    """Compare a percentile of two samples by drawing stretches of ten seconds anew, with replacement.
+    """Compare a percentile of two samples by resampling stretches of ten seconds with replacement.
 
     Args:
         first, second: (ns, value) each.

@@ -1,4 +1,4 @@
-"""How long one page of the event store takes, whatever is asked for, with a million events; and what writing costs.
+"""How long a page of the event store takes with every filter and a million events; and what writing costs.
 
 python benchmarks/events.py [--events 1000000] [--folder DIR]
 """
@@ -125,7 +125,7 @@ def slowest_page_ms(store: EventStore, chosen: dict[str, Any]) -> float:
         begun_s = time.perf_counter()
         store.search(**chosen, after=Place(last.captured_realtime_ns, last.event_id), limit=PAGE)
         slowest = max(slowest, time.perf_counter() - begun_s)
-        # A tenth of what lies before it further down, as a jump of the scroll bar.
+        # Further down by a tenth of the rest, as a jump of the scroll bar.
         before = Place(last.captured_realtime_ns - last.captured_realtime_ns // 100_000, last.event_id)
     return 1e3 * slowest
 

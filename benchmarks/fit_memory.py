@@ -30,7 +30,7 @@ from rich.table import Table
 
 from stream.core.files import cache_folder
 
-#: Up to so many pictures the fit is also done without a limit.
+#: Largest number of images that is also fitted without a limit.
 COMPARED = 1000
 
 

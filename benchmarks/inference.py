@@ -50,7 +50,7 @@ def main() -> None:
     """Print one row for each backbone and method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=list(BACKBONES))
-    parser.add_argument("--seconds", type=float, default=5.0, help="at least so long for each method")
+    parser.add_argument("--seconds", type=float, default=5.0, help="least duration of each method")
     parser.add_argument("--no-peer", action="store_true", help="leave anomalib out")
     options = parser.parse_args()
     good = solar_cells("good", SIZE_PX)
@@ -130,7 +130,7 @@ def _random(name: str) -> torch.nn.Module:
 
 
 def _time(judge: Any, pictures: NDArray[np.uint8], seconds: float) -> dict[str, Any]:
-    """Judge picture after picture for so many seconds, as anomalib_peer.py does; the first ten warm up."""
+    """Inspect image after image for a number of seconds, as anomalib_peer.py does; the first ten warm up."""
     times: list[float] = []
     begun_s = time.perf_counter()
     while time.perf_counter() - begun_s < seconds:

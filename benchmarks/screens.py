@@ -1,4 +1,4 @@
-"""Browsers that look at a dashboard, for browsers.py: as many that read as are told, and some that read nothing.
+"""Browsers that look at a dashboard, for browsers.py: a given number that read, and some that read nothing.
 
     python benchmarks/screens.py URL READING SILENT
 
