@@ -59,7 +59,7 @@ class GpioActuator:
         self._heartbeat = heartbeat
 
     def check(self, _until_ns: int) -> None:
-        """Nobody is behind a pin."""
+        """Do nothing: a pin cannot be asked."""
 
     def begin(self, _command: RejectCommand, _fired_ns: int) -> None:
         """Switch on."""

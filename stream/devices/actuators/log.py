@@ -37,7 +37,7 @@ class LogActuator:
         self._file = file
 
     def check(self, _until_ns: int) -> None:
-        """Nobody is behind a file."""
+        """Do nothing: a file has no device behind it."""
 
     def begin(self, command: RejectCommand, fired_ns: int) -> None:
         """Append one line with planned and actual time in monotonic nanoseconds."""

@@ -23,8 +23,8 @@ from stream.devices.actuators.loop_thread import LoopThread
 if TYPE_CHECKING:
     import httpx
 
-_KNOCK_EVERY_S = 0.5
-_KNOCK_S = 1.0
+_CHECK_EVERY_S = 0.5
+_CHECK_LIMIT_S = 1.0
 
 #: Seconds of Unix time at which the message was signed.
 TIMESTAMP_HEADER = "X-PatchLine-Timestamp"
@@ -71,7 +71,7 @@ class WebhookActuator:
         self._sequence = 0
         self._fault: str | None = f"webhook {url}: not reached yet"
         self._loop_thread = LoopThread("webhook")
-        self._loop_thread.start(self._knock())
+        self._loop_thread.start(self._check_connection())
 
     @property
     def fault(self) -> str | None:
@@ -113,13 +113,13 @@ class WebhookActuator:
         if not response.is_success:
             raise ConnectionError(f"answered with status {response.status_code}")
 
-    async def _knock(self) -> None:
+    async def _check_connection(self) -> None:
         """See again and again whether anybody listens there."""
         parts = urlsplit(self._url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         while True:
             try:
-                async with asyncio.timeout(_KNOCK_S):
+                async with asyncio.timeout(_CHECK_LIMIT_S):
                     _, writer = await asyncio.open_connection(parts.hostname, port)
                 writer.close()
                 with suppress(OSError):
@@ -127,7 +127,7 @@ class WebhookActuator:
                 self._fault = None
             except (OSError, TimeoutError) as error:
                 self._fault = f"webhook {self._url}: no answer: {error or type(error).__name__}"
-            await asyncio.sleep(_KNOCK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:

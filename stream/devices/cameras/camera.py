@@ -31,7 +31,7 @@ class Frame(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a source begins: 0 frames done in a new run, more after a restart within one.
+    """Where a camera begins: 0 frames done in a new run, more after a restart within one.
 
     Attributes:
         frames_done: frames this run has had already.
@@ -43,7 +43,7 @@ class Start(NamedTuple):
 
 
 class Camera(Protocol):
-    """A camera that is open. `frames` ends when the source does, or soon after `stop` is set."""
+    """A camera that is open. `frames` ends when the camera does, or soon after `stop` is set."""
 
     def frames(self, start: Start, stop: threading.Event) -> Iterator[Frame]:
         """Yield frames in order. A frame that was lost is yielded with its fault, never left out."""
@@ -51,7 +51,7 @@ class Camera(Protocol):
 
     @property
     def fault(self) -> str | None:
-        """Why no frames come at present, or None while the source is well."""
+        """Why no frames come at present, or None while the camera is well."""
         ...
 
     @property

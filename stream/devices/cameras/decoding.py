@@ -53,7 +53,7 @@ class Decoder:
         return [self._trusted(frame, damaged=frame.is_corrupt or packet.is_corrupt) for frame in frames]
 
     def _lost_before(self, packet: Packet[VideoStream]) -> bool:
-        """Tell from the time stamps that pictures are missing: FFmpeg draws on as if they had not been."""
+        """Whether images are missing, by the time stamps: FFmpeg decodes on as if none were."""
         last, self._last_pts = self._last_pts, packet.pts
         if last is None or packet.pts is None or packet.pts <= last:
             return False

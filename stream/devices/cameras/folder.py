@@ -31,7 +31,7 @@ class FolderCameraOptions(CommonCameraOptions):
     shuffle_seed: int | None = None  # mix the order, always in the same way; None: by file name
 
     def open(self) -> Camera:
-        """Return the source; raises DatasetError when the folder holds no picture."""
+        """Return the camera; raises DatasetError when the folder holds no picture."""
         return _FolderCamera(ordered_images(self.path, self.shuffle_seed), self.rate_hz, loop=self.loop)
 
 

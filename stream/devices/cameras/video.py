@@ -36,7 +36,7 @@ class VideoCameraOptions(CommonCameraOptions):
     loop: bool = False  # begin again after the last frame
 
     def open(self) -> Camera:
-        """Return the source; raises CameraError when the file is missing or cannot be decoded."""
+        """Return the camera; raises CameraError when the file is missing or cannot be decoded."""
         with _opened(self.path) as (container, stream):
             if all(isinstance(picture, FrameFault) for picture in _pictures(self.path, container, stream)):
                 raise CameraError(f"{self.path}: no frame in it can be decoded; is it a complete video file?")
@@ -58,7 +58,7 @@ class _VideoCamera:
 
     @property
     def fault(self) -> str | None:
-        """None: a file is always well, and its end is the end of the source."""
+        """None: a file is always well, and its end is the end of the camera."""
         return None
 
     def frames(self, start: Start, stop: threading.Event) -> Iterator[Frame]:

@@ -40,7 +40,7 @@ class OpcUaTriggerOptions(OpcUaServer, CommonTriggerOptions):
 
 
 class _Changes:
-    """Hears the subscription, in the library's thread."""
+    """Receives the subscription's changes, in the library's thread."""
 
     def __init__(self) -> None:
         self.received: queue.SimpleQueue[tuple[object, int]] = queue.SimpleQueue()

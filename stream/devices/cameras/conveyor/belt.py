@@ -48,7 +48,7 @@ class Belt:
         self._rubber = _rubber(width_px, height_px)
 
     def holds(self, width_px: int, height_px: int) -> bool:
-        """Tell whether a part of this size fits into the picture."""
+        """Whether a part of this size fits into the image."""
         return width_px <= self.width_px and height_px <= self.height_px
 
     def centred_px(self, place: int) -> int:

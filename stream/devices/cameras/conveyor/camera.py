@@ -44,7 +44,7 @@ class ConveyorCameraOptions(CommonCameraOptions):
         return self
 
     def open(self) -> Camera:
-        """Return the source; raises DatasetError without pictures, CameraError when one exceeds the belt."""
+        """Return the camera; raises DatasetError without pictures, CameraError when one exceeds the belt."""
         pictures = ordered_images(self.path, self.shuffle_seed)
         for path in pictures:
             try:

@@ -73,10 +73,10 @@ class GenicamCameraOptions(ReconnectingCameraOptions):
         name = "the GenICam camera" if self.serial is None else f"GenICam camera {self.serial}"
         if self.trigger_mode == "software":
             return SoftwareTriggered(name, self)
-        source = ReconnectingCamera(name, self, lambda: GenicamConnection(self))
+        camera = ReconnectingCamera(name, self, lambda: GenicamConnection(self))
         if self.trigger_mode == "hardware":
-            source.stall_ns = None
-        return source
+            camera.stall_ns = None
+        return camera
 
 
 class SoftwareTriggered(ReconnectingCamera):

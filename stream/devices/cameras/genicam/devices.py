@@ -111,7 +111,7 @@ def interrupt_untouched() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """Hear what Harvesters logs instead of raising it: a producer that fails looks like one without cameras."""
+    """Collect what Harvesters logs instead of raising it: a producer that fails looks like one without cameras."""
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(message_of(Exception(record.getMessage())))  # type: ignore[method-assign]
