@@ -104,23 +104,42 @@ def evaluate(
     dataset_dir: Annotated[
         Path,
         typer.Argument(
-            help="Folder in MVTec layout: test/good, test/TYPE and, optional, ground_truth/TYPE/NAME_mask.png.",
+            help="Folder in MVTec layout: test/good, test/TYPE and, optional, ground_truth/TYPE/NAME_mask.png "
+            "or NAME.png.",
             show_default=False,
         ),
     ],
-    report: Annotated[Path | None, typer.Option(help="Write the numbers as JSON.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all figures, and every image with its score, as JSON.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write one page with figures, charts and images; it needs no network."),
+    ] = None,
     overlays: Annotated[
-        Path | None, typer.Option(help="New folder for an overlay of each image: heat map and mask.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="New folder for an overlay of every image: missed/, false_reject/, refused/, caught/, passed/, "
+            "numbered from the worst.",
+        ),
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure a bundle on labelled images: AUROC, AUPRO, F1, false rejects and misses, milliseconds."""
+    """Measure a bundle on labelled images, and show which parts it misses and which it falsely rejects.
+
+    Example: `patchline evaluate cap.safetensors photos/ --html cap.html --overlays cap-overlays/`
+
+    Look at the images first: a missed part with a label that is wrong, or a good one that is not, changes every figure.
+    AUROC compares all thresholds, the table of expected misses those that a line would use; images that the line would
+    refuse (dark, blurred, of another size) are counted apart. docs/evaluate.md explains each figure.
+    """
     from stream.cli.terminal import tracking
     from stream.training import evaluate as evaluation
     from stream.training.evaluation_report import report_table, write_report
 
     with tracking(err) as track:
-        result = evaluation.evaluate(bundle, dataset_dir, overlays=overlays, device=device, track=track)
+        result = evaluation.evaluate(bundle, dataset_dir, overlays=overlays, page=html, device=device, track=track)
     if report is not None:
         write_report(result, report)
     out.print(report_table(result))
