@@ -126,13 +126,15 @@ def evaluate(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure a bundle on labelled images, and show which parts it misses and which it falsely rejects.
+    """Measure a bundle on labelled images, and show what it misses and what it falsely rejects.
 
     Example: `patchline evaluate cap.safetensors photos/ --html cap.html --overlays cap-overlays/`
 
-    Look at the images first: a missed part with a label that is wrong, or a good one that is not, changes every figure.
-    AUROC compares all thresholds, the table of expected misses those that a line would use; images that the line would
-    refuse (dark, blurred, of another size) are counted apart. docs/evaluate.md explains each figure.
+    Look at the images first: one good part among the defective ones, or the reverse, changes every figure. Misses and
+    false rejects are those of the bundle's threshold. Misses to expect, at 1, 2 and 5 % false rejects, are what any
+    other good images would have given as calibration: compare bundles by them. PG2 is the share of good parts that
+    pass if at most 2 % of the defective ones may, PB2 the share of defective parts caught if at most 2 % of the good
+    ones may be rejected. Images that a line would refuse (dark, blurred, of another size) are counted apart.
     """
     from stream.cli.terminal import tracking
     from stream.training import evaluate as evaluation
@@ -140,9 +142,9 @@ def evaluate(
 
     with tracking(err) as track:
         result = evaluation.evaluate(bundle, dataset_dir, overlays=overlays, page=html, device=device, track=track)
+    out.print(report_table(result))
     if report is not None:
         write_report(result, report)
-    out.print(report_table(result))
 
 
 def show(bundle: Annotated[Path, typer.Argument(help="Bundle to show.", show_default=False)]) -> None:

@@ -152,11 +152,10 @@ def report_table(report: EvaluationReport) -> Group:
 
 def _figures(report: EvaluationReport) -> Table:
     figures = Table("figure", "value")
-    counts, missed, rejected = report.counts, report.outcomes[Outcome.MISSED], report.outcomes[Outcome.FALSE_REJECT]
     low, high = report.false_reject_interval or (None, None)
     for name, value in (
-        ("misses", f"{percent(report.miss_rate)} ({len(missed)} of {counts.defective})"),
-        ("false rejects", f"{percent(report.false_reject_rate)} ({len(rejected)} of {counts.good})"),
+        ("misses", _share_of(report, Outcome.MISSED)),
+        ("false rejects", _share_of(report, Outcome.FALSE_REJECT)),
         ("  predicted, 95 %", f"{percent(low)} to {percent(high)}"),
         ("refused, not inspected", _refused(report)),
         ("image AUROC", figure(report.image_auroc)),
@@ -196,6 +195,13 @@ def _expected(expected: DrawnCalibrations) -> Iterator[RenderableType]:
     yield table
 
 
+def _share_of(report: EvaluationReport, outcome: Outcome) -> str:
+    missed = outcome == Outcome.MISSED
+    rate = report.miss_rate if missed else report.false_reject_rate
+    total = report.counts.defective if missed else report.counts.good
+    return "–" if rate is None else f"{percent(rate)} ({len(report.outcomes[outcome])} of {total})"
+
+
 def _refused(report: EvaluationReport) -> str:
     counts = report.counts
     if not counts.refused:
@@ -222,7 +228,7 @@ def _worst(report: EvaluationReport) -> Iterator[RenderableType]:
         yield Text(f"\n{len(images)} {title}", style="bold")
         yield table
         if len(images) > _LISTED:
-            yield Text(f"  … and {len(images) - _LISTED} more; --report and --html list them")
+            yield Text(f"  … and {len(images) - _LISTED} more; --report lists them all")
 
 
 def figure(value: float | None) -> str:
