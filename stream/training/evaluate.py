@@ -213,10 +213,11 @@ def _pixel_figures(
     masks: list[NDArray[np.bool_]] = []
     if any(image.mask is not None for image in images):
         for image, inspection in zip(images, inspections, strict=True):
-            size_px = image.pixels.shape[0]
             if image.kind == GOOD or image.mask is not None:
-                maps.append(anomaly_map(inspection.distances, (size_px, size_px), sigma_px(size_px)))
-                masks.append(np.zeros((size_px, size_px), np.bool_) if image.mask is None else image.mask)
+                height_px, width_px, _ = image.pixels.shape
+                shape = (height_px, width_px)
+                maps.append(anomaly_map(inspection.distances, shape, sigma_px(min(shape))))
+                masks.append(np.zeros(shape, np.bool_) if image.mask is None else image.mask)
     if not masks or all(mask.all() for mask in masks):
         return None, None
     track("measure pixels", 0, 2)

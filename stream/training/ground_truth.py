@@ -30,7 +30,7 @@ class GroundTruth(NamedTuple):
     """The masks of a test set.
 
     Attributes:
-        masks: (S, S) bool by the path of the image, only those that mark something in the network's input.
+        masks: (H, W) bool of the network input's size by the path of the image, only those that mark something in it.
         warnings: masks that do not count, one line for each reason.
     """
 
@@ -132,7 +132,7 @@ def _read(image: Path, candidates: list[Path]) -> NDArray[np.uint8] | None:
 
 
 def _network_mask(marks: NDArray[np.uint8], info: BundleInfo) -> NDArray[np.bool_] | None:
-    """Crop and resize a mask like its image, (H, W) → (S, S) bool; None if the line refuses its image.
+    """Crop and resize a mask like its image, (H, W) → bool of the input's size; None if the line refuses its image.
 
     Each pixel is the one at its centre.
     """
@@ -140,9 +140,8 @@ def _network_mask(marks: NDArray[np.uint8], info: BundleInfo) -> NDArray[np.bool
         region = np.ascontiguousarray(region_of(marks, info.roi, info.picture_px))
     except FrameFault:
         return None
-    size = (info.spec.size_px, info.spec.size_px)
     # Plain INTER_NEAREST samples the pixel's corner, half a pixel off what network_input shows there.
-    return np.asarray(cv2.resize(region, size, interpolation=cv2.INTER_NEAREST_EXACT) > 0)
+    return np.asarray(cv2.resize(region, info.spec.input_px, interpolation=cv2.INTER_NEAREST_EXACT) > 0)
 
 
 def _warnings(dataset: Path, empty: list[Path], unseen: list[Path], strays: list[Path]) -> Iterator[str]:

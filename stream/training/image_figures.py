@@ -100,7 +100,7 @@ def false_reject_interval(calibration_count: int, test_count: int, rate: float) 
     With the k-th smallest of n calibration scores as threshold, k = ⌈(n+1)(1−α)⌉ but at most n, the
     number of false rejects among m exchangeable images is BetaBinomial(m, n+1−k, k), whatever the
     distribution of the scores (Angelopoulos & Bates, arXiv 2107.07511, section 3.3; Vovk, ACML 2012).
-    Equal scores can only make false rejects rarer.
+    Equal scores can only make false rejects rarer. For out-of-fold scores, which several banks gave, it is approximate.
 
     Args:
         calibration_count: n ≥ 1.

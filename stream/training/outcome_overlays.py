@@ -38,7 +38,7 @@ _NAME_LETTERS = 60
 
 
 class PixelMaps(NamedTuple):
-    """What is drawn into an image: (h, w) patch distances as heat map, (S, S) mask of the ground truth as outline."""
+    """What is drawn into an image: (h, w) patch distances as heat map, (H, W) mask of the ground truth as outline."""
 
     distances: NDArray[np.float32] | None
     mask: NDArray[np.bool_] | None
@@ -142,7 +142,7 @@ def _drawn(
 
 
 def _outline(view: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
-    """Draw the outline of a mask, (S, S), into the view of its region, (H, W, 3) uint8 BGR."""
+    """Draw the outline of a mask, (h, w), into the view of its region, (H, W, 3) uint8 BGR."""
     height_px, width_px = view.shape[:2]
     marks = cv2.resize(mask.astype(np.uint8), (width_px, height_px), interpolation=cv2.INTER_NEAREST)
     outlines, _ = cv2.findContours(marks, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)

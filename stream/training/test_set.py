@@ -31,8 +31,8 @@ class LabelledImage:
     Attributes:
         kind: its folder of `test/`.
         path: its file.
-        pixels: (S, S, 3) uint8 RGB network input.
-        mask: (S, S) bool, with at least one pixel marked; None: no mask.
+        pixels: (H, W, 3) uint8 RGB network input.
+        mask: (H, W) bool, with at least one pixel marked; None: no mask.
         preprocess_s: time to crop, resize and check it, without reading it.
     """
 
@@ -92,7 +92,7 @@ def read_test_set(dataset: Path, info: BundleInfo, track: Track) -> LabelledSet:
         try:
             image = read_image(path)
             begun_s = time.perf_counter()
-            pixels = network_input(region_of(image, info.roi, info.picture_px), info.spec.size_px)
+            pixels = network_input(region_of(image, info.roi, info.picture_px), info.spec.input_px)
             if fault := check(measure(pixels), info.reference):
                 raise FrameFault(Cause.BAD_FRAME, fault)
             images.append(LabelledImage(kind, path, pixels, truth.masks.get(path), time.perf_counter() - begun_s))
