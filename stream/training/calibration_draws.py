@@ -50,7 +50,7 @@ def expected_misses(
     are themselves a sample.
 
     Args:
-        good_scores: (n,) image scores of good images that are not in the memory bank.
+        good_scores: (n,) image scores of good images, each from a bank that does not remember the image.
         defect_scores: (m,) image scores of defective images, m ≥ 1.
         rates: wanted false-reject rates, each in (0, 1).
         calibration_count: size of a draw, from 1 to n − 1.

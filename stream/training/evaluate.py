@@ -171,12 +171,13 @@ def _report(
 
 
 def _expected_misses(bundle: Bundle, good: Scores, defective: Scores) -> DrawnCalibrations | None:
-    """Draw calibrations from all good scores outside the bank: those of the test images and the bundle's own.
+    """Draw calibrations from all good scores that this bank gave to images which it does not remember.
 
-    A draw is as large as the bundle's calibration, but at most half of the pool, so that the false rejects are measured
-    with as many images as set the threshold.
+    These are the test's, and those of a split calibration; out-of-fold scores are other banks', often higher. A draw is
+    as large as the bundle's calibration, but at most half of the pool, so that the false rejects are measured with as
+    many images as set the threshold.
     """
-    pool = np.concatenate([good, bundle.calibration_scores])
+    pool = good if bundle.info.cross else np.concatenate([good, bundle.calibration_scores])
     count = min(len(bundle.calibration_scores) or len(pool), len(pool) // 2)
     if not count or not len(defective):
         return None

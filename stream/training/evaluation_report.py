@@ -68,7 +68,7 @@ class DrawnCalibrations(msgspec.Struct, frozen=True):
     """The misses to expect over random draws of the calibration, see `calibration_draws`.
 
     Attributes:
-        pool: good images outside the memory bank: those of the test and of the bundle's calibration.
+        pool: good images that the bank does not remember: those of the test, and of a split calibration.
         drawn: images of each draw.
         rates: result for each false-reject rate.
     """
@@ -187,7 +187,7 @@ def _types(report: EvaluationReport) -> Table:
 
 
 def _expected(expected: DrawnCalibrations) -> Iterator[RenderableType]:
-    yield Text(f"misses to expect when {expected.drawn} of the {expected.pool} good images outside the bank calibrate")
+    yield Text(f"misses to expect when {expected.drawn} of the {expected.pool} good images calibrate")
     table = Table("false rejects wanted", "realised", "misses", "in 80 % of draws")
     for one in expected.rates:
         spread = f"{percent(one.misses_p10, 0)} to {percent(one.misses_p90, 0)}"

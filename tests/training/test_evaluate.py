@@ -20,6 +20,7 @@ from stream.model.patchcore.search import MemoryBank
 from stream.training.evaluate import evaluate
 from stream.training.evaluation_report import EvaluationReport
 from stream.training.extend import with_threshold
+from stream.training.fit import FitOptions, fit
 from stream.training.outcomes import Outcome
 
 #: Relative. Each evaluation takes the search method that is quickest at that moment. Their distances differ in the last
@@ -49,7 +50,7 @@ def test_bright_squares_are_found_and_their_place_too(report: EvaluationReport) 
     assert 0.1 < report.ms_per_image < 5_000
     counts = report.counts
     assert (counts.good, counts.defective, counts.refused, counts.masked) == (12, 10, 0, 10)
-    assert (counts.in_bank, counts.calibration) == (0, 5)
+    assert (counts.in_bank, counts.calibration) == (0, 24)
 
 
 def test_masks_in_the_wrong_place_spoil_the_pixel_metrics_only(
@@ -74,10 +75,12 @@ def test_the_rates_are_those_of_a_batch_judged_without_evaluate(
     bundle = load_bundle(small_bundle)
     extractor, memory = load_extractor(bundle.info.spec), MemoryBank(bundle.bank)
     scores = {}
-    size_px = bundle.info.spec.size_px
+    input_px = bundle.info.spec.input_px
     for kind in ("good", "left", "right"):
-        inputs = np.stack([network_input(read_image(path), size_px) for path in list_images(untouched / "test" / kind)])
-        judged = inspect(extractor, memory, inputs, reweight_neighbours=bundle.info.reweight_neighbours)
+        inputs = np.stack(
+            [network_input(read_image(path), input_px) for path in list_images(untouched / "test" / kind)]
+        )
+        judged = inspect(extractor, memory, inputs, bundle.scoring)
         scores[kind] = np.array([one.score for one in judged])
         assert report.types[kind].mean_score == pytest.approx(scores[kind].mean(), rel=1e-5)
         assert report.types[kind].pictures == len(judged)
@@ -186,30 +189,36 @@ def test_every_image_has_an_outcome_that_fits_the_rates(report: EvaluationReport
     assert all(image.score is not None and image.score > report.thresholds.image for image in rejected)
 
 
-def test_calibrations_are_drawn_from_the_good_images_outside_the_bank(
-    small_bundle: Path, good_folder: Path, dataset: Path, report: EvaluationReport
-) -> None:
+@pytest.fixture(scope="module")
+def split_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("split") / "split.safetensors"
+    fit(good_folder, path, FitOptions(size_px=96, coreset=0.05, calibration="split"))
+    return path
+
+
+def test_calibrations_are_drawn_from_the_good_images_of_the_test(report: EvaluationReport) -> None:
     drawn = report.expected_misses
     assert drawn is not None
-    assert (drawn.pool, drawn.drawn) == (12 + 5, 5)
+    assert (drawn.pool, drawn.drawn) == (12, 6), "as many as calibrate, but at most half"
     assert [one.rate for one in drawn.rates] == [0.01, 0.02, 0.05]
-    # 5 images cannot keep 1 %: each of the others is above their highest score with a probability of 1/6.
-    assert all(one.false_rejects == pytest.approx(1 / 6, abs=0.03) for one in drawn.rates)
-    remembered = len(load_bundle(small_bundle).info.bank_pictures)
+    # 6 images cannot keep less than 1/7: each of the others exceeds their highest score with that probability.
+    assert all(one.false_rejects == pytest.approx(1 / 7, abs=0.04) for one in drawn.rates)
+
+
+def test_calibrations_are_also_drawn_from_held_out_images_but_never_from_those_of_the_bank(
+    split_bundle: Path, good_folder: Path, dataset: Path
+) -> None:
+    bundle = load_bundle(split_bundle)
+    remembered, held_out = len(bundle.info.bank_pictures), len(bundle.calibration_scores)
+    found = evaluate(split_bundle, dataset).expected_misses
+    assert found is not None
+    assert (found.pool, found.drawn) == (12 + held_out, held_out)
     for path in list_images(good_folder):
         shutil.copy(path, dataset / "test" / "good")
-    with_bank = evaluate(small_bundle, dataset)
-    assert with_bank.counts.in_bank == remembered
-    assert with_bank.expected_misses is not None
-    assert with_bank.expected_misses.pool == 12 + 5 + 24 - remembered
-
-
-def test_a_draw_is_at_most_half_of_the_good_images(small_bundle: Path, dataset: Path) -> None:
-    for path in list_images(dataset / "test" / "good")[1:]:
-        path.unlink()
-    drawn = evaluate(small_bundle, dataset).expected_misses
-    assert drawn is not None
-    assert (drawn.pool, drawn.drawn) == (6, 3)
+    report = evaluate(split_bundle, dataset)
+    assert report.counts.in_bank == remembered
+    assert report.expected_misses is not None
+    assert report.expected_misses.pool == 12 + 24 - remembered + held_out
 
 
 def test_without_masks_there_are_no_pixel_metrics(small_bundle: Path, dataset: Path, report: EvaluationReport) -> None:

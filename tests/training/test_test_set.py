@@ -28,7 +28,7 @@ def test_every_image_has_its_type_its_network_input_and_its_mask(untouched: Path
     assert [image.kind for image in found.images] == ["good"] * 12 + ["left"] * 5 + ["right"] * 5
     assert (found.refused, found.unreadable, found.warnings) == ([], [], [])
     for image in found.images:
-        np.testing.assert_array_equal(image.pixels, network_input(read_image(image.path), 96))
+        np.testing.assert_array_equal(image.pixels, network_input(read_image(image.path), info.spec.input_px))
         assert (image.mask is None) == (image.kind == "good")
         assert image.preprocess_s > 0
 
