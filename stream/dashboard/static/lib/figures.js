@@ -1,7 +1,7 @@
 // @ts-check
 // What the line view and the station view both show of a station: ledger, drift, numbers, score against threshold.
 
-import { count, h, say, score } from "./dom.js";
+import { count, h, number, say, score } from "./dom.js";
 
 // A station's line of the ledger, and why parts were not inspected.
 export class Ledger {
@@ -39,6 +39,15 @@ export class Drift {
     say(this._word, word);
     say(this._numbers, window ? compared.map(([what, value]) => `${what} ${value.toFixed(2)}`).join(" · ") : "too few calibrated");
   }
+}
+
+// Where a part resembles the good ones least; empty without a spot.
+/** @param {SpotAnswer | null | undefined} spot @param {number | null} pixelThreshold */
+export function spotText(spot, pixelThreshold) {
+  if (!spot) return "";
+  const { place, width_px, height_px, x_px, y_px, peak } = spot;
+  const times = pixelThreshold ? `, ${number(peak / pixelThreshold, 2)} × pixel threshold` : "";
+  return `${place}, ${width_px} × ${height_px} px at ${x_px}, ${y_px}${times}`;
 }
 
 export class Numbers {

@@ -5,7 +5,7 @@ import uPlot from "../vendor/uPlot.js";
 import { get } from "../lib/api.js";
 import { AXIS, BARS, COLOURS, chartBox, drawLine, histogram, sizeOf } from "../lib/charts.js";
 import { clock, h, number, say, verdictClass } from "../lib/dom.js";
-import { Drift, Ledger, Numbers, ScoreBar } from "../lib/figures.js";
+import { Drift, Ledger, Numbers, ScoreBar, spotText } from "../lib/figures.js";
 import { Picture, overlayToggle } from "../lib/picture.js";
 
 const BINS = 40;
@@ -16,6 +16,7 @@ export function show(main, { feed, station }) {
   const picture = new Picture(`newest part of ${station}`);
   const verdict = h("span", { class: "verdict" }, "–");
   const seq = h("span", { class: "seq" });
+  const spot = h("p", { class: "spot" });
   const bar = new ScoreBar();
   const numbers = new Numbers(["parts/s", "p50 ms", "p99 ms"]);
   const ledger = new Ledger();
@@ -27,6 +28,7 @@ export function show(main, { feed, station }) {
     { class: "station large", "data-station": station },
     h("div", { class: "station-head" }, h("span", { class: "station-name", title: station }, station), seq, verdict),
     picture.element,
+    spot,
     bar.element,
     h("div", { class: "number-row" }, numbers.element, ledger.element),
     h("div", { class: "station-foot" }, drift.element, ledger.causes),
@@ -67,6 +69,7 @@ export function show(main, { feed, station }) {
       say(verdict, frame.cause ?? frame.verdict);
       say(seq, `#${frame.seq}`);
       picture.show(frame);
+      say(spot, frame.spot ? `Strongest spot: ${spotText(frame.spot, frame.pixel_threshold)}` : "");
       bar.show(frame);
     }
   };
