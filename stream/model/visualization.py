@@ -54,22 +54,38 @@ def draw(
     Returns:
         (H', W, 3) uint8 BGR; its last H rows are the view.
     """
-    picture, place = view, ""
+    picture, place, defect = view, "", verdict is Verdict.DEFECT
     if patch_distances is not None and patch_distances.size and pixel_threshold is not None:
-        map_px = map_in_picture(patch_distances, (view.shape[0], view.shape[1]))
-        picture = _heat(view, map_px, pixel_threshold)
-        outlined = mask(map_px, pixel_threshold)
-        if verdict is Verdict.DEFECT:
-            outlined |= strongest_region(map_px, pixel_threshold)
-            spot = spot_in_picture(patch_distances, pixel_threshold, (view.shape[0], view.shape[1]))
-            place = "" if spot is None else spot.describe()
-        picture = _outlined(picture, outlined)
+        picture = draw_map(view, patch_distances, pixel_threshold, outline_spot=defect)
+        spot = spot_in_picture(patch_distances, pixel_threshold, view.shape[:2]) if defect else None
+        place = "" if spot is None else spot.describe()
     headline = [str(verdict), "" if cause is None else str(cause)]
     numbers = "" if score is None else f"score {score:.4g}"
     if score is not None and threshold is not None:
         numbers += f" / {threshold:.4g}"
     band = _band(view.shape[1], headline, _COLOURS_BGR[verdict], [title, numbers, place])
     return np.concatenate([band, picture])
+
+
+def draw_map(
+    view: NDArray[np.uint8], patch_distances: NDArray[np.floating], pixel_threshold: float, *, outline_spot: bool
+) -> NDArray[np.uint8]:
+    """Draw heat map and outlines: those of the mask, and of the strongest spot if wanted.
+
+    Args:
+        view: (H, W, 3) uint8 BGR, left as it is.
+        patch_distances: (h, w) patch distances.
+        pixel_threshold: distance above which a pixel is anomalous.
+        outline_spot: outline the strongest spot, also below the pixel threshold.
+
+    Returns:
+        (H, W, 3) uint8 BGR; the view itself where there is nothing to draw.
+    """
+    map_px = map_in_picture(patch_distances, (view.shape[0], view.shape[1]))
+    outlined = mask(map_px, pixel_threshold)
+    if outline_spot:
+        outlined |= strongest_region(map_px, pixel_threshold)
+    return _outlined(_heat(view, map_px, pixel_threshold), outlined)
 
 
 def _heat(view: NDArray[np.uint8], map_px: NDArray[np.float32], pixel_threshold: float) -> NDArray[np.uint8]:

@@ -19,6 +19,8 @@ declare global {
   type RecentParts = Schemas["RecentParts"];
   type ReviewedPart = Schemas["ReviewedPart"];
   type SpotAnswer = Schemas["SpotAnswer"];
+  type StrangestAnswer = Schemas["StrangestAnswer"];
+  type StrangePictureAnswer = Schemas["StrangePictureAnswer"];
   type StationAnswer = Schemas["StationAnswer"];
   type Tuning = Schemas["Tuning"];
   type Verdict = Schemas["Verdict"];

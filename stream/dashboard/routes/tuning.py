@@ -1,4 +1,4 @@
-"""Changes of a station's bundle: accept marked parts, move the threshold, teach; then put live, undo, discard."""
+"""Changes of a bundle: accept parts, leave pictures out, move the threshold, teach; then put live, undo, discard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stream.line.install import camera_runs_here, sharing
 from stream.model.bundle import live_bundle
 from stream.store.event_store import FILE_NAME
 from stream.store.review_store import AuditEntry
-from stream.training.jobs import BundleOutcome, extend_job, relearn_job
+from stream.training.jobs import BundleOutcome, extend_job, leave_out_job, relearn_job
 
 router = APIRouter(tags=["tuning"])
 
@@ -35,6 +35,13 @@ class Accepting(BaseModel):
     """Marked parts to add to the memory bank as good."""
 
     event_ids: Annotated[list[int], Field(min_length=1, max_length=200)]
+    note: Note = ""
+
+
+class LeavingOut(BaseModel):
+    """Good pictures, by the names that the live bundle has of them, to be taken out of its calibration and its bank."""
+
+    names: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(min_length=1, max_length=50)]
     note: Note = ""
 
 
@@ -122,6 +129,19 @@ def accept(request: Request, station: str, wanted: Accepting, engineer: Engineer
     seqs = ", ".join(str(by_number[number].event.part.seq) for number in numbers)
     order = _order(dashboard, station, "accept", engineer, wanted.note, marked)
     return _begin(dashboard, order, "accept", f"parts {seqs}", extend_job, {"accepted": numbers})
+
+
+@router.post("/stations/{station}/leave-out")
+def leave_out(request: Request, station: str, wanted: LeavingOut, engineer: Engineer) -> Job:
+    """Begin to make a bundle as if it had never been given some of its good pictures."""
+    dashboard = dashboard_of_station(request, station)
+    names = list(dict.fromkeys(wanted.names))
+    known = set(live_bundle(dashboard.config.stations[station].bundle).info.calibration_names)
+    for name in names:
+        if name not in known:
+            raise HTTPException(409, f"the live bundle of {station} keeps no good picture {name}")
+    order = _order(dashboard, station, "leave_out", engineer, wanted.note, dashboard.marked_parts(station))
+    return _begin(dashboard, order, "leave_out", f"pictures {', '.join(names)}", leave_out_job, {"names": names})
 
 
 @router.post("/stations/{station}/teach")
