@@ -225,7 +225,7 @@ def test_who_is_no_engineer_sees_the_numbers_and_nothing_that_changes_them(line:
     page.get_by_role("link", name="Tune").click()
     page.select_option("#tune-station", "label")
     expect(page.get_by_role("slider")).to_be_enabled()
-    expect(page.locator(".legend")).to_be_visible()
+    expect(page.locator(".threshold .legend")).to_be_visible()
     expect(page.locator("main button")).to_have_text(["Back to the present"])
     expect(page.locator("main input")).to_have_count(1)
 
