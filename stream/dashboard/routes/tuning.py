@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from stream.core.errors import ConflictError, StoreError
+from stream.core.errors import ConfigError, ConflictError, StoreError
 from stream.core.verdict import Verdict
 from stream.dashboard.access import Identity
 from stream.dashboard.services import Dashboard, dashboard_of, dashboard_of_station, require_role
@@ -46,9 +46,9 @@ class LeavingOut(BaseModel):
 
 
 class NewThreshold(BaseModel):
-    """Image scores above it are DEFECT."""
+    """Image scores above it are DEFECT; only a position-aware bundle's threshold may be negative."""
 
-    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    threshold: Annotated[float, Field(allow_inf_nan=False)]
     note: Note = ""
 
 
@@ -104,7 +104,10 @@ def threshold(request: Request, station: str, wanted: NewThreshold, engineer: En
     try:
         marked = dashboard.marked_parts(station)
         order = _Order(station, "threshold", engineer.name, wanted.note, marked, live, scratch_dir)
-        with_threshold(live, order.made, wanted.threshold)
+        try:
+            with_threshold(live, order.made, wanted.threshold)
+        except ConfigError as error:
+            raise HTTPException(422, str(error)) from None
         scores = dashboard.marked.scores(marked, before, live.parent)
         known = [*before.calibration_scores, *(score for score in scores if score is not None)]
         warnings = []

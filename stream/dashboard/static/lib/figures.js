@@ -78,8 +78,10 @@ export class ScoreBar {
 
   /** @param {{score: number | null, threshold: number | null}} part */
   show(part) {
-    const ratio = part.score === null || !part.threshold ? 0 : part.score / part.threshold;
-    this._fill.style.transform = `scaleX(${Math.min(1, ratio / 2)})`;
+    const { score: value, threshold } = part;
+    // The threshold is in the middle: half the bar is as long as it, and scores may be negative.
+    const beyond = value === null || threshold === null ? -1 : (value - threshold) / (Math.abs(threshold) || 1);
+    this._fill.style.transform = `scaleX(${Math.min(1, Math.max(0, (1 + beyond) / 2))})`;
     say(this._text, part.score === null ? "no score" : `${score(part.score)} / ${score(part.threshold)}`);
   }
 }

@@ -108,7 +108,7 @@ function scoreStrip(box) {
     { label: "threshold", stroke: COLOURS.defect, width: 2, dash: [8, 6], points: { show: false } },
   ];
   const options = { ...sizeOf(box), series, axes: [{ ...AXIS, values: (_, splits) => splits.map(clock), space: 90 }, { ...AXIS, size: 56, space: 24 }], cursor: { show: false }, legend: { show: false } };
-  return new uPlot({ ...options, scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.1] } } }, [[], [], []], box);
+  return new uPlot({ ...options, scales: { y: { range: (_, low, high) => [Math.min(0, low), (Math.max(0, high) || 1) * 1.1] } } }, [[], [], []], box);
 }
 
 function scoreHistogram(box) {
@@ -131,8 +131,9 @@ function bins(scores, calibration) {
   const now = scores.filter((value) => value !== null);
   const good = calibration?.scores ?? [];
   const top = Math.max(1e-9, (calibration?.threshold ?? 0) * 2, ...good);
-  const [middles] = histogram([], 0, top, BINS);
-  const share = (values) => histogram(values, 0, top, BINS)[1].map((many) => (100 * many) / values.length || 0);
+  const bottom = Math.min(0, calibration?.threshold ?? 0, ...good);
+  const [middles] = histogram([], bottom, top, BINS);
+  const share = (values) => histogram(values, bottom, top, BINS)[1].map((many) => (100 * many) / values.length || 0);
   return [middles, share(now), share(good)];
 }
 
