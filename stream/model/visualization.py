@@ -19,9 +19,9 @@ _BAND_BGR = (28, 28, 28)
 _TEXT_BGR = (235, 235, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
-#: Where the heat begins and where it is strongest, in multiples of the pixel threshold: docs/dashboard.md has the
-#: distributions. `lib/heatmap.js` of the page has the same numbers and colours.
-HEAT_FROM, HEAT_FULL = 0.9, 1.2
+#: Where the heat begins and where it is strongest, in multiples of the pixel threshold: between the peaks of good parts
+#: and those of defects, by benchmarks/results/heat_map.md. The page's `lib/heatmap.js` has the same numbers and colours.
+HEAT_FROM, HEAT_FULL = 0.9, 1.3
 _HEAT_ALPHA = 0.65
 #: Ends of the colour map `plasma` that are painted: violet, not the dark end, which looks like shadow; then yellow.
 _COLOURS_FROM, _COLOURS_TO = 70, 250

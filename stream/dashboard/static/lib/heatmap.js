@@ -1,12 +1,12 @@
 // @ts-check
 // Heat map and outlines from a grid of patch distances, as the line draws its overlays (stream/model/visualization.py):
-// up-sampled bilinearly, smoothed, painted from 0.9 to 1.2 times the pixel threshold; outlined are the mask and, in a
+// up-sampled bilinearly, smoothed, painted from 0.9 to 1.3 times the pixel threshold; outlined are the mask and, in a
 // DEFECT, the strongest spot (stream/model/patchcore/spot.py).
 
 const LONG_SIDE = 128;
 const SIGMA_OF_SHORT_SIDE = 4 / 224;
 const HEAT_FROM = 0.9;
-const HEAT_FULL = 1.2;
+const HEAT_FULL = 1.3;
 const ALPHA = 0.65;
 const SPOT_SHARE_OF_PEAK = 0.9;
 // Plasma without its dark end, which would look like shadow.
