@@ -20,7 +20,7 @@ _TEXT_BGR = (235, 235, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 #: Where the heat begins and where it is strongest, in multiples of the pixel threshold: between the peaks of good parts
-#: and those of defects, by benchmarks/results/heat_map.md. The page's `lib/heatmap.js` has the same numbers and colours.
+#: and those of defects, by benchmarks/results/heat_map.md. The page's `lib/heatmap.js` has them and the colours too.
 HEAT_FROM, HEAT_FULL = 0.9, 1.3
 _HEAT_ALPHA = 0.65
 #: Ends of the colour map `plasma` that are painted: violet, not the dark end, which looks like shadow; then yellow.

@@ -79,10 +79,13 @@ def leave_out_job(
 
     `marked` are numbers of events in the event store.
     """
+    from stream.training.calibration import promise
     from stream.training.leave_out import leave_out
 
-    leave_out(live, output, names, track)
-    return BundleOutcome([], *_compare(live, output, _network_inputs(store, marked), track))
+    made = leave_out(live, output, names, track)
+    assert made.info.thresholds is not None, "it was calibrated"
+    _, warnings = promise(made.info.thresholds, len(made.calibration_scores), cross=made.info.cross)
+    return BundleOutcome(warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
 class FitOverrides(NamedTuple):
