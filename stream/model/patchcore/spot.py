@@ -30,7 +30,8 @@ class Spot(NamedTuple):
         x_px, y_px: upper left corner of the smallest rectangle around it.
         width_px, height_px: size of that rectangle.
         peak: the map's largest value, a distance.
-        place: in words: `upper left`, `top`, …, `centre`, …, `lower right`, or `whole picture`.
+        place: in words: `upper left`, `top`, …, `centre`, …, `lower right`; of a spot over most of the picture
+            `whole picture, strongest: upper left` and so on.
     """
 
     x_px: int
@@ -70,7 +71,12 @@ def strongest_spot(map_px: NDArray[np.floating], pixel_threshold: float) -> Spot
     if not region.any():
         return None
     x_px, y_px, width_px, height_px = cv2.boundingRect(region.astype(np.uint8))
-    place = _place((x_px, y_px, width_px, height_px), (region.shape[1], region.shape[0]))
+    rows, columns = map_px.shape
+    if width_px > _WHOLE * columns and height_px > _WHOLE * rows:
+        row, column = divmod(int(map_px.argmax()), columns)
+        place = f"whole picture, strongest: {_place((column + 0.5) / columns, (row + 0.5) / rows)}"
+    else:
+        place = _place((x_px + width_px / 2) / columns, (y_px + height_px / 2) / rows)
     return Spot(x_px, y_px, width_px, height_px, float(map_px.max()), place)
 
 
@@ -103,11 +109,6 @@ def map_in_picture(patch_distances: NDArray[np.floating], size_px: tuple[int, in
     return anomaly_map(finite, size_px, sigma_px(min(size_px)))
 
 
-def _place(box_px: tuple[int, int, int, int], size_px: tuple[int, int]) -> str:
-    """Return the words for a rectangle (x, y, width, height) in a picture of (width, height)."""
-    x_px, y_px, width_px, height_px = box_px
-    if width_px > _WHOLE * size_px[0] and height_px > _WHOLE * size_px[1]:
-        return "whole picture"
-    column = int(3 * (x_px + width_px / 2) / size_px[0])
-    row = int(3 * (y_px + height_px / 2) / size_px[1])
-    return _PLACES[row][column]
+def _place(across: float, down: float) -> str:
+    """Return the words for a point, by its shares of the picture's width and height, in (0, 1)."""
+    return _PLACES[int(3 * down)][int(3 * across)]

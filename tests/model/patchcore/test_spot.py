@@ -46,10 +46,9 @@ def test_the_place_is_said_in_words(x_px, y_px, place):
     assert spot.place == place
 
 
-def test_a_spot_over_most_of_the_picture_has_no_place_of_its_own():
-    spot = strongest_spot(map_with((2, 2, 100, 80, 20.0)), PIXEL_THRESHOLD)
-    assert spot is not None
-    assert spot.place == "whole picture"
+def test_of_a_spot_over_most_of_the_picture_the_strongest_point_is_said():
+    spot = strongest_spot(map_with((2, 2, 100, 80, 20.0), (90, 10, 2, 2, 25.0)), PIXEL_THRESHOLD)
+    assert spot == Spot(2, 2, 100, 80, 25.0, "whole picture, strongest: upper right")
 
 
 def test_what_touches_only_by_a_corner_belongs_to_the_spot():
