@@ -21,6 +21,13 @@ def fit(
         str,
         typer.Option(help="efficientnet_lite0/1/2, resnet18, resnet50, wide_resnet50_2 or any timm model."),
     ] = "efficientnet_lite0",
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Levels whose features are used: stride8,stride16, or of tokens block6,block9; default: these two.",
+        ),
+    ] = None,
     size: Annotated[int, typer.Option(min=32, max=2048, help="Edge of the square network input in pixels.")] = 224,
     roi: Annotated[
         str | None,
@@ -60,12 +67,14 @@ def fit(
     Example: `patchline fit photos/good -o cap.safetensors --roi 120,80,512,512`
     """
     from stream.cli.terminal import print_fit, tracking
+    from stream.model.patchcore.levels import parse_levels
     from stream.training import fit as fitting
 
     if neighbourhood % 2 == 0:
         raise ConfigError(f"--neighbourhood: {neighbourhood} has no middle; give an odd number")
     options = fitting.FitOptions(
         backbone=backbone,
+        levels=() if levels is None else parse_levels(levels),
         size_px=size,
         roi=_roi(roi),
         coreset=coreset,

@@ -71,7 +71,7 @@ def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
     rows = {
         "file SHA-256": bundle.sha256,
         "format": info.format,
-        "backbone": f"{spec.backbone}, levels {', '.join(map(str, spec.levels))}",
+        "backbone": f"{spec.backbone}, levels {', '.join(spec.levels)}",
         "weights SHA-256": spec.weights_sha256,
         "precision": "int8, graph in the bundle" if spec.graph_sha256 else "float32",
         "input": f"{spec.size_px}×{spec.size_px} px, preprocessing {spec.preprocessing}",

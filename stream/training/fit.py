@@ -32,6 +32,8 @@ class FitOptions:
     """The options of a fit; the defaults are those of `patchline fit`."""
 
     backbone: str = "efficientnet_lite0"
+    #: Names of its levels; empty: the backbone's default.
+    levels: tuple[str, ...] = ()
     size_px: int = 224
     roi: Roi | None = None
     coreset: float = 0.01
@@ -78,6 +80,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         track("load backbone", 0, 1)
         spec = spec_for(
             options.backbone,
+            levels=options.levels,
             size_px=options.size_px,
             neighbourhood=options.neighbourhood,
             stride=options.stride,
