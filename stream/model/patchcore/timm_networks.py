@@ -52,12 +52,12 @@ def timm_network(
         WeightsError: unknown name; weights absent, or not those of this network.
         ConfigError: there is no such level.
     """
-    features = import_after_operators("timm.models._features")
     whole = _whole(name, pretrained=file is None and name not in LITE, others=others)
     packaged = packaged_lite_state(name, whole) if name in LITE and file is None else None
     info = whole.feature_info if isinstance(whole.feature_info, list) else whole.feature_info.info
     strides = [level["reduction"] for level in info]
     levels = choose_levels(name, strides, wanted)
+    features = import_after_operators("timm.models._features")
     network = features.FeatureGetterNet(whole, [level.position for level in levels], norm=is_columnar(strides))
     if file is not None:
         load_state(network, _converted(network, whole, read_state(file)), name, file)
@@ -102,7 +102,7 @@ def import_after_operators(module: str) -> Any:
 def _whole(name: str, *, pretrained: bool, others: str) -> Any:
     offline = not _resolves("huggingface.co")
     if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # at once, instead of a minute of retries
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before timm is imported: fail at once, not after a minute of retries
     timm = import_after_operators("timm")
     try:
         return timm.create_model(f"tf_{name}" if name in LITE else name, pretrained=pretrained)
