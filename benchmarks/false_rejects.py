@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stream.cli.demo.demo import CALIBRATION_IMAGES, TRAINING_IMAGES, export_elpv
+from stream.cli.demo.demo import TRAINING_IMAGES, export_elpv
 from stream.training.evaluate import evaluate
 from stream.training.fit import FitOptions, fit
 

@@ -85,7 +85,7 @@ def load_extractor(
     from stream.model.cuda import DeviceBackbone
 
     module = build_module(spec, weights, dtype=torch.float16)
-    return DeviceBackbone(module, spec.size_px, device=torch.device("cuda"))
+    return DeviceBackbone(module, spec.input_px, device=torch.device("cuda"))
 
 
 class TorchExtractor:
@@ -105,7 +105,7 @@ class TorchExtractor:
         self._module = build_module(spec, weights)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32."""
+        """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32."""
         torch = self._torch
         with torch.inference_mode():
             features = self._module(torch.from_numpy(images))
@@ -139,7 +139,7 @@ class OpenVinoExtractor:
         self._graph = Graph(core, model, lanes, CACHE_DIR=str(folder / "compiled"))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, several network inputs in lanes."""
+        """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32, several network inputs in lanes."""
         if len(images) == 1:
             return np.array(self._graph(images)[0])
         return np.stack(list(self.lanes.map(lambda image: np.array(self._graph(image[None])[0][0]), images)))
@@ -148,7 +148,7 @@ class OpenVinoExtractor:
 def spec_for(
     backbone: str,
     *,
-    size_px: int,
+    input_px: tuple[int, int],
     neighbourhood: int,
     stride: int,
     levels: Sequence[str] = (),
@@ -162,16 +162,26 @@ def spec_for(
     from stream.model.patchcore.backbones import load_backbone
     from stream.model.patchcore.preprocess import PREPROCESSING
 
-    loaded = load_backbone(backbone, levels=levels, input_px=(size_px, size_px), weights=weights)
+    loaded = load_backbone(backbone, levels=levels, input_px=input_px, weights=weights)
     return FeatureSpec(
         backbone=backbone,
         weights_sha256=loaded.weights_sha256,
         levels=loaded.levels,
-        size_px=size_px,
+        input_px=input_px,
         neighbourhood=neighbourhood,
         stride=stride,
         preprocessing=PREPROCESSING,
     )
+
+
+def input_multiple_px(backbone: str) -> int:
+    """Return the px of which the edges of its network input should be multiples; raises WeightsError."""
+    from stream.model.patchcore.backbones import TORCHVISION
+    from stream.model.patchcore.preprocess import MULTIPLE_PX
+    from stream.model.patchcore.timm_networks import LITE, patch_px
+
+    patch = 1 if backbone in (*LITE, *TORCHVISION) else patch_px(backbone, others=", ".join((*LITE, *TORCHVISION)))
+    return MULTIPLE_PX if MULTIPLE_PX % patch == 0 else patch
 
 
 def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch.dtype | None = None) -> PatchFeatures:
@@ -187,7 +197,7 @@ def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch
     backbone = load_backbone(
         spec.backbone,
         levels=spec.levels,
-        input_px=(spec.size_px, spec.size_px),
+        input_px=spec.input_px,
         weights=weights,
         expected_sha256=spec.weights_sha256,
     )
@@ -201,7 +211,8 @@ def convert(spec: FeatureSpec, weights: Path | None) -> Any:
     import openvino
     import torch
 
-    shape = [1, spec.size_px, spec.size_px, 3]
+    width_px, height_px = spec.input_px
+    shape = [1, height_px, width_px, 3]
     example = torch.zeros(shape, dtype=torch.uint8)
     module = build_module(spec, weights)
     with warnings.catch_warnings():

@@ -93,4 +93,4 @@ def smallest_visible(sizes_px: Sequence[float], found: Sequence[bool]) -> float 
 def _sign_test(won: int, lost: int) -> float:
     """Return the probability of at least `won` of won + lost coin flips."""
     flips = won + lost
-    return sum(comb(flips, heads) for heads in range(won, flips + 1)) / 2**flips
+    return float(sum(comb(flips, heads) for heads in range(won, flips + 1)) / 2**flips)

@@ -42,9 +42,9 @@ class Defect(NamedTuple):
 
 def defects_of(sizes_px: list[float], repeats: int, seed: int) -> list[Defect]:
     """Return `repeats` defects of each kind and size, in an order that mixes them."""
-    all_of_them = [(kind, size_px) for _ in range(repeats) for size_px in sizes_px for kind in KINDS]
-    order = np.random.default_rng(seed).permutation(len(all_of_them))
-    return [Defect(*all_of_them[place], seed=seed + number) for number, place in enumerate(order)]
+    kinds = [(kind, size_px) for _ in range(repeats) for size_px in sizes_px for kind in KINDS]
+    order = np.random.default_rng(seed).permutation(len(kinds))
+    return [Defect(kinds[place][0], kinds[place][1], seed + number) for number, place in enumerate(order)]
 
 
 def with_defect(picture: NDArray[np.uint8], defect: Defect) -> NDArray[np.uint8]:
@@ -80,7 +80,7 @@ def _disc(edge: int, diameter_px: float) -> NDArray[np.float32]:
     """Return the share of each pixel (edge, edge) that a disc in the middle covers; its rim is one pixel soft."""
     steps = np.arange(edge, dtype=np.float32) - (edge - 1) / 2
     distance = np.hypot(steps[:, None], steps[None, :])
-    return np.clip(diameter_px / 2 - distance + 0.5, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(diameter_px / 2 - distance + 0.5, 0, 1), dtype=np.float32)
 
 
 def _scar(edge: int, length_px: float, random: np.random.Generator) -> NDArray[np.float32]:
@@ -90,7 +90,7 @@ def _scar(edge: int, length_px: float, random: np.random.Generator) -> NDArray[n
     across = steps[:, None] * math.cos(angle) - steps[None, :] * math.sin(angle)
     width_px = max(1.0, length_px * _SCAR_WIDTH)
     inside = np.minimum(length_px / 2 - np.abs(along), width_px / 2 - np.abs(across))
-    return np.clip(inside + 0.5, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(inside + 0.5, 0, 1), dtype=np.float32)
 
 
 def _blob(edge: int, diameter_px: float, random: np.random.Generator) -> NDArray[np.float32]:
@@ -98,7 +98,7 @@ def _blob(edge: int, diameter_px: float, random: np.random.Generator) -> NDArray
     noise = perlin(edge, _CELLS, random)
     stain = disc * (noise > np.median(noise[disc > 0.5] if (disc > 0.5).any() else noise))
     # A defect of a few pixels may be drawn between the noise's cells.
-    return stain.astype(np.float32) if stain.sum() > 0.2 * disc.sum() else disc
+    return np.asarray(stain, dtype=np.float32) if stain.sum() > 0.2 * disc.sum() else disc
 
 
 def perlin(edge: int, cells: int, random: np.random.Generator) -> NDArray[np.float32]:

