@@ -25,7 +25,7 @@ Kind = Literal["scar", "blob", "spot"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 #: Change of brightness of a defect, in levels of 255; of a scar and a blob it adds to the foreign texture.
-CONTRAST = 48
+CONTRAST = 64
 #: Width of a scar as a share of its length.
 _SCAR_WIDTH = 1 / 5
 #: Cells of the Perlin noise across a blob.

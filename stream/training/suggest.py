@@ -1,0 +1,342 @@
+"""Which input, levels and coreset show defects best on these parts: tried on good pictures, some with drawn defects.
+
+The pictures are divided into folds, as in a fit; each is scored by a bank that has not seen its fold, plain and with
+synthetic defects drawn into it before it is resized. What is found above the conformal threshold of the plain ones
+ranks the candidates (`suggestion`). It is evidence for a choice, not a measurement of accuracy.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core.errors import ConfigError, DatasetError
+from stream.core.images import read_image
+from stream.core.statistics import auroc
+from stream.model.extractor import input_multiple_px, load_extractor, spec_for
+from stream.model.patchcore.calibrate import conformal_threshold, guaranteed_rate
+from stream.model.patchcore.inspector import Extractor, nearest_patches, score_patches
+from stream.model.patchcore.levels import are_blocks
+from stream.model.patchcore.preprocess import crop, input_size, network_input
+from stream.model.patchcore.scoring import Scoring
+from stream.model.patchcore.search import MemoryBank
+from stream.training.dataset import ImageSet, iter_inputs, read_network_inputs
+from stream.training.fit import FitOptions, chosen_images, region_px
+from stream.training.folds import blocks, groups_of
+from stream.training.inspection_time import milliseconds
+from stream.training.learned_bank import BankOptions, learn_bank
+from stream.training.learning import patches_of
+from stream.training.memory_budget import MemoryBudget
+from stream.training.progress import Track, silent
+from stream.training.registration import registration_of
+from stream.training.suggestion import Candidate, Trial, recommended, smallest_visible
+from stream.training.synthetic_defects import defects_of, with_defect
+
+#: Edges of squares with as many pixels as the inputs that are tried.
+EDGES_PX = (160, 224, 320, 448, 640, 896)
+#: Sizes of the defects, as shares of the region's short side; how many of each size and kind are drawn.
+_SIZES = (0.01, 0.016, 0.025, 0.04, 0.063, 0.1, 0.16)
+_REPEATS = 10
+#: Pictures that are tried on, and folds that they are divided into.
+_PICTURES, _FOLDS = 100, 2
+#: Least number of pictures: three for each fold.
+_LEAST_PICTURES = 3 * _FOLDS
+#: The network's input has at most this many px for one of the region; beyond, there is nothing more to see.
+_LARGEST_ENLARGEMENT = 1.5
+#: The larger coreset that is tried, as a multiple of the one given.
+_LARGER_CORESET = 5
+
+
+class Suggestion(NamedTuple):
+    """What was tried, and the choice.
+
+    Attributes:
+        trials: of all candidates, in the order of their tries.
+        best: the recommended one; None: none is within the budget.
+        too_slow: inputs (width, height) that were not tried, with their milliseconds.
+        pictures: good pictures that were tried on.
+        false_reject_rate: of the thresholds: the wanted one, or the least that so few pictures allow.
+        region_px: (width, height) of the region.
+    """
+
+    trials: list[Trial]
+    best: Trial | None
+    too_slow: list[tuple[tuple[int, int], float]]
+    pictures: int
+    false_reject_rate: float
+    region_px: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """An extractor at one size and levels, and its time on this machine."""
+
+    input_px: tuple[int, int]
+    levels: tuple[str, ...]
+    extractor: Extractor
+    grid: tuple[int, int]
+
+
+def suggest(good: Path, options: FitOptions, *, budget_ms: float | None = None, track: Track = silent) -> Suggestion:
+    """Try sizes of the input, then a larger coreset, then other levels.
+
+    Args:
+        good: folder of good pictures.
+        options: of the fit; its coreset, and its levels if given, are the ones tried first.
+        budget_ms: longest time of one picture; None: no limit.
+        track: progress.
+
+    Raises:
+        DatasetError: too few pictures, or they cannot be read.
+        WeightsError, ConfigError, DiskError: see `fit`.
+    """
+    with _Evidence.gathered(good, options, track) as evidence:
+        edges = [edge for edge in EDGES_PX if edge >= 224] if budget_ms is None else list(EDGES_PX)
+        networks, too_slow = evidence.networks(edges[:4] if budget_ms is None else edges, budget_ms)
+        trials = [trial for network in networks for trial in evidence.tried(network, [options.coreset])]
+        best = recommended(trials, budget_ms)
+        if best is not None:
+            network = next(each for each in networks if each.input_px == best.candidate.input_px)
+            trials += evidence.tried(network, [min(1.0, options.coreset * _LARGER_CORESET)])
+            for levels in () if options.levels else _other_levels(networks[0].levels):
+                other = evidence.network(networks[0].input_px, levels)
+                trials += evidence.tried(other, [options.coreset])
+            best = recommended(trials, budget_ms)
+        return evidence.suggestion(trials, best, too_slow)
+
+
+def choose_size(good: Path, options: FitOptions, *, budget_ms: float, track: Track = silent) -> Suggestion:
+    """Try all sizes of the input that this machine inspects within the budget, with the levels and coreset given.
+
+    Raises:
+        ConfigError: even the smallest input takes longer.
+        DatasetError, WeightsError, DiskError: see `suggest`.
+    """
+    with _Evidence.gathered(good, options, track) as evidence:
+        networks, too_slow = evidence.networks(EDGES_PX, budget_ms)
+        if not networks:
+            (width, height), took_ms = too_slow[0]
+            raise ConfigError(
+                f"--budget-ms: the smallest input that is tried, {width}×{height} px, takes {took_ms:.1f} ms on this "
+                f"machine, more than {budget_ms:g}; allow more, or choose a --size yourself"
+            )
+        if len(networks) == 1:
+            trials = evidence.tried(networks[0], [options.coreset])
+        else:
+            trials = [trial for network in networks for trial in evidence.tried(network, [options.coreset])]
+        return evidence.suggestion(trials, recommended(trials, budget_ms), too_slow)
+
+
+def _other_levels(levels: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return the levels to try beside the default ones: twice as fine for a pyramid, later ones for tokens."""
+    numbers = [int(name.removeprefix("block").removeprefix("stride")) for name in levels]
+    if are_blocks(levels):
+        last = numbers[-1] * 4 // 3
+        return [(levels[-1], f"block{last}")] if last > numbers[-1] else []
+    return [tuple(f"stride{number // 2}" for number in numbers)] if numbers[0] >= 8 else []
+
+
+class _Evidence:
+    """The pictures and defects on which all candidates are tried."""
+
+    def __init__(
+        self,
+        options: FitOptions,
+        paths: list[Path],
+        folds: list[NDArray[np.int64]],
+        total: int,
+        region: tuple[int, int],
+        spool: tempfile.TemporaryDirectory[str],
+        track: Track,
+    ) -> None:
+        self._options, self._paths, self._total, self._region = options, paths, total, region
+        self._spool, self._track = spool, track
+        self._memory = MemoryBudget.of(options.max_memory_bytes)
+        ends = np.cumsum([len(fold) for fold in folds]).tolist()
+        self._folds = [slice(end - len(fold), end) for fold, end in zip(folds, ends, strict=True)]
+        # The pictures of a fold are neighbours, as the bank's store counts them.
+        self._paths = [paths[row] for fold in folds for row in fold]
+        self._defects = defects_of([share * min(region) for share in _SIZES], _REPEATS, options.seed)
+
+    @classmethod
+    def gathered(cls, good: Path, options: FitOptions, track: Track) -> _Evidence:
+        """Choose readable, different pictures, evenly spread, and divide them into folds."""
+        paths = chosen_images(good, options)
+        spool = tempfile.TemporaryDirectory(prefix="patchline-suggest-")
+        spread = [
+            paths[row] for row in np.unique(np.linspace(0, len(paths) - 1, min(_PICTURES, len(paths))).astype(int))
+        ]
+        small = input_size(64, region_px(paths, options.roi))
+        memory = MemoryBudget.of(options.max_memory_bytes)
+        with read_network_inputs(
+            spread, options.roi, small, memory=memory, spool=Path(spool.name), track=track
+        ) as images:
+            different = [images.paths[row] for row in images.distinct()]
+            sizes = [images.sizes_px[row] for row in images.distinct()]
+        groups = groups_of([path.relative_to(good).as_posix() for path in different], options.group_by)
+        folds = blocks(groups, _FOLDS)
+        if len(different) < _LEAST_PICTURES or len(folds) < 2:
+            raise DatasetError(
+                f"{good}: {len(different)} different readable images in {len(set(groups))} group(s) are too few to try "
+                f"options on; give at least {_LEAST_PICTURES}, or choose --size and --levels yourself"
+            )
+        region = options.roi[2:] if options.roi is not None else tuple(np.median(sizes, axis=0).astype(int).tolist())
+        return cls(options, different, folds, len(paths), (region[0], region[1]), spool, track)
+
+    def __enter__(self) -> _Evidence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.cleanup()
+
+    def networks(
+        self, edges_px: Sequence[int], budget_ms: float | None
+    ) -> tuple[list[_Network], list[tuple[tuple[int, int], float]]]:
+        """Return the networks of these sizes within the budget, smallest first, and the others with their time."""
+        multiple_px = input_multiple_px(self._options.backbone)
+        largest = _LARGEST_ENLARGEMENT * (self._region[0] * self._region[1]) ** 0.5
+        sizes = dict.fromkeys(
+            input_size(edge, self._region, multiple_px)
+            if len(set(self._region)) > 1
+            else (round(edge / multiple_px) * multiple_px,) * 2
+            for edge in edges_px
+            if edge <= max(largest, edges_px[0])
+        )
+        networks, too_slow = [], []
+        for input_px in sizes:
+            network = self.network(input_px, self._options.levels)
+            took_ms = self.milliseconds(network, self._options.coreset)
+            if budget_ms is not None and took_ms > budget_ms:
+                too_slow.append((input_px, took_ms))
+                break  # a larger one takes longer still
+            networks.append(network)
+        return networks, too_slow
+
+    def network(self, input_px: tuple[int, int], levels: Sequence[str]) -> _Network:
+        """Make the backbone ready at one size."""
+        options, stage = self._options, f"load {_words(input_px)}"
+        self._track(stage, 0, 1)
+        spec = spec_for(
+            options.backbone,
+            levels=tuple(levels),
+            input_px=input_px,
+            neighbourhood=options.neighbourhood,
+            stride=options.stride,
+            weights=options.weights,
+        )
+        extractor = load_extractor(spec, device=options.device, weights=options.weights)
+        height, width = extractor(np.zeros((1, input_px[1], input_px[0], 3), np.uint8)).shape[1:3]
+        self._track(stage, 1, 1)
+        return _Network(input_px, spec.levels, extractor, (height, width))
+
+    def milliseconds(self, network: _Network, coreset: float) -> float:
+        """Measure one picture on this machine, with a bank as large as the fit's will be."""
+        rows = max(1, round(self._total * network.grid[0] * network.grid[1] * coreset))
+        regions = [crop(read_image(path), self._options.roi) for path in self._paths[:4]]
+        return milliseconds(network.extractor, regions, network.input_px, bank_rows=rows)
+
+    def tried(self, network: _Network, coresets: Sequence[float]) -> list[Trial]:
+        """Measure what these coresets find with one network."""
+        trials = []
+        inputs = read_network_inputs(
+            self._paths, self._options.roi, network.input_px, memory=self._memory, spool=Path(self._spool.name)
+        )
+        with inputs as images:
+            if len(images) < len(self._paths):
+                raise DatasetError(f"{images.unreadable[0].reason}; it could be read before, so try again")
+            for coreset in coresets:
+                good, defective = self._scores(network, images, coreset)
+                threshold = conformal_threshold(good, self._options.false_reject_rate)
+                found = defective > threshold
+                spots = [row for row, defect in enumerate(self._defects) if defect.kind == "spot"]
+                labels = np.repeat([False, True], [len(good), len(defective)])
+                trials.append(
+                    Trial(
+                        Candidate(network.input_px, network.levels, coreset),
+                        self.milliseconds(network, coreset),
+                        found,
+                        auroc(labels, np.concatenate([good, defective])) or 0.0,
+                        smallest_visible([self._defects[row].size_px for row in spots], found[spots].tolist()),
+                    )
+                )
+        return trials
+
+    def suggestion(
+        self, trials: list[Trial], best: Trial | None, too_slow: list[tuple[tuple[int, int], float]]
+    ) -> Suggestion:
+        """Return what was tried with the numbers of the evidence."""
+        rate = guaranteed_rate(len(self._paths), self._options.false_reject_rate)
+        return Suggestion(trials, best, too_slow, len(self._paths), rate, self._region)
+
+    def _scores(
+        self, network: _Network, images: ImageSet, coreset: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the scores of the good pictures and of those with a defect, each by the bank without its fold."""
+        options, extractor = self._options, network.extractor
+        rows = np.arange(len(images))
+        shift = registration_of(iter_inputs(images.inputs, rows), network.grid)
+        position = shift.in_place if options.score == "auto" else options.score == "position"
+        bank_options = BankOptions(
+            network.grid, coreset, options.seed, position=position, cuda=extractor.device == "cuda"
+        )
+        done = _Steps(self._track, f"try {_words(network.input_px)}", 2 * len(images) + len(self._defects))
+        good: list[float] = []
+        defective = np.zeros(len(self._defects))
+        patches = patches_of(
+            extractor,
+            images.inputs,
+            rows,
+            bank_options,
+            memory=self._memory,
+            spool=Path(self._spool.name),
+            track=silent,
+        )
+        with patches:
+            size = bank_options.patches
+            for fold in self._folds:
+                bank = learn_bank(patches, bank_options, without=fold)
+                search = bank.search(cuda=bank_options.cuda)
+                done.step(fold.stop - fold.start)
+                for place in range(fold.start, fold.stop):
+                    features = patches.features[place * size : (place + 1) * size].reshape(*network.grid, -1)
+                    good.append(_score(search, bank.scoring, features))
+                    done.step()
+                for number, pixels in self._defective(fold, network.input_px):
+                    defective[number] = _score(search, bank.scoring, extractor(pixels[None])[0])
+                    done.step()
+        return np.array(good), defective
+
+    def _defective(self, fold: slice, input_px: tuple[int, int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield (number of the defect, network input) of the defects drawn into pictures of a fold."""
+        for place in range(fold.start, fold.stop):
+            mine = [number for number in range(len(self._defects)) if number % len(self._paths) == place]
+            region = crop(read_image(self._paths[place]), self._options.roi) if mine else None
+            for number in mine:
+                assert region is not None
+                yield number, network_input(with_defect(region, self._defects[number]), input_px)
+
+
+class _Steps:
+    """A stage's progress, counted."""
+
+    def __init__(self, track: Track, stage: str, total: int) -> None:
+        self._track, self._stage, self._total, self._done = track, stage, total, 0
+        track(stage, 0, total)
+
+    def step(self, count: int = 1) -> None:
+        self._done += count
+        self._track(self._stage, self._done, self._total)
+
+
+def _score(search: MemoryBank, scoring: Scoring, features: NDArray[np.float32]) -> float:
+    return score_patches(search, features, nearest_patches(search, features), scoring).score
+
+
+def _words(input_px: tuple[int, int]) -> str:
+    return "{}×{} px".format(*input_px)
