@@ -42,7 +42,7 @@ from stream.training.synthetic_defects import defects_of, with_defect
 EDGES_PX = (160, 224, 320, 448, 640, 896)
 #: Sizes of the defects, as shares of the region's short side; how many of each size and kind are drawn.
 _SIZES = (0.01, 0.016, 0.025, 0.04, 0.063, 0.1, 0.16)
-_REPEATS = 10
+REPEATS = 10
 #: Pictures that are tried on, and folds that they are divided into.
 _PICTURES, _FOLDS = 100, 2
 #: Least number of pictures: three for each fold.
@@ -83,20 +83,28 @@ class _Network:
     grid: tuple[int, int]
 
 
-def suggest(good: Path, options: FitOptions, *, budget_ms: float | None = None, track: Track = silent) -> Suggestion:
+def suggest(
+    good: Path,
+    options: FitOptions,
+    *,
+    budget_ms: float | None = None,
+    repeats: int = REPEATS,
+    track: Track = silent,
+) -> Suggestion:
     """Try sizes of the input, then a larger coreset, then other levels.
 
     Args:
         good: folder of good pictures.
         options: of the fit; its coreset, and its levels if given, are the ones tried first.
         budget_ms: longest time of one picture; None: no limit.
+        repeats: synthetic defects of each kind and size.
         track: progress.
 
     Raises:
         DatasetError: too few pictures, or they cannot be read.
         WeightsError, ConfigError, DiskError: see `fit`.
     """
-    with _Evidence.gathered(good, options, track) as evidence:
+    with _Evidence.gathered(good, options, repeats, track) as evidence:
         edges = [edge for edge in EDGES_PX if edge >= 224] if budget_ms is None else list(EDGES_PX)
         networks, too_slow = evidence.networks(edges[:4] if budget_ms is None else edges, budget_ms)
         trials = [trial for network in networks for trial in evidence.tried(network, [options.coreset])]
@@ -111,14 +119,16 @@ def suggest(good: Path, options: FitOptions, *, budget_ms: float | None = None, 
         return evidence.suggestion(trials, best, too_slow)
 
 
-def choose_size(good: Path, options: FitOptions, *, budget_ms: float, track: Track = silent) -> Suggestion:
+def choose_size(
+    good: Path, options: FitOptions, *, budget_ms: float, repeats: int = REPEATS, track: Track = silent
+) -> Suggestion:
     """Try all sizes of the input that this machine inspects within the budget, with the levels and coreset given.
 
     Raises:
         ConfigError: even the smallest input takes longer.
         DatasetError, WeightsError, DiskError: see `suggest`.
     """
-    with _Evidence.gathered(good, options, track) as evidence:
+    with _Evidence.gathered(good, options, repeats, track) as evidence:
         networks, too_slow = evidence.networks(EDGES_PX, budget_ms)
         if not networks:
             (width, height), took_ms = too_slow[0]
@@ -152,6 +162,7 @@ class _Evidence:
         folds: list[NDArray[np.int64]],
         total: int,
         region: tuple[int, int],
+        repeats: int,
         spool: tempfile.TemporaryDirectory[str],
         track: Track,
     ) -> None:
@@ -162,10 +173,10 @@ class _Evidence:
         self._folds = [slice(end - len(fold), end) for fold, end in zip(folds, ends, strict=True)]
         # The pictures of a fold are neighbours, as the bank's store counts them.
         self._paths = [paths[row] for fold in folds for row in fold]
-        self._defects = defects_of([share * min(region) for share in _SIZES], _REPEATS, options.seed)
+        self._defects = defects_of([share * min(region) for share in _SIZES], repeats, options.seed)
 
     @classmethod
-    def gathered(cls, good: Path, options: FitOptions, track: Track) -> _Evidence:
+    def gathered(cls, good: Path, options: FitOptions, repeats: int, track: Track) -> _Evidence:
         """Choose readable, different pictures, evenly spread, and divide them into folds."""
         paths = chosen_images(good, options)
         spool = tempfile.TemporaryDirectory(prefix="patchline-suggest-")
@@ -187,7 +198,7 @@ class _Evidence:
                 f"options on; give at least {_LEAST_PICTURES}, or choose --size and --levels yourself"
             )
         region = options.roi[2:] if options.roi is not None else tuple(np.median(sizes, axis=0).astype(int).tolist())
-        return cls(options, different, folds, len(paths), (region[0], region[1]), spool, track)
+        return cls(options, different, folds, len(paths), (region[0], region[1]), repeats, spool, track)
 
     def __enter__(self) -> _Evidence:
         return self
@@ -307,19 +318,20 @@ class _Evidence:
                     features = patches.features[place * size : (place + 1) * size].reshape(*network.grid, -1)
                     good.append(_score(search, bank.scoring, features))
                     done.step()
-                for number, pixels in self._defective(fold, network.input_px):
-                    defective[number] = _score(search, bank.scoring, extractor(pixels[None])[0])
-                    done.step()
+                for numbers, pixels in self._defective(fold, network.input_px):
+                    for number, features in zip(numbers, extractor(pixels), strict=True):
+                        defective[number] = _score(search, bank.scoring, features)
+                    done.step(len(numbers))
         return np.array(good), defective
 
-    def _defective(self, fold: slice, input_px: tuple[int, int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield (number of the defect, network input) of the defects drawn into pictures of a fold."""
+    def _defective(self, fold: slice, input_px: tuple[int, int]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+        """Yield (numbers of the defects of one picture of a fold, network inputs with one of them each)."""
         for place in range(fold.start, fold.stop):
-            mine = [number for number in range(len(self._defects)) if number % len(self._paths) == place]
-            region = crop(read_image(self._paths[place]), self._options.roi) if mine else None
-            for number in mine:
-                assert region is not None
-                yield number, network_input(with_defect(region, self._defects[number]), input_px)
+            numbers = list(range(place, len(self._defects), len(self._paths)))
+            if numbers:
+                region = crop(read_image(self._paths[place]), self._options.roi)
+                drawn = (with_defect(region, self._defects[number]) for number in numbers)
+                yield numbers, np.stack([network_input(picture, input_px) for picture in drawn])
 
 
 class _Steps:
