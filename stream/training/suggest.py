@@ -40,6 +40,8 @@ from stream.training.synthetic_defects import defects_of, with_defect
 
 #: Edges of squares with as many pixels as the inputs that are tried.
 EDGES_PX = (160, 224, 320, 448, 640, 896)
+#: Those that are tried where no time is given.
+_USUAL_EDGES_PX = (224, 320, 448, 640)
 #: Sizes of the defects, as shares of the region's short side; how many of each size and kind are drawn.
 _SIZES = (0.01, 0.016, 0.025, 0.04, 0.063, 0.1, 0.16)
 REPEATS = 10
@@ -105,8 +107,7 @@ def suggest(
         WeightsError, ConfigError, DiskError: see `fit`.
     """
     with _Evidence.gathered(good, options, repeats, track) as evidence:
-        edges = [edge for edge in EDGES_PX if edge >= 224] if budget_ms is None else list(EDGES_PX)
-        networks, too_slow = evidence.networks(edges[:4] if budget_ms is None else edges, budget_ms)
+        networks, too_slow = evidence.networks(_USUAL_EDGES_PX if budget_ms is None else EDGES_PX, budget_ms)
         trials = [trial for network in networks for trial in evidence.tried(network, [options.coreset])]
         best = recommended(trials, budget_ms)
         if best is not None:
@@ -136,10 +137,7 @@ def choose_size(
                 f"--budget-ms: the smallest input that is tried, {width}×{height} px, takes {took_ms:.1f} ms on this "
                 f"machine, more than {budget_ms:g}; allow more, or choose a --size yourself"
             )
-        if len(networks) == 1:
-            trials = evidence.tried(networks[0], [options.coreset])
-        else:
-            trials = [trial for network in networks for trial in evidence.tried(network, [options.coreset])]
+        trials = [trial for network in networks for trial in evidence.tried(network, [options.coreset])]
         return evidence.suggestion(trials, recommended(trials, budget_ms), too_slow)
 
 
