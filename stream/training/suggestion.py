@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
+from math import comb, log2
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: A slower candidate must find this share of the synthetic defects more.
+#: Share of the synthetic defects that a slower candidate must find more, for each doubling of the time.
 LEAST_GAIN = 0.02
 #: Largest probability that a gain is chance, one-sided sign test over the same defects.
 _CHANCE = 0.05
@@ -55,10 +55,11 @@ class Trial:
 
 def helps(slower: Trial, faster: Trial) -> bool:
     """Whether a candidate finds more of the same defects than a faster one, beyond chance and worth its time."""
+    doublings = max(1.0, log2(slower.milliseconds / faster.milliseconds))
     won = int((slower.found & ~faster.found).sum())
     lost = int((faster.found & ~slower.found).sum())
     return (
-        slower.share - faster.share >= LEAST_GAIN
+        slower.share - faster.share >= LEAST_GAIN * doublings
         and slower.auroc >= faster.auroc - _AUROC_NOISE
         and _sign_test(won, lost) <= _CHANCE
     )

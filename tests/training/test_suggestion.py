@@ -34,6 +34,12 @@ def test_a_gain_too_small_to_pay_for_does_not_help():
     assert not helps(trial(one_more, 20), trial(many, 5))
 
 
+def test_the_longer_it_takes_the_more_it_must_find():
+    few, more = "x" * 600 + "." * 400, "x" * 650 + "." * 350
+    assert helps(trial(more, 20), trial(few, 5)), "5 % for two doublings"
+    assert not helps(trial(more, 50), trial(few, 5)), "5 % for more than three"
+
+
 def test_finding_more_at_the_threshold_while_ranking_worse_does_not_help():
     assert not helps(trial(MORE, 20, auroc=0.85), trial(FEW, 5, auroc=0.9))
 
