@@ -109,7 +109,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
     input_px = input_size(options.size_px, region_px(paths, options.roi), input_multiple_px(options.backbone))
     with read_network_inputs(paths, options.roi, input_px, memory=memory, spool=output.parent, track=track) as images:
         names = [path.relative_to(good).as_posix() for path in images.paths]
-        plan, notes = _plan(good, images, names, options)
+        plan, notes = plan_for(good, images, names, options)
         track("load backbone", 0, 1)
         spec = spec_for(
             options.backbone,
@@ -274,7 +274,7 @@ def region_px(paths: list[Path], roi: Roi | None) -> tuple[int, int]:
     return 1, 1
 
 
-def _plan(good: Path, images: ImageSet, names: list[str], options: FitOptions) -> tuple[Plan, list[str]]:
+def plan_for(good: Path, images: ImageSet, names: list[str], options: FitOptions) -> tuple[Plan, list[str]]:
     """Return which images are remembered and which calibrate, and what to say about copies."""
     rows = images.distinct()
     if len(rows) < 2:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +27,7 @@ from stream.model.patchcore.preprocess import crop, input_size, network_input
 from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 from stream.training.dataset import ImageSet, iter_inputs, read_network_inputs
-from stream.training.fit import FitOptions, chosen_images, region_px
-from stream.training.folds import blocks, groups_of
+from stream.training.fit import FitOptions, chosen_images, plan_for, region_px
 from stream.training.inspection_time import milliseconds
 from stream.training.learned_bank import BankOptions, learn_bank
 from stream.training.learning import patches_of
@@ -157,7 +156,7 @@ class _Evidence:
         self,
         options: FitOptions,
         paths: list[Path],
-        folds: list[NDArray[np.int64]],
+        folds: list[slice],
         total: int,
         region: tuple[int, int],
         repeats: int,
@@ -167,10 +166,7 @@ class _Evidence:
         self._options, self._paths, self._total, self._region = options, paths, total, region
         self._spool, self._track = spool, track
         self._memory = MemoryBudget.of(options.max_memory_bytes)
-        ends = np.cumsum([len(fold) for fold in folds]).tolist()
-        self._folds = [slice(end - len(fold), end) for fold, end in zip(folds, ends, strict=True)]
-        # The pictures of a fold are neighbours, as the bank's store counts them.
-        self._paths = [paths[row] for fold in folds for row in fold]
+        self._folds = folds  # the pictures of a fold are neighbours in `paths`
         self._defects = defects_of([share * min(region) for share in _SIZES], repeats, options.seed)
 
     @classmethod
@@ -186,17 +182,17 @@ class _Evidence:
         with read_network_inputs(
             spread, options.roi, small, memory=memory, spool=Path(spool.name), track=track
         ) as images:
-            different = [images.paths[row] for row in images.distinct()]
-            sizes = [images.sizes_px[row] for row in images.distinct()]
-        groups = groups_of([path.relative_to(good).as_posix() for path in different], options.group_by)
-        folds = blocks(groups, _FOLDS)
-        if len(different) < _LEAST_PICTURES or len(folds) < 2:
+            names = [path.relative_to(good).as_posix() for path in images.paths]
+            plan, _ = plan_for(good, images, names, replace(options, calibration="cross", folds=_FOLDS))
+            different = [images.paths[row] for row in plan.bank]
+            sizes = [images.sizes_px[row] for row in plan.bank]
+        if len(plan.bank) < _LEAST_PICTURES or len(plan.folds) < 2:
             raise DatasetError(
-                f"{good}: {len(different)} different readable images in {len(set(groups))} group(s) are too few to try "
-                f"options on; give at least {_LEAST_PICTURES}, or choose --size and --levels yourself"
+                f"{good}: {len(plan.bank)} different readable images are too few to try options on; give at least "
+                f"{_LEAST_PICTURES}, or choose --size and --levels yourself"
             )
         region = options.roi[2:] if options.roi is not None else tuple(np.median(sizes, axis=0).astype(int).tolist())
-        return cls(options, different, folds, len(paths), (region[0], region[1]), repeats, spool, track)
+        return cls(options, different, plan.folds, len(paths), (region[0], region[1]), repeats, spool, track)
 
     def __enter__(self) -> _Evidence:
         return self
@@ -211,11 +207,7 @@ class _Evidence:
         multiple_px = input_multiple_px(self._options.backbone)
         largest = _LARGEST_ENLARGEMENT * (self._region[0] * self._region[1]) ** 0.5
         sizes = dict.fromkeys(
-            input_size(edge, self._region, multiple_px)
-            if len(set(self._region)) > 1
-            else (round(edge / multiple_px) * multiple_px,) * 2
-            for edge in edges_px
-            if edge <= max(largest, edges_px[0])
+            input_size(edge, self._region, multiple_px) for edge in edges_px if edge <= max(largest, edges_px[0])
         )
         networks, too_slow = [], []
         for input_px in sizes:

@@ -43,13 +43,15 @@ def input_size(size: Size, region_px: tuple[int, int], multiple_px: int = MULTIP
     """Return (width, height) of the network input for a region of (width, height).
 
     An edge gives about as many pixels as a square of that edge has, hence about its time, in the aspect of the
-    region: the nearest multiples of `multiple_px`, or that square itself where it is nearest.
+    region: the nearest multiples of `multiple_px`, or that square itself where it is nearest and the network takes it.
     """
     if not isinstance(size, int):
         return size
     aspect = math.log(region_px[0] / region_px[1])
     edges = range(multiple_px, 8 * size + multiple_px, multiple_px)
-    candidates = [(size, size), *((width, height) for width in edges for height in edges)]
+    candidates = [(width, height) for width in edges for height in edges]
+    if multiple_px == MULTIPLE_PX or size % multiple_px == 0:
+        candidates.insert(0, (size, size))
 
     def unlike(candidate: tuple[int, int]) -> float:
         width, height = candidate

@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stream.core.errors import ConfigError, WeightsError
-from stream.model.extractor import load_extractor, spec_for
+from stream.model.extractor import input_multiple_px, load_extractor, spec_for
 from stream.model.patchcore import torchvision_ops
 from stream.model.patchcore.backbones import load_backbone
+from stream.model.patchcore.preprocess import input_size
 from stream.training.quantize import quantized
 
 assert torchvision_ops  # before timm
@@ -149,6 +150,16 @@ def test_a_file_in_its_authors_names_is_converted(tmp_path: Path):
 def test_a_size_that_is_no_multiple_of_the_patches_is_answered_with_the_next_that_fit(tmp_path, size, sizes: str):
     with pytest.raises(ConfigError, match=f"no multiple of its patches of 16 px; the next sizes .*{sizes}"):
         load_backbone(TOKENS, weights=weights_of(TOKENS, tmp_path), input_px=size)
+
+
+@pytest.mark.parametrize("region_px", [(400, 200), (300, 310), (640, 480), (300, 300)])
+def test_an_input_in_the_aspect_of_the_region_is_a_multiple_of_the_patches(region_px: tuple[int, int]):
+    multiple_px = input_multiple_px("vit_small_patch14_dinov2")
+    for size_px in (224, 320, 448):
+        width, height = input_size(size_px, region_px, multiple_px)
+        assert width % 14 == height % 14 == 0
+        assert width * height == pytest.approx(size_px**2, rel=0.15)
+    assert input_multiple_px(TOKENS) == input_multiple_px("resnet18") == input_multiple_px("test_convnext") == 32
 
 
 def test_a_network_of_one_size_names_it(tmp_path: Path):
