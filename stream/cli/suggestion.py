@@ -11,11 +11,9 @@ from stream.training.suggestion import Trial
 
 def print_suggestion(console: Console, suggestion: Suggestion, seconds: float, mm_per_px: float | None) -> None:
     """Print the candidates, their time on this machine and what they found, the recommended one marked."""
-    table = Table(
-        "input", "levels", "coreset", "ms", "found", "AUROC", "smallest spot", "", title_justify="left",
-        title=f"tried on {suggestion.pictures} good images, with {len(suggestion.trials[0].found)} synthetic defects "
-        "drawn into them",
-    )  # fmt: skip
+    tried = f"tried on {suggestion.pictures} good images, with {suggestion.defects} synthetic defects drawn into them"
+    columns = ("input", "levels", "coreset", "ms", "found", "AUROC", "smallest spot", "")
+    table = Table(*columns, title=tried, title_justify="left")
     for trial in suggestion.trials:
         chosen = trial is suggestion.best
         table.add_row(
@@ -39,7 +37,9 @@ def print_suggestion(console: Console, suggestion: Suggestion, seconds: float, m
     )
     table.caption_justify = "left"
     console.print(table)
-    if suggestion.best is not None:
+    if suggestion.best is None:
+        console.print("none is within the budget: allow more time", highlight=False)
+    else:
         console.print(f"recommended: {options_of(suggestion.best)}", highlight=False, soft_wrap=True)
     console.print(f"{seconds:.0f} s", highlight=False)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,7 @@ from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 from stream.training.registration import registration_of
 from stream.training.suggestion import Candidate, Trial, recommended, smallest_visible
-from stream.training.synthetic_defects import defects_of, with_defect
+from stream.training.synthetic_defects import Defect, defects_of, with_defect
 
 #: Edges of squares with as many pixels as the inputs that are tried.
 EDGES_PX = (160, 224, 320, 448, 640, 896)
@@ -48,6 +49,8 @@ REPEATS = 10
 _PICTURES, _FOLDS = 100, 2
 #: Least number of pictures: three for each fold.
 _LEAST_PICTURES = 3 * _FOLDS
+#: Edge at which pictures are compared, to find copies and neighbours.
+_SMALL_PX = 64
 #: The network's input has at most this many px for one of the region; beyond, there is nothing more to see.
 _LARGEST_ENLARGEMENT = 1.5
 #: The larger coreset that is tried, as a multiple of the one given.
@@ -62,6 +65,7 @@ class Suggestion(NamedTuple):
         best: the recommended one; None: none is within the budget.
         too_slow: inputs (width, height) that were not tried, with their milliseconds.
         pictures: good pictures that were tried on.
+        defects: synthetic defects that were drawn into them.
         false_reject_rate: of the thresholds: the wanted one, or the least that so few pictures allow.
         region_px: (width, height) of the region.
     """
@@ -70,6 +74,7 @@ class Suggestion(NamedTuple):
     best: Trial | None
     too_slow: list[tuple[tuple[int, int], float]]
     pictures: int
+    defects: int
     false_reject_rate: float
     region_px: tuple[int, int]
 
@@ -105,7 +110,7 @@ def suggest(
         DatasetError: too few pictures, or they cannot be read.
         WeightsError, ConfigError, DiskError: see `fit`.
     """
-    with _Evidence.gathered(good, options, repeats, track) as evidence:
+    with _evidence(good, options, repeats, track) as evidence:
         networks, too_slow = evidence.networks(_USUAL_EDGES_PX if budget_ms is None else EDGES_PX, budget_ms)
         trials = [trial for network in networks for trial in evidence.tried(network, [options.coreset])]
         best = recommended(trials, budget_ms)
@@ -128,7 +133,7 @@ def choose_size(
         ConfigError: even the smallest input takes longer.
         DatasetError, WeightsError, DiskError: see `suggest`.
     """
-    with _Evidence.gathered(good, options, repeats, track) as evidence:
+    with _evidence(good, options, repeats, track) as evidence:
         networks, too_slow = evidence.networks(EDGES_PX, budget_ms)
         if not networks:
             (width, height), took_ms = too_slow[0]
@@ -149,70 +154,69 @@ def _other_levels(levels: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [tuple(f"stride{number // 2}" for number in numbers)] if numbers[0] >= 8 else []
 
 
-class _Evidence:
-    """The pictures and defects on which all candidates are tried."""
-
-    def __init__(
-        self,
-        options: FitOptions,
-        paths: list[Path],
-        folds: list[slice],
-        total: int,
-        region: tuple[int, int],
-        repeats: int,
-        spool: tempfile.TemporaryDirectory[str],
-        track: Track,
-    ) -> None:
-        self._options, self._paths, self._total, self._region = options, paths, total, region
-        self._spool, self._track = spool, track
-        self._memory = MemoryBudget.of(options.max_memory_bytes)
-        self._folds = folds  # the pictures of a fold are neighbours in `paths`
-        self._defects = defects_of([share * min(region) for share in _SIZES], repeats, options.seed)
-
-    @classmethod
-    def gathered(cls, good: Path, options: FitOptions, repeats: int, track: Track) -> _Evidence:
-        """Choose readable, different pictures, evenly spread, and divide them into folds."""
-        paths = chosen_images(good, options)
-        spool = tempfile.TemporaryDirectory(prefix="patchline-suggest-")
-        spread = [
-            paths[row] for row in np.unique(np.linspace(0, len(paths) - 1, min(_PICTURES, len(paths))).astype(int))
-        ]
-        small = input_size(64, region_px(paths, options.roi))
-        memory = MemoryBudget.of(options.max_memory_bytes)
-        with read_network_inputs(
-            spread, options.roi, small, memory=memory, spool=Path(spool.name), track=track
-        ) as images:
+@contextmanager
+def _evidence(good: Path, options: FitOptions, repeats: int, track: Track) -> Iterator[_Evidence]:
+    """Choose readable, different pictures, evenly spread, and divide them into folds as a fit does."""
+    paths = chosen_images(good, options)
+    rows = np.unique(np.linspace(0, len(paths) - 1, min(_PICTURES, len(paths))).astype(int))
+    spread = [paths[row] for row in rows]
+    small = input_size(_SMALL_PX, region_px(paths, options.roi))
+    memory = MemoryBudget.of(options.max_memory_bytes)
+    with tempfile.TemporaryDirectory(prefix="patchline-suggest-") as folder:
+        spool = Path(folder)
+        with read_network_inputs(spread, options.roi, small, memory=memory, spool=spool, track=track) as images:
             names = [path.relative_to(good).as_posix() for path in images.paths]
             plan, _ = plan_for(good, images, names, replace(options, calibration="cross", folds=_FOLDS))
             different = [images.paths[row] for row in plan.bank]
-            sizes = [images.sizes_px[row] for row in plan.bank]
-        if len(plan.bank) < _LEAST_PICTURES or len(plan.folds) < 2:
+            widths, heights = zip(*(images.sizes_px[row] for row in plan.bank), strict=True)
+        if len(different) < _LEAST_PICTURES or len(plan.folds) < 2:
             raise DatasetError(
-                f"{good}: {len(plan.bank)} different readable images are too few to try options on; give at least "
+                f"{good}: {len(different)} different readable images are too few to try options on; give at least "
                 f"{_LEAST_PICTURES}, or choose --size and --levels yourself"
             )
-        region = options.roi[2:] if options.roi is not None else tuple(np.median(sizes, axis=0).astype(int).tolist())
-        return cls(options, different, plan.folds, len(paths), (region[0], region[1]), repeats, spool, track)
+        region = (int(np.median(widths)), int(np.median(heights))) if options.roi is None else options.roi[2:]
+        defects = defects_of([share * min(region) for share in _SIZES], repeats, options.seed)
+        yield _Evidence(options, different, plan.folds, len(paths), region, defects, memory, spool, track)
 
-    def __enter__(self) -> _Evidence:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._spool.cleanup()
+@dataclass(frozen=True)
+class _Evidence:
+    """The pictures and defects on which all candidates are tried.
+
+    Attributes:
+        options: of the fit.
+        paths: of the pictures; those of one fold are neighbours.
+        folds: places in `paths` that are held out together.
+        total: pictures that the fit will have.
+        region: (width, height) that is inspected, px.
+        defects: drawn in turn into the pictures.
+        memory, spool: limit, and folder for what exceeds it.
+        track: progress.
+    """
+
+    options: FitOptions
+    paths: list[Path]
+    folds: list[slice]
+    total: int
+    region: tuple[int, int]
+    defects: list[Defect]
+    memory: MemoryBudget
+    spool: Path
+    track: Track
 
     def networks(
         self, edges_px: Sequence[int], budget_ms: float | None
     ) -> tuple[list[_Network], list[tuple[tuple[int, int], float]]]:
         """Return the networks of these sizes within the budget, smallest first, and the others with their time."""
-        multiple_px = input_multiple_px(self._options.backbone)
-        largest = _LARGEST_ENLARGEMENT * (self._region[0] * self._region[1]) ** 0.5
+        multiple_px = input_multiple_px(self.options.backbone)
+        largest = _LARGEST_ENLARGEMENT * (self.region[0] * self.region[1]) ** 0.5
         sizes = dict.fromkeys(
-            input_size(edge, self._region, multiple_px) for edge in edges_px if edge <= max(largest, edges_px[0])
+            input_size(edge, self.region, multiple_px) for edge in edges_px if edge <= max(largest, edges_px[0])
         )
         networks, too_slow = [], []
         for input_px in sizes:
-            network = self.network(input_px, self._options.levels)
-            took_ms = self.milliseconds(network, self._options.coreset)
+            network = self.network(input_px, self.options.levels)
+            took_ms = self.milliseconds(network, self.options.coreset)
             if budget_ms is not None and took_ms > budget_ms:
                 too_slow.append((input_px, took_ms))
                 break  # a larger one takes longer still
@@ -221,8 +225,8 @@ class _Evidence:
 
     def network(self, input_px: tuple[int, int], levels: Sequence[str]) -> _Network:
         """Make the backbone ready at one size."""
-        options, stage = self._options, f"load {_words(input_px)}"
-        self._track(stage, 0, 1)
+        options, stage = self.options, f"load {_words(input_px)}"
+        self.track(stage, 0, 1)
         spec = spec_for(
             options.backbone,
             levels=tuple(levels),
@@ -233,29 +237,29 @@ class _Evidence:
         )
         extractor = load_extractor(spec, device=options.device, weights=options.weights)
         height, width = extractor(np.zeros((1, input_px[1], input_px[0], 3), np.uint8)).shape[1:3]
-        self._track(stage, 1, 1)
+        self.track(stage, 1, 1)
         return _Network(input_px, spec.levels, extractor, (height, width))
 
     def milliseconds(self, network: _Network, coreset: float) -> float:
         """Measure one picture on this machine, with a bank as large as the fit's will be."""
-        rows = max(1, round(self._total * network.grid[0] * network.grid[1] * coreset))
-        regions = [crop(read_image(path), self._options.roi) for path in self._paths[:4]]
+        rows = max(1, round(self.total * network.grid[0] * network.grid[1] * coreset))
+        regions = [crop(read_image(path), self.options.roi) for path in self.paths[:4]]
         return milliseconds(network.extractor, regions, network.input_px, bank_rows=rows)
 
     def tried(self, network: _Network, coresets: Sequence[float]) -> list[Trial]:
         """Measure what these coresets find with one network."""
         trials = []
         inputs = read_network_inputs(
-            self._paths, self._options.roi, network.input_px, memory=self._memory, spool=Path(self._spool.name)
+            self.paths, self.options.roi, network.input_px, memory=self.memory, spool=self.spool
         )
         with inputs as images:
-            if len(images) < len(self._paths):
+            if len(images) < len(self.paths):
                 raise DatasetError(f"{images.unreadable[0].reason}; it could be read before, so try again")
             for coreset in coresets:
                 good, defective = self._scores(network, images, coreset)
-                threshold = conformal_threshold(good, self._options.false_reject_rate)
+                threshold = conformal_threshold(good, self.options.false_reject_rate)
                 found = defective > threshold
-                spots = [row for row, defect in enumerate(self._defects) if defect.kind == "spot"]
+                spots = [row for row, defect in enumerate(self.defects) if defect.kind == "spot"]
                 labels = np.repeat([False, True], [len(good), len(defective)])
                 trials.append(
                     Trial(
@@ -263,7 +267,7 @@ class _Evidence:
                         self.milliseconds(network, coreset),
                         found,
                         auroc(labels, np.concatenate([good, defective])) or 0.0,
-                        smallest_visible([self._defects[row].size_px for row in spots], found[spots].tolist()),
+                        smallest_visible([self.defects[row].size_px for row in spots], found[spots].tolist()),
                     )
                 )
         return trials
@@ -272,35 +276,35 @@ class _Evidence:
         self, trials: list[Trial], best: Trial | None, too_slow: list[tuple[tuple[int, int], float]]
     ) -> Suggestion:
         """Return what was tried with the numbers of the evidence."""
-        rate = guaranteed_rate(len(self._paths), self._options.false_reject_rate)
-        return Suggestion(trials, best, too_slow, len(self._paths), rate, self._region)
+        rate = guaranteed_rate(len(self.paths), self.options.false_reject_rate)
+        return Suggestion(trials, best, too_slow, len(self.paths), len(self.defects), rate, self.region)
 
     def _scores(
         self, network: _Network, images: ImageSet, coreset: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the scores of the good pictures and of those with a defect, each by the bank without its fold."""
-        options, extractor = self._options, network.extractor
+        options, extractor = self.options, network.extractor
         rows = np.arange(len(images))
         shift = registration_of(iter_inputs(images.inputs, rows), network.grid)
         position = shift.in_place if options.score == "auto" else options.score == "position"
         bank_options = BankOptions(
             network.grid, coreset, options.seed, position=position, cuda=extractor.device == "cuda"
         )
-        done = _Steps(self._track, f"try {_words(network.input_px)}", 2 * len(images) + len(self._defects))
+        done = _Steps(self.track, f"try {_words(network.input_px)}", 2 * len(images) + len(self.defects))
         good: list[float] = []
-        defective = np.zeros(len(self._defects))
+        defective = np.zeros(len(self.defects))
         patches = patches_of(
             extractor,
             images.inputs,
             rows,
             bank_options,
-            memory=self._memory,
-            spool=Path(self._spool.name),
+            memory=self.memory,
+            spool=self.spool,
             track=silent,
         )
         with patches:
             size = bank_options.patches
-            for fold in self._folds:
+            for fold in self.folds:
                 bank = learn_bank(patches, bank_options, without=fold)
                 search = bank.search(cuda=bank_options.cuda)
                 done.step(fold.stop - fold.start)
@@ -317,10 +321,10 @@ class _Evidence:
     def _defective(self, fold: slice, input_px: tuple[int, int]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
         """Yield (numbers of the defects of one picture of a fold, network inputs with one of them each)."""
         for place in range(fold.start, fold.stop):
-            numbers = list(range(place, len(self._defects), len(self._paths)))
+            numbers = list(range(place, len(self.defects), len(self.paths)))
             if numbers:
-                region = crop(read_image(self._paths[place]), self._options.roi)
-                drawn = (with_defect(region, self._defects[number]) for number in numbers)
+                region = crop(read_image(self.paths[place]), self.options.roi)
+                drawn = (with_defect(region, self.defects[number]) for number in numbers)
                 yield numbers, np.stack([network_input(picture, input_px) for picture in drawn])
 
 

@@ -57,7 +57,7 @@ def test_the_table_marks_the_choice_and_says_how_to_fit_it():
         for edge, ms, spot in ((448, 17.2, 6.0), (224, 4.3, None))
     )
     console = Console(record=True, width=200, file=io.StringIO())
-    suggestion = Suggestion([fast, slow], slow, [((896, 896), 70.1)], 100, 0.01, (1000, 1000))
+    suggestion = Suggestion([fast, slow], slow, [((896, 896), 70.1)], 100, 2, 0.01, (1000, 1000))
     print_suggestion(console, suggestion, 12.0, 0.05)
     said = console.export_text()
     chosen = next(line for line in said.splitlines() if "recommended" in line and "448×448" in line)
@@ -65,6 +65,14 @@ def test_the_table_marks_the_choice_and_says_how_to_fit_it():
     assert "--size 448x448 --levels stride8,stride16 --coreset 0.01" in said
     assert "over the budget, not tried" in said
     assert "says nothing of the accuracy" in said
+
+
+def test_a_budget_that_nothing_keeps_is_said_with_the_time_of_the_smallest_input():
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_suggestion(console, Suggestion([], None, [((224, 224), 70.1)], 100, 210, 0.01, (500, 500)), 3.0, None)
+    said = console.export_text()
+    assert "70.1" in said
+    assert "none is within the budget" in said
 
 
 @pytest.mark.parametrize(
