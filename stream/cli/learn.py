@@ -170,8 +170,8 @@ def fit(
         with tracking(err) as track:
             tried = choose_size(good_dir, options, budget_ms=budget_ms, track=track)
         print_suggestion(out, tried, track.seconds, mm_per_px)
-        if tried.best is not None:
-            options = replace(options, size_px=tried.best.candidate.input_px)
+        assert tried.best is not None  # sizes beyond the budget were refused or left out
+        options = replace(options, size_px=tried.best.candidate.input_px)
     with tracking(err) as track:
         summary = fitting.fit(good_dir, output, options, track)
         if review is not None:

@@ -157,7 +157,7 @@ def _smallest_spot(info: BundleInfo, mm_per_px: float | None) -> str:
     region_px = info.picture_px if info.roi is None else info.roi[2:]
     if region_px is None:
         return "unknown: images of mixed sizes"
-    seen = visibility_of(region_px, info.spec.input_px, info.grid)
+    seen = visibility_of(region_px, info.spec.input_px)
     return (
         f"defects below about {length(seen.spot_px, mm_per_px)} of the image are likely to be missed: one pixel of "
         f"the input covers {seen.shrinking:.2g}"

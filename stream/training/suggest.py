@@ -81,12 +81,13 @@ class Suggestion(NamedTuple):
 
 @dataclass(frozen=True)
 class _Network:
-    """An extractor at one size and levels, and its time on this machine."""
+    """An extractor at one size and levels, and its time with the coreset given, on this machine."""
 
     input_px: tuple[int, int]
     levels: tuple[str, ...]
     extractor: Extractor
     grid: tuple[int, int]
+    milliseconds: float
 
 
 def suggest(
@@ -112,14 +113,14 @@ def suggest(
     """
     with _evidence(good, options, repeats, track) as evidence:
         networks, too_slow = evidence.networks(_USUAL_EDGES_PX if budget_ms is None else EDGES_PX, budget_ms)
-        trials = [trial for network in networks for trial in evidence.tried(network, [options.coreset])]
+        trials = [evidence.tried(network, options.coreset) for network in networks]
         best = recommended(trials, budget_ms)
         if best is not None:
             network = next(each for each in networks if each.input_px == best.candidate.input_px)
-            trials += evidence.tried(network, [min(1.0, options.coreset * _LARGER_CORESET)])
+            trials.append(evidence.tried(network, min(1.0, options.coreset * _LARGER_CORESET)))
             for levels in () if options.levels else _other_levels(networks[0].levels):
                 other = evidence.network(networks[0].input_px, levels)
-                trials += evidence.tried(other, [options.coreset])
+                trials.append(evidence.tried(other, options.coreset))
             best = recommended(trials, budget_ms)
         return evidence.suggestion(trials, best, too_slow)
 
@@ -141,7 +142,7 @@ def choose_size(
                 f"--budget-ms: the smallest input that is tried, {width}×{height} px, takes {took_ms:.1f} ms on this "
                 f"machine, more than {budget_ms:g}; allow more, or choose a --size yourself"
             )
-        trials = [trial for network in networks for trial in evidence.tried(network, [options.coreset])]
+        trials = [evidence.tried(network, options.coreset) for network in networks]
         return evidence.suggestion(trials, recommended(trials, budget_ms), too_slow)
 
 
@@ -216,9 +217,8 @@ class _Evidence:
         networks, too_slow = [], []
         for input_px in sizes:
             network = self.network(input_px, self.options.levels)
-            took_ms = self.milliseconds(network, self.options.coreset)
-            if budget_ms is not None and took_ms > budget_ms:
-                too_slow.append((input_px, took_ms))
+            if budget_ms is not None and network.milliseconds > budget_ms:
+                too_slow.append((input_px, network.milliseconds))
                 break  # a larger one takes longer still
             networks.append(network)
         return networks, too_slow
@@ -237,40 +237,31 @@ class _Evidence:
         )
         extractor = load_extractor(spec, device=options.device, weights=options.weights)
         height, width = extractor(np.zeros((1, input_px[1], input_px[0], 3), np.uint8)).shape[1:3]
+        took_ms = self._milliseconds(extractor, input_px, (height, width), options.coreset)
         self.track(stage, 1, 1)
-        return _Network(input_px, spec.levels, extractor, (height, width))
+        return _Network(input_px, spec.levels, extractor, (height, width), took_ms)
 
-    def milliseconds(self, network: _Network, coreset: float) -> float:
-        """Measure one picture on this machine, with a bank as large as the fit's will be."""
-        rows = max(1, round(self.total * network.grid[0] * network.grid[1] * coreset))
-        regions = [crop(read_image(path), self.options.roi) for path in self.paths[:4]]
-        return milliseconds(network.extractor, regions, network.input_px, bank_rows=rows)
-
-    def tried(self, network: _Network, coresets: Sequence[float]) -> list[Trial]:
-        """Measure what these coresets find with one network."""
-        trials = []
-        inputs = read_network_inputs(
-            self.paths, self.options.roi, network.input_px, memory=self.memory, spool=self.spool
-        )
-        with inputs as images:
+    def tried(self, network: _Network, coreset: float) -> Trial:
+        """Measure what a network finds with a coreset."""
+        input_px, took_ms = network.input_px, network.milliseconds
+        if coreset != self.options.coreset:
+            took_ms = self._milliseconds(network.extractor, input_px, network.grid, coreset)
+        with read_network_inputs(
+            self.paths, self.options.roi, input_px, memory=self.memory, spool=self.spool
+        ) as images:
             if len(images) < len(self.paths):
                 raise DatasetError(f"{images.unreadable[0].reason}; it could be read before, so try again")
-            for coreset in coresets:
-                good, defective = self._scores(network, images, coreset)
-                threshold = conformal_threshold(good, self.options.false_reject_rate)
-                found = defective > threshold
-                spots = [row for row, defect in enumerate(self.defects) if defect.kind == "spot"]
-                labels = np.repeat([False, True], [len(good), len(defective)])
-                trials.append(
-                    Trial(
-                        Candidate(network.input_px, network.levels, coreset),
-                        self.milliseconds(network, coreset),
-                        found,
-                        auroc(labels, np.concatenate([good, defective])) or 0.0,
-                        smallest_visible([self.defects[row].size_px for row in spots], found[spots].tolist()),
-                    )
-                )
-        return trials
+            good, defective = self._scores(network, images, coreset)
+        found = defective > conformal_threshold(good, self.options.false_reject_rate)
+        spots = [row for row, defect in enumerate(self.defects) if defect.kind == "spot"]
+        labels = np.repeat([False, True], [len(good), len(defective)])
+        return Trial(
+            Candidate(input_px, network.levels, coreset),
+            took_ms,
+            found,
+            auroc(labels, np.concatenate([good, defective])) or 0.0,
+            smallest_visible([self.defects[row].size_px for row in spots], found[spots].tolist()),
+        )
 
     def suggestion(
         self, trials: list[Trial], best: Trial | None, too_slow: list[tuple[tuple[int, int], float]]
@@ -278,6 +269,14 @@ class _Evidence:
         """Return what was tried with the numbers of the evidence."""
         rate = guaranteed_rate(len(self.paths), self.options.false_reject_rate)
         return Suggestion(trials, best, too_slow, len(self.paths), len(self.defects), rate, self.region)
+
+    def _milliseconds(
+        self, extractor: Extractor, input_px: tuple[int, int], grid: tuple[int, int], coreset: float
+    ) -> float:
+        """Measure one picture on this machine, with a bank as large as the fit's will be."""
+        rows = max(1, round(self.total * grid[0] * grid[1] * coreset))
+        regions = [crop(read_image(path), self.options.roi) for path in self.paths[:4]]
+        return milliseconds(extractor, regions, input_px, bank_rows=rows)
 
     def _scores(
         self, network: _Network, images: ImageSet, coreset: float

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-#: Diameter of the smallest spot that is found in most pictures, in distances between patches: see docs/backbones.md
-#: for how it was measured.
-SPOT_PATCHES = 1.0
+#: Diameter of the smallest spot that is found in most pictures, in px of the network input: see docs/backbones.md for
+#: how it was measured.
+SPOT_INPUT_PX = 14.0
 
 
 class Visibility(NamedTuple):
@@ -21,7 +21,7 @@ class Visibility(NamedTuple):
     spot_px: float
 
 
-def visibility_of(region_px: tuple[int, int], input_px: tuple[int, int], grid: tuple[int, int]) -> Visibility:
+def visibility_of(region_px: tuple[int, int], input_px: tuple[int, int]) -> Visibility:
     """Return what can be seen of a region; a rule of thumb for the geometry alone.
 
     A faint defect must be larger, and one on a smooth part may be smaller.
@@ -29,8 +29,6 @@ def visibility_of(region_px: tuple[int, int], input_px: tuple[int, int], grid: t
     Args:
         region_px: (width, height) of the inspected region in the picture.
         input_px: (width, height) of the network input.
-        grid: (h, w) of the patches.
     """
     shrinking = max(region_px[0] / input_px[0], region_px[1] / input_px[1])
-    patch_px = max(region_px[0] / grid[1], region_px[1] / grid[0])
-    return Visibility(shrinking, max(1.0, SPOT_PATCHES * patch_px))
+    return Visibility(shrinking, max(1.0, SPOT_INPUT_PX * shrinking))
