@@ -168,6 +168,7 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
         info = bundle.info
         options = FitOptions(
             backbone=info.spec.backbone,
+            levels=info.spec.levels,
             size_px=info.spec.input_px,
             roi=info.roi,
             coreset=info.coreset,
@@ -183,6 +184,8 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
         weights = weights_folder() / f"{info.spec.weights_sha256}.safetensors"
         if weights.is_file() and overrides.backbone in (None, options.backbone):
             options = replace(options, weights=weights)
+        if overrides.backbone not in (None, options.backbone):
+            options = replace(options, levels=())  # another network has other levels
     chosen = {name: value for name, value in overrides._asdict().items() if value is not None}
     own = line.stations[station].roi
     return replace(options, roi=options.roi if own is None else own, **chosen)

@@ -53,6 +53,17 @@ def test_the_region_of_the_configuration_comes_before_that_of_the_bundle(tmp_pat
     assert options_like(None, line, "cap", FitOverrides()).roi == (1, 2, 30, 40)
 
 
+def test_a_station_is_taught_on_the_levels_of_its_bundle_unless_the_network_is_another(
+    tmp_path: Path, small_bundle: Path
+):
+    line, bundle = parse(LINE, name="line.yaml", folder=tmp_path), load_bundle(small_bundle)
+    spec = msgspec.structs.replace(bundle.info.spec, levels=("stride4", "stride8"))
+    fine = bundle._replace(info=msgspec.structs.replace(bundle.info, spec=spec))
+    assert options_like(fine, line, "cap", FitOverrides()).levels == ("stride4", "stride8")
+    assert options_like(fine, line, "cap", FitOverrides(backbone="efficientnet_lite0")).levels == ("stride4", "stride8")
+    assert options_like(fine, line, "cap", FitOverrides(backbone="vit_small_patch14_dinov2")).levels == ()
+
+
 def test_a_bundle_of_given_weights_is_taught_with_these_weights(
     tmp_path: Path, small_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -19,7 +19,7 @@ Roi = tuple[int, int, int, int]
 Size = int | tuple[int, int]
 
 #: Networks halve their maps five times; an input that is a multiple of this loses no row or column.
-_MULTIPLE_PX = 32
+MULTIPLE_PX = 32
 
 
 def crop(image: NDArray[np.uint8], roi: Roi | None) -> NDArray[np.uint8]:
@@ -59,17 +59,19 @@ def region_of(image: NDArray[np.uint8], roi: Roi | None, picture_px: tuple[int, 
     return crop(image, roi)
 
 
-def input_size(size: Size, region_px: tuple[int, int]) -> tuple[int, int]:
+def input_size(size: Size, region_px: tuple[int, int], multiple_px: int = MULTIPLE_PX) -> tuple[int, int]:
     """Return (width, height) of the network input for a region of (width, height).
 
     An edge gives about as many pixels as a square of that edge has, hence about its time, in the aspect of the
-    region: the nearest multiples of 32, or that square itself where it is nearest.
+    region: the nearest multiples of `multiple_px`, or that square itself where it is nearest and the network takes it.
     """
     if not isinstance(size, int):
         return size
     aspect = math.log(region_px[0] / region_px[1])
-    edges = range(_MULTIPLE_PX, 8 * size + _MULTIPLE_PX, _MULTIPLE_PX)
-    candidates = [(size, size), *((width, height) for width in edges for height in edges)]
+    edges = range(multiple_px, 8 * size + multiple_px, multiple_px)
+    candidates = [(width, height) for width in edges for height in edges]
+    if multiple_px == MULTIPLE_PX or size % multiple_px == 0:
+        candidates.insert(0, (size, size))
 
     def unlike(candidate: tuple[int, int]) -> float:
         width, height = candidate
