@@ -143,7 +143,7 @@ def fit(
     options = fitting.FitOptions(
         backbone=backbone,
         levels=() if levels is None else parse_levels(levels),
-        size_px=fitting.FitOptions.size_px if automatic else _size(size),
+        size_px=fitting.FitOptions.size_px if automatic else network_size(size),
         roi=_roi(roi),
         coreset=coreset,
         neighbourhood=neighbourhood,
@@ -278,7 +278,8 @@ def _check_choice(output: Path | None, *, automatic: bool, suggest: bool, budget
         raise ConfigError("--budget-ms: has a meaning with --size auto or --suggest only; add one of them")
 
 
-def _size(text: str) -> Size:
+def network_size(text: str) -> Size:
+    """Read `224` or `448x224`; raises ConfigError."""
     try:
         edges = [int(number) for number in text.lower().replace("×", "x").split("x")]
     except ValueError:

@@ -94,7 +94,6 @@ class FitOverrides(NamedTuple):
     backbone: str | None = None
     size_px: Size | None = None
     coreset: float | None = None
-    holdout: float | None = None
     false_reject_rate: float | None = None
 
 
@@ -174,7 +173,6 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
             coreset=info.coreset,
             neighbourhood=info.spec.neighbourhood,
             stride=info.spec.stride,
-            score="position" if info.position_aware else "plain",
             calibration="cross" if info.cross else "split",
             precision="float32" if bundle.graph is None else "int8",
         )
