@@ -143,7 +143,7 @@ def fit(
     options = fitting.FitOptions(
         backbone=backbone,
         levels=() if levels is None else parse_levels(levels),
-        size_px=fitting.FitOptions.size_px if automatic else _size(size),
+        size_px=fitting.FitOptions.size_px if automatic else network_size(size),
         roi=_roi(roi),
         coreset=coreset,
         neighbourhood=neighbourhood,
@@ -213,26 +213,47 @@ def evaluate(
     dataset_dir: Annotated[
         Path,
         typer.Argument(
-            help="Folder in MVTec layout: test/good, test/TYPE and, optional, ground_truth/TYPE/NAME_mask.png.",
+            help="Folder in MVTec layout: test/good, test/TYPE and, optional, ground_truth/TYPE/NAME_mask.png "
+            "or NAME.png.",
             show_default=False,
         ),
     ],
-    report: Annotated[Path | None, typer.Option(help="Write the numbers as JSON.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all figures, and every image with its score, as JSON.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write one page with figures, charts and images; it needs no network."),
+    ] = None,
     overlays: Annotated[
-        Path | None, typer.Option(help="New folder for an overlay of each image: heat map and mask.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="New folder for an overlay of every image: missed/, false_reject/, refused/, caught/, passed/, "
+            "numbered from the worst.",
+        ),
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure a bundle on labelled images: AUROC, AUPRO, F1, false rejects and misses, milliseconds."""
+    """Measure a bundle on labelled images, and show what it misses and what it falsely rejects.
+
+    Example: `patchline evaluate cap.safetensors photos/ --html cap.html --overlays cap-overlays/`
+
+    Look at the images first: one good part among the defective ones, or the reverse, changes every figure. Misses and
+    false rejects are those of the bundle's threshold. Misses to expect, at 1, 2 and 5 % false rejects, are what any
+    other good images would have given as calibration: compare bundles by them. PG2 is the share of good parts that
+    pass if at most 2 % of the defective ones may, PB2 the share of defective parts caught if at most 2 % of the good
+    ones may be rejected. Images that a line would refuse (dark, blurred, of another size) are counted apart.
+    """
     from stream.cli.terminal import tracking
     from stream.training import evaluate as evaluation
     from stream.training.evaluation_report import report_table, write_report
 
     with tracking(err) as track:
-        result = evaluation.evaluate(bundle, dataset_dir, overlays=overlays, device=device, track=track)
+        result = evaluation.evaluate(bundle, dataset_dir, overlays=overlays, page=html, device=device, track=track)
+    out.print(report_table(result))
     if report is not None:
         write_report(result, report)
-    out.print(report_table(result))
 
 
 def show(
@@ -257,7 +278,8 @@ def _check_choice(output: Path | None, *, automatic: bool, suggest: bool, budget
         raise ConfigError("--budget-ms: has a meaning with --size auto or --suggest only; add one of them")
 
 
-def _size(text: str) -> Size:
+def network_size(text: str) -> Size:
+    """Read `224` or `448x224`; raises ConfigError."""
     try:
         edges = [int(number) for number in text.lower().replace("×", "x").split("x")]
     except ValueError:

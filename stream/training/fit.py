@@ -27,7 +27,7 @@ from stream.training.calibration import (
     promise,
     strangest,
 )
-from stream.training.consistency import inconsistencies, likeness
+from stream.training.consistency import inconsistencies, likeness, product_warning
 from stream.training.dataset import ImageSet, Unreadable, iter_inputs, read_network_inputs
 from stream.training.folds import BY_FILE, BY_FOLDER, FOLDS, SPLIT_BLOCKS, blocks, deal, groups_of, neighbour_blocks
 from stream.training.learned_bank import BankOptions
@@ -184,7 +184,8 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             learned.calibration,
             plan.calibration,
             notes,
-            inconsistencies(images, names, np.sort(used)),
+            inconsistencies(images, names, np.sort(used))
+            + product_warning(learned.means, [names[row] for row in plan.bank]),
         )
 
 

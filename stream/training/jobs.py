@@ -72,13 +72,28 @@ def extend_job(
     return BundleOutcome(extended.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
+def leave_out_job(
+    track: Track, *, live: Path, output: Path, store: Path, names: list[str], marked: list[int]
+) -> BundleOutcome:
+    """Write to `output` the bundle `live` without some of its good pictures, by name; raises PatchLineError.
+
+    `marked` are numbers of events in the event store.
+    """
+    from stream.training.calibration import promise
+    from stream.training.leave_out import leave_out
+
+    made = leave_out(live, output, names, track)
+    assert made.info.thresholds is not None, "it was calibrated"
+    _, warnings = promise(made.info.thresholds, len(made.calibration_scores), cross=made.info.cross)
+    return BundleOutcome(warnings, *_compare(live, output, _network_inputs(store, marked), track))
+
+
 class FitOverrides(NamedTuple):
     """What a user chose for a fit; None: as in the live bundle."""
 
     backbone: str | None = None
     size_px: Size | None = None
     coreset: float | None = None
-    holdout: float | None = None
     false_reject_rate: float | None = None
 
 
@@ -158,7 +173,6 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
             coreset=info.coreset,
             neighbourhood=info.spec.neighbourhood,
             stride=info.spec.stride,
-            score="position" if info.position_aware else "plain",
             calibration="cross" if info.cross else "split",
             precision="float32" if bundle.graph is None else "int8",
         )

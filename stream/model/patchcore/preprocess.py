@@ -39,6 +39,26 @@ def crop(image: NDArray[np.uint8], roi: Roi | None) -> NDArray[np.uint8]:
     return image[y : y + height, x : x + width]
 
 
+def region_of(image: NDArray[np.uint8], roi: Roi | None, picture_px: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """Return the part's region of a frame, as a view, or refuse the frame.
+
+    Args:
+        image: (H, W, 3) uint8.
+        roi: the region; None: the whole image, which must then have the size of the images in the fit.
+        picture_px: that size, (width, height); None: they differed.
+
+    Raises:
+        FrameFault: WRONG_GEOMETRY, if the image has another size or does not contain the region.
+    """
+    width_px, height_px = image.shape[1], image.shape[0]
+    if roi is None and picture_px is not None and (width_px, height_px) != picture_px:
+        raise FrameFault(
+            Cause.WRONG_GEOMETRY,
+            f"the picture is {width_px}×{height_px} px, the bundle learned {picture_px[0]}×{picture_px[1]}",
+        )
+    return crop(image, roi)
+
+
 def input_size(size: Size, region_px: tuple[int, int], multiple_px: int = MULTIPLE_PX) -> tuple[int, int]:
     """Return (width, height) of the network input for a region of (width, height).
 

@@ -5,7 +5,7 @@ import { may, post } from "../../lib/api.js";
 import { ask, facts } from "../../lib/dialog.js";
 import { count, fill, h, mark, moment, say, score, verdictClass } from "../../lib/dom.js";
 
-const KINDS = { accept: "Parts accepted into good", threshold: "Threshold moved", teach: "Taught again" };
+const KINDS = { accept: "Parts accepted into good", threshold: "Threshold moved", teach: "Taught again", leave_out: "Good pictures left out" };
 const MARKS = { false_alarm: "false alarm", true_defect: "true defect" };
 const DOING = { live: "putting live…", undo: "undoing…", discard: "discarding…" };
 
