@@ -1,58 +1,22 @@
-"""Which input, levels and coreset show defects best on these parts: tried on good pictures, some with drawn defects.
-
-The pictures are divided into folds, as in a fit; each is scored by a bank that has not seen its fold, plain and with
-synthetic defects drawn into it before it is resized. What is found above the conformal threshold of the plain ones
-ranks the candidates (`suggestion`). It is evidence for a choice, not a measurement of accuracy.
-"""
+"""Which input, levels and coreset show defects best on these parts, and what they cost on this machine."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from stream.core.errors import ConfigError, DatasetError
-from stream.core.images import read_image
-from stream.core.statistics import auroc
-from stream.model.extractor import input_multiple_px, load_extractor, spec_for
-from stream.model.patchcore.calibrate import conformal_threshold, guaranteed_rate
-from stream.model.patchcore.inspector import Extractor, nearest_patches, score_patches
+from stream.core.errors import ConfigError
+from stream.model.patchcore.calibrate import guaranteed_rate
 from stream.model.patchcore.levels import are_blocks
-from stream.model.patchcore.preprocess import crop, input_size, network_input
-from stream.model.patchcore.scoring import Scoring
-from stream.model.patchcore.search import MemoryBank
-from stream.training.dataset import ImageSet, iter_inputs, read_network_inputs
-from stream.training.fit import FitOptions, chosen_images, plan_for, region_px
-from stream.training.inspection_time import milliseconds
-from stream.training.learned_bank import BankOptions, learn_bank
-from stream.training.learning import patches_of
-from stream.training.memory_budget import MemoryBudget
+from stream.training.evidence import REPEATS, Evidence, TooSlow, gathered
+from stream.training.fit import FitOptions
 from stream.training.progress import Track, silent
-from stream.training.registration import registration_of
-from stream.training.suggestion import Candidate, Trial, recommended, smallest_visible
-from stream.training.synthetic_defects import Defect, defects_of, with_defect
+from stream.training.suggestion import Trial, recommended
 
 #: Edges of squares with as many pixels as the inputs that are tried.
 EDGES_PX = (160, 224, 320, 448, 640, 896)
 #: Those that are tried where no time is given.
 _USUAL_EDGES_PX = (224, 320, 448, 640)
-#: Sizes of the defects, as shares of the region's short side; how many of each size and kind are drawn.
-_SIZES = (0.01, 0.016, 0.025, 0.04, 0.063, 0.1, 0.16)
-REPEATS = 10
-#: Pictures that are tried on, and folds that they are divided into.
-_PICTURES, _FOLDS = 100, 2
-#: Least number of pictures: three for each fold.
-_LEAST_PICTURES = 3 * _FOLDS
-#: Edge at which pictures are compared, to find copies and neighbours.
-_SMALL_PX = 64
-#: The network's input has at most this many px for one of the region; beyond, there is nothing more to see.
-_LARGEST_ENLARGEMENT = 1.5
 #: The larger coreset that is tried, as a multiple of the one given.
 _LARGER_CORESET = 5
 
@@ -72,22 +36,11 @@ class Suggestion(NamedTuple):
 
     trials: list[Trial]
     best: Trial | None
-    too_slow: list[tuple[tuple[int, int], float]]
+    too_slow: list[TooSlow]
     pictures: int
     defects: int
     false_reject_rate: float
     region_px: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class _Network:
-    """An extractor at one size and levels, and its time with the coreset given, on this machine."""
-
-    input_px: tuple[int, int]
-    levels: tuple[str, ...]
-    extractor: Extractor
-    grid: tuple[int, int]
-    milliseconds: float
 
 
 def suggest(
@@ -111,7 +64,7 @@ def suggest(
         DatasetError: too few pictures, or they cannot be read.
         WeightsError, ConfigError, DiskError: see `fit`.
     """
-    with _evidence(good, options, repeats, track) as evidence:
+    with gathered(good, options, repeats, track) as evidence:
         networks, too_slow = evidence.networks(_USUAL_EDGES_PX if budget_ms is None else EDGES_PX, budget_ms)
         trials = [evidence.tried(network, options.coreset) for network in networks]
         best = recommended(trials, budget_ms)
@@ -122,7 +75,7 @@ def suggest(
                 other = evidence.network(networks[0].input_px, levels)
                 trials.append(evidence.tried(other, options.coreset))
             best = recommended(trials, budget_ms)
-        return evidence.suggestion(trials, best, too_slow)
+        return _suggestion(evidence, trials, best, too_slow)
 
 
 def choose_size(
@@ -134,7 +87,7 @@ def choose_size(
         ConfigError: even the smallest input takes longer.
         DatasetError, WeightsError, DiskError: see `suggest`.
     """
-    with _evidence(good, options, repeats, track) as evidence:
+    with gathered(good, options, repeats, track) as evidence:
         networks, too_slow = evidence.networks(EDGES_PX, budget_ms)
         if not networks:
             (width, height), took_ms = too_slow[0]
@@ -143,7 +96,7 @@ def choose_size(
                 f"machine, more than {budget_ms:g}; allow more, or choose a --size yourself"
             )
         trials = [evidence.tried(network, options.coreset) for network in networks]
-        return evidence.suggestion(trials, recommended(trials, budget_ms), too_slow)
+        return _suggestion(evidence, trials, recommended(trials, budget_ms), too_slow)
 
 
 def _other_levels(levels: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -155,193 +108,7 @@ def _other_levels(levels: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [tuple(f"stride{number // 2}" for number in numbers)] if numbers[0] >= 8 else []
 
 
-@contextmanager
-def _evidence(good: Path, options: FitOptions, repeats: int, track: Track) -> Iterator[_Evidence]:
-    """Choose readable, different pictures, evenly spread, and divide them into folds as a fit does."""
-    paths = chosen_images(good, options)
-    rows = np.unique(np.linspace(0, len(paths) - 1, min(_PICTURES, len(paths))).astype(int))
-    spread = [paths[row] for row in rows]
-    small = input_size(_SMALL_PX, region_px(paths, options.roi))
-    memory = MemoryBudget.of(options.max_memory_bytes)
-    with tempfile.TemporaryDirectory(prefix="patchline-suggest-") as folder:
-        spool = Path(folder)
-        with read_network_inputs(spread, options.roi, small, memory=memory, spool=spool, track=track) as images:
-            names = [path.relative_to(good).as_posix() for path in images.paths]
-            plan, _ = plan_for(good, images, names, replace(options, calibration="cross", folds=_FOLDS))
-            different = [images.paths[row] for row in plan.bank]
-            widths, heights = zip(*(images.sizes_px[row] for row in plan.bank), strict=True)
-        if len(different) < _LEAST_PICTURES or len(plan.folds) < 2:
-            raise DatasetError(
-                f"{good}: {len(different)} different readable images are too few to try options on; give at least "
-                f"{_LEAST_PICTURES}, or choose --size and --levels yourself"
-            )
-        region = (int(np.median(widths)), int(np.median(heights))) if options.roi is None else options.roi[2:]
-        defects = defects_of([share * min(region) for share in _SIZES], repeats, options.seed)
-        yield _Evidence(options, different, plan.folds, len(paths), region, defects, memory, spool, track)
-
-
-@dataclass(frozen=True)
-class _Evidence:
-    """The pictures and defects on which all candidates are tried.
-
-    Attributes:
-        options: of the fit.
-        paths: of the pictures; those of one fold are neighbours.
-        folds: places in `paths` that are held out together.
-        total: pictures that the fit will have.
-        region: (width, height) that is inspected, px.
-        defects: drawn in turn into the pictures.
-        memory, spool: limit, and folder for what exceeds it.
-        track: progress.
-    """
-
-    options: FitOptions
-    paths: list[Path]
-    folds: list[slice]
-    total: int
-    region: tuple[int, int]
-    defects: list[Defect]
-    memory: MemoryBudget
-    spool: Path
-    track: Track
-
-    def networks(
-        self, edges_px: Sequence[int], budget_ms: float | None
-    ) -> tuple[list[_Network], list[tuple[tuple[int, int], float]]]:
-        """Return the networks of these sizes within the budget, smallest first, and the others with their time."""
-        multiple_px = input_multiple_px(self.options.backbone)
-        largest = _LARGEST_ENLARGEMENT * (self.region[0] * self.region[1]) ** 0.5
-        sizes = dict.fromkeys(
-            input_size(edge, self.region, multiple_px) for edge in edges_px if edge <= max(largest, edges_px[0])
-        )
-        networks, too_slow = [], []
-        for input_px in sizes:
-            network = self.network(input_px, self.options.levels)
-            if budget_ms is not None and network.milliseconds > budget_ms:
-                too_slow.append((input_px, network.milliseconds))
-                break  # a larger one takes longer still
-            networks.append(network)
-        return networks, too_slow
-
-    def network(self, input_px: tuple[int, int], levels: Sequence[str]) -> _Network:
-        """Make the backbone ready at one size."""
-        options, stage = self.options, f"load {_words(input_px)}"
-        self.track(stage, 0, 1)
-        spec = spec_for(
-            options.backbone,
-            levels=tuple(levels),
-            input_px=input_px,
-            neighbourhood=options.neighbourhood,
-            stride=options.stride,
-            weights=options.weights,
-        )
-        extractor = load_extractor(spec, device=options.device, weights=options.weights)
-        height, width = extractor(np.zeros((1, input_px[1], input_px[0], 3), np.uint8)).shape[1:3]
-        took_ms = self._milliseconds(extractor, input_px, (height, width), options.coreset)
-        self.track(stage, 1, 1)
-        return _Network(input_px, spec.levels, extractor, (height, width), took_ms)
-
-    def tried(self, network: _Network, coreset: float) -> Trial:
-        """Measure what a network finds with a coreset."""
-        input_px, took_ms = network.input_px, network.milliseconds
-        if coreset != self.options.coreset:
-            took_ms = self._milliseconds(network.extractor, input_px, network.grid, coreset)
-        with read_network_inputs(
-            self.paths, self.options.roi, input_px, memory=self.memory, spool=self.spool
-        ) as images:
-            if len(images) < len(self.paths):
-                raise DatasetError(f"{images.unreadable[0].reason}; it could be read before, so try again")
-            good, defective = self._scores(network, images, coreset)
-        found = defective > conformal_threshold(good, self.options.false_reject_rate)
-        spots = [row for row, defect in enumerate(self.defects) if defect.kind == "spot"]
-        labels = np.repeat([False, True], [len(good), len(defective)])
-        return Trial(
-            Candidate(input_px, network.levels, coreset),
-            took_ms,
-            found,
-            auroc(labels, np.concatenate([good, defective])) or 0.0,
-            smallest_visible([self.defects[row].size_px for row in spots], found[spots].tolist()),
-        )
-
-    def suggestion(
-        self, trials: list[Trial], best: Trial | None, too_slow: list[tuple[tuple[int, int], float]]
-    ) -> Suggestion:
-        """Return what was tried with the numbers of the evidence."""
-        rate = guaranteed_rate(len(self.paths), self.options.false_reject_rate)
-        return Suggestion(trials, best, too_slow, len(self.paths), len(self.defects), rate, self.region)
-
-    def _milliseconds(
-        self, extractor: Extractor, input_px: tuple[int, int], grid: tuple[int, int], coreset: float
-    ) -> float:
-        """Measure one picture on this machine, with a bank as large as the fit's will be."""
-        rows = max(1, round(self.total * grid[0] * grid[1] * coreset))
-        regions = [crop(read_image(path), self.options.roi) for path in self.paths[:4]]
-        return milliseconds(extractor, regions, input_px, bank_rows=rows)
-
-    def _scores(
-        self, network: _Network, images: ImageSet, coreset: float
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the scores of the good pictures and of those with a defect, each by the bank without its fold."""
-        options, extractor = self.options, network.extractor
-        rows = np.arange(len(images))
-        shift = registration_of(iter_inputs(images.inputs, rows), network.grid)
-        position = shift.in_place if options.score == "auto" else options.score == "position"
-        bank_options = BankOptions(
-            network.grid, coreset, options.seed, position=position, cuda=extractor.device == "cuda"
-        )
-        done = _Steps(self.track, f"try {_words(network.input_px)}", 2 * len(images) + len(self.defects))
-        good: list[float] = []
-        defective = np.zeros(len(self.defects))
-        patches = patches_of(
-            extractor,
-            images.inputs,
-            rows,
-            bank_options,
-            memory=self.memory,
-            spool=self.spool,
-            track=silent,
-        )
-        with patches:
-            size = bank_options.patches
-            for fold in self.folds:
-                bank = learn_bank(patches, bank_options, without=fold)
-                search = bank.search(cuda=bank_options.cuda)
-                done.step(fold.stop - fold.start)
-                for place in range(fold.start, fold.stop):
-                    features = patches.features[place * size : (place + 1) * size].reshape(*network.grid, -1)
-                    good.append(_score(search, bank.scoring, features))
-                    done.step()
-                for numbers, pixels in self._defective(fold, network.input_px):
-                    for number, features in zip(numbers, extractor(pixels), strict=True):
-                        defective[number] = _score(search, bank.scoring, features)
-                    done.step(len(numbers))
-        return np.array(good), defective
-
-    def _defective(self, fold: slice, input_px: tuple[int, int]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
-        """Yield (numbers of the defects of one picture of a fold, network inputs with one of them each)."""
-        for place in range(fold.start, fold.stop):
-            numbers = list(range(place, len(self.defects), len(self.paths)))
-            if numbers:
-                region = crop(read_image(self.paths[place]), self.options.roi)
-                drawn = (with_defect(region, self.defects[number]) for number in numbers)
-                yield numbers, np.stack([network_input(picture, input_px) for picture in drawn])
-
-
-class _Steps:
-    """A stage's progress, counted."""
-
-    def __init__(self, track: Track, stage: str, total: int) -> None:
-        self._track, self._stage, self._total, self._done = track, stage, total, 0
-        track(stage, 0, total)
-
-    def step(self, count: int = 1) -> None:
-        self._done += count
-        self._track(self._stage, self._done, self._total)
-
-
-def _score(search: MemoryBank, scoring: Scoring, features: NDArray[np.float32]) -> float:
-    return score_patches(search, features, nearest_patches(search, features), scoring).score
-
-
-def _words(input_px: tuple[int, int]) -> str:
-    return "{}×{} px".format(*input_px)
+def _suggestion(evidence: Evidence, trials: list[Trial], best: Trial | None, too_slow: list[TooSlow]) -> Suggestion:
+    pictures = len(evidence.paths)
+    rate = guaranteed_rate(pictures, evidence.options.false_reject_rate)
+    return Suggestion(trials, best, too_slow, pictures, len(evidence.defects), rate, evidence.region)
