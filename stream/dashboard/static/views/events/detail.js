@@ -6,8 +6,12 @@ import { h, moment, number, say, score, verdictClass } from "../../lib/dom.js";
 import { halves } from "../../lib/feed.js";
 import { Picture, decoded, overlayToggle } from "../../lib/picture.js";
 
-const LONG = new Set(["Detail", "Stages ms", "Bundle"]);
-export const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
+const LONG = new Set(["Kept", "Detail", "Stages ms", "Bundle"]);
+export const MARKS = { false_alarm: "False alarm", true_defect: "True defect", missed_defect: "Missed defect", good: "Good" };
+const KEPT_AS = { near_miss: "near miss: among the highest scores of its hour", sample: "one of the sample of good parts" };
+
+/** @param {EventAnswer} event @returns {string[]} the marks that it can have */
+const marksOf = (event) => (event.verdict === "GOOD" ? ["missed_defect", "good"] : ["false_alarm", "true_defect"]);
 
 export class Detail {
   /** @param {(event: EventAnswer) => void} changed called with an event that was marked */
@@ -55,8 +59,8 @@ export class Detail {
     this._fillFacts(event);
     this._fillMarks(event);
     if (again) return;
-    if (event.verdict === "GOOD") {
-      this._picture.show({ image: null }); // the store keeps no images of GOOD parts
+    if (event.verdict === "GOOD" && !event.kept_as) {
+      this._picture.show({ image: null }); // the store has images of kept GOOD parts only
       this._links.replaceChildren();
       return;
     }
@@ -92,6 +96,7 @@ export class Detail {
       Decision: event.decision,
       "Total ms": number(event.total_ms),
       Worker: event.worker,
+      Kept: event.kept_as && KEPT_AS[event.kept_as],
       Detail: event.detail,
       "Stages ms": stages,
       Bundle: event.bundle_sha256,
@@ -105,8 +110,8 @@ export class Detail {
   _fillMarks(event) {
     const marked = event.mark ? `${MARKS[event.mark.mark]} · ${event.mark.who} · ${moment(event.mark.at_s).slice(0, 19)}` : "";
     const note = h("input", { class: "note", placeholder: "note", "aria-label": "note", value: event.mark?.note ?? "", maxlength: "1000" });
-    const buttons = Object.entries(MARKS).map(([mark, text]) =>
-      h("button", { type: "button", "aria-pressed": String(event.mark?.mark === mark), onclick: () => this._mark(event, mark, note.value) }, text),
+    const buttons = marksOf(event).map((mark) =>
+      h("button", { type: "button", "aria-pressed": String(event.mark?.mark === mark), onclick: () => this._mark(event, mark, note.value) }, MARKS[mark]),
     );
     if (may("engineer") && event.verdict === "DEFECT" && event.mark?.mark === "false_alarm")
       buttons.push(h("a", { class: "button", href: `#/tune/${event.station}/${event.event_id}` }, "Accept into good…"));
