@@ -70,5 +70,6 @@ CREATE INDEX IF NOT EXISTS events_by_station_cause_time ON events (station, caus
 CREATE INDEX IF NOT EXISTS events_by_seq_time ON events (seq, captured_realtime_ns);
 CREATE INDEX IF NOT EXISTS events_by_part_time ON events (part_id, captured_realtime_ns) WHERE part_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_kept ON events (captured_hour, score, id) WHERE kept_as IS NOT NULL;
-CREATE INDEX IF NOT EXISTS events_kept_by_station ON events (station, captured_hour, score, id) WHERE kept_as IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_kept_by_station ON events (station, captured_hour, score, id)
+    WHERE kept_as IS NOT NULL;
 """

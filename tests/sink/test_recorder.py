@@ -198,13 +198,9 @@ def kept_good(folder: Path) -> dict[int, str | None]:
 
 @pytest.mark.parametrize("record", ["non_good", "all"])
 def test_the_good_parts_with_the_highest_scores_of_an_hour_are_kept_with_their_images(tmp_path: Path, record: str):
-    recorder = opened(tmp_path, record=record, good_per_hour=2, good_one_in=0)
-    recorder.start()
-    for seq, score in enumerate((3.0, 1.0, 2.0, 5.0)):
-        recorder.record(good(seq, score))
-        recorder.record(COUNTED)
-        wait_for(lambda seq=seq: recorder._uncovered == [] and recorder._queue.empty())
-    finish(recorder)
+    scores = (3.0, 1.0, 2.0, 5.0)
+    entries = [good(seq, score) for seq, score in enumerate(scores)]
+    recorded(tmp_path, *entries, record=record, good_per_hour=2, good_one_in=0)
     assert kept_good(tmp_path) == {0: "near_miss", 3: "near_miss"}
     images = stored_images(tmp_path)
     assert [seq for seq, picture in images.items() if picture] == [0, 3]
