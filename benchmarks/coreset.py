@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true", help="leave anomalib out")
     options = parser.parse_args()
 
-    extractor = load_extractor(spec_for("efficientnet_lite0", size_px=224, neighbourhood=3, stride=1))
+    extractor = load_extractor(spec_for("efficientnet_lite0", input_px=(224, 224), neighbourhood=3, stride=1))
     pictures = solar_cells("good")[: options.pictures]
     parts = [extractor(pictures[i : i + 1]) for i in track(range(len(pictures)), description="features")]
     features = np.concatenate(parts).reshape(-1, parts[0].shape[-1])

@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stream.cli.demo.demo import CALIBRATION_IMAGES, TRAINING_IMAGES, export_elpv
+from stream.cli.demo.demo import TRAINING_IMAGES, export_elpv
 from stream.training.evaluate import evaluate
 from stream.training.fit import FitOptions, fit
+from stream.training.folds import BY_FILE
 
 
 def main() -> None:
@@ -45,11 +46,10 @@ def main() -> None:
                 for file in files:
                     (share / file.name).symlink_to(file)
             bundle = split / "cell.safetensors"
-            holdout = CALIBRATION_IMAGES / TRAINING_IMAGES
             fit(
                 split / "train" / "good",
                 bundle,
-                FitOptions(holdout=holdout, false_reject_rate=options.rate, seed=seed),
+                FitOptions(group_by=BY_FILE, false_reject_rate=options.rate, seed=seed),
             )
             report = evaluate(bundle, split)
             assert report.false_reject_rate is not None

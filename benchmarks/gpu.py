@@ -117,7 +117,7 @@ def speeds(
 ) -> list[str]:  # fmt: skip
     """Return a row of the table for each bank and batch."""
     module = features_module(network, dtype)
-    backbone = DeviceBackbone(module, size_px, device=device)
+    backbone = DeviceBackbone(module, (size_px, size_px), device=device)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, size=(max(options.batches), size_px, size_px, 3), dtype=np.uint8)
     features = backbone(images[:1])

@@ -36,6 +36,7 @@ from stream.model.extractor import load_extractor, spec_for
 from stream.model.patchcore.backbones import load_backbone
 from stream.model.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, projection
 from stream.model.patchcore.inspector import inspect
+from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank, quickest_search
 
 #: Backbone → its name in timm and the modules whose features are taken, as anomalib asks for them.
@@ -83,7 +84,7 @@ def measure(
         _save(_random(name), weights)
         network, real = load_backbone(name, weights=weights).network, False
     _save(network, weights)
-    spec = spec_for(name, size_px=SIZE_PX, neighbourhood=3, stride=1, weights=weights)
+    spec = spec_for(name, input_px=(SIZE_PX, SIZE_PX), neighbourhood=3, stride=1, weights=weights)
     extractor = load_extractor(spec, weights=weights)
     parts = [extractor(image[None]) for image in remembered]
     patches, features = parts[0][0, ..., 0].size, np.concatenate(parts).reshape(-1, parts[0].shape[-1])
@@ -93,7 +94,7 @@ def measure(
     memory = MemoryBank(bank, quickest_search(bank, patches, device=extractor.device, lanes=extractor.lanes))
 
     def score(image: NDArray[np.uint8]) -> float:
-        return inspect(extractor, memory, image, reweight_neighbours=9)[0].score
+        return inspect(extractor, memory, image, Scoring(9))[0].score
 
     rows = {"PatchLine": _time(score, tested, seconds)}
     if peer:

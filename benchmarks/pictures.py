@@ -20,4 +20,4 @@ def solar_cells(kind: Literal["good", "defect"], size_px: int = 224) -> NDArray[
         root = export_elpv(Path(scratch, "elpv"))
         shares = ("train/good", "test/good") if kind == "good" else ("test/defect",)
         paths = [path for share in shares for path in list_images(root / share)]
-        return np.stack([network_input(read_image(path), size_px) for path in paths])
+        return np.stack([network_input(read_image(path), (size_px, size_px)) for path in paths])

@@ -26,6 +26,7 @@ from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import convert, spec_for
 from stream.model.patchcore.coreset import PROJECTION_DIMS, greedy_k_center, projection
 from stream.model.patchcore.inspector import score_patches
+from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank, quickest_search
 from stream.training.quantize import quantized
 
@@ -49,7 +50,7 @@ def main() -> None:
 
 def precisions(remembered: NDArray[np.uint8]) -> dict[str, Features]:
     """Compile the same features in each precision; int8 is calibrated with the remembered pictures."""
-    spec = spec_for("efficientnet_lite0", size_px=SIZE_PX, neighbourhood=3, stride=1)
+    spec = spec_for("efficientnet_lite0", input_px=(SIZE_PX, SIZE_PX), neighbourhood=3, stride=1)
     model, graph = convert(spec, None), quantized(spec, remembered, None)
     return {
         "float32": compiled(model, "f32"),
@@ -81,7 +82,7 @@ def measure(features: Features, good: NDArray[np.uint8], defective: NDArray[np.u
         patches = features(image[None])[0]
         times.append(time.perf_counter() - begun_s)
         nearest = memory.nearest(patches.reshape(-1, patches.shape[-1]))
-        scores.append(score_patches(memory, patches, nearest, reweight_neighbours=9).score)
+        scores.append(score_patches(memory, patches, nearest, Scoring(9)).score)
     labels = [0] * (len(good) - REMEMBERED) + [1] * len(defective)
     return float(roc_auc_score(labels, scores)), 1000 * float(np.median(times))
 

@@ -26,7 +26,7 @@ class PartCropper(NamedTuple):
         station: its options.
         bundle_sha256: the bundle for which it crops.
         roi: region of the frame; None: the whole frame.
-        size_px: side of the network input.
+        input_px: (width, height) of the network input.
         picture_px: (width, height) of the images in the fit; None in bundles that do not know it.
     """
 
@@ -34,7 +34,7 @@ class PartCropper(NamedTuple):
     station: StationOptions
     bundle_sha256: str
     roi: Roi | None
-    size_px: int
+    input_px: tuple[int, int]
     picture_px: tuple[int, int] | None
 
     def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -80,7 +80,7 @@ def load_cropper(name: str, station: StationOptions) -> PartCropper:
             "stations.%s.roi: %d×%d px, but the bundle learned %d×%d: the part's scale differs",
             name, *roi[2:], *info.roi[2:],
         )  # fmt: skip
-    return PartCropper(name, station, bundle.sha256, roi, info.spec.size_px, info.picture_px)
+    return PartCropper(name, station, bundle.sha256, roi, info.spec.input_px, info.picture_px)
 
 
 def deadline_ns(frame: Frame, station: StationOptions) -> int:

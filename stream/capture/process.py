@@ -222,7 +222,7 @@ class CaptureProcess:
         """Resize, encode and send a part; False when the worker's connection has ended."""
         cropper, frame, store = part.cropper, part.frame, self.config.store
         granted_ns = now_ns()
-        pixels = network_input(part.region, cropper.size_px)
+        pixels = network_input(part.region, cropper.input_px)
         preview_jpeg = jpeg_within(part.region, store.preview_max_px, store.preview_jpeg_quality)
         header = FrameHeader(
             station=cropper.name,

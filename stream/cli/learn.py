@@ -11,7 +11,20 @@ from stream.cli.app import DeviceOption, RateOption, err, out
 from stream.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from stream.model.patchcore.preprocess import Roi
+    from stream.model.patchcore.preprocess import Roi, Size
+
+#: Least and largest edge of a network input.
+_SIZES_PX = 32, 2048
+
+
+ReviewOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="New folder for the twelve strangest good images, as overlays by rank and score."),
+]
+LeaveOutOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Leave this image out, by its name below GOOD_DIR; may be given several times."),
+]
 
 
 def fit(
@@ -21,7 +34,14 @@ def fit(
         str,
         typer.Option(help="efficientnet_lite0/1/2, resnet18, resnet50, wide_resnet50_2 or any timm model."),
     ] = "efficientnet_lite0",
-    size: Annotated[int, typer.Option(min=32, max=2048, help="Edge of the square network input in pixels.")] = 224,
+    size: Annotated[
+        str,
+        typer.Option(
+            metavar="PX|WxH",
+            help="Network input: 224 means as many pixels as a square of 224 px has, in the aspect of the region; "
+            "448x224 is width x height. More pixels show finer defects and take as much longer.",
+        ),
+    ] = "224",
     roi: Annotated[
         str | None,
         typer.Option(metavar="X,Y,W,H", help="Region of the image to inspect; default: all of it."),
@@ -31,10 +51,33 @@ def fit(
         int, typer.Option(min=1, max=15, help="p: odd edge of the neighbourhood a patch feature averages.")
     ] = 3,
     stride: Annotated[int, typer.Option(min=1, max=8, help="s: take every s-th patch.")] = 1,
+    score: Annotated[
+        Literal["auto", "plain", "position"],
+        typer.Option(help="position: judge a distance by what good parts show at its place; auto: if they stay there."),
+    ] = "auto",
+    calibration: Annotated[
+        Literal["cross", "split"],
+        typer.Option(
+            help="cross: every image is remembered and calibrates, scored without its fold; split: some only "
+            "calibrate, which guarantees the rate strictly."
+        ),
+    ] = "cross",
+    folds: Annotated[int, typer.Option(min=2, max=50, help="Folds of --calibration cross, blocks of file order.")] = 5,
     holdout: Annotated[
         float,
-        typer.Option(min=0.01, max=0.9, help="Share of the images held out to calibrate."),
+        typer.Option(min=0.01, max=0.9, help="Share of the images held out by --calibration split."),
     ] = 0.2,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX|folder|file",
+            help="Which images are held out together, as several of one part must be: those whose names match alike, "
+            r"such as '^(part\d+)_', or of one sub-folder; file: each is of another part, in no order. Default: "
+            "neighbours in the order of names.",
+        ),
+    ] = None,
+    review: ReviewOption = None,
+    leave_out: LeaveOutOption = None,
     false_reject_rate: RateOption = 0.01,
     seed: Annotated[int, typer.Option(help="Random seed of split, projection and first pick.")] = 0,
     device: DeviceOption = "auto",
@@ -61,17 +104,25 @@ def fit(
     """
     from stream.cli.terminal import print_fit, tracking
     from stream.training import fit as fitting
+    from stream.training.review import check_review, write_review
 
+    if review is not None:
+        check_review(review)
     if neighbourhood % 2 == 0:
         raise ConfigError(f"--neighbourhood: {neighbourhood} has no middle; give an odd number")
     options = fitting.FitOptions(
         backbone=backbone,
-        size_px=size,
+        size_px=_size(size),
         roi=_roi(roi),
         coreset=coreset,
         neighbourhood=neighbourhood,
         stride=stride,
+        score=score,
+        calibration=calibration,
+        folds=folds,
         holdout=holdout,
+        group_by=group_by,
+        leave_out=tuple(leave_out or ()),
         false_reject_rate=false_reject_rate,
         seed=seed,
         device=device,
@@ -81,6 +132,8 @@ def fit(
     )
     with tracking(err) as track:
         summary = fitting.fit(good_dir, output, options, track)
+        if review is not None:
+            write_review(review, summary, track)
     print_fit(out, summary, output, track.seconds)
 
 
@@ -88,14 +141,28 @@ def calibrate(
     bundle: Annotated[Path, typer.Argument(help="Bundle to calibrate again; it is replaced.", show_default=False)],
     good_dir: Annotated[Path, typer.Argument(help="Good images that are not in its bank.", show_default=False)],
     false_reject_rate: RateOption = 0.01,
+    review: ReviewOption = None,
+    leave_out: LeaveOutOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Set the thresholds of a bundle from other good images."""
     from stream.cli.terminal import print_fit, tracking
     from stream.training import fit as fitting
+    from stream.training.review import check_review, write_review
 
+    if review is not None:
+        check_review(review)
     with tracking(err) as track:
-        summary = fitting.calibrate(bundle, good_dir, false_reject_rate=false_reject_rate, device=device, track=track)
+        summary = fitting.calibrate(
+            bundle,
+            good_dir,
+            false_reject_rate=false_reject_rate,
+            leave_out=tuple(leave_out or ()),
+            device=device,
+            track=track,
+        )
+        if review is not None:
+            write_review(review, summary, track)
     print_fit(out, summary, bundle, track.seconds)
 
 
@@ -132,6 +199,19 @@ def show(bundle: Annotated[Path, typer.Argument(help="Bundle to show.", show_def
     from stream.model.bundle import load_bundle
 
     print_bundle(out, bundle, load_bundle(bundle))
+
+
+def _size(text: str) -> Size:
+    try:
+        edges = [int(number) for number in text.lower().replace("×", "x").split("x")]
+    except ValueError:
+        edges = []
+    if len(edges) not in (1, 2) or not all(_SIZES_PX[0] <= edge <= _SIZES_PX[1] for edge in edges):
+        raise ConfigError(
+            f"--size: expected pixels such as 224, or WIDTHxHEIGHT such as 448x224, each from {_SIZES_PX[0]} to "
+            f"{_SIZES_PX[1]}, got '{text}'"
+        )
+    return edges[0] if len(edges) == 1 else (edges[0], edges[1])
 
 
 def _roi(text: str | None) -> Roi | None:

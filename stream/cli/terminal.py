@@ -10,10 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from stream.model.bundle import Bundle
 from stream.model.patchcore.health import Reference, brightness_limits, focus_limit
+from stream.training.calibration import promise
 from stream.training.fit import FitSummary
+
+#: Strangest good images that are printed, and from which relative change of the threshold one stands out.
+STRANGEST_SHOWN, _NOTABLE = 5, 0.03
 
 
 class Tracker:
@@ -48,20 +53,45 @@ def print_fit(console: Console, summary: FitSummary, path: Path, seconds: float)
     thresholds = bundle.info.thresholds
     assert thresholds is not None
     table = _table(f"bundle {path}")
-    table.add_row("images", f"{summary.bank_images} in the bank, {summary.calibration_images} to calibrate")
+    table.add_row("images", _images(summary))
     table.add_row("unreadable", _unreadable(summary))
     table.add_row("patches", f"{bundle.info.bank_patches:,}, {len(bundle.bank):,} in the bank × {bundle.bank.shape[1]}")
     table.add_row("image threshold", f"{thresholds.image:.4f}")
     table.add_row("pixel threshold", f"{thresholds.pixel:.4f}")
-    table.add_row(
-        "false rejects",
-        f"wanted {thresholds.false_reject_rate:.2%}, guaranteed {thresholds.guaranteed_rate:.2%}",
-    )
-    table.add_row("backbone", f"{bundle.info.spec.backbone} at {bundle.info.spec.size_px} px on {summary.device}")
+    table.add_row("false rejects", summary.promise)
+    width_px, height_px = bundle.info.spec.input_px
+    table.add_row("backbone", f"{bundle.info.spec.backbone} at {width_px}×{height_px} px on {summary.device}")
     table.add_row("seconds", f"{seconds:.1f}")
     console.print(table)
+    console.print(_strange_table(summary))
+    for note in summary.notes:
+        console.print(Text(note), soft_wrap=True)
     for warning in summary.warnings:
-        console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
+        console.print(Text.assemble(("warning: ", "yellow"), warning), soft_wrap=True)
+
+
+def _images(summary: FitSummary) -> str:
+    if summary.bundle.info.cross:
+        folds = len(set(summary.bundle.info.folds))
+        return f"{summary.bank_images}, all in the bank, each scored without its fold of {folds} to calibrate"
+    return f"{summary.bank_images} in the bank, {summary.calibration_images} others to calibrate"
+
+
+def _strange_table(summary: FitSummary) -> Table:
+    """Return the strangest good pictures, and what the image threshold would be without each."""
+    table = Table("strangest good images", "score", "threshold without it", title_justify="left")
+    thresholds = summary.bundle.info.thresholds
+    assert thresholds is not None
+    for strange in summary.strange[:STRANGEST_SHOWN]:
+        moved = strange.threshold_without < thresholds.image * (1 - _NOTABLE)
+        table.add_row(
+            Text(strange.name),
+            f"{strange.score:.4f}",
+            f"{strange.threshold_without:.4f}",
+            style="yellow" if moved else "",
+        )
+    table.caption = "Look at them (--review DIR); one that is not good, or not of this product: --leave-out NAME."
+    return table
 
 
 def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
@@ -74,16 +104,17 @@ def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
         "backbone": f"{spec.backbone}, levels {', '.join(map(str, spec.levels))}",
         "weights SHA-256": spec.weights_sha256,
         "precision": "int8, graph in the bundle" if spec.graph_sha256 else "float32",
-        "input": f"{spec.size_px}×{spec.size_px} px, preprocessing {spec.preprocessing}",
+        "input": f"{spec.input_px[0]}×{spec.input_px[1]} px, preprocessing {spec.preprocessing}",
         "region": "whole image" if info.roi is None else "x {} y {} width {} height {}".format(*info.roi),
         "images of": "mixed sizes" if info.picture_px is None else "{}×{} px".format(*info.picture_px),
         "patches": f"{info.grid[0]}×{info.grid[1]} per image, neighbourhood {spec.neighbourhood}, stride {spec.stride}",
         "memory bank": f"{len(bundle.bank):,} × {bundle.bank.shape[1]} of {info.bank_patches:,} patches "
         f"from {len(info.bank_pictures)} images ({info.coreset:.2%} wanted)",
         "selection": f"greedy k-center in {info.projection_dims} projected dimensions, seed {info.seed}",
-        "re-weighting": f"{info.reweight_neighbours} neighbours",
+        "image score": "position-aware" if info.position_aware else f"plain, {info.reweight_neighbours} neighbours",
         "covering radius": f"{info.covering_radius:.6f}, the farthest of the patches at the fit",
-        "calibration": f"{len(bundle.calibration_scores)} held-out images, in the bundle",
+        "calibration": f"{len(bundle.calibration_scores)} images, kept in the bundle, "
+        + (f"each scored without its fold of {len(set(info.folds))}" if info.cross else "none of them in the bank"),
     }
     if info.thresholds is not None:
         thresholds = info.thresholds
@@ -92,7 +123,8 @@ def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
         rows["false rejects"] = (
             f"{thresholds.guaranteed_rate:.2%} go with the threshold set by hand"
             if thresholds.by_hand
-            else f"wanted {thresholds.false_reject_rate:.2%}, guaranteed {thresholds.guaranteed_rate:.2%}"
+            else f"wanted {thresholds.false_reject_rate:.2%}; "
+            + promise(thresholds, len(bundle.calibration_scores), cross=info.cross)[0]
         )
     rows |= _reference_rows(info.reference)
     rows["made with"] = ", ".join(f"{name} {version}" for name, version in info.versions.items())

@@ -23,10 +23,11 @@ _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _ROTATED_BY_90 = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files directly in `folder`, sorted by name; hidden files and subfolders are left out.
+def list_images(folder: Path, *, subfolders: bool = False) -> list[Path]:
+    """Return the image files in `folder` in the order of their paths; hidden files and folders are left out.
 
-    Raises DatasetError when the folder is missing, cannot be read or holds no image.
+    With `subfolders` also those in folders below it. Raises DatasetError when the folder is missing, cannot be read or
+    holds no image.
     """
     wanted = " ".join(suffix.removeprefix(".") for suffix in SUFFIXES)
     if not folder.exists():
@@ -34,15 +35,20 @@ def list_images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: not a folder; name the folder that holds the pictures")
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(folder.rglob("*") if subfolders else folder.iterdir())
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be read: {error.strerror}; check its permissions") from None
     pictures = [
-        path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        path
+        for path in entries
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
     ]
     if not pictures:
         raise DatasetError(
-            f"{folder}: no picture in it ({wanted}); subfolders are not searched, name the one that holds the pictures"
+            f"{folder}: no picture in it ({wanted}); "
+            + ("nor in its subfolders" if subfolders else "subfolders are not searched, name the one that holds them")
         )
     for path in pictures:
         try:
@@ -116,14 +122,14 @@ def _bgr(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def png_of(pixels: NDArray[np.uint8]) -> bytes:
-    """Return a network input, (S, S, 3) uint8 RGB, as PNG; the same pixels always give the same bytes."""
+    """Return a network input, (H, W, 3) uint8 RGB, as PNG; the same pixels always give the same bytes."""
     # Without options OpenCV tries one filter only: quicker than its lowest compression level, and about as small.
     _, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     return data.tobytes()
 
 
 def pixels_of(png: bytes) -> NDArray[np.uint8]:
-    """Return the (S, S, 3) uint8 RGB that `png_of` was given; raises ValueError for what is no image."""
+    """Return the (H, W, 3) uint8 RGB that `png_of` was given; raises ValueError for what is no image."""
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
     if image is None:
         raise ValueError("not an image")

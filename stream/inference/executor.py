@@ -119,8 +119,8 @@ class InferenceExecutor:
                 os.eventfd_write(self.wake, 1)
 
         try:
-            size_px = batch[0].header.height_px
-            images = [np.frombuffer(frame.pixels, np.uint8).reshape(size_px, size_px, 3) for frame in batch]
+            shape = (batch[0].header.height_px, batch[0].header.width_px, 3)
+            images = [np.frombuffer(frame.pixels, np.uint8).reshape(shape) for frame in batch]
             measured = [measure(image) for image in images]
             faults = [model.fault_of(measures) for model, measures in zip(models, measured, strict=True)]
             sound = [index for index, fault in enumerate(faults) if fault is None]

@@ -161,10 +161,10 @@ class InferenceWorker:
             detail = f"prepared for bundle {header.bundle_sha256[:12]}, worker {self.name} holds {held}"
             self._refuse(frame, Cause.MODEL_MISMATCH, detail)
             return
-        size_px = model.bundle.info.spec.size_px
-        if (header.height_px, header.width_px) != (size_px, size_px) or len(pixels) != size_px * size_px * 3:
+        width_px, height_px = model.bundle.info.spec.input_px
+        if (header.width_px, header.height_px) != (width_px, height_px) or len(pixels) != width_px * height_px * 3:
             detail = (
-                f"{len(pixels)} bytes for {header.width_px}×{header.height_px}, the bundle takes {size_px}×{size_px}"
+                f"{len(pixels)} bytes for {header.width_px}×{header.height_px}, the bundle takes {width_px}×{height_px}"
             )
             self._refuse(frame, Cause.WRONG_GEOMETRY, detail)
             return

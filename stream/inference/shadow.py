@@ -125,9 +125,8 @@ class Shadow(threading.Thread):
         header = part.frame.header
         model = self._models[header.station]
         if part.patches is not None and part.group == model.group and isinstance(model.memory, MemoryBank):
-            neighbours = model.bundle.info.reweight_neighbours
             nearest = nearest_patches(model.memory, part.patches)
-            inspection = score_patches(model.memory, part.patches, nearest, reweight_neighbours=neighbours)
+            inspection = score_patches(model.memory, part.patches, nearest, model.scoring)
         else:
             image = np.frombuffer(part.frame.pixels, np.uint8).reshape(1, header.height_px, header.width_px, 3)
             separate = dataclasses.replace(model, extractor=self._extractor(model.bundle))

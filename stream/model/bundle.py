@@ -1,13 +1,16 @@
 """The bundle: one safetensors file with all that a station needs to inspect its parts, and to learn more.
 
-Tensors, n being the number of held-out good images:
+Tensors, n being the number of good images that calibrate:
 
 - `bank` (M, D) float32
-- `calibration_scores` (n,) float64, and `calibration_peaks` (n,) float32, the largest pixel of each anomaly map
-- `selftest_input` (S, S, 3) uint8 and `selftest_score` (1,) float64: a held-out network input and its score, with
-  which a worker proves that it computes what the fit computed
-- `calibration_picture_000000` and on, (bytes,) uint8: the held-out network inputs as PNG; they stay in the file until
-  an extended bank is calibrated
+- `position_mean` and `position_spread`, (h, w) float32, where the image score is position-aware
+- `calibration_scores` (n,) float64, and `calibration_peaks` (n,) float32, the largest pixel of each anomaly map; each
+  from a bank without that image
+- `selftest_input` (H, W, 3) uint8 and `selftest_score` (1,) float64: a network input and its score, with which a worker
+  proves that it computes what the fit computed
+- `kept_distances` (n, h, w) float16: the patch distances behind the calibration scores
+- `kept_picture_000000` and on, (bytes,) uint8: the network inputs as PNG; they and the distances stay in the file until
+  something is learned from them
 - in an int8 bundle also the OpenVINO graph, as bytes
 
 Everything else is one JSON text in the file's metadata, so that the same fit writes the same bytes.
@@ -28,13 +31,15 @@ from stream.core.images import pixels_of, png_of
 from stream.model.bundle_file import read_file, read_left, write_file
 from stream.model.patchcore.health import Reference
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
+from stream.model.patchcore.scoring import PositionStatistics, Scoring
 from stream.model.patchcore.spec import FeatureSpec, StoredGraph
 
 #: Version of the file format; raised whenever an older reader would misunderstand the file.
-FORMAT = 3
+FORMAT = 4
 _TENSORS = {"bank", "calibration_scores", "calibration_peaks", "selftest_input", "selftest_score"}
 _GRAPH = ("graph_model", "graph_weights")
-_PICTURE = "calibration_picture_"
+_POSITION = ("position_mean", "position_spread")
+_KEPT, _DISTANCES, _PICTURE = "kept_", "kept_distances", "kept_picture_"
 
 
 class Thresholds(msgspec.Struct, frozen=True):
@@ -44,13 +49,15 @@ class Thresholds(msgspec.Struct, frozen=True):
         image: image scores above it are DEFECT.
         pixel: map pixels above it belong to the mask.
         false_reject_rate: the wanted share of good parts called defective.
-        guaranteed_rate: the share that the number of calibration images guarantees.
-        by_hand: a user chose the image threshold; both rates are then those that it implies.
+        expected_rate: the share to be expected; larger than wanted with too few calibration images.
+        guaranteed_rate: the largest share, on average over fits, whatever the distribution of the scores.
+        by_hand: a user chose the image threshold; the rates are then those that it implies.
     """
 
     image: float
     pixel: float
     false_reject_rate: float
+    expected_rate: float
     guaranteed_rate: float
     by_hand: bool = False
 
@@ -66,13 +73,19 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         grid: (h, w) of the patches.
         coreset: requested share of the patches.
         projection_dims: dimensions of the random projection during selection.
-        reweight_neighbours: b of the image score.
+        reweight_neighbours: b of the plain image score.
+        position_aware: the image score judges distances by their place; its statistics are in the bundle.
+        shift_patches: median shift of the good images against their mean, which decided that; None: not measured.
         seed: of the split, the projection and the first pick.
         bank_patches: how many the coreset was chosen from.
+        coreset_patches: how many the fit chose; those after them in the bank were added later.
         covering_radius: largest distance, Euclidean, of one of these to its nearest patch in the bank, at the fit.
         thresholds: None until calibrated.
         reference: light, focus and colour of the images of bank and calibration.
-        bank_pictures: hash of the network input of each image in the bank, so that none of them calibrates.
+        calibration_names: file names of the n images that calibrate, relative to the folder of good ones.
+        folds: of each of these, the fold that was held out to score it, pictures of one fold being neighbours; empty:
+            none of them is in the bank.
+        bank_pictures: hash of the network input of each image in the bank, so that none of them calibrates later.
         versions: of the libraries that made it.
     """
 
@@ -84,24 +97,48 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     coreset: float
     projection_dims: int
     reweight_neighbours: int
+    position_aware: bool
+    shift_patches: float | None
     seed: int
     bank_patches: int
+    coreset_patches: int
     covering_radius: float
     thresholds: Thresholds | None
     reference: Reference
+    calibration_names: tuple[str, ...]
+    folds: tuple[int, ...]
     bank_pictures: tuple[str, ...]
     versions: dict[str, str]
 
+    @property
+    def cross(self) -> bool:
+        """Whether the images that calibrate are also in the bank, each having been scored without its fold."""
+        return bool(self.folds)
+
 
 class SelfTest(NamedTuple):
-    """The network input of a held-out good image, (S, S, 3) uint8 RGB, and the image score that the fit gave it."""
+    """A network input, (H, W, 3) uint8 RGB, and the image score that the fit gave it."""
 
     network_input: NDArray[np.uint8]
     score: float
 
 
+class CalibrationScores(NamedTuple):
+    """What good pictures scored that the bank had not seen.
+
+    Attributes:
+        scores: (n,) float64 image scores.
+        peaks: (n,) float32, the largest pixel of each anomaly map.
+        distances: (n, h, w) float16 patch distances.
+    """
+
+    scores: NDArray[np.float64]
+    peaks: NDArray[np.float32]
+    distances: NDArray[np.float16]
+
+
 class Bundle(NamedTuple):
-    """A bundle in memory, without its calibration inputs; `sha256` is of its file, `graph` of an int8 bundle."""
+    """A bundle in memory, without what only learning needs; `sha256` is of its file, `graph` of an int8 bundle."""
 
     info: BundleInfo
     bank: NDArray[np.float32]
@@ -110,16 +147,23 @@ class Bundle(NamedTuple):
     selftest: SelfTest
     sha256: str
     graph: StoredGraph | None = None
+    position: PositionStatistics | None = None
+
+    @property
+    def scoring(self) -> Scoring:
+        """How patch distances become the image score."""
+        return Scoring(self.info.reweight_neighbours, self.position)
 
 
 def save_bundle(
     path: Path,
     info: BundleInfo,
     bank: NDArray[np.float32],
-    calibration_scores: NDArray[np.float64],
-    calibration_peaks: NDArray[np.float32],
+    calibration: CalibrationScores,
     network_inputs: Iterable[NDArray[np.uint8]],
     selftest: SelfTest,
+    *,
+    position: PositionStatistics | None = None,
     graph: StoredGraph | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all, and return it as read back.
@@ -128,47 +172,44 @@ def save_bundle(
         path: the file.
         info: its metadata.
         bank: (M, D).
-        calibration_scores: (n,).
-        calibration_peaks: (n,).
-        network_inputs: the n calibration inputs in the order of these, (S, S, 3) uint8 RGB; iterated once.
+        calibration: of n images.
+        network_inputs: of these, in their order, (H, W, 3) uint8 RGB; iterated once.
         selftest: for the workers.
+        position: of a position-aware bundle.
         graph: of an int8 bundle.
 
     Raises:
         DiskError: the file cannot be written.
     """
-    pngs = [np.frombuffer(png_of(pixels), np.uint8) for pixels in network_inputs]
-    return _save(path, info, bank, calibration_scores, calibration_peaks, pngs, selftest, graph)
+    kept: dict[str, NDArray[Any]] = {_DISTANCES: np.ascontiguousarray(calibration.distances, dtype=np.float16)}
+    for number, pixels in enumerate(network_inputs):
+        kept[f"{_PICTURE}{number:06d}"] = np.frombuffer(png_of(pixels), np.uint8)
+    bundle = Bundle(info, bank, calibration.scores, calibration.peaks, selftest, "", graph, position)
+    return _save(path, bundle, kept)
 
 
 def change_bundle(source: Path, target: Path, **changes: Any) -> Bundle:
     """Write a bundle that differs from `source` in some fields of its info. Raises BundleError, DiskError."""
-    info, bank, scores, peaks, selftest, sha256, graph = load_bundle(source)
-    pngs = read_left(source, sha256, left=_PICTURE)
-    return _save(target, msgspec.structs.replace(info, **changes), bank, scores, peaks, pngs, selftest, graph)
+    bundle = load_bundle(source)
+    kept = read_left(source, bundle.sha256, left=_KEPT)
+    return _save(target, bundle._replace(info=msgspec.structs.replace(bundle.info, **changes)), kept)
 
 
-def _save(
-    path: Path,
-    info: BundleInfo,
-    bank: NDArray[np.float32],
-    calibration_scores: NDArray[np.float64],
-    calibration_peaks: NDArray[np.float32],
-    pngs: list[NDArray[np.uint8]],
-    selftest: SelfTest,
-    graph: StoredGraph | None,
-) -> Bundle:
+def _save(path: Path, bundle: Bundle, kept: dict[str, NDArray[Any]]) -> Bundle:
     tensors: dict[str, NDArray[Any]] = {
-        "bank": np.ascontiguousarray(bank, dtype=np.float32),
-        "calibration_scores": np.ascontiguousarray(calibration_scores, dtype=np.float64),
-        "calibration_peaks": np.ascontiguousarray(calibration_peaks, dtype=np.float32),
-        "selftest_input": np.ascontiguousarray(selftest.network_input, dtype=np.uint8),
-        "selftest_score": np.array([selftest.score], dtype=np.float64),
+        "bank": np.ascontiguousarray(bundle.bank, dtype=np.float32),
+        "calibration_scores": np.ascontiguousarray(bundle.calibration_scores, dtype=np.float64),
+        "calibration_peaks": np.ascontiguousarray(bundle.calibration_peaks, dtype=np.float32),
+        "selftest_input": np.ascontiguousarray(bundle.selftest.network_input, dtype=np.uint8),
+        "selftest_score": np.array([bundle.selftest.score], dtype=np.float64),
+        **kept,
     }
-    tensors |= {f"{_PICTURE}{number:06d}": png for number, png in enumerate(pngs)}
-    if graph is not None:
-        tensors |= {name: np.frombuffer(part, np.uint8) for name, part in zip(_GRAPH, graph, strict=True)}
-    write_file(path, msgspec.json.encode(info).decode(), tensors)
+    if bundle.position is not None:
+        planes = (np.ascontiguousarray(plane, dtype=np.float32) for plane in bundle.position)
+        tensors |= dict(zip(_POSITION, planes, strict=True))
+    if bundle.graph is not None:
+        tensors |= {name: np.frombuffer(part, np.uint8) for name, part in zip(_GRAPH, bundle.graph, strict=True)}
+    write_file(path, msgspec.json.encode(bundle.info).decode(), tensors)
     return load_bundle(path)
 
 
@@ -179,26 +220,31 @@ def load_bundle(path: Path) -> Bundle:
         BundleError: missing, truncated, damaged, not a bundle, of a version this release cannot use, or
             replaced while it was being read.
     """
-    stored = read_file(path, leave=_PICTURE)
+    stored = read_file(path, leave=_KEPT)
     info = _read_info(path, stored.text)
     tensors = stored.tensors
-    absent = (_TENSORS | set(_GRAPH if info.spec.graph_sha256 else ())) - set(tensors)
+    wanted = {*_TENSORS, *(_GRAPH if info.spec.graph_sha256 else ()), *(_POSITION if info.position_aware else ())}
+    absent = (wanted | {_DISTANCES}) - set(tensors) - set(stored.left)
     if absent:
         raise BundleError(f"{path}: damaged: {', '.join(sorted(absent))} missing; copy or fit it again")
-    if len(stored.left) != len(tensors["calibration_scores"]):
+    pictures, scores = len(stored.left) - 1, len(tensors["calibration_scores"])
+    if not pictures == scores == len(info.calibration_names):
         raise BundleError(
-            f"{path}: damaged: {len(stored.left)} calibration pictures, "
-            f"{len(tensors['calibration_scores'])} scores of them; copy or fit it again"
+            f"{path}: damaged: {pictures} calibration pictures, {scores} scores and {len(info.calibration_names)} "
+            "names of them; copy or fit it again"
         )
     if not stored.intact:
         raise BundleError(f"{path}: damaged: its content does not match its checksum; copy or fit it again")
-    size_px = info.spec.size_px
+    width_px, height_px = info.spec.input_px
     network_input, score = tensors["selftest_input"], tensors["selftest_score"]
-    if (network_input.shape, network_input.dtype.name, score.shape) != ((size_px, size_px, 3), "uint8", (1,)):
+    if (network_input.shape, network_input.dtype.name, score.shape) != ((height_px, width_px, 3), "uint8", (1,)):
         raise BundleError(
-            f"{path}: damaged: its self-test is no {size_px}×{size_px} picture with a score; fit it again"
+            f"{path}: damaged: its self-test is no {width_px}×{height_px} picture with a score; fit it again"
         )
     graph = StoredGraph(*(tensors[name].tobytes() for name in _GRAPH)) if info.spec.graph_sha256 else None
+    position = PositionStatistics(*(tensors[name] for name in _POSITION)) if info.position_aware else None
+    if position is not None and any(plane.shape != info.grid for plane in position):
+        raise BundleError(f"{path}: damaged: its statistics by place are not of its {info.grid} patches; fit it again")
     return Bundle(
         info,
         tensors["bank"],
@@ -207,6 +253,7 @@ def load_bundle(path: Path) -> Bundle:
         SelfTest(network_input, float(score[0])),
         stored.sha256,
         graph,
+        position,
     )
 
 
@@ -214,24 +261,31 @@ def calibration_inputs(path: Path) -> NDArray[np.uint8]:
     """Return the network inputs that a bundle was calibrated with, in the order of their scores.
 
     Returns:
-        (n, S, S, 3) uint8 RGB.
+        (n, H, W, 3) uint8 RGB.
 
     Raises:
         BundleError: see `load_bundle`; or one of them is not an image of the network's size.
     """
     bundle = load_bundle(path)
-    size_px = bundle.info.spec.size_px
+    width_px, height_px = bundle.info.spec.input_px
     stored = read_left(path, bundle.sha256, left=_PICTURE)
-    network_inputs = np.empty((len(stored), size_px, size_px, 3), np.uint8)
-    for row, png in zip(network_inputs, stored, strict=True):
+    network_inputs = np.empty((len(stored), height_px, width_px, 3), np.uint8)
+    for row, png in zip(network_inputs, stored.values(), strict=True):
         try:
             pixels = pixels_of(png.tobytes())
         except ValueError:
             pixels = np.empty(0, np.uint8)
         if pixels.shape != row.shape:
-            raise BundleError(f"{path}: damaged: a calibration picture is not {size_px}×{size_px} px; fit it again")
+            raise BundleError(f"{path}: damaged: a calibration picture is not {width_px}×{height_px} px; fit it again")
         row[:] = pixels
     return network_inputs
+
+
+def calibration_distances(path: Path) -> NDArray[np.float16]:
+    """Return the patch distances (n, h, w) of the images that calibrated a bundle. Raises BundleError."""
+    bundle = load_bundle(path)
+    (distances,) = read_left(path, bundle.sha256, left=_DISTANCES).values()
+    return np.asarray(distances, dtype=np.float16)
 
 
 def live_bundle(path: Path) -> Bundle:
@@ -251,7 +305,7 @@ def shadow_bundle(path: Path, live: Bundle, roi: Roi | None) -> Bundle:
     expects, gets = bundle.info, live.info
     regions = (roi or expects.roi, roi or gets.roi)
     for what, wanted, given in (
-        ("network input", f"{expects.spec.size_px} px", f"{gets.spec.size_px} px"),
+        ("network input", *("{}×{} px".format(*info.spec.input_px) for info in (expects, gets))),
         ("region", *("whole picture" if region is None else region for region in regions)),
     ):
         if wanted != given:
@@ -271,7 +325,7 @@ def _read_info(path: Path, text: str) -> BundleInfo:
     if stored_format != FORMAT:
         raise BundleError(
             f"{path}: bundle format {stored_format}, this release reads format {FORMAT}; "
-            "use the release that made it, or fit it again"
+            "fit anew: scores of another release's features cannot be compared with these"
         )
     try:
         info = msgspec.json.decode(text, type=BundleInfo)

@@ -90,15 +90,15 @@ def read_file(path: Path, *, leave: str) -> StoredFile:
     return StoredFile(text, tensors, left, intact, sha256)
 
 
-def read_left(path: Path, stored_sha256: str, *, left: str) -> list[NDArray[Any]]:
-    """Return the tensors that `read_file` left in the file, in the order of their names.
+def read_left(path: Path, stored_sha256: str, *, left: str) -> dict[str, NDArray[Any]]:
+    """Return the tensors that `read_file` left in the file, by name, in the order of their names.
 
     Raises:
         BundleError: the file is gone, or no longer the one with that hash.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            remaining = [file.get_tensor(name) for name in sorted(file.keys()) if name.startswith(left)]
+            remaining = {name: file.get_tensor(name) for name in sorted(file.keys()) if name.startswith(left)}
         unchanged = file_sha256(path) == stored_sha256
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{path}: cannot be read: {error}") from None

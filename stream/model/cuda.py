@@ -28,8 +28,8 @@ class DeviceBackbone:
     useful_batch = MAX_BATCH
     lanes = None
 
-    def __init__(self, module: PatchFeatures, size_px: int, *, device: torch.device) -> None:
-        """Move the module to the device; a batch size is compiled at its first use."""
+    def __init__(self, module: PatchFeatures, input_px: tuple[int, int], *, device: torch.device) -> None:
+        """Move the module to the device, for inputs of (width, height); a batch size is compiled at its first use."""
         # Equal scores on all devices are worth more than the last per cent of speed.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -37,13 +37,13 @@ class DeviceBackbone:
         self.device = device.type
         self._module = module.to(device)
         self._module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._size_px = size_px
+        width_px, height_px = input_px
+        self._shape = (height_px, width_px, 3)
         self._compiled: dict[int, tuple[Tensor, Callable[[], Tensor]]] = {}
-        shape = (MAX_BATCH, size_px, size_px, 3)
-        self._pinned = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        self._pinned = torch.empty((MAX_BATCH, *self._shape), dtype=torch.uint8, pin_memory=device.type == "cuda")
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32."""
+        """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32."""
         parts = [self.on_device(images[i : i + MAX_BATCH]).cpu() for i in range(0, len(images), MAX_BATCH)]
         return np.ascontiguousarray(torch.cat(parts).numpy())
 
@@ -63,11 +63,11 @@ class DeviceBackbone:
     def prepare(self, largest: int) -> None:
         """Compile all batch sizes up to `largest`, so that no part waits for it later."""
         for exponent in range((min(largest, MAX_BATCH) - 1).bit_length() + 1):
-            self.on_device(np.zeros((1 << exponent, self._size_px, self._size_px, 3), np.uint8))
+            self.on_device(np.zeros((1 << exponent, *self._shape), np.uint8))
 
     def _compile(self, count: int) -> tuple[Tensor, Callable[[], Tensor]]:
         """Return the input buffer and a function that computes from it; on CUDA that replays a graph."""
-        inputs = torch.zeros((count, self._size_px, self._size_px, 3), dtype=torch.uint8, device=self.place)
+        inputs = torch.zeros((count, *self._shape), dtype=torch.uint8, device=self.place)
         if self.place.type != "cuda":
 
             def compute() -> Tensor:
@@ -97,7 +97,7 @@ class DeviceBackbone:
 def inspect_on_device(
     backbone: DeviceBackbone, images: NDArray[np.uint8], banks: Sequence[DeviceBank]
 ) -> list[NDArray[np.float64]]:
-    """Inspect N ≤ 64 network inputs (N, S, S, 3) uint8, each against its own bank: one upload, one download.
+    """Inspect N ≤ 64 network inputs (N, H, W, 3) uint8, each against its own bank: one upload, one download.
 
     Returns:
         for each of them (1 + P,): its image score, then its patch distances, row by row.

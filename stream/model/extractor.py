@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cuda", "openvino", "torch-cpu"]
 
 #: Part of the cache key: raise it when the graph built here changes.
-_GRAPH_VERSION = 1
+_GRAPH_VERSION = 2
 
 
 def choose_device(wanted: Device) -> Literal["cuda", "openvino", "torch-cpu"]:
@@ -83,7 +83,7 @@ def load_extractor(
     from stream.model.cuda import DeviceBackbone
 
     module = build_module(spec, weights, dtype=torch.float16)
-    return DeviceBackbone(module, spec.size_px, device=torch.device("cuda"))
+    return DeviceBackbone(module, spec.input_px, device=torch.device("cuda"))
 
 
 class TorchExtractor:
@@ -103,7 +103,7 @@ class TorchExtractor:
         self._module = build_module(spec, weights)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32."""
+        """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32."""
         torch = self._torch
         with torch.inference_mode():
             features = self._module(torch.from_numpy(images))
@@ -137,14 +137,14 @@ class OpenVinoExtractor:
         self._graph = Graph(core, model, lanes, CACHE_DIR=str(folder / "compiled"))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, several network inputs in lanes."""
+        """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32, several network inputs in lanes."""
         if len(images) == 1:
             return np.array(self._graph(images)[0])
         return np.stack(list(self.lanes.map(lambda image: np.array(self._graph(image[None])[0][0]), images)))
 
 
 def spec_for(
-    backbone: str, *, size_px: int, neighbourhood: int, stride: int, weights: Path | None = None
+    backbone: str, *, input_px: tuple[int, int], neighbourhood: int, stride: int, weights: Path | None = None
 ) -> FeatureSpec:
     """Describe the features of a fit that is about to begin; loads the weights to hash them. Raises WeightsError."""
     from stream.model.patchcore.backbones import load_backbone
@@ -155,7 +155,7 @@ def spec_for(
         backbone=backbone,
         weights_sha256=loaded.weights_sha256,
         levels=loaded.levels,
-        size_px=size_px,
+        input_px=input_px,
         neighbourhood=neighbourhood,
         stride=stride,
         preprocessing=PREPROCESSING,
@@ -183,7 +183,8 @@ def convert(spec: FeatureSpec, weights: Path | None) -> Any:
     import openvino
     import torch
 
-    shape = [1, spec.size_px, spec.size_px, 3]
+    width_px, height_px = spec.input_px
+    shape = [1, height_px, width_px, 3]
     example = torch.zeros(shape, dtype=torch.uint8)
     return openvino.convert_model(build_module(spec, weights), example_input=example, input=[shape])
 

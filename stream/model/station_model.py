@@ -16,6 +16,7 @@ from stream.core.errors import BundleError
 from stream.model.bundle import Bundle
 from stream.model.patchcore.health import Measures, check
 from stream.model.patchcore.inspector import Extractor, Inspection, nearest_patches, score_patches
+from stream.model.patchcore.scoring import Scoring, position_score_of
 from stream.model.patchcore.search import MemoryBank, quickest_search
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class StationModel:
     group: str
     frame_checks: bool
 
+    @property
+    def scoring(self) -> Scoring:
+        """How the bundle scores."""
+        return self.bundle.scoring
+
     def fault_of(self, measures: Measures) -> str | None:
         """Return why a network input cannot be inspected; None: it can, or the station does not check frames."""
         return check(measures, self.bundle.info.reference) if self.frame_checks else None
@@ -67,17 +73,17 @@ def run_self_test(model: StationModel, path: Path) -> None:
     score, device = part.inspection.score, model.extractor.device
     # Half precision on a GPU, or int8, which processors sum up in different ways.
     low = device == "cuda" or model.bundle.graph is not None
-    tolerance = LOW_PRECISION_TOLERANCE if low else TOLERANCE
+    tolerance = model.scoring.tolerance(expected, LOW_PRECISION_TOLERANCE if low else TOLERANCE)
     # Written so that a score that compares with nothing (NaN) could never pass.
-    if not abs(score - expected) <= tolerance * abs(expected):
+    if not abs(score - expected) <= tolerance:
         raise BundleError(
             f"{path}: its self-test fails: the fit gave the picture {expected:.6g}, this worker gives it {score:.6g} "
-            f"on {device} (allowed: {tolerance:g} of it); fit it again with this release and these libraries"
+            f"on {device} (allowed: {tolerance:.3g} more or less); fit it again with this release and these libraries"
         )
 
 
 def inspect_batch(models: list[StationModel], images: NDArray[np.uint8]) -> Iterator[InspectedPart]:
-    """Inspect (N, S, S, 3) uint8 network inputs, one for each of N models of one group, in one backbone pass.
+    """Inspect (N, H, W, 3) uint8 network inputs, one for each of N models of one group, in one backbone pass.
 
     On a CPU each part is searched when it is requested; a GPU computes the whole batch at once, and its
     time counts as that of the backbone.
@@ -91,11 +97,10 @@ def inspect_batch(models: list[StationModel], images: NDArray[np.uint8]) -> Iter
     backbone_ns = time.monotonic_ns() - begun_ns
     for model, patches in zip(models, features, strict=True):
         assert isinstance(model.memory, MemoryBank)
-        neighbours = model.bundle.info.reweight_neighbours
         begun_ns = time.monotonic_ns()
         nearest = nearest_patches(model.memory, patches)
         searched_ns = time.monotonic_ns()
-        inspection = score_patches(model.memory, patches, nearest, reweight_neighbours=neighbours)
+        inspection = score_patches(model.memory, patches, nearest, model.scoring)
         scored_ns = time.monotonic_ns()
         yield InspectedPart(inspection, backbone_ns, searched_ns - begun_ns, scored_ns - searched_ns, patches)
 
@@ -111,8 +116,10 @@ def _on_gpu(models: list[StationModel], images: NDArray[np.uint8]) -> Iterator[I
     results = inspect_on_device(backbone, images, banks)
     took_ns = time.monotonic_ns() - begun_ns
     for model, result in zip(models, results, strict=True):
-        distances = result[1:].astype(np.float32).reshape(model.bundle.info.grid)
-        yield InspectedPart(Inspection(float(result[0]), distances), took_ns, 0, 0)
+        distances = result[1:].reshape(model.bundle.info.grid)
+        position = model.scoring.position
+        score = float(result[0]) if position is None else position_score_of(position, distances)
+        yield InspectedPart(Inspection(score, distances.astype(np.float32)), took_ns, 0, 0)
 
 
 def prepare(extractor: Extractor, max_batch: int) -> None:

@@ -75,9 +75,9 @@ def _patch_distances(received: ReceivedResult) -> NDArray[np.float16] | None:
 
 
 def _network_input(received: ReceivedResult) -> NDArray[np.uint8] | None:
-    """Return the network's input (S, S, 3), or None when there is none or its size contradicts the header."""
+    """Return the network's input (H, W, 3), or None when there is none or its size contradicts the header."""
     frame = received.result.frame
-    size_px = frame.width_px
-    if size_px <= 0 or frame.height_px != size_px or len(received.network_input) != size_px * size_px * 3:
+    width_px, height_px = frame.width_px, frame.height_px
+    if min(width_px, height_px) <= 0 or len(received.network_input) != width_px * height_px * 3:
         return None
-    return np.frombuffer(received.network_input, np.uint8).reshape(size_px, size_px, 3)
+    return np.frombuffer(received.network_input, np.uint8).reshape(height_px, width_px, 3)

@@ -1,16 +1,20 @@
-"""What held-out good images give: calibration scores, thresholds from these, and a self-test for workers."""
+"""What good images give that a bank has not seen: scores, thresholds from these, and a self-test for workers."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.model.bundle import SelfTest, Thresholds
-from stream.model.patchcore.calibrate import conformal_threshold, guaranteed_rate, images_needed
-from stream.model.patchcore.inspector import Extractor, inspect, nearest_patches, score_patches
-from stream.model.patchcore.score import anomaly_map, sigma_px
+from stream.model.bundle import CalibrationScores, SelfTest, Thresholds
+from stream.model.patchcore.calibrate import CROSS_FACTOR, conformal_threshold, guaranteed_rate, images_needed
+from stream.model.patchcore.inspector import Extractor, Inspection, inspect, nearest_patches, score_patches
+from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 from stream.training.dataset import Inputs, batches
+from stream.training.out_of_fold import collected
 from stream.training.progress import Track, silent
 
 #: Number of held-out images among which the self-test is chosen, and of disturbances of each one's features.
@@ -20,31 +24,30 @@ _DISTURBANCE = 2e-3
 Rows = NDArray[np.int64]
 
 
-def calibration_scores(
+def held_out_scores(
     extractor: Extractor,
     search: MemoryBank,
     inputs: Inputs,
     rows: Rows,
+    scoring: Scoring,
     *,
-    reweight_neighbours: int,
     stage: str = "calibrate",
     track: Track = silent,
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return image scores (n,) and largest anomaly map pixels (n,) of the network inputs at `rows`."""
-    scores, peaks = [], []
-    size_px = inputs.shape[1]
+) -> CalibrationScores:
+    """Return the scores (n,) of the network inputs at `rows`, which the bank has not seen."""
+    inspections: list[Inspection] = []
     for done, batch in batches(inputs, rows):
-        for score, distances in inspect(extractor, search, batch, reweight_neighbours=reweight_neighbours):
-            scores.append(score)
-            peaks.append(anomaly_map(distances, (size_px, size_px), sigma_px(size_px)).max())
+        inspections += inspect(extractor, search, batch, scoring)
         track(stage, done, len(rows))
-    return np.array(scores, dtype=np.float64), np.array(peaks, dtype=np.float32)
+    return collected(inspections, (inputs.shape[2], inputs.shape[1]))
 
 
 def choose_self_test(
-    extractor: Extractor, search: MemoryBank, inputs: Inputs, rows: Rows, *, reweight_neighbours: int, seed: int
+    extractor: Extractor, search: MemoryBank, inputs: Inputs, rows: Rows, scoring: Scoring, *, seed: int
 ) -> SelfTest:
-    """Choose, among the first at `rows`, the network input whose score depends least on rounding.
+    """Choose, among the first at `rows`, the upside-down network input whose score depends least on rounding.
+
+    Upside down, since the bank may hold patches of the picture itself, at distance 0.
 
     A worker with another score then computes something else. The score jumps where two patches are almost equally
     far from the bank and rounding decides which one counts.
@@ -52,40 +55,61 @@ def choose_self_test(
     random = np.random.default_rng(seed)
     candidates: list[tuple[float, int, float]] = []
     for row in rows[:_CANDIDATES]:
-        (features,) = extractor(inputs[np.array([row])])
+        (features,) = extractor(np.ascontiguousarray(inputs[np.array([row])][:, ::-1]))
         disturbed = [
             (features * random.normal(1, _DISTURBANCE, features.shape)).astype(np.float32) for _ in range(_DISTURBANCES)
         ]
         score, *others = (
-            score_patches(
-                search, patches, nearest_patches(search, patches), reweight_neighbours=reweight_neighbours
-            ).score
+            score_patches(search, patches, nearest_patches(search, patches), scoring).score
             for patches in (features, *disturbed)
         )
-        candidates.append((max(abs(other - score) for other in others) / max(score, 1e-12), int(row), score))
+        # In units of what a worker may deviate.
+        moved = max(abs(other - score) for other in others) / max(scoring.tolerance(score, _DISTURBANCE), 1e-12)
+        candidates.append((moved, int(row), score))
     _, row, score = min(candidates)
-    return SelfTest(inputs[np.array([row])][0], score)
+    return SelfTest(np.ascontiguousarray(inputs[np.array([row])][0][::-1]), score)
 
 
-def calibrated(
-    scores: NDArray[np.float64], peaks: NDArray[np.float32], false_reject_rate: float
-) -> tuple[Thresholds, list[str]]:
-    """Return conformal thresholds, and a warning if there are too few images for the wanted rate."""
-    needed = images_needed(false_reject_rate)
-    guaranteed = guaranteed_rate(len(scores), false_reject_rate)
-    warnings = []
-    if len(scores) < needed:
-        warnings.append(
-            f"{len(scores)} held-out images guarantee a false-reject rate of {guaranteed:.2%}; "
-            f"{false_reject_rate:.2%} needs {needed}: give more images or a larger --holdout"
-        )
-    thresholds = Thresholds(
-        image=conformal_threshold(scores, false_reject_rate),
-        pixel=conformal_threshold(peaks, false_reject_rate),
+def calibrated(calibration: CalibrationScores, false_reject_rate: float, *, cross: bool) -> Thresholds:
+    """Return conformal thresholds; `cross`: of scores out of fold, else of pictures that are not in the bank."""
+    expected = guaranteed_rate(len(calibration.scores), false_reject_rate)
+    return Thresholds(
+        image=conformal_threshold(calibration.scores, false_reject_rate),
+        pixel=conformal_threshold(calibration.peaks, false_reject_rate),
         false_reject_rate=false_reject_rate,
-        guaranteed_rate=guaranteed,
+        expected_rate=expected,
+        guaranteed_rate=min(1.0, CROSS_FACTOR * expected) if cross else expected,
     )
-    return thresholds, warnings
+
+
+class StrangePicture(NamedTuple):
+    """A good picture, its `rank` from 1, the strangest, its score, and the image threshold without it."""
+
+    rank: int
+    row: int
+    name: str
+    score: float
+    threshold_without: float
+
+
+def strangest(
+    scores: NDArray[np.float64], names: Sequence[str], false_reject_rate: float, count: int
+) -> list[StrangePicture]:
+    """Return the `count` pictures with the largest calibration scores, the largest first.
+
+    The threshold without one is that of the other scores as they are: banks are not chosen anew for it.
+    """
+    order = np.argsort(-scores, kind="stable")[:count]
+    return [
+        StrangePicture(
+            rank,
+            int(row),
+            names[row],
+            float(scores[row]),
+            conformal_threshold(np.delete(scores, row), false_reject_rate) if len(scores) > 1 else float("nan"),
+        )
+        for rank, row in enumerate(order, start=1)
+    ]
 
 
 def implied_rate(scores: NDArray[np.floating], threshold: float) -> float:
@@ -96,7 +120,41 @@ def implied_rate(scores: NDArray[np.floating], threshold: float) -> float:
     return (1 + int(np.count_nonzero(scores > threshold))) / (len(scores) + 1)
 
 
-def by_hand(image: float, pixel: float, scores: NDArray[np.float64]) -> Thresholds:
-    """Return thresholds whose image threshold a user chose, with the rate that it implies."""
+def by_hand(image: float, pixel: float, scores: NDArray[np.float64], *, cross: bool) -> Thresholds:
+    """Return thresholds whose image threshold a user chose, with the rates that it implies."""
     rate = implied_rate(scores, image)
-    return Thresholds(image=image, pixel=pixel, false_reject_rate=rate, guaranteed_rate=rate, by_hand=True)
+    return Thresholds(
+        image=image,
+        pixel=pixel,
+        false_reject_rate=rate,
+        expected_rate=rate,
+        guaranteed_rate=min(1.0, CROSS_FACTOR * rate) if cross else rate,
+        by_hand=True,
+    )
+
+
+def promise(thresholds: Thresholds, count: int, *, cross: bool) -> tuple[str, list[str]]:
+    """Return in words how many good parts will be rejected, and a warning if `count` images are too few."""
+    expected, worst = thresholds.expected_rate, thresholds.guaranteed_rate
+    text = f"expect {_share(expected)} good parts to be rejected ({expected:.2%})"
+    if cross:
+        text += (
+            f"; at worst {_share(worst)} ({worst:.2%}), whatever good parts look like, as every image both is "
+            "remembered and calibrates"
+        )
+    else:
+        text += ", guaranteed on average, whatever good parts look like"
+    wanted = thresholds.false_reject_rate
+    needed = images_needed(wanted)
+    if count >= needed:
+        return text, []
+    return text, [
+        f"{count} good images can promise {_share(expected)} ({expected:.2%}), not the wanted {wanted:.2%}: "
+        f"that takes {needed} to calibrate, {needed - count} more"
+        + ("" if cross else "; all images calibrate with --calibration cross")
+    ]
+
+
+def _share(rate: float) -> str:
+    """Return a rate as a line engineer says it: `1 in 100`."""
+    return f"1 in {round(1 / rate)}" if rate <= 1 / 3 else f"{100 * rate:.0f} in 100"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,11 @@ _SHARE_OF_MEMORY = 0.25
 
 
 class Inputs(Protocol):
-    """(N, S, S, 3) uint8 RGB network inputs: an array, or rows in a file."""
+    """(N, H, W, 3) uint8 RGB network inputs: an array, or rows in a file."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, S, S, 3)."""
+        """(N, H, W, 3)."""
         ...
 
     def __getitem__(self, rows: Any, /) -> NDArray[np.uint8]:
@@ -45,7 +46,7 @@ def batches(inputs: Inputs, rows: NDArray[np.int64], size: int = 8) -> Iterator[
 
 
 def iter_inputs(inputs: Inputs, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    """Yield the network inputs at `rows`, (S, S, 3) uint8 RGB, one by one."""
+    """Yield the network inputs at `rows`, (H, W, 3) uint8 RGB, one by one."""
     for _, batch in batches(inputs, rows):
         yield from batch
 
@@ -63,16 +64,32 @@ class ImageSet:
     """The readable images of a folder as network inputs; close them when done.
 
     Attributes:
-        inputs: (N, S, S, 3) uint8 RGB.
+        inputs: (N, H, W, 3) uint8 RGB.
+        paths: of each.
         hashes: of each network input.
-        picture_px: (width, height) of the images, or None if they differ.
+        sizes_px: (width, height) of each image.
+        gray: whether each image has no colour.
         unreadable: those skipped.
     """
 
     inputs: SpooledArray
+    paths: list[Path]
     hashes: list[str]
-    picture_px: tuple[int, int] | None
+    sizes_px: list[tuple[int, int]]
+    gray: list[bool]
     unreadable: list[Unreadable]
+
+    @property
+    def picture_px(self) -> tuple[int, int] | None:
+        """(width, height) of the images, or None if they differ."""
+        return self.sizes_px[0] if len(set(self.sizes_px)) == 1 else None
+
+    def distinct(self) -> NDArray[np.int64]:
+        """Return the rows of the images, without those that show the same pixels as one before them."""
+        first: dict[str, int] = {}
+        for row, name in enumerate(self.hashes):
+            first.setdefault(name, row)
+        return np.array(sorted(first.values()), dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -85,7 +102,13 @@ class ImageSet:
 
 
 def read_network_inputs(
-    paths: list[Path], roi: Roi | None, size_px: int, *, memory: MemoryBudget, spool: Path, track: Track = silent
+    paths: list[Path],
+    roi: Roi | None,
+    input_px: tuple[int, int],
+    *,
+    memory: MemoryBudget,
+    spool: Path,
+    track: Track = silent,
 ) -> ImageSet:
     """Read, crop and resize images; damaged ones are skipped and named.
 
@@ -95,20 +118,21 @@ def read_network_inputs(
         DatasetError: an image is smaller than the region, or more than 5 % are unreadable.
         DiskError: the spool's disk is full.
     """
-    shape = (size_px, size_px, 3)
-    held = len(paths) * size_px * size_px * 3 <= _SHARE_OF_MEMORY * memory.left_bytes()
+    shape = (input_px[1], input_px[0], 3)
+    held = len(paths) * math.prod(shape) <= _SHARE_OF_MEMORY * memory.left_bytes()
     inputs = SpooledArray(shape, np.uint8, capacity=len(paths), folder=None if held else spool)
-    hashes: list[str] = []
-    sizes: set[tuple[int, int]] = set()
-    unreadable: list[Unreadable] = []
+    images = ImageSet(inputs, [], [], [], [], [])
+    unreadable = images.unreadable
     try:
         for done, path in enumerate(paths, start=1):
             try:
                 image = read_image(path)
-                network = network_input(crop(image, roi), size_px)
+                network = network_input(crop(image, roi), input_px)
                 inputs.append(network[None])
-                hashes.append(network_input_hash(network))
-                sizes.add((image.shape[1], image.shape[0]))
+                images.paths.append(path)
+                images.hashes.append(network_input_hash(network))
+                images.sizes_px.append((image.shape[1], image.shape[0]))
+                images.gray.append(bool((network == network[..., :1]).all()))
             except DatasetError as error:
                 unreadable.append(Unreadable(path, str(error)))
             except FrameFault as fault:
@@ -123,7 +147,7 @@ def read_network_inputs(
     except BaseException:
         inputs.close()
         raise
-    return ImageSet(inputs, hashes, sizes.pop() if len(sizes) == 1 else None, unreadable)
+    return images
 
 
 def network_input_hash(image: NDArray[np.uint8]) -> str:

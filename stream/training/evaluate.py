@@ -39,7 +39,7 @@ GOOD = "good"
 
 @dataclass(frozen=True)
 class _TestImage:
-    """A readable test image: `pixels` (S, S, 3) uint8 RGB, `mask` (S, S) bool, or None without a mask."""
+    """A readable test image: `pixels` (H, W, 3) uint8 RGB, `mask` (H, W) bool, or None without a mask."""
 
     kind: str
     path: Path
@@ -170,7 +170,7 @@ def _read(dataset: Path, info: BundleInfo, track: Track) -> tuple[list[_TestImag
                 _check_mask(mask_path, marks, path, image)
             try:
                 started = time.perf_counter()
-                pixels = network_input(crop(image, info.roi), info.spec.size_px)
+                pixels = network_input(crop(image, info.roi), info.spec.input_px)
                 preprocess_s = time.perf_counter() - started
             except FrameFault as fault:
                 raise DatasetError(f"{path}: {fault.detail}; use a bundle fitted for such images") from None
@@ -206,11 +206,10 @@ def _check_mask(mask_path: Path, marks: NDArray[np.uint8], path: Path, image: ND
 
 
 def _mask(marks: NDArray[np.uint8], info: BundleInfo) -> NDArray[np.bool_]:
-    """Crop and resize a mask like its image, (H, W, 3) → (S, S) bool; each pixel is the one at its centre."""
-    size = (info.spec.size_px, info.spec.size_px)
+    """Crop and resize a mask like its image, (H, W, 3) → bool of the input's size; each pixel is that at its centre."""
     region = np.ascontiguousarray(crop(marks, info.roi).max(axis=2))
     # Plain INTER_NEAREST samples the pixel's corner, half a pixel off what network_input shows there.
-    return np.asarray(cv2.resize(region, size, interpolation=cv2.INTER_NEAREST_EXACT) > 0)
+    return np.asarray(cv2.resize(region, info.spec.input_px, interpolation=cv2.INTER_NEAREST_EXACT) > 0)
 
 
 def _inspect(
@@ -221,13 +220,13 @@ def _inspect(
     memory = MemoryBank(
         bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
     )
-    b = bundle.info.reweight_neighbours
+    scoring = bundle.scoring
     # The first pass allocates and compiles, which says nothing about the line's speed.
-    inspect(extractor, memory, images[0].pixels[None], reweight_neighbours=b)
+    inspect(extractor, memory, images[0].pixels[None], scoring)
     inspections, seconds = [], []
     for done, image in enumerate(images, start=1):
         started = time.perf_counter()
-        inspections += inspect(extractor, memory, image.pixels[None], reweight_neighbours=b)
+        inspections += inspect(extractor, memory, image.pixels[None], scoring)
         seconds.append(image.preprocess_s + time.perf_counter() - started)
         track("inspect", done, len(images))
     return inspections, float(np.median(seconds) * 1000)
@@ -261,10 +260,10 @@ def _pixel_metrics(
     masks: list[NDArray[np.bool_]] = []
     if any(image.marked for image in images):
         for image, inspection in zip(images, inspections, strict=True):
-            size_px = image.pixels.shape[0]
+            shape = image.pixels.shape[:2]
             if image.kind == GOOD or image.marked:
-                maps.append(anomaly_map(inspection.distances, (size_px, size_px), sigma_px(size_px)))
-                masks.append(np.zeros((size_px, size_px), np.bool_) if image.mask is None else image.mask)
+                maps.append(anomaly_map(inspection.distances, shape, sigma_px(min(shape))))
+                masks.append(np.zeros(shape, np.bool_) if image.mask is None else image.mask)
     if not masks or all(mask.all() for mask in masks):
         return None, None
     track("measure pixels", 0, 2)

@@ -15,6 +15,7 @@ from stream.core.files import file_sha256
 from stream.model.bundle import (
     Bundle,
     BundleInfo,
+    CalibrationScores,
     Thresholds,
     calibration_inputs,
     change_bundle,
@@ -26,12 +27,14 @@ from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.extend import farthest_first, perhaps_farther
 from stream.model.patchcore.inspector import Extractor
-from stream.model.patchcore.search import MemoryBank, flat_index
-from stream.training.calibration import Rows, by_hand, calibrated, calibration_scores, choose_self_test, implied_rate
+from stream.model.patchcore.search import MemoryBank
+from stream.training.calibration import Rows, by_hand, calibrated, choose_self_test, held_out_scores, implied_rate
 from stream.training.dataset import batches, iter_inputs, network_input_hash
+from stream.training.learning import search_of
 from stream.training.progress import Track, silent
+from stream.training.recalibration import Recalibration
 
-#: (k, S, S, 3) uint8 RGB.
+#: (k, H, W, 3) uint8 RGB.
 NetworkInputs = NDArray[np.uint8]
 
 #: Relative distance that a score must keep below the threshold, so that a worker's rounding cannot lift it above:
@@ -58,16 +61,16 @@ class ExtendedBank(NamedTuple):
 def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = silent) -> ExtendedBank:
     """Write a bundle by which good images are GOOD that the `live` one may call DEFECT.
 
-    The bank gains their patches that lie beyond the covering radius of the fit, farthest first. Then it is
-    calibrated on the same held-out inputs as before, at the same false-reject rate; an image threshold set
-    by hand stays. An image that is DEFECT even so adds its patches beyond half the radius, a quarter and so on,
-    finally all of them, which makes its score 0. No calibration image is ever in the bank, so the guarantee of
-    the calibration holds; only approximately if there were such images, since their patches depend on the threshold.
+    The bank gains their patches that lie beyond the covering radius of the fit, farthest first; so do the banks of
+    its folds. Then it is calibrated on the same images as before, at the same false-reject rate; an image threshold
+    set by hand stays, and so do the statistics by place. An image that is DEFECT even so adds its patches beyond half
+    the radius, a quarter and so on, finally all of them. No image calibrates against its own patches, so the guarantee
+    of the calibration holds; only approximately if there were such images, since their patches depend on the threshold.
 
     Args:
         live: the bundle in use.
         output: the new bundle; may be the same file.
-        inputs: (k, S, S, 3) uint8 RGB, network inputs of the bundle's size.
+        inputs: (k, H, W, 3) uint8 RGB, network inputs of the bundle's size.
         track: progress.
 
     Raises:
@@ -89,23 +92,27 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
     track("load backbone", 0, 1)
     extractor = load_extractor(info.spec, graph=graph)
     track("load backbone", 1, 1)
-    margin = _LOW_PRECISION_MARGIN if extractor.device == "cuda" or graph is not None else _MARGIN
-    search = _search(bundle.bank, extractor)
+    relative = _LOW_PRECISION_MARGIN if extractor.device == "cuda" or graph is not None else _MARGIN
+    search = search_of(bundle.bank, extractor)
     everyone = rows = np.arange(len(inputs))
     remaining = 0
-    for radius in _radii(info.covering_radius):
-        added = _beyond(extractor, search, inputs, rows, radius, track)
-        search = _search(np.concatenate([search.features, added]), extractor)
-        scores, peaks = _scored(extractor, search, calibration, held_out, info, "calibrate", track)
-        thresholds = _thresholds(bundle, scores, peaks)
-        accepted, _ = _scored(extractor, search, inputs, everyone, info, "score accepted", track)
-        # Written so that a score that compares with nothing (NaN) could never be GOOD.
-        rows = np.flatnonzero(~(accepted <= thresholds.image * (1 - margin)))
-        if not len(rows):
-            break
-        remaining = remaining or len(rows)
-    else:
-        raise BundleError(f"{live}: no threshold lies above the score of an image in the bank; fit it again")
+    with Recalibration(bundle, extractor, calibration, held_out, live.parent, track) as recalibration:
+        for radius in _radii(info.covering_radius):
+            beyond = _beyond(extractor, search, inputs, rows, radius, track)
+            search = search_of(np.concatenate([search.features, beyond]), extractor)
+            scored = recalibration.scores(search.features)
+            thresholds = thresholds_like(bundle, scored)
+            accepted = held_out_scores(
+                extractor, search, inputs, everyone, bundle.scoring, stage="score accepted", track=track
+            ).scores
+            margin = bundle.scoring.tolerance(thresholds.image, relative)
+            # Written so that a score that compares with nothing (NaN) could never be GOOD.
+            rows = np.flatnonzero(~(accepted <= thresholds.image - margin))
+            if not len(rows):
+                break
+            remaining = remaining or len(rows)
+        else:
+            raise BundleError(f"{live}: no threshold lies above the score of an image in the bank; fit it again")
 
     if remaining:
         warnings.append(
@@ -115,24 +122,30 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
         )
     if extractor.device == "cuda":  # the self-test's score is that of full precision
         extractor = load_extractor(info.spec, device="torch-cpu")
-    neighbours = info.reweight_neighbours
-    selftest = choose_self_test(
-        extractor, search, calibration, held_out, reweight_neighbours=neighbours, seed=info.seed
-    )
+    selftest = choose_self_test(extractor, search, calibration, held_out, bundle.scoring, seed=info.seed)
     changed = msgspec.structs.replace(
         info,
         thresholds=thresholds,
         bank_patches=info.bank_patches + len(new) * info.grid[0] * info.grid[1],
         bank_pictures=(*info.bank_pictures, *new),
+        calibration_names=tuple(info.calibration_names[row] for row in held_out),
+        folds=tuple(info.folds[row] for row in held_out) if info.cross else (),
     )
     saved = save_bundle(
-        output, changed, search.features, scores, peaks, iter_inputs(calibration, held_out), selftest, graph
+        output,
+        changed,
+        search.features,
+        scored,
+        iter_inputs(calibration, held_out),
+        selftest,
+        position=bundle.position,
+        graph=graph,
     )
     return ExtendedBank(saved, len(saved.bank) - len(bundle.bank), warnings)
 
 
 def image_scores(path: Path, inputs: NetworkInputs, track: Track = silent) -> NDArray[np.float64]:
-    """Return the image scores (k,) that a bundle gives to network inputs, (k, S, S, 3) uint8 RGB.
+    """Return the image scores (k,) that a bundle gives to network inputs, (k, H, W, 3) uint8 RGB.
 
     Raises:
         DatasetError: no inputs, or another shape.
@@ -143,8 +156,9 @@ def image_scores(path: Path, inputs: NetworkInputs, track: Track = silent) -> ND
     track("load backbone", 0, 1)
     extractor = load_extractor(bundle.info.spec, graph=bundle.graph)
     track("load backbone", 1, 1)
-    search = _search(bundle.bank, extractor)
-    return _scored(extractor, search, inputs, np.arange(len(inputs)), bundle.info, "score", track)[0]
+    search = search_of(bundle.bank, extractor)
+    rows = np.arange(len(inputs))
+    return held_out_scores(extractor, search, inputs, rows, bundle.scoring, stage="score", track=track).scores
 
 
 def with_threshold(live: Path, output: Path, image: float) -> Bundle:
@@ -158,19 +172,20 @@ def with_threshold(live: Path, output: Path, image: float) -> Bundle:
         ConfigError: the threshold is no finite number above 0.
         BundleError: the bundle cannot be read, is not calibrated, or cannot be written.
     """
-    if not (math.isfinite(image) and image > 0):
-        raise ConfigError(f"{live}: threshold: expected a finite number above 0, got {image}")
     bundle = live_bundle(live)
+    # Plain scores are distances; position-aware ones have no least value.
+    if not math.isfinite(image) or (image <= 0 and not bundle.info.position_aware):
+        raise ConfigError(f"{live}: threshold: expected a finite number above 0, got {image}")
     assert bundle.info.thresholds is not None
-    thresholds = by_hand(image, bundle.info.thresholds.pixel, bundle.calibration_scores)
+    thresholds = by_hand(image, bundle.info.thresholds.pixel, bundle.calibration_scores, cross=bundle.info.cross)
     return change_bundle(live, output, thresholds=thresholds)
 
 
 def _checked(path: Path, inputs: NetworkInputs, info: BundleInfo) -> NetworkInputs:
-    size_px = info.spec.size_px
-    if inputs.shape[1:] != (size_px, size_px, 3) or inputs.dtype != np.uint8:
+    width_px, height_px = info.spec.input_px
+    if inputs.shape[1:] != (height_px, width_px, 3) or inputs.dtype != np.uint8:
         raise DatasetError(
-            f"{path}: expected images of {size_px}×{size_px} px in colour, 8 bits, the bundle's network input; "
+            f"{path}: expected images of {width_px}×{height_px} px in colour, 8 bits, the bundle's network input; "
             f"got {inputs.dtype} {'×'.join(map(str, inputs.shape[1:]))}"
         )
     if not len(inputs):
@@ -203,10 +218,6 @@ def _radii(covering_radius: float) -> list[float]:
     return [covering_radius / 2**halving for halving in range(_HALVINGS + 1)] + [0.0]
 
 
-def _search(bank: NDArray[np.float32], extractor: Extractor) -> MemoryBank:
-    return MemoryBank(bank, flat_index(bank, gpu=extractor.device == "cuda"))
-
-
 def _beyond(
     extractor: Extractor, search: MemoryBank, inputs: NetworkInputs, rows: Rows, radius: float, track: Track
 ) -> NDArray[np.float32]:
@@ -221,32 +232,12 @@ def _beyond(
     return patches[farthest_first(search, patches, radius)]
 
 
-def _scored(
-    extractor: Extractor,
-    search: MemoryBank,
-    inputs: NetworkInputs,
-    rows: Rows,
-    info: BundleInfo,
-    stage: str,
-    track: Track,
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    return calibration_scores(
-        extractor,
-        search,
-        inputs,
-        rows,
-        reweight_neighbours=info.reweight_neighbours,
-        stage=stage,
-        track=track,
-    )
-
-
-def _thresholds(live: Bundle, scores: NDArray[np.float64], peaks: NDArray[np.float32]) -> Thresholds:
+def thresholds_like(live: Bundle, scored: CalibrationScores) -> Thresholds:
     """Return thresholds for new calibration scores, chosen in the same way as those of the live bundle."""
     before = live.info.thresholds
     assert before is not None
     if not before.by_hand:
-        return calibrated(scores, peaks, before.false_reject_rate)[0]
+        return calibrated(scored, before.false_reject_rate, cross=live.info.cross)
     # The user chose for parts, not for pixels: the pixel threshold keeps its rank among the peaks.
-    pixel = conformal_threshold(peaks, implied_rate(live.calibration_peaks, before.pixel))
-    return by_hand(before.image, pixel, scores)
+    pixel = conformal_threshold(scored.peaks, implied_rate(live.calibration_peaks, before.pixel))
+    return by_hand(before.image, pixel, scored.scores, cross=live.info.cross)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -10,21 +11,33 @@ import msgspec
 import numpy as np
 
 from stream.core.errors import DatasetError
-from stream.core.images import list_images
+from stream.core.images import image_size, list_images
 from stream.core.versions import library_versions
-from stream.model.bundle import FORMAT, Bundle, BundleInfo, load_bundle, save_bundle
+from stream.model.bundle import FORMAT, Bundle, BundleInfo, CalibrationScores, load_bundle, save_bundle
 from stream.model.extractor import Device, load_extractor, spec_for
 from stream.model.patchcore.calibrate import images_needed
 from stream.model.patchcore.health import Reference, measure, reference_of, refreshed
-from stream.model.patchcore.preprocess import Roi
-from stream.model.patchcore.search import MemoryBank, flat_index
-from stream.training.calibration import Rows, calibrated, calibration_scores, choose_self_test
-from stream.training.dataset import ImageSet, Unreadable, batches, iter_inputs, read_network_inputs
+from stream.model.patchcore.preprocess import Roi, Size, input_size
+from stream.training.calibration import (
+    Rows,
+    StrangePicture,
+    calibrated,
+    choose_self_test,
+    held_out_scores,
+    promise,
+    strangest,
+)
+from stream.training.consistency import inconsistencies
+from stream.training.dataset import ImageSet, Unreadable, iter_inputs, read_network_inputs
+from stream.training.folds import BY_FILE, BY_FOLDER, FOLDS, groups_of
+from stream.training.learned_bank import BankOptions
+from stream.training.learning import Plan, cross_plan, learn, search_of, split_plan
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
+from stream.training.registration import MIN_PICTURES, PICTURES, Registration, registration_of
 
-#: b of the paper's image score; the paper gives no value, implementations use 9.
-REWEIGHT_NEIGHBOURS = 9
+#: Pictures with the largest calibration scores that a fit names.
+STRANGEST = 12
 
 
 @dataclass(frozen=True)
@@ -32,12 +45,17 @@ class FitOptions:
     """The options of a fit; the defaults are those of `patchline fit`."""
 
     backbone: str = "efficientnet_lite0"
-    size_px: int = 224
+    size_px: Size = 224
     roi: Roi | None = None
     coreset: float = 0.01
     neighbourhood: int = 3
     stride: int = 1
+    score: Literal["auto", "plain", "position"] = "auto"
+    calibration: Literal["cross", "split"] = "cross"
+    folds: int = FOLDS
     holdout: float = 0.2
+    group_by: str | None = None
+    leave_out: tuple[str, ...] = ()
     false_reject_rate: float = 0.01
     seed: int = 0
     device: Device = "auto"
@@ -48,14 +66,30 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class FitSummary:
-    """The result of a fit or a calibration."""
+    """The result of a fit or a calibration.
+
+    Attributes:
+        bundle: as written.
+        device: where the backbone ran.
+        bank_images, calibration_images: how many are remembered, and how many calibrate.
+        unreadable: images that were skipped.
+        promise: the false-reject rates to expect and guaranteed, in words.
+        notes, warnings: what a user should know.
+        strange: the good pictures with the largest calibration scores.
+        calibration, paths: the scores and files of all that calibrate, in one order.
+    """
 
     bundle: Bundle
     device: str
     bank_images: int
     calibration_images: int
     unreadable: list[Unreadable]
+    promise: str
+    notes: list[str]
     warnings: list[str]
+    strange: list[StrangePicture]
+    calibration: CalibrationScores
+    paths: list[Path] = field(default_factory=list)
 
 
 def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) -> FitSummary:
@@ -66,19 +100,18 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         DiskError: the patches do not fit the disk.
         WeightsError, ConfigError, BundleError: see `load_extractor` and `save_bundle`.
     """
-    from stream.model.patchcore.coreset import PROJECTION_DIMS, covering_radius
-    from stream.training.patch_store import PatchStore
+    from stream.model.patchcore.coreset import PROJECTION_DIMS
 
     memory = MemoryBudget.of(options.max_memory_bytes)
-    paths = list_images(good)
-    with read_network_inputs(
-        paths, options.roi, options.size_px, memory=memory, spool=output.parent, track=track
-    ) as images:
-        bank_rows, calibration_rows, copies = _split(good, images, options)
+    paths = _chosen_images(good, options)
+    input_px = input_size(options.size_px, _region_px(paths, options.roi))
+    with read_network_inputs(paths, options.roi, input_px, memory=memory, spool=output.parent, track=track) as images:
+        names = [path.relative_to(good).as_posix() for path in images.paths]
+        plan, notes = _plan(good, images, names, options)
         track("load backbone", 0, 1)
         spec = spec_for(
             options.backbone,
-            size_px=options.size_px,
+            input_px=input_px,
             neighbourhood=options.neighbourhood,
             stride=options.stride,
             weights=options.weights,
@@ -87,54 +120,27 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         if options.precision == "int8":
             from stream.training.quantize import IMAGES, quantized
 
-            graph = quantized(spec, images.inputs[bank_rows[:IMAGES]], options.weights)
+            graph = quantized(spec, images.inputs[np.sort(plan.bank)[:IMAGES]], options.weights)
             spec = msgspec.structs.replace(spec, graph_sha256=graph.sha256)
         extractor = load_extractor(spec, device=options.device, weights=options.weights, graph=graph)
         # A first pass shows the grid, and allocates the memory that a pass needs.
-        height, width, dims = extractor(images.inputs[bank_rows[:1]]).shape[1:]
+        height, width, _ = extractor(images.inputs[plan.bank[:1]]).shape[1:]
         track("load backbone", 1, 1)
 
-        capacity = len(bank_rows) * height * width
-        wanted = max(1, round(capacity * options.coreset))
-        with PatchStore(
-            dims, capacity=capacity, wanted=wanted, seed=options.seed, memory=memory, spool=output.parent
-        ) as patches:
-            for done, batch in batches(images.inputs, bank_rows):
-                patches.append(extractor(batch))
-                track("extract features", done, len(bank_rows))
-            picked = patches.coreset(
-                wanted,
-                cuda=extractor.device == "cuda",
-                progress=lambda done: track("choose coreset", done, wanted),
-            )
-            track("choose coreset", wanted, wanted)
-            bank = patches.features[picked]
-            radius = covering_radius(patches.features, bank)
-
-        search = MemoryBank(bank, flat_index(bank, gpu=extractor.device == "cuda"))
-        scores, peaks = calibration_scores(
-            extractor,
-            search,
-            images.inputs,
-            calibration_rows,
-            reweight_neighbours=REWEIGHT_NEIGHBOURS,
-            track=track,
+        shift = registration_of(iter_inputs(images.inputs, _spread(plan.bank, PICTURES)), (height, width))
+        position = shift.in_place if options.score == "auto" else options.score == "position"
+        notes.append(_score_note(options, shift, position=position))
+        bank_options = BankOptions(
+            (height, width), options.coreset, options.seed, position=position, cuda=extractor.device == "cuda"
         )
-        thresholds, warnings = calibrated(scores, peaks, options.false_reject_rate)
+        learned = learn(extractor, images.inputs, plan, bank_options, memory=memory, spool=output.parent, track=track)
+        thresholds = calibrated(learned.calibration, options.false_reject_rate, cross=bool(plan.folds))
+        search = search_of(learned.bank, extractor)
         if extractor.device == "cuda":  # the self-test's score is that of full precision
             extractor = load_extractor(spec, device="torch-cpu", weights=options.weights)
         selftest = choose_self_test(
-            extractor,
-            search,
-            images.inputs,
-            calibration_rows,
-            reweight_neighbours=REWEIGHT_NEIGHBOURS,
-            seed=options.seed,
+            extractor, search, images.inputs, plan.calibration, learned.scoring, seed=options.seed
         )
-        if copies:
-            warnings.append(
-                f"{copies} held-out images are copies of images in the bank and were left out of the calibration"
-            )
         info = BundleInfo(
             format=FORMAT,
             spec=spec,
@@ -143,46 +149,46 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             grid=(height, width),
             coreset=options.coreset,
             projection_dims=PROJECTION_DIMS,
-            reweight_neighbours=REWEIGHT_NEIGHBOURS,
+            reweight_neighbours=learned.scoring.reweight_neighbours,
+            position_aware=learned.scoring.position is not None,
+            shift_patches=round(shift.median_patches, 3),
             seed=options.seed,
-            bank_patches=capacity,
-            covering_radius=radius,
+            bank_patches=len(plan.bank) * height * width,
+            coreset_patches=len(learned.bank),
+            covering_radius=learned.covering_radius,
             thresholds=thresholds,
-            reference=reference_of_rows(images, np.concatenate([bank_rows, calibration_rows])),
-            bank_pictures=tuple(images.hashes[row] for row in bank_rows),
+            reference=reference_of_rows(images, np.concatenate([plan.bank, plan.held_out])),
+            calibration_names=tuple(names[row] for row in plan.calibration),
+            folds=plan.fold_numbers,
+            bank_pictures=tuple(images.hashes[row] for row in plan.bank),
             versions=library_versions(),
         )
         bundle = save_bundle(
-            output, info, bank, scores, peaks, iter_inputs(images.inputs, calibration_rows), selftest, graph
+            output,
+            info,
+            learned.bank,
+            learned.calibration,
+            iter_inputs(images.inputs, plan.calibration),
+            selftest,
+            position=learned.scoring.position,
+            graph=graph,
         )
-        return FitSummary(bundle, extractor.device, len(bank_rows), len(calibration_rows), images.unreadable, warnings)
-
-
-def _split(good: Path, images: ImageSet, options: FitOptions) -> tuple[Rows, Rows, int]:
-    """Return which images go into the bank, which calibrate, and how many copies were left out."""
-    count = len(images)
-    if count < 2:
-        raise DatasetError(
-            f"{good}: {count} readable image(s), but a fit needs at least 2 (some for the bank, some to calibrate); "
-            f"a false-reject rate of {options.false_reject_rate:.2%} needs "
-            f"{images_needed(options.false_reject_rate)} to calibrate"
+        used = np.concatenate([plan.bank, plan.held_out])
+        return _summary(
+            bundle,
+            extractor.device,
+            images,
+            learned.calibration,
+            plan.calibration,
+            notes,
+            inconsistencies(images, names, np.sort(used)),
         )
-    order = np.random.default_rng(options.seed).permutation(count)
-    held_out = min(max(round(count * options.holdout), 1), count - 1)
-    bank_rows, candidates = order[held_out:], order[:held_out]
-    in_bank = {images.hashes[row] for row in bank_rows}
-    # A copy of an image in the bank scores 0 and would lower the thresholds.
-    calibration_rows = np.array([row for row in candidates if images.hashes[row] not in in_bank], dtype=np.int64)
-    if not len(calibration_rows):
-        raise DatasetError(
-            f"{good}: its images are copies of each other, none is left to calibrate; give different ones"
-        )
-    return bank_rows, calibration_rows, held_out - len(calibration_rows)
 
 
 def calibrate(
-    path: Path, good: Path, *, false_reject_rate: float, device: Device = "auto", track: Track = silent
-) -> FitSummary:
+    path: Path, good: Path, *, false_reject_rate: float, leave_out: Sequence[str] = (), device: Device = "auto",
+    track: Track = silent,
+) -> FitSummary:  # fmt: skip
     """Set a bundle's thresholds again, from other good images; those in its bank are left out.
 
     Raises:
@@ -192,42 +198,153 @@ def calibrate(
     bundle = load_bundle(path)
     info = bundle.info
     memory = MemoryBudget.of(None)
+    paths = without_names(good, list_images(good), leave_out)
     with read_network_inputs(
-        list_images(good), info.roi, info.spec.size_px, memory=memory, spool=path.parent, track=track
+        paths, info.roi, info.spec.input_px, memory=memory, spool=path.parent, track=track
     ) as images:
         in_bank = set(info.bank_pictures)
-        fresh = np.array([row for row, name in enumerate(images.hashes) if name not in in_bank], dtype=np.int64)
+        names = [item.name for item in images.paths]
+        fresh = np.array([row for row in images.distinct() if images.hashes[row] not in in_bank], dtype=np.int64)
         if not len(fresh):
             raise DatasetError(
                 f"{good}: every image is in the bundle's memory bank, where it scores 0; give good images it never saw"
             )
         extractor = load_extractor(info.spec, device=device, graph=bundle.graph)
-        search = MemoryBank(bundle.bank, flat_index(bundle.bank, gpu=extractor.device == "cuda"))
-        scores, peaks = calibration_scores(
-            extractor, search, images.inputs, fresh, reweight_neighbours=info.reweight_neighbours, track=track
+        search = search_of(bundle.bank, extractor)
+        calibration = held_out_scores(extractor, search, images.inputs, fresh, bundle.scoring, track=track)
+        warnings = inconsistencies(images, names, fresh)
+        known = sum(name in in_bank for name in images.hashes)
+        if known:
+            warnings.append(f"{known} images are in the memory bank and were left out of the calibration")
+        changed = msgspec.structs.replace(
+            info,
+            thresholds=calibrated(calibration, false_reject_rate, cross=False),
+            reference=refreshed(info.reference, reference_of_rows(images, fresh)),
+            calibration_names=tuple(names[row] for row in fresh),
+            folds=(),
         )
-        warnings = []
-        if len(fresh) < len(images):
-            left_out = len(images) - len(fresh)
-            warnings.append(f"{left_out} images are in the memory bank and were left out of the calibration")
-        thresholds, more = calibrated(scores, peaks, false_reject_rate)
-        reference = refreshed(info.reference, reference_of_rows(images, fresh))
-        changed = msgspec.structs.replace(info, thresholds=thresholds, reference=reference)
         saved = save_bundle(
             path,
             changed,
             bundle.bank,
-            scores,
-            peaks,
+            calibration,
             iter_inputs(images.inputs, fresh),
             bundle.selftest,
-            bundle.graph,
+            position=bundle.position,
+            graph=bundle.graph,
         )
-        return FitSummary(
-            saved, extractor.device, len(info.bank_pictures), len(fresh), images.unreadable, warnings + more
-        )
+        notes = _copies(images, names)
+        return _summary(saved, extractor.device, images, calibration, fresh, notes, warnings)
+
+
+def without_names(good: Path, paths: list[Path], names: Sequence[str]) -> list[Path]:
+    """Return the paths but for those with these names, relative to the folder; raises DatasetError for unknown ones."""
+    known = {path.relative_to(good).as_posix() for path in paths}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise DatasetError(f"{good}: --leave-out: no image {', '.join(unknown)}; give names as `fit` lists them")
+    left = [path for path in paths if path.relative_to(good).as_posix() not in set(names)]
+    if not left:
+        raise DatasetError(f"{good}: --leave-out leaves no image; leave out fewer")
+    return left
 
 
 def reference_of_rows(images: ImageSet, rows: Rows) -> Reference:
     """Return light, focus and colour of the good images at `rows`."""
     return reference_of([measure(image) for image in iter_inputs(images.inputs, rows)])
+
+
+def _chosen_images(good: Path, options: FitOptions) -> list[Path]:
+    return without_names(good, list_images(good, subfolders=options.group_by == BY_FOLDER), options.leave_out)
+
+
+def _region_px(paths: list[Path], roi: Roi | None) -> tuple[int, int]:
+    """Return (width, height) of the region of the first image whose header can be read."""
+    if roi is not None:
+        return roi[2:]
+    for path in paths:
+        try:
+            return image_size(path)
+        except DatasetError:
+            continue  # named when it is read
+    return 1, 1
+
+
+def _plan(good: Path, images: ImageSet, names: list[str], options: FitOptions) -> tuple[Plan, list[str]]:
+    """Return which images are remembered and which calibrate, and what to say about copies."""
+    rows = images.distinct()
+    if len(rows) < 2:
+        raise DatasetError(
+            f"{good}: {len(rows)} different readable image(s), but a fit needs at least 2, so that each can be "
+            f"scored without itself; a false-reject rate of {options.false_reject_rate:.2%} needs "
+            f"{images_needed(options.false_reject_rate)}"
+        )
+    if options.group_by == BY_FILE:  # neighbours mean nothing: blocks of a random order
+        rows = np.random.default_rng(options.seed).permutation(rows)
+    groups = groups_of([names[row] for row in rows], options.group_by)
+    if len(set(groups)) < 2:
+        raise DatasetError(
+            f"{good}: all images belong to one group, '{groups[0]}', so that none can be held out; "
+            "choose another --group-by"
+        )
+    if options.calibration == "cross":
+        plan = cross_plan(rows, groups, options.folds)
+    else:
+        plan = split_plan(rows, groups, options.holdout, options.seed)
+    return plan, _copies(images, names)
+
+
+def _copies(images: ImageSet, names: list[str]) -> list[str]:
+    kept = set(images.distinct().tolist())
+    copies = [names[row] for row in range(len(images)) if row not in kept]
+    if not copies:
+        return []
+    shown = ", ".join(copies[:5]) + (", …" if len(copies) > 5 else "")
+    return [f"{len(copies)} images are exact copies of others and count once: {shown}"]
+
+
+def _spread(rows: Rows, count: int) -> Rows:
+    """Return up to `count` of the rows, evenly spread."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))]
+
+
+def _score_note(options: FitOptions, shift: Registration, *, position: bool) -> str:
+    measured = (
+        f"good parts shift by {shift.median_patches:.1f} patches in the median image, "
+        f"{shift.high_patches:.1f} in one of ten"
+    )
+    if position:
+        score = "position-aware: a distance counts by what good parts show at that place"
+    elif options.score == "auto" and shift.pictures < MIN_PICTURES:
+        score = f"plain: {shift.pictures} images are too few to learn each place, that takes {MIN_PICTURES}"
+    else:
+        score = "plain: a distance counts the same at every place"
+    return f"score {score}; {measured}"
+
+
+def _summary(
+    bundle: Bundle,
+    device: str,
+    images: ImageSet,
+    calibration: CalibrationScores,
+    rows: Rows,
+    notes: list[str],
+    warnings: list[str],
+) -> FitSummary:
+    info = bundle.info
+    assert info.thresholds is not None
+    kept_promise, too_few = promise(info.thresholds, len(calibration.scores), cross=info.cross)
+    rate = info.thresholds.false_reject_rate
+    return FitSummary(
+        bundle=bundle,
+        device=device,
+        bank_images=len(info.bank_pictures),
+        calibration_images=len(rows),
+        unreadable=images.unreadable,
+        promise=kept_promise,
+        notes=notes,
+        warnings=warnings + too_few,
+        strange=strangest(calibration.scores, info.calibration_names, rate, STRANGEST),
+        calibration=calibration,
+        paths=[images.paths[row] for row in rows],
+    )

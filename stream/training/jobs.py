@@ -18,6 +18,7 @@ from stream.core.errors import BundleError, DatasetError, DiskError
 from stream.core.files import weights_folder
 from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, load_bundle
+from stream.model.patchcore.preprocess import Size
 from stream.store.event_store import EventStore
 from stream.training.progress import Track
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from stream.training.collect import Collected
     from stream.training.fit import FitOptions, FitSummary
 
-#: (S, S, 3) uint8 RGB.
+#: (H, W, 3) uint8 RGB.
 NetworkInput = NDArray[np.uint8]
 
 #: Disk space in bytes that is left to the line while parts are collected.
@@ -55,12 +56,18 @@ def extend_job(
     """
     from stream.training.extend import extend_bank
 
-    size_px = load_bundle(live).info.spec.size_px
+    width_px, height_px = load_bundle(live).info.spec.input_px
     stored = dict(zip(accepted, _network_inputs(store, accepted), strict=True))
-    inputs = {number: pixels for number, pixels in stored.items() if pixels is not None and len(pixels) == size_px}
+    inputs = {
+        number: pixels
+        for number, pixels in stored.items()
+        if pixels is not None and pixels.shape == (height_px, width_px, 3)
+    }
     if len(inputs) < len(stored):
         unfit = ", ".join(str(number) for number in stored if number not in inputs)
-        raise DatasetError(f"events {unfit}: no picture of {size_px} px is kept, as this bundle takes; accept others")
+        raise DatasetError(
+            f"events {unfit}: no picture of {width_px}×{height_px} px is kept, as this bundle takes; accept others"
+        )
     extended = extend_bank(live, output, np.stack(list(inputs.values())), track)
     return BundleOutcome(extended.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
@@ -69,7 +76,7 @@ class FitOverrides(NamedTuple):
     """What a user chose for a fit; None: as in the live bundle."""
 
     backbone: str | None = None
-    size_px: int | None = None
+    size_px: Size | None = None
     coreset: float | None = None
     holdout: float | None = None
     false_reject_rate: float | None = None
@@ -145,11 +152,13 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
         info = bundle.info
         options = FitOptions(
             backbone=info.spec.backbone,
-            size_px=info.spec.size_px,
+            size_px=info.spec.input_px,
             roi=info.roi,
             coreset=info.coreset,
             neighbourhood=info.spec.neighbourhood,
             stride=info.spec.stride,
+            score="position" if info.position_aware else "plain",
+            calibration="cross" if info.cross else "split",
             precision="float32" if bundle.graph is None else "int8",
         )
         if info.thresholds is not None:
@@ -227,8 +236,9 @@ def _compare(
 def _scores(path: Path, marked: list[NetworkInput | None], track: Track) -> list[float | None]:
     from stream.training.extend import image_scores
 
-    size_px = load_bundle(path).info.spec.size_px
-    inputs = {row: pixels for row, pixels in enumerate(marked) if pixels is not None and len(pixels) == size_px}
+    width_px, height_px = load_bundle(path).info.spec.input_px
+    shape = (height_px, width_px, 3)
+    inputs = {row: pixels for row, pixels in enumerate(marked) if pixels is not None and pixels.shape == shape}
     scores: list[float | None] = [None] * len(marked)
     if inputs:
         for row, score in zip(inputs, image_scores(path, np.stack(list(inputs.values())), track), strict=True):

@@ -62,23 +62,68 @@ class PatchStore:
         if self._matrix is not None:
             self._projected.append((torch.from_numpy(rows) @ self._matrix).numpy())
 
-    def coreset(self, wanted: int, *, cuda: bool, progress: Callable[[int], None]) -> NDArray[np.int64]:
-        """Choose `wanted` patches by greedy k-center; on the GPU with `cuda`, if it has room."""
+    def coreset(
+        self, wanted: int, *, cuda: bool, progress: Callable[[int], None], without: slice | None = None
+    ) -> NDArray[np.int64]:
+        """Choose `wanted` patches by greedy k-center; on the GPU with `cuda`, if it has room.
+
+        Args:
+            wanted: how many.
+            cuda: use the GPU.
+            progress: called with the number chosen.
+            without: patches that cannot be chosen and need not be covered, as if they had never been appended.
+
+        Returns:
+            (≤ wanted,) indices among all patches, in the order of choice.
+        """
+        candidates = _Without(self._projected, without or slice(0, 0))
         if cuda:
             from stream.model.patchcore.coreset_cuda import bytes_needed, greedy_k_center_on_device
 
-            total, dims = self._projected.shape
+            total, dims = candidates.shape
             if bytes_needed(total, dims) < torch.cuda.mem_get_info()[0]:
                 on_device = torch.empty((total, dims), dtype=torch.float64, device="cuda")
                 for begin in range(0, total, 65_536):
                     part = slice(begin, min(begin + 65_536, total))
-                    on_device[part] = torch.from_numpy(self._projected[part])
-                return greedy_k_center_on_device(on_device, wanted, seed=self._seed, progress=progress)
-        return greedy_k_center(self._projected, wanted, seed=self._seed, progress=progress)
+                    on_device[part] = torch.from_numpy(candidates[part])
+                return candidates.rows(greedy_k_center_on_device(on_device, wanted, seed=self._seed, progress=progress))
+        return candidates.rows(greedy_k_center(candidates, wanted, seed=self._seed, progress=progress))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release memory or files."""
         self.features.close()
         self._projected.close()
+
+
+class _Without:
+    """The rows of an array but for a slice of them, under numbers without a gap."""
+
+    def __init__(self, features: SpooledArray, left_out: slice) -> None:
+        self._features = features
+        self._begin, self._end = left_out.start, left_out.stop
+        self._gap = self._end - self._begin
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        total, dims = self._features.shape
+        return total - self._gap, dims
+
+    def rows(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers that rows have in the whole array."""
+        return np.where(numbers >= self._begin, numbers + self._gap, numbers)
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        if not isinstance(rows, slice):
+            return self._features[self.rows(rows)]
+        begin, end, _ = rows.indices(self.shape[0])
+        if end <= self._begin:
+            return self._features[begin:end]
+        if begin >= self._begin:
+            return self._features[begin + self._gap : end + self._gap]
+        return np.concatenate([self._features[begin : self._begin], self._features[self._end : end + self._gap]])

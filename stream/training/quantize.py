@@ -26,7 +26,7 @@ def quantized(spec: FeatureSpec, images: NDArray[np.uint8], weights: Path | None
 
     Args:
         spec: of the float32 features.
-        images: (N, S, S, 3) uint8 RGB, good images.
+        images: (N, H, W, 3) uint8 RGB, good images.
         weights: state dict file instead of the published weights.
 
     Raises:

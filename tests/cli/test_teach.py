@@ -47,7 +47,7 @@ def test_options_that_are_given_take_precedence_over_the_live_bundle(config: Pat
     shutil.copy(small_bundle, tmp_path / "cap.safetensors")
     teach(config, "--size", "64", "--coreset", "0.1", "--false-reject-rate", "0.2", "--holdout", "0.5")
     taught = load_bundle(tmp_path / "new.safetensors")
-    assert (taught.info.spec.size_px, taught.info.coreset) == (64, 0.1)
+    assert (taught.info.spec.input_px, taught.info.coreset) == ((64, 64), 0.1)
     assert taught.info.thresholds is not None
     assert taught.info.thresholds.false_reject_rate == 0.2
     assert len(taught.calibration_scores) == 3
@@ -57,4 +57,4 @@ def test_a_station_without_a_bundle_is_taught_with_the_defaults_of_fit(config: P
     said = teach(config, "--size", "64")
     assert f"no live bundle at {tmp_path / 'cap.safetensors'}: defaults of `fit`" in said
     taught = load_bundle(tmp_path / "new.safetensors").info
-    assert (taught.spec.backbone, taught.spec.size_px, taught.coreset) == ("efficientnet_lite0", 64, 0.01)
+    assert (taught.spec.backbone, taught.spec.input_px, taught.coreset) == ("efficientnet_lite0", (64, 64), 0.01)

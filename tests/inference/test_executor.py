@@ -50,7 +50,7 @@ def frame(seq: int, pixels: bytes) -> QueuedFrame:
 
 
 def pixels(picture: NDArray[np.uint8]) -> bytes:
-    return network_input(picture, SIZE_PX).tobytes()
+    return network_input(picture, (SIZE_PX, SIZE_PX)).tobytes()
 
 
 GOOD, BLACK = pixels(good_picture(900)), bytes(SIZE_PX * SIZE_PX * 3)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from support.bundles import resaved
 from support.dashboards import ARGUMENTS, PATIENCE_MS
 from support.outputs import Broker, Plc, wait_for
 from support.pictures import defective_picture, good_picture, write_picture
 from support.running import Line
 
-from stream.model.bundle import SelfTest, calibration_inputs, load_bundle, save_bundle
+from stream.model.bundle import SelfTest, load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.search import MemoryBank
@@ -67,17 +68,9 @@ def slow_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
         load_extractor(bundle.info.spec),
         MemoryBank(bank),
         picture[None],
-        reweight_neighbours=bundle.info.reweight_neighbours,
+        bundle.scoring,
     )
-    save_bundle(
-        path,
-        bundle.info,
-        bank,
-        bundle.calibration_scores,
-        bundle.calibration_peaks,
-        calibration_inputs(small_bundle),
-        SelfTest(picture, tested.score),
-    )
+    resaved(small_bundle, path, bank=bank, selftest=SelfTest(picture, tested.score))
     return path
 
 

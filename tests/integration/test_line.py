@@ -49,8 +49,8 @@ def test_every_part_gets_the_verdict_of_the_offline_score_and_only_bad_ones_are_
     thresholds = bundle.info.thresholds
     assert thresholds is not None
     for event in events:
-        picture = network_input(read_image(parts_folder / str(event.part.part_id)), bundle.info.spec.size_px)
-        (offline,) = inspect(extractor, memory, picture[None], reweight_neighbours=bundle.info.reweight_neighbours)
+        picture = network_input(read_image(parts_folder / str(event.part.part_id)), bundle.info.spec.input_px)
+        (offline,) = inspect(extractor, memory, picture[None], bundle.scoring)
         assert event.part.score == pytest.approx(offline.score, rel=1e-6)
         assert event.part.verdict == (Verdict.DEFECT if offline.score > thresholds.image else Verdict.GOOD)
         assert event.bundle_sha256 == bundle.sha256
@@ -102,13 +102,13 @@ def test_of_a_defect_and_of_nothing_else_the_very_pixels_that_were_judged_are_ke
     assert line.finish() == 0, line.output()
     events = line.events()
     assert {event.part.verdict for event in events} == set(Verdict), [event.part.detail for event in events]
-    size_px = load_bundle(small_bundle).info.spec.size_px
+    input_px = load_bundle(small_bundle).info.spec.input_px
     with EventStore.read(line.config.store.path / FILE_NAME) as store:
         for event in events:
             assert event.event_id is not None
             kept = store.network_input(event.event_id)
             if event.part.verdict is Verdict.DEFECT:
-                cut = network_input(read_image(folder / str(event.part.part_id)), size_px)
+                cut = network_input(read_image(folder / str(event.part.part_id)), input_px)
                 np.testing.assert_array_equal(kept, cut)
             else:
                 assert kept is None

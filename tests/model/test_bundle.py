@@ -18,6 +18,7 @@ from stream.core.files import file_sha256
 from stream.model.bundle import (
     FORMAT,
     BundleInfo,
+    CalibrationScores,
     SelfTest,
     Thresholds,
     calibration_inputs,
@@ -37,23 +38,29 @@ BANK = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
 SCORES = np.random.default_rng(1).gamma(3, size=20)
 SELFTEST = SelfTest(np.random.default_rng(3).integers(0, 256, (224, 224, 3), dtype=np.uint8), 2.5)
 PEAKS = np.random.default_rng(2).gamma(2, size=20).astype(np.float32)
+CALIBRATION = CalibrationScores(SCORES, PEAKS, np.ones((20, 28, 28), np.float16))
 #: Of one colour each, hence small files.
 PICTURES = np.tile(np.arange(60, dtype=np.uint8).reshape(20, 1, 1, 3), (1, 224, 224, 1))
 
 INFO = BundleInfo(
     format=FORMAT,
-    spec=FeatureSpec("efficientnet_lite0", "ab" * 32, (2, 3), 224, 3, 1, PREPROCESSING),
+    spec=FeatureSpec("efficientnet_lite0", "ab" * 32, (2, 3), (224, 224), 3, 1, PREPROCESSING),
     roi=(1, 2, 300, 400),
     picture_px=(640, 480),
     grid=(28, 28),
     coreset=0.01,
     projection_dims=128,
     reweight_neighbours=9,
+    position_aware=False,
+    shift_patches=0.25,
     seed=7,
     bank_patches=5000,
+    coreset_patches=50,
     covering_radius=1.5,
-    thresholds=Thresholds(3.25, 2.125, 0.01, 1 / 21),
+    thresholds=Thresholds(3.25, 2.125, 0.01, 1 / 21, 2 / 21),
     reference=reference_of([Measures(120.0, 0.0, 0.01, -0.5, 3.0, 4.0), Measures(130.0, 0.1, 0.0, -0.6, 3.6, 4.5)]),
+    calibration_names=tuple(f"{number}.png" for number in range(20)),
+    folds=tuple(number // 4 for number in range(20)),
     bank_pictures=("0123456789abcdef", "fedcba9876543210"),
     versions={"patchline": "0.1.0"},
 )
@@ -62,7 +69,7 @@ INFO = BundleInfo(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A sound bundle, to be damaged."""
-    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, CALIBRATION, PICTURES, SELFTEST)
     return tmp_path / "cap.safetensors"
 
 
@@ -89,7 +96,7 @@ def changed(**changes: object) -> str:
 
 
 def test_a_bundle_is_read_as_it_was_saved(tmp_path: Path):
-    saved = save_bundle(tmp_path / "deep" / "folder" / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+    saved = save_bundle(tmp_path / "deep" / "folder" / "cap.safetensors", INFO, BANK, CALIBRATION, PICTURES, SELFTEST)
     loaded = load_bundle(tmp_path / "deep" / "folder" / "cap.safetensors")
     for bundle in (saved, loaded):
         assert bundle.info == INFO
@@ -116,7 +123,7 @@ def test_a_bundle_of_whole_pictures_of_several_sizes_is_read_as_it_was_saved(tmp
 def test_the_calibration_pictures_come_back_without_loss_and_in_order(tmp_path: Path):
     noisy = PICTURES.copy()
     noisy[7] = SELFTEST.network_input
-    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, iter(noisy), SELFTEST)
+    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, CALIBRATION, iter(noisy), SELFTEST)
     np.testing.assert_array_equal(calibration_inputs(tmp_path / "cap.safetensors"), noisy)
 
 
@@ -126,7 +133,7 @@ def test_a_bundle_without_calibration_pictures_has_none(tmp_path: Path):
 
 
 def test_calibration_pictures_that_are_not_the_network_input_are_refused(tmp_path: Path):
-    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES[:, :100], SELFTEST)
+    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, CALIBRATION, PICTURES[:, :100], SELFTEST)
     with pytest.raises(BundleError, match="a calibration picture is not 224×224 px"):
         calibration_inputs(tmp_path / "cap.safetensors")
 
@@ -148,7 +155,7 @@ def test_a_bundle_in_memory_is_as_large_with_many_calibration_pictures_as_with_f
 
 def test_a_changed_bundle_differs_in_nothing_else(path: Path):
     other = path.with_name("other.safetensors")
-    save_bundle(path, INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+    save_bundle(path, INFO, BANK, CALIBRATION, PICTURES, SELFTEST)
     bundle = change_bundle(path, other, seed=8)
     assert bundle.info == msgspec.structs.replace(INFO, seed=8)
     assert change_bundle(other, other, seed=7).sha256 == load_bundle(path).sha256
@@ -156,7 +163,7 @@ def test_a_changed_bundle_differs_in_nothing_else(path: Path):
 
 
 def test_the_same_bundle_is_the_same_bytes(tmp_path: Path, path: Path):
-    save_bundle(tmp_path / "again.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+    save_bundle(tmp_path / "again.safetensors", INFO, BANK, CALIBRATION, PICTURES, SELFTEST)
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
@@ -170,7 +177,7 @@ def test_the_same_fit_twice_writes_the_same_bytes_and_another_seed_others(
 
 
 def test_saving_replaces_an_older_bundle_and_leaves_nothing_else(path: Path):
-    save_bundle(path, msgspec.structs.replace(INFO, seed=8), BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+    save_bundle(path, msgspec.structs.replace(INFO, seed=8), BANK, CALIBRATION, PICTURES, SELFTEST)
     assert load_bundle(path).info.seed == 8
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -262,12 +269,12 @@ def test_a_missing_calibration_picture_is_noticed(path: Path, number: int):
 )
 def test_a_self_test_that_no_worker_could_judge_is_refused(tmp_path: Path, selftest: SelfTest):
     with pytest.raises(BundleError, match="its self-test is no 224×224 picture"):
-        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, selftest)
+        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, CALIBRATION, PICTURES, selftest)
 
 
 def test_a_bundle_that_is_replaced_while_it_is_read_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch):
     other = path.with_name("other.safetensors")
-    save_bundle(other, msgspec.structs.replace(INFO, seed=8), BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+    save_bundle(other, msgspec.structs.replace(INFO, seed=8), BANK, CALIBRATION, PICTURES, SELFTEST)
     opened = stream.model.bundle_file.safe_open
 
     def replaced_at_once(*arguments: object, **options: object) -> object:
@@ -294,7 +301,7 @@ def test_a_shadow_must_see_what_the_live_bundle_sees(
     path: Path, tmp_path: Path, changes: dict[str, object], roi: Roi | None, said: str | None
 ):
     shadow = tmp_path / "shadow.safetensors"
-    save_bundle(shadow, msgspec.structs.replace(INFO, **changes), BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+    save_bundle(shadow, msgspec.structs.replace(INFO, **changes), BANK, CALIBRATION, PICTURES, SELFTEST)
     if said is None:
         assert shadow_bundle(shadow, load_bundle(path), roi).info.roi == (changes.get("roi") or INFO.roi)
         return
@@ -328,7 +335,7 @@ def test_a_flipped_byte_anywhere_before_the_tensors_raises_nothing_but_a_bundle_
 
 
 def test_the_line_refuses_a_bundle_that_is_not_calibrated(path: Path):
-    save_bundle(path, msgspec.structs.replace(INFO, thresholds=None), BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+    save_bundle(path, msgspec.structs.replace(INFO, thresholds=None), BANK, CALIBRATION, PICTURES, SELFTEST)
     assert load_bundle(path).info.thresholds is None
     with pytest.raises(BundleError, match="not calibrated; run `patchline calibrate") as error:
         live_bundle(path)
@@ -349,7 +356,7 @@ def test_a_bundle_of_other_weights_finds_no_extractor(small_bundle: Path, device
 def test_a_bundle_below_a_file_cannot_be_written_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DiskError, match="cannot be written") as error:
-        save_bundle(tmp_path / "file" / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+        save_bundle(tmp_path / "file" / "cap.safetensors", INFO, BANK, CALIBRATION, PICTURES, SELFTEST)
     assert str(tmp_path / "file" / "cap.safetensors") in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "in the way"
@@ -358,7 +365,7 @@ def test_a_bundle_below_a_file_cannot_be_written_and_leaves_nothing(tmp_path: Pa
 def test_a_bundle_in_the_place_of_a_folder_cannot_be_written_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "cap.safetensors").mkdir()
     with pytest.raises(DiskError, match="cannot be written"):
-        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES, PEAKS, PICTURES, SELFTEST)
+        save_bundle(tmp_path / "cap.safetensors", INFO, BANK, CALIBRATION, PICTURES, SELFTEST)
     assert [path.name for path in tmp_path.rglob("*")] == ["cap.safetensors"]
 
 
@@ -374,7 +381,7 @@ def test_specs_that_differ_in_anything_have_different_keys():
         "backbone": "resnet18",
         "weights_sha256": "cd" * 32,
         "levels": (1, 2),
-        "size_px": 256,
+        "input_px": (256, 192),
         "neighbourhood": 5,
         "stride": 2,
         "preprocessing": "letterbox/9",

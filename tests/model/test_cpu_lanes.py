@@ -29,7 +29,7 @@ def test_a_part_has_the_same_score_and_map_to_the_bit_alone_and_beside_others(sm
         )
         judges.append(StationModel(bundle, extractor, MemoryBank(bank, search), spec.key, frame_checks=True))
     pictures = [good_picture(900 + n) if n % 3 else defective_picture(900 + n) for n in range(7)]
-    images = np.stack([network_input(picture, spec.size_px) for picture in pictures])
+    images = np.stack([network_input(picture, spec.input_px) for picture in pictures])
     stations = [judges[n % 2] for n in range(7)]
     alone = [next(inspect_batch([one], image[None])) for one, image in zip(stations, images, strict=True)]
     assert extractor.lanes is not None

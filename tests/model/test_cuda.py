@@ -16,6 +16,7 @@ from stream.model.extractor import build_module, load_extractor
 from stream.model.patchcore.device_search import DeviceBank
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
+from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 
 B = 9
@@ -29,12 +30,12 @@ def bundle(small_bundle: Path) -> Bundle:
 @pytest.fixture(scope="module")
 def images(bundle: Bundle) -> NDArray[np.uint8]:
     pictures = [good_picture(700 + n) if n % 3 else defective_picture(700 + n) for n in range(7)]
-    return np.stack([network_input(picture, bundle.info.spec.size_px) for picture in pictures])
+    return np.stack([network_input(picture, bundle.info.spec.input_px) for picture in pictures])
 
 
 def backbone(bundle: Bundle, device: str = "cpu", dtype: torch.dtype = torch.float32) -> DeviceBackbone:
     module = build_module(bundle.info.spec, dtype=dtype)
-    return DeviceBackbone(module, bundle.info.spec.size_px, device=torch.device(device))
+    return DeviceBackbone(module, bundle.info.spec.input_px, device=torch.device(device))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7], ids=lambda count: f"{count} pictures")
@@ -51,7 +52,7 @@ def test_a_batch_of_two_stations_is_judged_each_by_its_own_bank(bundle: Bundle, 
     found = inspect_on_device(backbone(bundle), images, [there[n % 2] for n in range(len(images))])
     plain = load_extractor(bundle.info.spec, device="torch-cpu")
     for place, result in enumerate(found):
-        (expected,) = inspect(plain, MemoryBank(banks[place % 2]), images[place][None], reweight_neighbours=B)
+        (expected,) = inspect(plain, MemoryBank(banks[place % 2]), images[place][None], Scoring(B))
         assert result[0] == pytest.approx(expected.score, rel=1e-4)
         np.testing.assert_allclose(result[1:], expected.distances.ravel(), rtol=1e-3, atol=1e-3)
 
@@ -67,5 +68,5 @@ def test_half_precision_on_a_gpu_scores_as_float32_on_the_cpu(bundle: Bundle, im
     bank = DeviceBank(bundle.bank, torch.device("cuda"), reweight_neighbours=B)
     found = inspect_on_device(backbone(bundle, "cuda", torch.float16), images, [bank] * len(images))
     plain = load_extractor(bundle.info.spec, device="torch-cpu")
-    expected = inspect(plain, MemoryBank(bundle.bank), images, reweight_neighbours=B)
+    expected = inspect(plain, MemoryBank(bundle.bank), images, Scoring(B))
     np.testing.assert_allclose([one[0] for one in found], [one.score for one in expected], rtol=2e-2)

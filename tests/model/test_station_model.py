@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.bundles import resaved
 
 from stream.core.errors import BundleError
 from stream.inference.station_models import load_station_model
 from stream.line.sections import StationOptions, WorkerOptions
-from stream.model.bundle import SelfTest, calibration_inputs, load_bundle, save_bundle
+from stream.model.bundle import SelfTest, load_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.station_model import StationModel, run_self_test
 from stream.training.fit import calibrate
@@ -20,9 +21,8 @@ def judge_of(path: Path, device: str = "auto") -> StationModel:
 
 def saved(path: Path, source: Path, *, factor: float) -> Path:
     """The bundle with another self-test score."""
-    info, bank, scores, peaks, selftest, *_ = load_bundle(source)
-    other = SelfTest(selftest.network_input, selftest.score * factor)
-    save_bundle(path, info, bank, scores, peaks, calibration_inputs(source), other)
+    selftest = load_bundle(source).selftest
+    resaved(source, path, selftest=SelfTest(selftest.network_input, selftest.score * factor))
     return path
 
 

@@ -26,7 +26,7 @@ from stream.devices.actuators.actuator import RejectCommand
 from stream.line.config import LineConfig
 from stream.line.lifecycle import Role
 from stream.line.sections import StoreOptions
-from stream.model.bundle import FORMAT, BundleInfo, SelfTest, Thresholds, save_bundle
+from stream.model.bundle import FORMAT, BundleInfo, CalibrationScores, SelfTest, Thresholds, save_bundle
 from stream.model.patchcore.health import Measures, reference_of
 from stream.model.patchcore.preprocess import PREPROCESSING
 from stream.model.patchcore.spec import FeatureSpec
@@ -551,25 +551,31 @@ def line(folder: Path, sockets: Path) -> LineConfig:
     """A line with one station, whose bundle is calibrated but not usable otherwise."""
     info = BundleInfo(
         format=FORMAT,
-        spec=FeatureSpec("efficientnet_lite0", "ab" * 32, (2, 3), 96, 3, 1, PREPROCESSING),
+        spec=FeatureSpec("efficientnet_lite0", "ab" * 32, (2, 3), (96, 96), 3, 1, PREPROCESSING),
         roi=None,
         picture_px=None,
         grid=(12, 12),
         coreset=0.01,
         projection_dims=128,
         reweight_neighbours=9,
+        position_aware=False,
+        shift_patches=None,
         seed=7,
         bank_patches=5_000,
+        coreset_patches=4,
         covering_radius=1.5,
-        thresholds=Thresholds(3.25, 2.125, 0.01, 1 / 21),
+        thresholds=Thresholds(3.25, 2.125, 0.01, 1 / 21, 1 / 21),
         reference=reference_of([Measures(120.0, 0.0, 0.0, -0.5, 3.0, 4.0)]),
+        calibration_names=tuple("abcd"),
+        folds=(),
         bank_pictures=(),
         versions={},
     )
     bundle = folder / "cap.safetensors"
     selftest = SelfTest(np.zeros((96, 96, 3), np.uint8), 1.0)
     pictures = np.zeros((4, 96, 96, 3), np.uint8)
-    save_bundle(bundle, info, np.ones((4, 8), np.float32), np.ones(4), np.ones(4, np.float32), pictures, selftest)
+    calibration = CalibrationScores(np.ones(4), np.ones(4, np.float32), np.ones((4, 12, 12), np.float16))
+    save_bundle(bundle, info, np.ones((4, 8), np.float32), calibration, pictures, selftest)
     return LineConfig.model_validate(
         {
             "line": "test",

@@ -116,10 +116,12 @@ def test_the_rates_are_those_of_a_batch_judged_without_evaluate(
     bundle = load_bundle(small_bundle)
     extractor, memory = load_extractor(bundle.info.spec), MemoryBank(bundle.bank)
     scores = {}
-    size_px = bundle.info.spec.size_px
+    input_px = bundle.info.spec.input_px
     for kind in ("good", "left", "right"):
-        inputs = np.stack([network_input(read_image(path), size_px) for path in list_images(untouched / "test" / kind)])
-        judged = inspect(extractor, memory, inputs, reweight_neighbours=bundle.info.reweight_neighbours)
+        inputs = np.stack(
+            [network_input(read_image(path), input_px) for path in list_images(untouched / "test" / kind)]
+        )
+        judged = inspect(extractor, memory, inputs, bundle.scoring)
         scores[kind] = np.array([one.score for one in judged])
         assert report.types[kind].mean_score == pytest.approx(scores[kind].mean(), rel=1e-5)
         assert report.types[kind].pictures == len(judged)

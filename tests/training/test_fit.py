@@ -17,6 +17,7 @@ from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.health import measure, reference_of, refreshed
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
+from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 from stream.training.dataset import network_input_hash, read_network_inputs
 from stream.training.fit import FitOptions, FitSummary, calibrate, fit
@@ -31,7 +32,7 @@ def small_fit(good: Path, output: Path, **options: object) -> FitSummary:
 
 def in_bank(path: Path, bundle: Path) -> bool:
     info = load_bundle(bundle).info
-    return network_input_hash(network_input(read_image(path), info.spec.size_px)) in info.bank_pictures
+    return network_input_hash(network_input(read_image(path), info.spec.input_px)) in info.bank_pictures
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_the_bank_holds_features_of_the_remembered_pictures(good_folder: Path, s
     bundle = load_bundle(small_bundle)
     extractor = load_extractor(bundle.info.spec)
     remembered = [path for path in list_images(good_folder) if in_bank(path, small_bundle)]
-    features = extractor(np.stack([network_input(read_image(path), 96) for path in remembered]))
+    features = extractor(np.stack([network_input(read_image(path), (96, 96)) for path in remembered]))
     known = {feature.tobytes() for feature in features.reshape(-1, features.shape[-1])}
     assert len(remembered) == 19
     assert all(feature.tobytes() in known for feature in bundle.bank)
@@ -72,7 +73,7 @@ def test_the_thresholds_are_the_conformal_ones_of_the_held_out_pictures(good_fol
     found = inspect(
         load_extractor(bundle.info.spec),
         MemoryBank(bundle.bank),
-        np.stack([network_input(read_image(path), 96) for path in held_out]),
+        np.stack([network_input(read_image(path), (96, 96)) for path in held_out]),
         reweight_neighbours=9,
     )
     scores = sorted(inspection.score for inspection in found)
@@ -87,16 +88,18 @@ def test_the_bundle_keeps_the_held_out_pictures_in_the_order_of_their_scores(goo
     bundle, pictures = load_bundle(small_bundle), calibration_inputs(small_bundle)
     held_out = [path for path in list_images(good_folder) if not in_bank(path, small_bundle)]
     assert {network_input_hash(picture) for picture in pictures} == {
-        network_input_hash(network_input(read_image(path), 96)) for path in held_out
+        network_input_hash(network_input(read_image(path), (96, 96))) for path in held_out
     }
-    found = inspect(load_extractor(bundle.info.spec), MemoryBank(bundle.bank), pictures, reweight_neighbours=9)
+    found = inspect(load_extractor(bundle.info.spec), MemoryBank(bundle.bank), pictures, Scoring(9))
     np.testing.assert_allclose([one.score for one in found], bundle.calibration_scores, rtol=1e-6)
 
 
 def test_no_remembered_patch_lies_farther_from_the_bank_than_the_covering_radius(good_folder: Path, small_bundle: Path):
     bundle = load_bundle(small_bundle)
     remembered = [path for path in list_images(good_folder) if in_bank(path, small_bundle)]
-    features = load_extractor(bundle.info.spec)(np.stack([network_input(read_image(path), 96) for path in remembered]))
+    features = load_extractor(bundle.info.spec)(
+        np.stack([network_input(read_image(path), (96, 96)) for path in remembered])
+    )
     nearest = [
         np.linalg.norm(bundle.bank.astype(np.float64) - patch, axis=1).min()
         for patch in features.reshape(-1, bundle.bank.shape[1])
@@ -263,7 +266,7 @@ def test_calibrating_with_new_pictures_changes_the_thresholds_and_what_good_look
     assert after.info.thresholds is not None
     assert after.info.thresholds.image == conformal_threshold(after.calibration_scores, 0.2)
     assert after.info.thresholds.false_reject_rate == 0.2
-    inputs = [network_input(read_image(path), 96) for path in list_images(some_good)]
+    inputs = [network_input(read_image(path), (96, 96)) for path in list_images(some_good)]
     np.testing.assert_array_equal(calibration_inputs(bundle), inputs)
     assert after.info.reference == refreshed(
         before.info.reference,
@@ -307,7 +310,7 @@ def test_pictures_are_read_in_the_order_of_their_names(some_good: Path, tmp_path
     with read_network_inputs(list_images(some_good), None, 96, memory=memory, spool=tmp_path) as pictures:
         assert pictures.inputs.shape == (6, 96, 96, 3)
         for image, seed in zip(pictures.inputs[:], range(100, 106), strict=True):
-            np.testing.assert_array_equal(image, network_input(good_picture(seed), 96))
+            np.testing.assert_array_equal(image, network_input(good_picture(seed), (96, 96)))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from stream.model.bundle import load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
+from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 from stream.training.fit import FitOptions, calibrate, fit
 
@@ -29,15 +30,13 @@ def int8_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def inputs(count: int) -> np.ndarray:
     pictures = [good_picture(700 + n) for n in range(count)] + [defective_picture(700 + n) for n in range(count)]
-    return np.stack([network_input(picture, 96) for picture in pictures])
+    return np.stack([network_input(picture, (96, 96)) for picture in pictures])
 
 
 def scores(path: Path, images: np.ndarray) -> np.ndarray:
     bundle = load_bundle(path)
     extractor = load_extractor(bundle.info.spec, graph=bundle.graph)
-    return np.array(
-        [found.score for found in inspect(extractor, MemoryBank(bundle.bank), images, reweight_neighbours=9)]
-    )
+    return np.array([found.score for found in inspect(extractor, MemoryBank(bundle.bank), images, Scoring(9))])
 
 
 def test_int8_features_point_where_the_float32_features_point(int8_bundle: Path, small_bundle: Path):

@@ -92,7 +92,7 @@ def make_images(folder: Path, count: int = _IMAGES, size_px: tuple[int, int] | N
 def make_bundle(folder: Path, track: Track = silent) -> Path:
     """Fit 150 drawn parts at 224 px with a 1 % coreset: 1,176 patches; raises PatchLineError."""
     count = _IN_BANK + _HELD_OUT
-    options = FitOptions(holdout=_HELD_OUT / count, false_reject_rate=0.05)
+    options = FitOptions(calibration="split", holdout=_HELD_OUT / count, false_reject_rate=0.05)
     fit(make_images(folder / "good", count), folder / "bench.safetensors", options, track)
     return folder / "bench.safetensors"
 
@@ -105,10 +105,10 @@ def inspector_hz(bundle: Bundle, images: Path, seconds: float) -> float:
     memory = MemoryBank(
         bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
     )
-    inputs = [network_input(read_image(path), spec.size_px)[None] for path in sorted(images.iterdir())]
+    inputs = [network_input(read_image(path), spec.input_px)[None] for path in sorted(images.iterdir())]
     done, begun_s = 0, time.perf_counter()
     while True:
-        inspect(extractor, memory, inputs[done % len(inputs)], reweight_neighbours=bundle.info.reweight_neighbours)
+        inspect(extractor, memory, inputs[done % len(inputs)], bundle.scoring)
         done += 1
         if done == 20:  # the first ones allocate
             begun_s = time.perf_counter()

@@ -29,9 +29,9 @@ from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig, load
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.training.fit import FitOptions, fit
+from stream.training.folds import BY_FILE
 
 TRAINING_IMAGES = 300
-CALIBRATION_IMAGES = 100
 STATION = "cell"
 #: Number of parts of a belt that repeats its images without end.
 _WITHOUT_END = 10**9
@@ -51,7 +51,8 @@ def run_demo(folder: Path, *, parts: int | None, rate_hz: float, report: Path | 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = folder.resolve()
     dataset = export_elpv(folder / "elpv")
-    options = FitOptions(holdout=CALIBRATION_IMAGES / TRAINING_IMAGES)
+    # Cells chosen at random, one image of each: their order means nothing.
+    options = FitOptions(group_by=BY_FILE)
     with tracking(Console(stderr=True)) as track:
         summary = fit(dataset / "train" / "good", folder / "cell.safetensors", options, track)
     print_fit(console, summary, folder / "cell.safetensors", track.seconds)

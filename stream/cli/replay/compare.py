@@ -37,8 +37,8 @@ class ReplayCrop(Protocol):
         ...
 
     @property
-    def size_px(self) -> int:
-        """Edge of the square network input."""
+    def input_px(self) -> tuple[int, int]:
+        """(width, height) of the network input."""
         ...
 
     def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -109,7 +109,7 @@ def _part(recorded: Recorded, cropper: ReplayCrop, model: StationModel, event: E
     try:
         if frame.image is None:
             raise frame.fault or FrameFault(Cause.CAMERA_FAULT, "the camera gave no picture")
-        pixels = network_input(cropper.region(frame.image), cropper.size_px)
+        pixels = network_input(cropper.region(frame.image), cropper.input_px)
         fault_detail = model.fault_of(measure(pixels))
         if fault_detail is not None:
             raise FrameFault(Cause.BAD_FRAME, fault_detail)

@@ -1,8 +1,12 @@
-"""Thresholds from good images alone: split conformal prediction.
+"""Thresholds from good images alone: conformal prediction.
 
 With n held-out good scores and the k-th smallest as threshold, k = ⌈(n+1)(1−α)⌉, a good image of
 the same process exceeds it with probability at most α, whatever the distribution of the scores
 (Vovk et al., Algorithmic Learning in a Random World; Angelopoulos & Bates, arXiv 2107.07511, section 1).
+
+Cross-conformal scores use every image twice: in the bank, and, scored without its fold, to calibrate. The rate to
+expect is again α; the bound that holds whatever the distribution is 2α, up to a term that vanishes with the size of
+the folds (Barber et al., Predictive inference with the jackknife+, arXiv 1905.02928, theorems 1 and 4).
 """
 
 from __future__ import annotations
@@ -12,9 +16,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+#: The bound of cross-conformal calibration, in multiples of the rate to expect.
+CROSS_FACTOR = 2
+
 
 def images_needed(false_reject_rate: float) -> int:
-    """Return how many held-out good images guarantee the rate: the least n with ⌈(n+1)(1−α)⌉ ≤ n."""
+    """Return how many good images calibrate for the rate: the least n with ⌈(n+1)(1−α)⌉ ≤ n."""
     return math.ceil(1 / false_reject_rate - 1e-9) - 1
 
 

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 class PatchFeatures(nn.Module):
     """Network pixels to patch features, normalisation included, so that one graph does all of it.
 
-    Each level is averaged over the p×p neighbourhood of every position, at distance s. Positions
-    outside the map do not exist: they do not count in the average. The coarser levels are resized
-    bilinearly to the grid of the finest and the channels concatenated.
+    Each level is averaged over the p×p neighbourhood of every position, at distance s. Positions outside the
+    map count as zeros, as in the reference implementation: they damp the features of border patches, which
+    would otherwise differ most from picture to picture. The coarser levels are resized bilinearly to the grid of
+    the finest and the channels concatenated.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class PatchFeatures(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32, D = sum of the levels' channels."""
+        """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32, D = sum of the levels' channels."""
         x = (images.permute(0, 3, 1, 2).float() * self.scale + self.shift).to(self.dtype)
         levels = [pool(level, self.neighbourhood, self.stride) for level in self.network(x)]
         grid = levels[0].shape[-2:]
@@ -49,11 +50,11 @@ class PatchFeatures(nn.Module):
 
 
 def pool(level: Tensor, neighbourhood: int, stride: int) -> Tensor:
-    """Average (N, C, h, w) over the p×p neighbourhood of every s-th position, inside the map only."""
+    """Average (N, C, h, w) over the p×p neighbourhood of every s-th position; outside the map are zeros."""
     return F.avg_pool2d(
         level,
         kernel_size=neighbourhood,
         stride=stride,
         padding=neighbourhood // 2,
-        count_include_pad=False,
+        count_include_pad=True,
     )

@@ -90,7 +90,7 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def measure(image: NDArray[np.uint8]) -> Measures:
-    """Measure one (S, S, 3) uint8 RGB network input."""
+    """Measure one (H, W, 3) uint8 RGB network input."""
     luma = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     pixels = luma.size
     levels = np.asarray(cv2.calcHist([luma], [0], None, [256], [0, 256])).ravel()

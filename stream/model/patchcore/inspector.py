@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.model.cpu_lanes import Lanes
-from stream.model.patchcore.score import image_score
+from stream.model.patchcore.scoring import Scoring, plain_score, position_score
 from stream.model.patchcore.search import MemoryBank, Nearest
 
 
@@ -31,7 +31,7 @@ class Extractor(Protocol):
         ...
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, S, S, 3) uint8 RGB → (N, h, w, D) float32 patch features."""
+        """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32 patch features."""
         ...
 
 
@@ -39,7 +39,7 @@ class Inspection(NamedTuple):
     """PatchCore's result for one network input.
 
     Attributes:
-        score: the image score s, re-weighted.
+        score: the image score, plain or position-aware.
         distances: (h, w) float32 patch distances, from which the anomaly map is up-sampled.
     """
 
@@ -52,23 +52,17 @@ def nearest_patches(bank: MemoryBank, features: NDArray[np.float32]) -> Nearest:
     return bank.nearest(features.reshape(-1, features.shape[-1]))
 
 
-def score_patches(
-    bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, *, reweight_neighbours: int
-) -> Inspection:
+def score_patches(bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, scoring: Scoring) -> Inspection:
     """Score one network input from its patch features (h, w, D) and their nearest bank features."""
-    patch = int(nearest.distance.argmax())
-    query = features.reshape(-1, features.shape[-1])[patch].astype(np.float64)
-    remembered, star = bank.exact_nearest(query, 1)
-    around = bank.neighbours(int(remembered[0]), reweight_neighbours)
-    distances = np.linalg.norm(bank.features[around] - query, axis=1)
-    return Inspection(image_score(float(star[0]), distances), nearest.distance.reshape(features.shape[:2]))
+    queries = features.reshape(-1, features.shape[-1])
+    if scoring.position is not None:
+        score = position_score(scoring.position, bank, queries, nearest)
+    else:
+        query = queries[int(nearest.distance.argmax())].astype(np.float64)
+        score = plain_score(bank, query, reweight_neighbours=scoring.reweight_neighbours)
+    return Inspection(score, nearest.distance.reshape(features.shape[:2]))
 
 
-def inspect(
-    extractor: Extractor, bank: MemoryBank, images: NDArray[np.uint8], *, reweight_neighbours: int
-) -> list[Inspection]:
-    """Inspect a batch of (N, S, S, 3) uint8 network inputs against one bank."""
-    return [
-        score_patches(bank, features, nearest_patches(bank, features), reweight_neighbours=reweight_neighbours)
-        for features in extractor(images)
-    ]
+def inspect(extractor: Extractor, bank: MemoryBank, images: NDArray[np.uint8], scoring: Scoring) -> list[Inspection]:
+    """Inspect a batch of (N, H, W, 3) uint8 network inputs against one bank."""
+    return [score_patches(bank, features, nearest_patches(bank, features), scoring) for features in extractor(images)]

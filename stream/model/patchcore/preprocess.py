@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,14 @@ from stream.core.errors import FrameFault
 from stream.core.verdict import Cause
 
 #: Version of the pixel path, stored in every bundle; changes whenever the pixels that `network_input` returns change.
-PREPROCESSING = "roi-square-area-rgb8/1"
+PREPROCESSING = "roi-area-rgb8/2"
 
 Roi = tuple[int, int, int, int]
+#: Edge of a square, in px, whose number of pixels is wanted in the region's aspect; or (width, height) exactly.
+Size = int | tuple[int, int]
+
+#: Networks halve their maps five times; an input that is a multiple of this loses no row or column.
+_MULTIPLE_PX = 32
 
 
 def crop(image: NDArray[np.uint8], roi: Roi | None) -> NDArray[np.uint8]:
@@ -32,19 +39,38 @@ def crop(image: NDArray[np.uint8], roi: Roi | None) -> NDArray[np.uint8]:
     return image[y : y + height, x : x + width]
 
 
-def network_input(region: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    """Resize a region to the network's square input.
+def input_size(size: Size, region_px: tuple[int, int]) -> tuple[int, int]:
+    """Return (width, height) of the network input for a region of (width, height).
 
-    Shrinking averages areas (no aliasing), enlarging interpolates. The aspect ratio is not kept, so
-    that no edge of the part is cut off.
+    An edge gives about as many pixels as a square of that edge has, hence about its time, in the aspect of the
+    region: the nearest multiples of 32, or that square itself where it is nearest.
+    """
+    if not isinstance(size, int):
+        return size
+    aspect = math.log(region_px[0] / region_px[1])
+    edges = range(_MULTIPLE_PX, 8 * size + _MULTIPLE_PX, _MULTIPLE_PX)
+    candidates = [(size, size), *((width, height) for width in edges for height in edges)]
+
+    def unlike(candidate: tuple[int, int]) -> float:
+        width, height = candidate
+        return abs(math.log(width / height) - aspect) + abs(math.log(width * height / size**2))
+
+    return min(candidates, key=unlike)
+
+
+def network_input(region: NDArray[np.uint8], input_px: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize a region to the network's input.
+
+    Shrinking averages areas (no aliasing), enlarging interpolates. No edge of the part is cut off: a region of
+    another aspect is distorted.
 
     Args:
         region: (H, W, 3) uint8, BGR.
-        size_px: edge of the square.
+        input_px: (width, height).
 
     Returns:
-        (size_px, size_px, 3) uint8, RGB, contiguous.
+        (height, width, 3) uint8, RGB, contiguous.
     """
-    shrinking = region.shape[0] > size_px or region.shape[1] > size_px
-    resized = cv2.resize(region, (size_px, size_px), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    shrinking = region.shape[1] > input_px[0] or region.shape[0] > input_px[1]
+    resized = cv2.resize(region, input_px, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
     return np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB), dtype=np.uint8)

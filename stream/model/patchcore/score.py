@@ -27,9 +27,9 @@ def image_score(distance: float, neighbour_distances: NDArray[np.floating]) -> f
     return float(weight * distance)
 
 
-def sigma_px(size_px: int) -> float:
-    """Return the smoothing of the anomaly map for images of `size_px`."""
-    return SIGMA_PX_AT_224 * size_px / 224
+def sigma_px(short_px: int) -> float:
+    """Return the smoothing of the anomaly map for images whose shorter side is `short_px`."""
+    return SIGMA_PX_AT_224 * short_px / 224
 
 
 def anomaly_map(distances: NDArray[np.floating], size_px: tuple[int, int], sigma_px: float) -> NDArray[np.float32]:

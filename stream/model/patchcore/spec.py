@@ -27,7 +27,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
         backbone: name, e.g. `efficientnet_lite0`.
         weights_sha256: hash of the weights of the cut backbone.
         levels: which levels of the feature pyramid, fine to coarse.
-        size_px: edge of the square network input.
+        input_px: (width, height) of the network input.
         neighbourhood: p of the locally aware patch features.
         stride: s, distance of patches on the finest level's grid.
         preprocessing: version of the pixel path, `patchcore.preprocess.PREPROCESSING`.
@@ -37,7 +37,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     backbone: str
     weights_sha256: str
     levels: tuple[int, ...]
-    size_px: int
+    input_px: tuple[int, int]
     neighbourhood: int
     stride: int
     preprocessing: str

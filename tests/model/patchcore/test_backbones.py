@@ -278,7 +278,7 @@ def test_other_weights_than_those_expected_are_refused_and_not_kept(cache: Path,
 
 @pytest.mark.parametrize("device", ["torch-cpu", "openvino"])
 def test_an_extractor_refuses_weights_that_are_not_those_of_its_spec(cache, device: str):
-    spec = spec_for("efficientnet_lite0", size_px=64, neighbourhood=3, stride=1)
+    spec = spec_for("efficientnet_lite0", input_px=(64, 64), neighbourhood=3, stride=1)
     other = msgspec.structs.replace(spec, weights_sha256="0" * 64)
     with pytest.raises(WeightsError, match="fitted with 000000000000"):
         load_extractor(other, device=device)

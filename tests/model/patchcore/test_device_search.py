@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from stream.model.patchcore.device_search import DeviceBank
 from stream.model.patchcore.inspector import nearest_patches, score_patches
+from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 
 Features = NDArray[np.float32]
@@ -43,7 +44,7 @@ def test_a_device_says_of_a_picture_what_the_plain_search_says(name: str, neighb
     for seed in range(10):
         random = np.random.default_rng(seed)
         picture = bank[random.integers(len(bank), size=49)].reshape(7, 7, -1) + features(seed, 7, 7, bank.shape[1])
-        plain = score_patches(memory, picture, nearest_patches(memory, picture), reweight_neighbours=neighbours)
+        plain = score_patches(memory, picture, nearest_patches(memory, picture), Scoring(neighbours))
         found = device.inspect(torch.from_numpy(picture.reshape(49, -1))).numpy()
         assert found[0] == pytest.approx(plain.score, rel=1e-6)
         np.testing.assert_allclose(found[1:].reshape(7, 7), plain.distances, rtol=1e-5)

@@ -16,7 +16,7 @@ from stream.model.patchcore.preprocess import network_input
 
 
 def network_inputs(count: int, size_px: int) -> NDArray[np.uint8]:
-    return np.stack([network_input(good_picture(seed), size_px) for seed in range(count)])
+    return np.stack([network_input(good_picture(seed), (size_px, size_px)) for seed in range(count)])
 
 
 def raw_levels(backbone: Backbone, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -80,7 +80,7 @@ def test_the_channels_of_all_levels_are_concatenated_on_the_finest_grid(lite0: B
 
 @pytest.mark.parametrize(("size_px", "stride"), [(96, 1), (224, 2)])
 def test_openvino_and_torch_extract_the_same_features(size_px: int, stride: int):
-    spec = spec_for("efficientnet_lite0", size_px=size_px, neighbourhood=3, stride=stride)
+    spec = spec_for("efficientnet_lite0", input_px=(size_px, size_px), neighbourhood=3, stride=stride)
     images = network_inputs(2, size_px)
     in_torch = load_extractor(spec, device="torch-cpu", threads=1)(images)
     in_openvino = load_extractor(spec, device="openvino", threads=1)(images)
@@ -90,7 +90,7 @@ def test_openvino_and_torch_extract_the_same_features(size_px: int, stride: int)
 
 @pytest.mark.parametrize("device", ["torch-cpu", "openvino"])
 def test_a_picture_has_the_same_features_alone_and_in_a_batch(device: str):
-    spec = spec_for("efficientnet_lite0", size_px=96, neighbourhood=3, stride=1)
+    spec = spec_for("efficientnet_lite0", input_px=(96, 96), neighbourhood=3, stride=1)
     extractor = load_extractor(spec, device=device, threads=1)
     images = network_inputs(3, 96)
     together = extractor(images)
@@ -99,7 +99,7 @@ def test_a_picture_has_the_same_features_alone_and_in_a_batch(device: str):
 
 
 def test_an_extractor_says_where_it_runs():
-    spec = spec_for("efficientnet_lite0", size_px=96, neighbourhood=3, stride=1)
+    spec = spec_for("efficientnet_lite0", input_px=(96, 96), neighbourhood=3, stride=1)
     assert [load_extractor(spec, device=device).device for device in ("torch-cpu", "openvino")] == [
         "torch-cpu",
         "openvino",
@@ -107,7 +107,7 @@ def test_an_extractor_says_where_it_runs():
 
 
 def test_a_converted_model_is_found_again_without_loading_the_weights(cache, monkeypatch):
-    spec = spec_for("efficientnet_lite0", size_px=96, neighbourhood=3, stride=1)
+    spec = spec_for("efficientnet_lite0", input_px=(96, 96), neighbourhood=3, stride=1)
     images = network_inputs(1, 96)
     first = load_extractor(spec, device="openvino")(images)
     converted = {path: path.stat().st_mtime_ns for path in (cache / "openvino").glob("*.xml")}

@@ -27,7 +27,7 @@ Image = NDArray[np.uint8]
 
 
 def seen(picture: Image) -> Measures:
-    return measure(network_input(picture, SIZE_PX))
+    return measure(network_input(picture, (SIZE_PX, SIZE_PX)))
 
 
 def large(seed: int) -> Image:
@@ -67,12 +67,12 @@ def test_a_picture_of_known_light_is_measured_as_it_is():
 
 @pytest.mark.parametrize("size_px", [32, 96, 97, 224, 320])
 def test_every_size_of_input_is_measured_in_finite_numbers(size_px: int):
-    for image in (np.zeros((size_px, size_px, 3), np.uint8), network_input(good_picture(1), size_px)):
+    for image in (np.zeros((size_px, size_px, 3), np.uint8), network_input(good_picture(1), (size_px, size_px))):
         assert np.isfinite(measure(image)).all()
 
 
 def test_what_came_over_the_wire_and_cannot_be_written_to_is_measured_too():
-    image = network_input(good_picture(1), 96)
+    image = network_input(good_picture(1), (96, 96))
     assert measure(np.frombuffer(image.tobytes(), np.uint8).reshape(96, 96, 3)) == measure(image)
 
 

@@ -15,14 +15,14 @@ def test_the_same_pixels_in_give_the_same_pixels_out_whatever_their_layout_in_me
     view = crop(picture, region)
     copy = np.ascontiguousarray(view)
     mirrored_twice = np.ascontiguousarray(copy[:, ::-1])[:, ::-1]
-    expected = network_input(copy, 96)
-    np.testing.assert_array_equal(network_input(view, 96), expected)
-    np.testing.assert_array_equal(network_input(mirrored_twice, 96), expected)
+    expected = network_input(copy, (96, 96))
+    np.testing.assert_array_equal(network_input(view, (96, 96)), expected)
+    np.testing.assert_array_equal(network_input(mirrored_twice, (96, 96)), expected)
 
 
 @pytest.mark.parametrize("shape", [(50, 60), (96, 96), (120, 160), (64, 300)])
 def test_every_region_becomes_a_contiguous_square(shape: tuple[int, int]):
-    image = network_input(good_picture(1, width_px=shape[1], height_px=shape[0]), 96)
+    image = network_input(good_picture(1, width_px=shape[1], height_px=shape[0]), (96, 96))
     assert image.shape == (96, 96, 3)
     assert image.dtype == np.uint8
     assert image.flags.c_contiguous
@@ -31,24 +31,24 @@ def test_every_region_becomes_a_contiguous_square(shape: tuple[int, int]):
 def test_the_network_sees_red_first():
     blue_green_red = np.zeros((50, 50, 3), dtype=np.uint8)
     blue_green_red[:] = (10, 20, 30)
-    assert network_input(blue_green_red, 32)[0, 0].tolist() == [30, 20, 10]
+    assert network_input(blue_green_red, (32, 32))[0, 0].tolist() == [30, 20, 10]
 
 
 def test_a_region_of_the_networks_size_only_changes_the_order_of_its_channels():
     picture = good_picture(2, width_px=96, height_px=96)
-    np.testing.assert_array_equal(network_input(picture, 96), picture[:, :, ::-1])
+    np.testing.assert_array_equal(network_input(picture, (96, 96)), picture[:, :, ::-1])
 
 
 def test_shrinking_averages_areas():
     picture = np.zeros((8, 8, 3), dtype=np.uint8)
     picture[::2, ::2] = 200  # one pixel of each 2×2
-    np.testing.assert_array_equal(network_input(picture, 4), np.full((4, 4, 3), 50))
+    np.testing.assert_array_equal(network_input(picture, (4, 4)), np.full((4, 4, 3), 50))
 
 
 def test_nothing_is_cut_off_a_picture_that_is_not_square():
     picture = np.zeros((60, 120, 3), dtype=np.uint8)
     picture[:, -4:] = 255
-    image = network_input(picture, 60)
+    image = network_input(picture, (60, 60))
     assert image[:, -2:].min() == 255
     assert image[:, :-2].max() == 0
 
@@ -56,7 +56,7 @@ def test_nothing_is_cut_off_a_picture_that_is_not_square():
 def test_the_input_picture_is_left_as_it_was():
     picture = good_picture(3)
     before = picture.copy()
-    network_input(crop(picture, (0, 0, 96, 96)), 96)
+    network_input(crop(picture, (0, 0, 96, 96)), (96, 96))
     np.testing.assert_array_equal(picture, before)
 
 

@@ -15,6 +15,7 @@ from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect, nearest_patches, score_patches
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.score import anomaly_map, image_score, mask, sigma_px
+from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 
 B = 9
@@ -32,7 +33,7 @@ def activations(seed: int, count: int, dims: int, scale: float) -> NDArray[np.fl
 def test_the_image_score_is_equation_7(seed: int, scale: float, b: int):
     features = activations(seed, 12 * 12, 152, scale).reshape(12, 12, 152)
     bank = MemoryBank(activations(seed + 100, 150, 152, scale))
-    found = score_patches(bank, features, nearest_patches(bank, features), reweight_neighbours=b)
+    found = score_patches(bank, features, nearest_patches(bank, features), Scoring(b))
     expected = reference.image_score(features.reshape(-1, 152), bank.features, b)
     assert found.score == pytest.approx(expected.score, rel=1e-4)
 
@@ -41,9 +42,9 @@ def test_the_image_score_is_equation_7(seed: int, scale: float, b: int):
 def test_real_features_score_as_the_paper_says(small_bundle: Path, picture: NDArray[np.uint8]):
     bundle = load_bundle(small_bundle)
     extractor = load_extractor(bundle.info.spec)
-    image = network_input(picture, bundle.info.spec.size_px)[None]
+    image = network_input(picture, bundle.info.spec.input_px)[None]
     (features,) = extractor(image)
-    (found,) = inspect(extractor, MemoryBank(bundle.bank), image, reweight_neighbours=B)
+    (found,) = inspect(extractor, MemoryBank(bundle.bank), image, Scoring(B))
 
     queries = features.reshape(-1, features.shape[-1])
     expected = reference.image_score(queries, bundle.bank, B)
@@ -57,25 +58,25 @@ def test_real_features_score_as_the_paper_says(small_bundle: Path, picture: NDAr
 
 def test_a_defect_scores_higher_than_good_pictures_and_shows_where_it_is(small_bundle: Path):
     bundle = load_bundle(small_bundle)
-    size_px = bundle.info.spec.size_px
+    input_px = bundle.info.spec.input_px
     pictures = [*(good_picture(seed) for seed in range(300, 306)), defective_picture(306)]
     found = inspect(
         load_extractor(bundle.info.spec),
         MemoryBank(bundle.bank),
-        np.stack([network_input(picture, size_px) for picture in pictures]),
+        np.stack([network_input(picture, input_px) for picture in pictures]),
         reweight_neighbours=B,
     )
     assert found[-1].score > 1.5 * max(inspection.score for inspection in found[:-1])
-    smooth = anomaly_map(found[-1].distances, (size_px, size_px), sigma_px(size_px))
+    smooth = anomaly_map(found[-1].distances, input_px, sigma_px(input_px[0]))
     row, column = np.unravel_index(smooth.argmax(), smooth.shape)
-    assert abs(row - size_px / 2) < size_px / 4
-    assert abs(column - size_px / 2) < size_px / 4
+    assert abs(row - input_px[1] / 2) < input_px[1] / 4
+    assert abs(column - input_px[0] / 2) < input_px[0] / 4
 
 
 def test_a_picture_made_of_remembered_patches_scores_0():
     bank = MemoryBank(activations(3, 400, 64, 5.0))
     features = bank.features[:144].reshape(12, 12, 64)
-    found = score_patches(bank, features, nearest_patches(bank, features), reweight_neighbours=B)
+    found = score_patches(bank, features, nearest_patches(bank, features), Scoring(B))
     assert found.score == 0
     assert not found.distances.any()
 
@@ -84,16 +85,14 @@ def test_one_neighbour_leaves_the_distance_as_the_score():
     bank = MemoryBank(activations(4, 60, 16, 1.0))
     features = activations(5, 9, 16, 1.0).reshape(3, 3, 16)
     nearest = nearest_patches(bank, features)
-    found = score_patches(bank, features, nearest, reweight_neighbours=1)
+    found = score_patches(bank, features, nearest, Scoring(1))
     assert found.score == pytest.approx(float(nearest.distance.max()), rel=1e-6)
 
 
 def test_a_bank_of_one_feature_leaves_the_distance_as_the_score():
     bank = MemoryBank(np.zeros((1, 4), dtype=np.float32))
     features = np.full((1, 1, 4), 3.0, dtype=np.float32)
-    assert score_patches(bank, features, nearest_patches(bank, features), reweight_neighbours=B).score == pytest.approx(
-        6
-    )
+    assert score_patches(bank, features, nearest_patches(bank, features), Scoring(B)).score == pytest.approx(6)
 
 
 @given(
@@ -122,7 +121,7 @@ def test_the_weight_keeps_its_bounds_in_any_bank_also_with_duplicates(seed: int,
     features = activations(seed + 1, 25, 8, scale).reshape(5, 5, 8)
     nearest = nearest_patches(bank, features)
     star = float(nearest.distance.max())
-    score = score_patches(bank, features, nearest, reweight_neighbours=B).score
+    score = score_patches(bank, features, nearest, Scoring(B)).score
     assert star * (1 - 1 / B) * (1 - 1e-5) <= score <= star * (1 + 1e-5)
 
 

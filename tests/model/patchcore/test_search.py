@@ -9,6 +9,7 @@ from support import reference
 
 from stream.model.cpu_lanes import Lanes
 from stream.model.patchcore.inspector import nearest_patches, score_patches
+from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import (
     MemoryBank,
     Nearest,
@@ -160,7 +161,7 @@ def test_a_score_does_not_depend_on_the_method_even_between_near_copies():
         scores = set()
         for method in METHODS:
             memory = MemoryBank(bank, method(bank))
-            scores.add(score_patches(memory, picture, nearest_patches(memory, picture), reweight_neighbours=9).score)
+            scores.add(score_patches(memory, picture, nearest_patches(memory, picture), Scoring(9)).score)
         assert len(scores) == 1
 
 

@@ -1,0 +1,118 @@
+"""Image scores from patch distances: the paper's, or judged by what good parts show at the same place.
+
+The plain score asks how far the strangest patch is from all that the bank remembers. Where parts lie at the same
+place in every picture, good parts themselves are stranger at some places than at others: edges, prints, holes.
+The position-aware score therefore measures each distance in standard deviations of good parts at that place, as
+PaDiM (Defard et al., arXiv 2011.08785) does with features, but here with PatchCore's distances. The anomaly map and
+its pixel threshold stay on plain distances either way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.model.patchcore.score import image_score
+from stream.model.patchcore.search import MemoryBank, Nearest
+
+#: b of the paper's image score; the paper gives no value, implementations use 9.
+REWEIGHT_NEIGHBOURS = 9
+
+#: The position-aware score: smoothing of the statistics, in patches; the least spread, as a share of the mean one;
+#: the share of a picture's patches that is averaged beside the maximum, and the weight of that average.
+_SMOOTHING_PATCHES, _LEAST_SPREAD = 1.0, 0.25
+_TOP_SHARE, _TOP_WEIGHT = 0.04, 2.0
+
+
+class PositionStatistics(NamedTuple):
+    """Distances of good parts at each place of the patch grid: (h, w) float32 `mean` and `spread`, which is above 0."""
+
+    mean: NDArray[np.float32]
+    spread: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a bundle turns patch distances into the image score.
+
+    Attributes:
+        reweight_neighbours: b of the plain score; 1 switches the re-weighting off.
+        position: statistics of good parts; None: the plain score.
+    """
+
+    reweight_neighbours: int = REWEIGHT_NEIGHBOURS
+    position: PositionStatistics | None = None
+
+    def tolerance(self, score: float, relative: float) -> float:
+        """Return how far the score moves at most when all patch distances move by a `relative` error."""
+        moved = relative * abs(score)
+        if self.position is not None:
+            mean, spread = self.position
+            moved += relative * (1 + _TOP_WEIGHT) * float((mean / spread).max())
+        return moved
+
+
+def position_statistics(good_distances: NDArray[np.float32]) -> PositionStatistics:
+    """Return the statistics of (n, h, w) float32 patch distances of n ≥ 2 good pictures.
+
+    Each picture must have been measured without its own patches in the bank, and none may calibrate.
+    """
+    mean, spread = (
+        cv2.GaussianBlur(plane.astype(np.float32), (0, 0), _SMOOTHING_PATCHES, borderType=cv2.BORDER_REFLECT_101)
+        for plane in (good_distances.mean(axis=0), good_distances.std(axis=0))
+    )
+    least = _LEAST_SPREAD * float(spread.mean())
+    # Equal pictures have no spread at all: any difference is then strange.
+    spread += max(least, 1e-3 * float(mean.mean()), float(np.finfo(np.float32).tiny))
+    return PositionStatistics(mean, spread)
+
+
+def position_score(
+    statistics: PositionStatistics, bank: MemoryBank, queries: NDArray[np.float32], nearest: Nearest
+) -> float:
+    """Return max z + 2 · (mean of the top 4 % of z), z = (distance − mean) / spread, of one picture.
+
+    The patches that count are measured again in float64, and the one with the largest z searched again, so that the
+    score does not depend on the method of the search.
+
+    Args:
+        statistics: of the patch grid.
+        bank: in which the patches were searched.
+        queries: (P, D) float32 patch features, row by row of the grid.
+        nearest: what the search found for them.
+    """
+    mean, spread = statistics.mean.reshape(-1), statistics.spread.reshape(-1)
+    z = (nearest.distance - mean) / spread
+    patches = _top(z)
+    difference = queries[patches].astype(np.float64) - bank.features[nearest.row[patches]]
+    distances = np.sqrt(np.einsum("pd,pd->p", difference, difference))
+    distances[0] = bank.exact_nearest(queries[patches[0]].astype(np.float64), 1)[1][0]
+    return _combined((distances - mean[patches]) / spread[patches])
+
+
+def position_score_of(statistics: PositionStatistics, distances: NDArray[np.floating]) -> float:
+    """Return the same score of patch distances (h, w) alone, exact to their own rounding."""
+    z = ((distances - statistics.mean) / statistics.spread).reshape(-1).astype(np.float64)
+    return _combined(z[_top(z)])
+
+
+def plain_score(bank: MemoryBank, query: NDArray[np.float64], *, reweight_neighbours: int) -> float:
+    """Return the paper's re-weighted image score (equation 7) of its farthest patch, (D,)."""
+    remembered, star = bank.exact_nearest(query, 1)
+    around = bank.neighbours(int(remembered[0]), reweight_neighbours)
+    return image_score(float(star[0]), np.linalg.norm(bank.features[around] - query, axis=1))
+
+
+def _top(z: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return the patches that count, the largest z first."""
+    count = max(1, round(_TOP_SHARE * len(z)))
+    top = np.argpartition(z, -count)[-count:]
+    return top[np.argsort(-z[top], kind="stable")]
+
+
+def _combined(top_z: NDArray[np.float64]) -> float:
+    return float(top_z.max() + _TOP_WEIGHT * top_z.mean())

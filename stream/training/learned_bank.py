@@ -1,0 +1,112 @@
+"""A memory bank chosen from the patches of good pictures, with or without some of them, and how it scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stream.model.patchcore.scoring import REWEIGHT_NEIGHBOURS, Scoring, position_statistics
+from stream.model.patchcore.search import MemoryBank, flat_index
+from stream.training.patch_store import PatchStore
+
+#: Pictures whose distances describe the places; more change results by less than the draw of a calibration does.
+_POSITION_PICTURES = 100
+
+
+@dataclass(frozen=True)
+class BankOptions:
+    """How a bank is chosen.
+
+    Attributes:
+        grid: (h, w) patches of each picture in the store.
+        coreset: share of the patches that the bank remembers.
+        seed: of the choice.
+        position: learn the position-aware score too.
+        cuda: choose and search on the GPU.
+    """
+
+    grid: tuple[int, int]
+    coreset: float
+    seed: int
+    position: bool
+    cuda: bool
+
+    @property
+    def patches(self) -> int:
+        """Number of patches of one picture."""
+        return self.grid[0] * self.grid[1]
+
+    def wanted(self, pictures: int) -> int:
+        """Return the size of a bank that is chosen from so many pictures."""
+        return max(1, round(pictures * self.patches * self.coreset))
+
+
+class LearnedBank(NamedTuple):
+    """The chosen patches, `features` (M, D), and how a picture is scored with them."""
+
+    features: NDArray[np.float32]
+    scoring: Scoring
+
+    def search(self, *, cuda: bool, added: NDArray[np.float32] | None = None) -> MemoryBank:
+        """Return the bank ready to search, with `added` patches (n, D)."""
+        features = self.features if added is None else np.concatenate([self.features, added])
+        return MemoryBank(features, flat_index(features, gpu=cuda))
+
+
+def learn_bank(
+    patches: PatchStore,
+    options: BankOptions,
+    *,
+    without: slice | None = None,
+    progress: Callable[[int], None] = lambda _picked: None,
+) -> LearnedBank:
+    """Choose a bank from all pictures of a store, but for those at the places `without`."""
+    size = options.patches
+    total = len(patches) // size
+    left_out = without or slice(0, 0)
+    pictures = np.array([place for place in range(total) if not left_out.start <= place < left_out.stop])
+    picked = patches.coreset(
+        options.wanted(len(pictures)),
+        cuda=options.cuda,
+        progress=progress,
+        without=slice(left_out.start * size, left_out.stop * size),
+    )
+    features = patches.features[picked]
+    position = None
+    if options.position:
+        chosen = np.random.default_rng(options.seed).permutation(pictures)[:_POSITION_PICTURES]
+        distances = _leave_one_out(patches, options, features, picked // size, np.sort(chosen))
+        position = position_statistics(distances) if len(distances) > 1 else None
+    return LearnedBank(features, Scoring(REWEIGHT_NEIGHBOURS, position))
+
+
+def _leave_one_out(
+    patches: PatchStore,
+    options: BankOptions,
+    features: NDArray[np.float32],
+    owners: NDArray[np.int64],
+    pictures: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Return the patch distances (n, h, w) of pictures of the bank, each without what the bank took from itself."""
+    bank = torch.from_numpy(features)
+    # Centred features have short norms, hence little cancellation in ‖b‖² − 2ab.
+    center = bank.mean(dim=0)
+    centred = bank - center
+    norms = (centred * centred).sum(dim=1)
+    owner = torch.from_numpy(owners)
+    size = options.patches
+    distances = []
+    for picture in pictures.tolist():
+        own = owner == picture
+        if bool(own.all()):
+            continue
+        queries = torch.from_numpy(patches.features[picture * size : (picture + 1) * size])
+        squared = torch.addmm(norms.masked_fill(own, float("inf")), queries - center, centred.T, alpha=-2.0)
+        difference = queries - bank[squared.argmin(dim=1)]
+        distances.append((difference * difference).sum(dim=1).sqrt().numpy().reshape(options.grid))
+    return np.array(distances, dtype=np.float32)
