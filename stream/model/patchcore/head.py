@@ -48,8 +48,24 @@ class DefectHead(NamedTuple):
 
     def fused(self, score: float, pooled: NDArray[np.float64]) -> float:
         """Return the image score with the head's evidence, in standard deviations of good pictures' scores."""
-        evidence = (self.logit(pooled) - self.logit_mean) / self.logit_spread
-        return (score - self.score_mean) / self.score_spread + WEIGHT * evidence
+        return (score - self.score_mean) / self.score_spread + self._evidence(pooled)
+
+    def unfused(self, fused: float, pooled: NDArray[np.float64]) -> float:
+        """Return the image score from which `fused` gave this value."""
+        return (fused - self._evidence(pooled)) * self.score_spread + self.score_mean
+
+    def tolerance(self, score_tolerance: float, relative: float) -> float:
+        """Return how far a fused score moves when the image score moves by a tolerance and features by an error."""
+        # Errors of many features, each independent of the others.
+        moved = (
+            relative
+            * np.abs(self.weights)
+            * np.minimum(np.abs(self.mean) / (self.spread + _LEAST), 2 * LIMIT / relative)
+        )
+        return score_tolerance / self.score_spread + WEIGHT * float(np.linalg.norm(moved)) / self.logit_spread
+
+    def _evidence(self, pooled: NDArray[np.float64]) -> float:
+        return WEIGHT * (self.logit(pooled) - self.logit_mean) / self.logit_spread
 
 
 def pooled(features: NDArray[np.floating], level_dims: tuple[int, ...]) -> NDArray[np.float64]:
