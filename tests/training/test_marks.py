@@ -9,10 +9,13 @@ from support.pictures import defective_picture, good_picture, write_good_folder
 
 from stream.core.errors import BundleError, DatasetError
 from stream.model.bundle import calibration_inputs, load_bundle
+from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.preprocess import network_input
+from stream.model.station_model import StationModel, build_memory_bank, inspect_batch, run_self_test
 from stream.training.extend import extend_bank, image_scores, with_threshold
 from stream.training.fit import FitOptions, fit
+from stream.training.head import pooled_of
 from stream.training.leave_out import leave_out
 from stream.training.marks import learn_from_marks
 
@@ -42,18 +45,31 @@ def with_head(marks_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-def test_marked_defects_make_others_like_them_stand_out_more(marks_bundle: Path, with_head: Path):
+def test_marked_defects_are_evidence_against_others_like_them(marks_bundle: Path, with_head: Path):
     unseen, good = inputs(range(3000, 3010), defective=True), inputs(range(3100, 3110), defective=False)
+    bundle = load_bundle(with_head)
+    extractor = load_extractor(bundle.info.spec)
 
-    def distances(path: Path) -> NDArray[np.float64]:
-        bundle = load_bundle(path)
-        spread = bundle.calibration_scores.std()
-        return np.asarray((image_scores(path, unseen) - bundle.calibration_scores.mean()) / spread)
+    def evidence(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+        head = bundle.heads.head
+        found = pooled_of(extractor, pictures, np.arange(len(pictures)), head.level_dims)
+        return np.array([(head.logit(each) - head.logit_mean) / head.logit_spread for each in found])
 
-    assert distances(with_head).mean() > distances(marks_bundle).mean()
-    threshold = load_bundle(with_head).info.thresholds.image
+    assert evidence(unseen).min() > evidence(good).max()
+    threshold = bundle.info.thresholds.image
     assert (image_scores(with_head, unseen) > threshold).all()
     assert np.mean(image_scores(with_head, good) > threshold) <= 0.3
+
+
+def test_a_worker_gives_the_score_of_the_fit(with_head: Path):
+    bundle = load_bundle(with_head)
+    extractor = load_extractor(bundle.info.spec)
+    memory = build_memory_bank(bundle, extractor)
+    model = StationModel(bundle, extractor, memory, "group", frame_checks=False)
+    run_self_test(model, with_head)
+    pictures = DEFECTS[:3]
+    parts = inspect_batch([model] * 3, pictures)
+    np.testing.assert_allclose([part.inspection.score for part in parts], image_scores(with_head, pictures), rtol=1e-4)
 
 
 def test_every_good_picture_calibrates_again_and_bank_map_and_pixel_threshold_stay(marks_bundle: Path, with_head: Path):
@@ -87,12 +103,11 @@ def test_learning_again_replaces_the_head_as_if_there_had_been_none(
 
 def test_a_false_alarm_can_be_accepted_into_a_bundle_with_a_head(with_head: Path, tmp_path: Path):
     scores = load_bundle(with_head).calibration_scores
-    threshold = float(np.quantile(scores, 0.3))
-    with_threshold(with_head, tmp_path / "strict", threshold)
+    with_threshold(with_head, tmp_path / "strict", float(np.quantile(scores, 0.3)))
     alarms = inputs(range(3100, 3130), defective=False)
-    alarms = alarms[image_scores(tmp_path / "strict", alarms) > threshold][:2]
+    alarms = alarms[np.argsort(image_scores(with_head, alarms))[-2:]]
     before = load_bundle(with_head)
-    extended = extend_bank(with_head, tmp_path / "extended", alarms).bundle
+    extended = extend_bank(tmp_path / "strict", tmp_path / "extended", alarms).bundle
     assert len(extended.bank) > len(before.bank)
     assert extended.info.head == before.info.head
     assert (image_scores(tmp_path / "extended", alarms) < image_scores(with_head, alarms)).all()
