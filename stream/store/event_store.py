@@ -6,6 +6,7 @@ have a separate table, so that paging over a million events touches none of them
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -291,6 +292,38 @@ class EventStore:
         with _store_errors(self._path, "cannot be searched"):
             page = [_event(row) for row in self._connection.execute(*statement).fetchall()]
             return page[::-1] if after is not None else page
+
+    def with_network_input(
+        self,
+        station: str,
+        *,
+        verdict: Verdict | None = None,
+        since_ns: int = 0,
+        above: float = -math.inf,
+        up_to: float = math.inf,
+        limit: int = LARGEST,
+    ) -> list[Event]:
+        """Return a station's events that have a network input, the newest exposure first, without their images.
+
+        Args:
+            station: its name.
+            verdict: only these; None: any.
+            since_ns: of exposure, real time.
+            above, up_to: of the image score; a part without one is left out.
+            limit: most events.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        where, values = ("", []) if verdict is None else (" AND verdict = ?", [verdict])
+        query = (
+            f"SELECT id, {', '.join(COLUMNS)} FROM events WHERE station = ?{where} AND captured_realtime_ns >= ? "
+            "AND score > ? AND score <= ? AND EXISTS (SELECT 1 FROM images WHERE event_id = events.id AND "
+            "network_input_png IS NOT NULL) ORDER BY captured_realtime_ns DESC, id DESC LIMIT ?"
+        )
+        with _store_errors(self._path, "cannot be searched"):
+            found = self._connection.execute(query, (station, *values, since_ns, above, up_to, limit)).fetchall()
+            return [_event(row) for row in found]
 
     def kept_good_parts(self) -> list[tuple[Event, int]]:
         """Return the GOOD parts kept, without their images, and the bytes of these. Raises StoreError."""

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import DatasetError
-from stream.model.patchcore.head import DefectHead, pooled, standardised
+from stream.model.patchcore.head import MIN_DEFECTS, DefectHead, pooled, standardised
 from stream.model.patchcore.inspector import Extractor
 from stream.training.dataset import Inputs, batches
 from stream.training.progress import Track, silent
 
-#: Marked defects, and good pictures, that a head needs; with fewer marks it does harm.
-MIN_DEFECTS, MIN_GOOD = 10, 20
+#: Good pictures that it takes, without those of any one fold.
+MIN_GOOD = 10
 #: Inverse strength of the L2 penalty: weak evidence of many features, as chosen on solar cells.
 _C = 0.003
 _ITERATIONS = 300

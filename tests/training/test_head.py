@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from stream.core.errors import DatasetError
 from stream.model.patchcore.calibrate import conformal_threshold
-from stream.training.head import MIN_DEFECTS, LearnedHead, fused_out_of_fold, learn_head
+from stream.model.patchcore.head import MIN_DEFECTS
+from stream.training.head import LearnedHead, fused_out_of_fold, learn_head
 
 LEVELS = (8, 8)
 SIZE = 2 * sum(LEVELS)
@@ -90,8 +91,8 @@ def test_learning_twice_gives_the_same_head():
 def test_too_few_marks_or_good_pictures_are_refused_in_words():
     with pytest.raises(DatasetError, match=f"9 marked defects with a picture, but it takes {MIN_DEFECTS}"):
         learned(Pictures(100, 0), Pictures(9, 1))
-    with pytest.raises(DatasetError, match="20 good pictures in 5 folds"):
-        learned(Pictures(20, 0), Pictures(10, 1))
+    with pytest.raises(DatasetError, match="12 good pictures in 5 folds"):
+        learned(Pictures(12, 0), Pictures(10, 1))
 
 
 def test_pictures_that_are_all_alike_give_a_head_and_no_error():

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+#: Marked defects that it takes to learn a head; with fewer it does harm.
+MIN_DEFECTS = 10
 #: Weight of the head's evidence against the image score's; with 1 defects of a kind never marked are missed more often.
 WEIGHT = 0.5
 #: Standard deviations to which a standardised pooled feature is limited: one odd picture must not outweigh the score.

@@ -4,14 +4,11 @@
 import { getBytes, may, post } from "../../lib/api.js";
 import { h, moment, number, say, score, verdictClass } from "../../lib/dom.js";
 import { halves } from "../../lib/feed.js";
+import { MARKS, marksOf } from "../../lib/mark_names.js";
 import { Picture, decoded, overlayToggle } from "../../lib/picture.js";
 
 const LONG = new Set(["Kept", "Detail", "Stages ms", "Bundle"]);
-export const MARKS = { false_alarm: "False alarm", true_defect: "True defect", missed_defect: "Missed defect", good: "Good" };
 const KEPT_AS = { near_miss: "near miss: among the highest scores of its hour", sample: "one of the sample of good parts" };
-
-/** @param {EventAnswer} event @returns {string[]} the marks that it can have */
-const marksOf = (event) => (event.verdict === "GOOD" ? ["missed_defect", "good"] : ["false_alarm", "true_defect"]);
 
 export class Detail {
   /** @param {(event: EventAnswer) => void} changed called with an event that was marked */

@@ -5,6 +5,7 @@ import { get } from "../../lib/api.js";
 import { h, say } from "../../lib/dom.js";
 import { Changes } from "./changes.js";
 import { Reviewed } from "./marked_parts.js";
+import { LearnFromMarks } from "./learn.js";
 import { Teach } from "./teach.js";
 import { Threshold } from "./threshold.js";
 
@@ -37,6 +38,7 @@ class TuneView {
     const look = () => this.look();
     this._threshold = new Threshold(station, look);
     this._reviewed = new Reviewed(station, event, look);
+    this._learn = new LearnFromMarks(station, look);
     this._teach = new Teach(station, look);
     this._changes = new Changes(station, look);
     this._problem = h("p", { class: "problem", role: "alert" });
@@ -55,6 +57,7 @@ class TuneView {
         this._problem,
       ),
       h("div", { class: "tune-columns" }, this._threshold.element, this._reviewed.element),
+      this._learn.element,
       this._teach.element,
       this._changes.element,
     );
@@ -93,10 +96,12 @@ class TuneView {
       say(this._bundle, `bundle ${tuning.bundle_sha256.slice(0, 12)}`);
       this._threshold.show(tuning);
       this._reviewed.show(tuning);
+      this._learn.show(tuning);
       this._teach.show(tuning);
     }
     this._changes.show(changes, this._liveSha256);
     this._reviewed.jobs(jobs);
+    this._learn.jobs(jobs);
     this._teach.jobs(jobs);
     return jobs.some((job) => job.state === "running");
   }
