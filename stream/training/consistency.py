@@ -1,10 +1,12 @@
-"""Do the good images belong together? Mixed sizes, colour formats and products, with names."""
+"""Do the good images belong together? Mixed sizes and colour formats, with names; and how alike neighbours are."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,19 @@ from stream.training.dataset import ImageSet
 
 #: How many names a warning shows.
 _NAMES = 6
+#: Edge at which pictures are compared.
+_SMALL_PX = 32
+
+
+def likeness(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    """Return the correlation of each (H, W, 3) uint8 picture with the next, whatever their light: (n − 1,)."""
+    small = []
+    for image in images:
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        flat = cv2.resize(gray, (_SMALL_PX, _SMALL_PX), interpolation=cv2.INTER_AREA).reshape(-1)
+        centred = flat - flat.mean()
+        small.append(centred / max(float(np.linalg.norm(centred)), 1e-6))
+    return np.array([float(one @ other) for one, other in itertools.pairwise(small)])
 
 
 def inconsistencies(images: ImageSet, names: Sequence[str], rows: NDArray[np.int64]) -> list[str]:

@@ -27,11 +27,11 @@ from stream.training.calibration import (
     promise,
     strangest,
 )
-from stream.training.consistency import inconsistencies
+from stream.training.consistency import inconsistencies, likeness
 from stream.training.dataset import ImageSet, Unreadable, iter_inputs, read_network_inputs
-from stream.training.folds import BY_FILE, BY_FOLDER, FOLDS, groups_of
+from stream.training.folds import BY_FILE, BY_FOLDER, FOLDS, SPLIT_BLOCKS, blocks, deal, groups_of, neighbour_blocks
 from stream.training.learned_bank import BankOptions
-from stream.training.learning import Plan, cross_plan, learn, search_of, split_plan
+from stream.training.learning import Plan, learn, plan_of, search_of, split_plan
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 from stream.training.registration import MIN_PICTURES, PICTURES, Registration, registration_of
@@ -281,16 +281,22 @@ def _plan(good: Path, images: ImageSet, names: list[str], options: FitOptions) -
             f"scored without itself; a false-reject rate of {options.false_reject_rate:.2%} needs "
             f"{images_needed(options.false_reject_rate)}"
         )
-    if options.group_by == BY_FILE:  # neighbours mean nothing: blocks of a random order
-        rows = np.random.default_rng(options.seed).permutation(rows)
-    groups = groups_of([names[row] for row in rows], options.group_by)
+    if options.group_by is None:
+        least = options.folds if options.calibration == "cross" else SPLIT_BLOCKS
+        groups = neighbour_blocks(likeness(iter_inputs(images.inputs, rows)), least)
+        folds = deal(groups, options.folds)
+    else:
+        if options.group_by == BY_FILE:  # neighbours mean nothing: blocks of a random order
+            rows = np.random.default_rng(options.seed).permutation(rows)
+        groups = groups_of([names[row] for row in rows], options.group_by)
+        folds = blocks(groups, options.folds)
     if len(set(groups)) < 2:
         raise DatasetError(
             f"{good}: all images belong to one group, '{groups[0]}', so that none can be held out; "
             "choose another --group-by"
         )
     if options.calibration == "cross":
-        plan = cross_plan(rows, groups, options.folds)
+        plan = plan_of([rows[fold] for fold in folds])
     else:
         plan = split_plan(rows, groups, options.holdout, options.seed)
     return plan, _copies(images, names)

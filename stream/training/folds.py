@@ -1,7 +1,9 @@
 """Which good pictures are held out together: contiguous blocks of file order, or groups that the user names.
 
 Never single pictures at random: a part that was photographed several times would then be remembered in one picture
-and calibrate with another, and thresholds would come out too low.
+and calibrate with another, and thresholds would come out too low. Nor a fifth of the order at once: where it follows
+lots or variants, one of them would be missing from the bank, and thresholds would come out too high. So a fold is made
+of several blocks from all over the order, which end where neighbours look least alike: between two parts.
 """
 
 from __future__ import annotations
@@ -20,7 +22,39 @@ FOLDS, SPLIT_BLOCKS = 5, 10
 #: Values of --group-by: by sub-folder; and for images that have nothing to do with their neighbours.
 BY_FOLDER, BY_FILE = "folder", "file"
 
+#: Pictures of a block, and most blocks of a fold.
+_BLOCK, _BLOCKS_OF_A_FOLD = 15, 8
+
 Rows = NDArray[np.int64]
+
+
+def neighbour_blocks(likeness: NDArray[np.floating], folds: int) -> list[str]:
+    """Divide pictures in file order into blocks of neighbours, several for each of `folds` folds.
+
+    Args:
+        likeness: (n − 1,) of each picture and the next.
+        folds: how many.
+
+    Returns:
+        the name of the block of each of the n pictures.
+    """
+    total = len(likeness) + 1
+    count = min(total, max(folds, min(round(total / _BLOCK), folds * _BLOCKS_OF_A_FOLD)))
+    reach = total // count // 4
+    ends = []
+    for block in range(1, count):
+        nominal = round(block * total / count)
+        window = range(max(nominal - reach, 1), min(nominal + reach + 1, total))
+        # Among equals the one nearest to equal blocks.
+        ends.append(min(window, key=lambda end: (likeness[end - 1], abs(end - nominal))))
+    return [str(int(np.searchsorted(ends, row, side="right"))) for row in range(total)]
+
+
+def deal(groups: Sequence[str], folds: int) -> list[Rows]:
+    """Deal blocks of neighbours to `folds` folds in turn; fewer when there are fewer blocks."""
+    order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    numbers = np.array([order[group] % folds for group in groups])
+    return [np.flatnonzero(numbers == fold) for fold in range(min(folds, len(order)))]
 
 
 def groups_of(names: Sequence[str], group_by: str | None) -> list[str]:

@@ -16,7 +16,7 @@ from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 from stream.training.calibration import held_out_scores
 from stream.training.dataset import Inputs, batches
-from stream.training.folds import blocks, held_out_blocks
+from stream.training.folds import held_out_blocks
 from stream.training.learned_bank import BankOptions, learn_bank
 from stream.training.memory_budget import MemoryBudget
 from stream.training.out_of_fold import FoldBanks
@@ -48,11 +48,6 @@ class Plan(NamedTuple):
     def fold_numbers(self) -> tuple[int, ...]:
         """The fold of each picture that calibrates; empty without folds."""
         return tuple(number for number, fold in enumerate(self.folds) for _ in range(fold.start, fold.stop))
-
-
-def cross_plan(rows: Rows, groups: Sequence[str], folds: int) -> Plan:
-    """Plan cross-conformal calibration of the pictures at `rows`, which belong to these groups."""
-    return plan_of([rows[block] for block in blocks(groups, folds)])
 
 
 def plan_of(folds: Sequence[Rows]) -> Plan:

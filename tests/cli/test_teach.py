@@ -45,12 +45,12 @@ def test_a_station_is_taught_as_its_live_bundle_was_made(config: Path, small_bun
 
 def test_options_that_are_given_take_precedence_over_the_live_bundle(config: Path, small_bundle: Path, tmp_path: Path):
     shutil.copy(small_bundle, tmp_path / "cap.safetensors")
-    teach(config, "--size", "64", "--coreset", "0.1", "--false-reject-rate", "0.2", "--holdout", "0.5")
+    teach(config, "--size", "64", "--coreset", "0.1", "--false-reject-rate", "0.2")
     taught = load_bundle(tmp_path / "new.safetensors")
     assert (taught.info.spec.input_px, taught.info.coreset) == ((64, 64), 0.1)
     assert taught.info.thresholds is not None
     assert taught.info.thresholds.false_reject_rate == 0.2
-    assert len(taught.calibration_scores) == 3
+    assert len(taught.calibration_scores) == 6
 
 
 def test_a_station_without_a_bundle_is_taught_with_the_defaults_of_fit(config: Path, tmp_path: Path):

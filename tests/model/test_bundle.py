@@ -21,6 +21,7 @@ from stream.model.bundle import (
     CalibrationScores,
     SelfTest,
     Thresholds,
+    calibration_distances,
     calibration_inputs,
     change_bundle,
     live_bundle,
@@ -31,6 +32,7 @@ from stream.model.bundle import (
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.health import Measures, reference_of
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
+from stream.model.patchcore.scoring import PositionStatistics
 from stream.model.patchcore.spec import FeatureSpec
 from stream.training.fit import FitOptions, fit
 
@@ -90,6 +92,10 @@ def rewrite(path: Path, metadata: str, *, leave_out: str = "") -> None:
     save_file(tensors, path, metadata={"patchline": f"0 {metadata}"})
 
 
+def without_pictures(calibration: CalibrationScores) -> CalibrationScores:
+    return CalibrationScores(*(column[:0] for column in calibration))
+
+
 def changed(**changes: object) -> str:
     """The metadata with some fields different."""
     return json.dumps(msgspec.to_builtins(INFO) | changes)
@@ -115,9 +121,29 @@ def test_a_bundle_carries_the_hash_of_its_file(path: Path):
 
 def test_a_bundle_of_whole_pictures_of_several_sizes_is_read_as_it_was_saved(tmp_path: Path):
     info = msgspec.structs.replace(INFO, roi=None, picture_px=None, thresholds=None)
-    assert (
-        save_bundle(tmp_path / "b.safetensors", info, BANK, SCORES[:0], PEAKS[:0], PICTURES[:0], SELFTEST).info == info
-    )
+    assert save_bundle(tmp_path / "b.safetensors", info, BANK, CALIBRATION, PICTURES, SELFTEST).info == info
+
+
+def test_an_input_wider_than_high_and_its_statistics_by_place_are_read_as_they_were_saved(tmp_path: Path):
+    spec = msgspec.structs.replace(INFO.spec, input_px=(64, 32))
+    info = msgspec.structs.replace(INFO, spec=spec, grid=(4, 8), position_aware=True)
+    planes = PositionStatistics(*np.random.default_rng(5).gamma(3, size=(2, 4, 8)).astype(np.float32))
+    selftest = SelfTest(SELFTEST.network_input[:32, :64], -1.5)
+    distances = CALIBRATION._replace(distances=np.ones((20, 4, 8), np.float16))
+    path = tmp_path / "wide.safetensors"
+    bundle = save_bundle(path, info, BANK, distances, PICTURES[:, :32, :64], selftest, position=planes)
+    assert bundle.scoring.position is not None
+    np.testing.assert_array_equal(bundle.scoring.position.mean, planes.mean)
+    np.testing.assert_array_equal(bundle.scoring.position.spread, planes.spread)
+    assert calibration_inputs(path).shape == (20, 32, 64, 3)
+    assert calibration_distances(path).shape == (20, 4, 8)
+
+
+def test_statistics_of_other_places_than_the_grid_are_refused(tmp_path: Path):
+    info = msgspec.structs.replace(INFO, position_aware=True)
+    planes = PositionStatistics(*np.ones((2, 3, 3), np.float32))
+    with pytest.raises(BundleError, match="its statistics by place are not of its"):
+        save_bundle(tmp_path / "b.safetensors", info, BANK, CALIBRATION, PICTURES, SELFTEST, position=planes)
 
 
 def test_the_calibration_pictures_come_back_without_loss_and_in_order(tmp_path: Path):
@@ -128,7 +154,8 @@ def test_the_calibration_pictures_come_back_without_loss_and_in_order(tmp_path: 
 
 
 def test_a_bundle_without_calibration_pictures_has_none(tmp_path: Path):
-    save_bundle(tmp_path / "cap.safetensors", INFO, BANK, SCORES[:0], PEAKS[:0], PICTURES[:0], SELFTEST)
+    info = msgspec.structs.replace(INFO, calibration_names=(), folds=())
+    save_bundle(tmp_path / "cap.safetensors", info, BANK, without_pictures(CALIBRATION), PICTURES[:0], SELFTEST)
     assert calibration_inputs(tmp_path / "cap.safetensors").shape == (0, 224, 224, 3)
 
 
@@ -142,7 +169,9 @@ def test_a_bundle_in_memory_is_as_large_with_many_calibration_pictures_as_with_f
     random = np.random.default_rng(4)
     noise = random.integers(0, 256, (200, 224, 224, 3), dtype=np.uint8)
     path = tmp_path / "cap.safetensors"
-    save_bundle(path, INFO, BANK, np.resize(SCORES, 200), np.resize(PEAKS, 200), noise, SELFTEST)
+    info = msgspec.structs.replace(INFO, calibration_names=INFO.calibration_names * 10, folds=INFO.folds * 10)
+    many = CalibrationScores(np.resize(SCORES, 200), np.resize(PEAKS, 200), np.ones((200, 28, 28), np.float16))
+    save_bundle(path, info, BANK, many, noise, SELFTEST)
     assert path.stat().st_size > noise.nbytes
     tracemalloc.start()
     try:
@@ -258,8 +287,8 @@ def test_a_missing_tensor_is_named(path: Path, tensor: str):
 
 @pytest.mark.parametrize("number", [0, 19])
 def test_a_missing_calibration_picture_is_noticed(path: Path, number: int):
-    rewrite(path, changed(), leave_out=f"calibration_picture_{number:06d}")
-    assert "19 calibration pictures, 20 scores of them" in refusal(path)
+    rewrite(path, changed(), leave_out=f"kept_picture_{number:06d}")
+    assert "19 calibration pictures, 20 scores and 20 names of them" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +339,7 @@ def test_a_shadow_must_see_what_the_live_bundle_sees(
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize("tensor", ["bank", "calibration_picture_000019"])
+@pytest.mark.parametrize("tensor", ["bank", "kept_picture_000019"])
 @pytest.mark.parametrize("place", [0, 77, -1])
 def test_a_flipped_byte_of_bank_or_pictures_is_noticed(path: Path, tensor: str, place: int):
     data = bytearray(path.read_bytes())

@@ -46,11 +46,11 @@ def test_the_event_of_a_part_whose_result_came_too_late_has_no_network_input():
         (0, {}),
         (47, {}),
         (49, {}),
-        (48, {"height_px": 2, "width_px": 8}),
+        (48, {"height_px": 2, "width_px": 7}),
         (48, {"height_px": -4, "width_px": -4}),
         (0, {"height_px": 0, "width_px": 0}),
     ],
-    ids=["none", "cut short", "too long", "no square", "negative", "empty"],
+    ids=["none", "cut short", "too long", "of another shape", "negative", "empty"],
 )
 def test_pixels_that_contradict_the_header_are_left_out_of_the_event(size: int, frame: dict[str, int]):
     event = event_with(bytes(size), **frame)

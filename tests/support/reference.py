@@ -15,7 +15,7 @@ Float = NDArray[np.float64]
 
 
 def locally_aware(level: NDArray[np.floating], neighbourhood: int, stride: int) -> Float:
-    """Equations 1 and 2: the mean over N_p(h, w) of every s-th position, (C, H, W) → (C, h, w)."""
+    """Equations 1 and 2: the mean over N_p(h, w) of every s-th position, (C, H, W) → (C, h, w); zeros outside."""
     channels, height, width = level.shape
     reach = neighbourhood // 2
     rows, columns = range(0, height, stride), range(0, width, stride)
@@ -28,7 +28,7 @@ def locally_aware(level: NDArray[np.floating], neighbourhood: int, stride: int) 
                 for b in range(w - reach, w + reach + 1)
                 if 0 <= a < height and 0 <= b < width
             ]
-            answer[:, i, j] = sum(level[:, a, b].astype(np.float64) for a, b in inside) / len(inside)
+            answer[:, i, j] = sum(level[:, a, b].astype(np.float64) for a, b in inside) / neighbourhood**2
     return answer
 
 

@@ -90,7 +90,7 @@ def test_bright_squares_are_found_and_their_place_too(report: EvaluationReport) 
         10,
         10,
         0,
-        5,
+        24,
     )
 
 

@@ -7,17 +7,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support.pictures import good_picture, write_good_folder, write_picture
+from support.pictures import defective_picture, good_picture, write_good_folder, write_picture
 
 from stream.core.errors import BundleError, ConfigError, DatasetError, DiskError
 from stream.core.images import list_images, read_image
-from stream.model.bundle import calibration_inputs, load_bundle
+from stream.model.bundle import calibration_distances, calibration_inputs, load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.health import measure, reference_of, refreshed
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
-from stream.model.patchcore.scoring import Scoring
+from stream.model.patchcore.score import anomaly_map, sigma_px
 from stream.model.patchcore.search import MemoryBank
 from stream.training.dataset import network_input_hash, read_network_inputs
 from stream.training.fit import FitOptions, FitSummary, calibrate, fit
@@ -47,51 +47,80 @@ def bundle(small_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(small_bundle, tmp_path / "copy.safetensors"))
 
 
-def test_a_fit_remembers_most_pictures_and_calibrates_with_the_rest(good_folder: Path, small_bundle: Path):
+def test_a_fit_remembers_every_picture_and_calibrates_with_every_one(good_folder: Path, small_bundle: Path):
     bundle = load_bundle(small_bundle)
-    assert len(bundle.info.bank_pictures) == 19
-    assert len(bundle.calibration_scores) == len(bundle.calibration_peaks) == 5
+    assert len(bundle.info.bank_pictures) == 24
+    assert len(bundle.calibration_scores) == len(bundle.calibration_peaks) == 24
+    assert bundle.info.calibration_names == tuple(path.name for path in list_images(good_folder))
     assert bundle.info.picture_px == (160, 120)
     assert bundle.info.grid == (12, 12)
-    assert bundle.info.bank_patches == 19 * 144
-    assert len(bundle.bank) == round(0.05 * 19 * 144)
+    assert bundle.info.bank_patches == 24 * 144
+    assert len(bundle.bank) == bundle.info.coreset_patches == round(0.05 * 24 * 144)
+
+
+def test_the_folds_are_blocks_of_the_order_of_names(small_bundle: Path):
+    folds = load_bundle(small_bundle).info.folds
+    assert list(folds) == sorted(folds)
+    assert len(set(folds)) == 5
+    assert 2 <= min(np.bincount(folds)) <= max(np.bincount(folds)) <= 7
 
 
 def test_the_bank_holds_features_of_the_remembered_pictures(good_folder: Path, small_bundle: Path):
     bundle = load_bundle(small_bundle)
     extractor = load_extractor(bundle.info.spec)
-    remembered = [path for path in list_images(good_folder) if in_bank(path, small_bundle)]
-    features = extractor(np.stack([network_input(read_image(path), (96, 96)) for path in remembered]))
+    features = extractor(np.stack([network_input(read_image(path), (96, 96)) for path in list_images(good_folder)]))
     known = {feature.tobytes() for feature in features.reshape(-1, features.shape[-1])}
-    assert len(remembered) == 19
     assert all(feature.tobytes() in known for feature in bundle.bank)
 
 
-def test_the_thresholds_are_the_conformal_ones_of_the_held_out_pictures(good_folder: Path, small_bundle: Path):
+def test_each_calibration_score_is_that_of_a_fit_without_the_fold(
+    good_folder: Path, small_bundle: Path, tmp_path: Path
+):
     bundle = load_bundle(small_bundle)
-    held_out = [path for path in list_images(good_folder) if not in_bank(path, small_bundle)]
-    found = inspect(
-        load_extractor(bundle.info.spec),
-        MemoryBank(bundle.bank),
-        np.stack([network_input(read_image(path), (96, 96)) for path in held_out]),
-        reweight_neighbours=9,
-    )
-    scores = sorted(inspection.score for inspection in found)
-    np.testing.assert_allclose(np.sort(bundle.calibration_scores), scores, rtol=1e-5)
+    in_fold = np.array(bundle.info.folds) == 2
+    fold = [path for path, is_in in zip(list_images(good_folder), in_fold, strict=True) if is_in]
+    others = Path(shutil.copytree(good_folder, tmp_path / "others"))
+    for path in fold:
+        (others / path.name).unlink()
+    without = small_fit(others, tmp_path / "without.safetensors").bundle
+    inputs = np.stack([network_input(read_image(path), (96, 96)) for path in fold])
+    extractor = load_extractor(bundle.info.spec)
+    expected = [found.score for found in inspect(extractor, MemoryBank(without.bank), inputs, without.scoring)]
+    np.testing.assert_allclose(bundle.calibration_scores[in_fold], expected, rtol=1e-6)
+
+
+def test_the_thresholds_are_the_conformal_ones_of_the_scores_out_of_fold(small_bundle: Path):
+    bundle = load_bundle(small_bundle)
     assert bundle.info.thresholds is not None
     assert bundle.info.thresholds.image == conformal_threshold(bundle.calibration_scores, 0.01)
     assert bundle.info.thresholds.pixel == conformal_threshold(bundle.calibration_peaks, 0.01)
-    assert bundle.info.thresholds.pixel > 0
+    assert (bundle.info.thresholds.expected_rate, bundle.info.thresholds.guaranteed_rate) == (1 / 25, 2 / 25)
 
 
-def test_the_bundle_keeps_the_held_out_pictures_in_the_order_of_their_scores(good_folder: Path, small_bundle: Path):
+def test_the_bundle_keeps_the_pictures_and_distances_behind_the_scores(good_folder: Path, small_bundle: Path):
     bundle, pictures = load_bundle(small_bundle), calibration_inputs(small_bundle)
-    held_out = [path for path in list_images(good_folder) if not in_bank(path, small_bundle)]
-    assert {network_input_hash(picture) for picture in pictures} == {
-        network_input_hash(network_input(read_image(path), (96, 96))) for path in held_out
-    }
-    found = inspect(load_extractor(bundle.info.spec), MemoryBank(bundle.bank), pictures, Scoring(9))
-    np.testing.assert_allclose([one.score for one in found], bundle.calibration_scores, rtol=1e-6)
+    for path, picture in zip(list_images(good_folder), pictures, strict=True):
+        np.testing.assert_array_equal(picture, network_input(read_image(path), (96, 96)))
+    peaks = [anomaly_map(plane, (96, 96), sigma_px(96)).max() for plane in calibration_distances(small_bundle)]
+    np.testing.assert_allclose(bundle.calibration_peaks, peaks, rtol=1e-3)
+
+
+def test_a_split_calibration_holds_blocks_out_for_good(good_folder: Path, tmp_path: Path):
+    summary = small_fit(good_folder, tmp_path / "cap.safetensors", calibration="split")
+    info = summary.bundle.info
+    assert (summary.bank_images, summary.calibration_images) == (19, 5)
+    assert info.folds == ()
+    assert info.thresholds is not None
+    assert info.thresholds.expected_rate == info.thresholds.guaranteed_rate == 1 / 6
+    numbers = [int(name[5:8]) for name in info.calibration_names]
+    assert sum(number + 1 in numbers for number in numbers) >= 2
+    found = inspect(
+        load_extractor(info.spec),
+        MemoryBank(summary.bundle.bank),
+        calibration_inputs(tmp_path / "cap.safetensors"),
+        summary.bundle.scoring,
+    )
+    np.testing.assert_allclose([one.score for one in found], summary.bundle.calibration_scores, rtol=1e-6)
 
 
 def test_no_remembered_patch_lies_farther_from_the_bank_than_the_covering_radius(good_folder: Path, small_bundle: Path):
@@ -121,23 +150,21 @@ def test_an_empty_folder_is_named_and_nothing_is_written(tmp_path: Path):
     assert not (tmp_path / "cap.safetensors").exists()
 
 
-def test_one_picture_cannot_be_both_remembered_and_held_out(tmp_path: Path):
+def test_one_picture_cannot_be_scored_without_itself(tmp_path: Path):
     good = write_good_folder(tmp_path / "good", 1)
-    with pytest.raises(
-        DatasetError, match=r"1 readable image\(s\), but a fit needs at least 2 .* needs 99 to calibrate"
-    ):
+    with pytest.raises(DatasetError, match=r"1 different readable image\(s\), but a fit needs at least 2.* needs 99"):
         small_fit(good, tmp_path / "cap.safetensors")
     assert not (tmp_path / "cap.safetensors").exists()
 
 
-def test_two_pictures_are_one_to_remember_and_one_to_calibrate(tmp_path: Path):
+def test_two_pictures_are_each_scored_by_the_other(tmp_path: Path):
     summary = small_fit(write_good_folder(tmp_path / "good", 2), tmp_path / "cap.safetensors")
-    assert (summary.bank_images, summary.calibration_images) == (1, 1)
+    assert (summary.bank_images, summary.calibration_images, summary.bundle.info.folds) == (2, 2, (0, 1))
 
 
-@pytest.mark.parametrize(("holdout", "calibrating"), [(0.0, 1), (0.5, 3), (1.0, 5)])
-def test_whatever_is_held_out_both_sides_get_a_picture(some_good, tmp_path, holdout: float, calibrating: int):
-    summary = small_fit(some_good, tmp_path / "cap.safetensors", holdout=holdout)
+@pytest.mark.parametrize(("holdout", "calibrating"), [(0.01, 1), (0.5, 3), (0.9, 5)])
+def test_whatever_a_split_holds_out_both_sides_get_a_picture(some_good, tmp_path, holdout: float, calibrating: int):
+    summary = small_fit(some_good, tmp_path / "cap.safetensors", calibration="split", holdout=holdout)
     assert (summary.bank_images, summary.calibration_images) == (6 - calibrating, calibrating)
 
 
@@ -182,7 +209,8 @@ def test_pictures_of_several_sizes_are_taken_and_no_size_is_noted(some_good: Pat
     write_picture(some_good / "larger.png", good_picture(1, width_px=200, height_px=150))
     summary = small_fit(some_good, tmp_path / "cap.safetensors")
     assert summary.bundle.info.picture_px is None
-    assert summary.bank_images + summary.calibration_images == 7
+    assert summary.bank_images == 7
+    assert any("1 of 7 images are not 160×120 px like the others: larger.png (200×150)" in w for w in summary.warnings)
 
 
 def test_only_the_region_is_learned(some_good: Path, tmp_path: Path):
@@ -203,30 +231,105 @@ def test_only_the_region_is_learned(some_good: Path, tmp_path: Path):
 
 
 def test_too_few_pictures_for_the_wanted_rate_are_warned_of_with_the_number_needed(some_good: Path, tmp_path: Path):
-    summary = small_fit(some_good, tmp_path / "cap.safetensors", holdout=0.5)
+    summary = small_fit(some_good, tmp_path / "cap.safetensors")
     (warning,) = summary.warnings
-    assert "3 held-out images guarantee a false-reject rate of 25.00%" in warning
-    assert "1.00% needs 99" in warning
+    assert (
+        "6 good images can promise 1 in 7 (14.29%), not the wanted 1.00%: that takes 99 to calibrate, 93 more"
+        in warning
+    )
     assert summary.bundle.info.thresholds is not None
-    assert summary.bundle.info.thresholds.guaranteed_rate == 0.25
     assert summary.bundle.info.thresholds.image == summary.bundle.calibration_scores.max()
 
 
 def test_enough_pictures_for_the_wanted_rate_are_not_warned_of(some_good: Path, tmp_path: Path):
-    summary = small_fit(some_good, tmp_path / "cap.safetensors", holdout=0.5, false_reject_rate=0.25)
+    summary = small_fit(some_good, tmp_path / "cap.safetensors", false_reject_rate=0.25)
     assert summary.warnings == []
-    assert summary.bundle.info.thresholds is not None
-    assert summary.bundle.info.thresholds.guaranteed_rate == 0.25
+    assert summary.promise.startswith("expect 1 in 4 good parts to be rejected (25.00%); at worst")
 
 
-def test_copies_of_remembered_pictures_do_not_calibrate(tmp_path: Path):
-    # A remembered picture scores 0: a threshold made of it would reject every part.
+def test_a_split_promises_the_wanted_rate_itself(some_good: Path, tmp_path: Path):
+    summary = small_fit(some_good, tmp_path / "c.st", calibration="split", holdout=0.5, false_reject_rate=0.25)
+    assert summary.promise == (
+        "expect 1 in 4 good parts to be rejected (25.00%), guaranteed on average, whatever good parts look like"
+    )
+
+
+def test_exact_copies_count_once_and_are_named(tmp_path: Path):
+    # A copy of a remembered picture scores 0: a threshold made of it would reject every part.
     good = write_good_folder(tmp_path / "good", 8)
     for path in list_images(good):
-        shutil.copy(path, good / f"copy_of_{path.name}")
-    options = FitOptions(size_px=32, coreset=1.0, holdout=0.4, device="torch-cpu")
+        shutil.copy(path, good / f"zz_copy_of_{path.name}")
+    options = FitOptions(size_px=32, coreset=1.0, device="torch-cpu")
     summary = fit(good, tmp_path / "cap.safetensors", options)
+    assert summary.bank_images == 8
     assert summary.bundle.calibration_scores.min() > 0.1
+    assert any(
+        "8 images are exact copies of others and count once: zz_copy_of_good_000.png" in n for n in summary.notes
+    )
+
+
+def test_a_gray_picture_among_coloured_ones_is_warned_of_by_name(some_good: Path, tmp_path: Path):
+    gray = read_image(list_images(some_good)[2]).mean(axis=2).astype(np.uint8)
+    write_picture(some_good / "gray.png", np.repeat(gray[..., None], 3, axis=2))
+    summary = small_fit(some_good, tmp_path / "cap.safetensors")
+    assert any("1 of 7 images are gray, unlike the others: gray.png" in warning for warning in summary.warnings)
+
+
+def test_the_strangest_good_picture_is_named_with_the_threshold_without_it(good_folder: Path, tmp_path: Path):
+    good = Path(shutil.copytree(good_folder, tmp_path / "good"))
+    write_picture(good / "good_012b.png", defective_picture(3))
+    summary = small_fit(good, tmp_path / "cap.safetensors", false_reject_rate=0.05)
+    first, second = summary.strange[:2]
+    assert (first.rank, first.name) == (1, "good_012b.png")
+    assert summary.bundle.info.thresholds is not None
+    assert summary.bundle.info.thresholds.image == first.score > first.threshold_without == second.score
+    left = small_fit(good, tmp_path / "left.safetensors", leave_out=("good_012b.png",), false_reject_rate=0.05)
+    assert left.bank_images == 24
+    assert left.bundle.info.thresholds is not None
+    assert left.bundle.info.thresholds.image < first.score
+
+
+def test_a_name_to_leave_out_that_is_not_there_is_refused(some_good: Path, tmp_path: Path):
+    with pytest.raises(DatasetError, match=r"--leave-out: no image typo\.png"):
+        small_fit(some_good, tmp_path / "cap.safetensors", leave_out=("typo.png",))
+
+
+def test_pictures_of_one_part_are_held_out_together(tmp_path: Path):
+    good = tmp_path / "good"
+    good.mkdir()
+    for seed in range(12):  # the exposures of a part are far apart in the order of names
+        write_picture(good / f"exposure{seed % 2}_part{seed // 2}.png", good_picture(seed))
+    info = small_fit(good, tmp_path / "cap.safetensors", group_by=r"part\d+").bundle.info
+    folds: dict[str, set[int]] = defaultdict(set)
+    for name, fold in zip(info.calibration_names, info.folds, strict=True):
+        folds[name.split("_")[1]].add(fold)
+    assert all(len(of_part) == 1 for of_part in folds.values())
+
+
+def test_sub_folders_can_be_groups(tmp_path: Path):
+    for lot in ("a", "b", "c"):
+        write_good_folder(tmp_path / "good" / lot, 2, first_seed=ord(lot))
+    info = small_fit(tmp_path / "good", tmp_path / "cap.safetensors", group_by="folder").bundle.info
+    assert info.calibration_names[:2] == ("a/good_097.png", "a/good_098.png")
+    assert info.folds == (0, 0, 1, 1, 2, 2)
+
+
+def test_pictures_that_have_no_order_are_held_out_at_random(good_folder: Path, tmp_path: Path):
+    info = small_fit(good_folder, tmp_path / "cap.safetensors", group_by="file").bundle.info
+    assert sorted(info.calibration_names) != list(info.calibration_names)
+    assert set(np.bincount(info.folds)) == {4, 5}
+
+
+def test_a_wide_picture_has_a_wide_input(tmp_path: Path):
+    good = tmp_path / "good"
+    good.mkdir()
+    for seed in range(4):
+        write_picture(good / f"{seed}.png", good_picture(seed, width_px=320, height_px=160))
+    bundle = small_fit(good, tmp_path / "cap.safetensors", size_px=96).bundle
+    assert bundle.info.spec.input_px == (128, 64)
+    assert bundle.info.grid == (8, 16)
+    exact = small_fit(good, tmp_path / "exact.safetensors", size_px=(64, 96)).bundle
+    assert exact.info.grid == (12, 8)
 
 
 def test_every_stage_of_a_fit_is_reported_up_to_its_end(some_good: Path, tmp_path: Path):
@@ -237,6 +340,7 @@ def test_every_stage_of_a_fit_is_reported_up_to_its_end(some_good: Path, tmp_pat
         "load backbone",
         "extract features",
         "choose coreset",
+        "choose fold coresets",
         "calibrate",
     ]
     for steps in reported.values():
@@ -244,14 +348,14 @@ def test_every_stage_of_a_fit_is_reported_up_to_its_end(some_good: Path, tmp_pat
         assert [done for done, _ in steps] == sorted(done for done, _ in steps)
 
 
-def test_calibrating_leaves_out_the_pictures_in_the_bank(good_folder: Path, bundle: Path):
-    before = load_bundle(bundle)
-    summary = calibrate(bundle, good_folder, false_reject_rate=0.01)
-    assert summary.calibration_images == 5
-    assert "19 images are in the memory bank and were left out" in summary.warnings[0]
-    after = load_bundle(bundle)
-    np.testing.assert_allclose(np.sort(after.calibration_scores), np.sort(before.calibration_scores), rtol=1e-6)
-    assert after.info.thresholds == before.info.thresholds
+def test_calibrating_leaves_out_the_pictures_in_the_bank(good_folder: Path, bundle: Path, tmp_path: Path):
+    both = Path(shutil.copytree(good_folder, tmp_path / "both"))
+    for seed in (400, 401, 402):
+        write_picture(both / f"new_{seed}.png", good_picture(seed))
+    summary = calibrate(bundle, both, false_reject_rate=0.01)
+    assert summary.calibration_images == 3
+    assert "24 images are in the memory bank and were left out" in summary.warnings[0]
+    assert load_bundle(bundle).info.folds == ()
 
 
 def test_calibrating_with_new_pictures_changes_the_thresholds_and_what_good_looks_like_and_nothing_else(
@@ -265,7 +369,7 @@ def test_calibrating_with_new_pictures_changes_the_thresholds_and_what_good_look
     np.testing.assert_array_equal(after.bank, before.bank)
     assert after.info.thresholds is not None
     assert after.info.thresholds.image == conformal_threshold(after.calibration_scores, 0.2)
-    assert after.info.thresholds.false_reject_rate == 0.2
+    assert after.info.thresholds.false_reject_rate == after.info.thresholds.guaranteed_rate == 0.2
     inputs = [network_input(read_image(path), (96, 96)) for path in list_images(some_good)]
     np.testing.assert_array_equal(calibration_inputs(bundle), inputs)
     assert after.info.reference == refreshed(
@@ -275,9 +379,15 @@ def test_calibrating_with_new_pictures_changes_the_thresholds_and_what_good_look
     fields = {
         name: getattr(before.info, name)
         for name in before.info.__struct_fields__
-        if name not in ("thresholds", "reference")
+        if name not in ("thresholds", "reference", "calibration_names", "folds")
     }
     assert {name: getattr(after.info, name) for name in fields} == fields
+
+
+def test_calibrating_can_leave_a_picture_out(some_good: Path, bundle: Path):
+    summary = calibrate(bundle, some_good, false_reject_rate=0.2, leave_out=["good_102.png"])
+    assert summary.calibration_images == 5
+    assert "good_102.png" not in load_bundle(bundle).info.calibration_names
 
 
 def test_calibrating_with_nothing_but_pictures_in_the_bank_is_refused(good_folder: Path, bundle: Path, tmp_path: Path):
@@ -307,7 +417,7 @@ def test_calibrating_a_bundle_that_is_not_there_is_refused(some_good: Path, tmp_
 @pytest.mark.parametrize("limit_bytes", [0, 2**40], ids=["on disk", "in memory"])
 def test_pictures_are_read_in_the_order_of_their_names(some_good: Path, tmp_path: Path, limit_bytes: int):
     memory = MemoryBudget(limit_bytes, asked_for=False)
-    with read_network_inputs(list_images(some_good), None, 96, memory=memory, spool=tmp_path) as pictures:
+    with read_network_inputs(list_images(some_good), None, (96, 96), memory=memory, spool=tmp_path) as pictures:
         assert pictures.inputs.shape == (6, 96, 96, 3)
         for image, seed in zip(pictures.inputs[:], range(100, 106), strict=True):
             np.testing.assert_array_equal(image, network_input(good_picture(seed), (96, 96)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.pictures import defective_picture, good_picture
+from support.pictures import defective_picture, good_picture, write_good_folder
 
 from stream.core.errors import ConfigError
 from stream.model.bundle import load_bundle
@@ -79,7 +79,8 @@ def test_a_device_that_cannot_compute_int8_is_refused(int8_bundle: Path, device:
         load_extractor(bundle.info.spec, device=device, graph=bundle.graph)
 
 
-def test_a_calibration_keeps_the_graph(int8_bundle: Path, good_folder: Path, tmp_path: Path):
+def test_a_calibration_keeps_the_graph(int8_bundle: Path, tmp_path: Path):
+    good_folder = write_good_folder(tmp_path / "more", 4, first_seed=400)
     copy = Path(shutil.copy(int8_bundle, tmp_path / "copy.safetensors"))
     calibrate(copy, good_folder, false_reject_rate=0.5)
     assert load_bundle(copy).graph == load_bundle(int8_bundle).graph

@@ -50,11 +50,20 @@ class PatchFeatures(nn.Module):
 
 
 def pool(level: Tensor, neighbourhood: int, stride: int) -> Tensor:
-    """Average (N, C, h, w) over the p×p neighbourhood of every s-th position; outside the map are zeros."""
-    return F.avg_pool2d(
-        level,
-        kernel_size=neighbourhood,
-        stride=stride,
-        padding=neighbourhood // 2,
-        count_include_pad=True,
-    )
+    """Average (N, C, h, w) over the p×p neighbourhood of every s-th position; outside the map are zeros.
+
+    Computed as the average inside the map, scaled by the share of the neighbourhood that lies inside: the same
+    values, but in integers, too, where quantisation gives the padding's zero another value.
+    """
+
+    def average(values: Tensor, *, zeros_count: bool) -> Tensor:
+        return F.avg_pool2d(
+            values,
+            kernel_size=neighbourhood,
+            stride=stride,
+            padding=neighbourhood // 2,
+            count_include_pad=zeros_count,
+        )
+
+    inside = average(torch.ones_like(level[:1, :1]), zeros_count=True)
+    return average(level, zeros_count=False) * inside

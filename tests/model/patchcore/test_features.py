@@ -40,7 +40,7 @@ def lite0() -> Backbone:
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("neighbourhood", [1, 3, 5])
-def test_pooling_averages_the_neighbourhood_inside_the_map(neighbourhood: int, stride: int):
+def test_pooling_averages_the_neighbourhood_with_zeros_outside_the_map(neighbourhood: int, stride: int):
     level = np.random.default_rng(0).normal(5, 2, (3, 7, 10)).astype(np.float32)
     found = pool(torch.from_numpy(level)[None], neighbourhood, stride)[0].numpy()
     expected = reference.locally_aware(level, neighbourhood, stride)
@@ -53,9 +53,12 @@ def test_a_neighbourhood_of_one_leaves_the_map_as_it_is():
     torch.testing.assert_close(pool(level, 1, 1), level, rtol=0, atol=0)
 
 
-def test_a_constant_map_stays_constant_up_to_its_corners():
+def test_a_constant_map_fades_where_the_neighbourhood_leaves_it():
     level = torch.full((1, 2, 5, 5), 3.0)
-    torch.testing.assert_close(pool(level, 5, 1), level)
+    pooled = pool(level, 3, 1)
+    assert pooled[0, 0, 2, 2] == 3.0
+    assert pooled[0, 0, 0, 2] == pytest.approx(3.0 * 6 / 9)
+    assert pooled[0, 0, 0, 0] == pytest.approx(3.0 * 4 / 9)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -64,7 +64,7 @@ def test_a_defect_scores_higher_than_good_pictures_and_shows_where_it_is(small_b
         load_extractor(bundle.info.spec),
         MemoryBank(bundle.bank),
         np.stack([network_input(picture, input_px) for picture in pictures]),
-        reweight_neighbours=B,
+        Scoring(B),
     )
     assert found[-1].score > 1.5 * max(inspection.score for inspection in found[:-1])
     smooth = anomaly_map(found[-1].distances, input_px, sigma_px(input_px[0]))
