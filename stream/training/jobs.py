@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NetworkInput = NDArray[np.uint8]
 
 #: Parts whose network inputs are in memory at once while bundles are compared.
-_COMPARED = 200
+_COMPARED = 500
 #: Disk space in bytes that is left to the line while parts are collected.
 _ROOM_BYTES = 500_000_000
 

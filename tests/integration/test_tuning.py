@@ -68,7 +68,7 @@ def mark(client: httpx.Client, part_id: str, as_what: str) -> int:
     return number
 
 
-def done(line: Line, client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
+def done(line: Line, client: httpx.Client, job: dict[str, Any], timeout_s: float = 120) -> dict[str, Any]:
     """Wait for a job's end; returns the change that came of it."""
 
     def ended() -> dict[str, Any] | None:
@@ -76,7 +76,7 @@ def done(line: Line, client: httpx.Client, job: dict[str, Any]) -> dict[str, Any
         assert found["id"] == job["id"]
         return found if found["state"] != "running" else None
 
-    found = line.wait_for(ended, "end of the job", timeout_s=120)
+    found = line.wait_for(ended, "end of the job", timeout_s=timeout_s)
     assert found["state"] == "done", found
     changes = ask(client, "stations/cap/changes")
     made: dict[str, Any] = changes[0]
@@ -190,7 +190,7 @@ def test_ten_marked_defects_teach_the_station_what_they_have_in_common(line: Lin
         "defects": 10, "false_alarms": 1, "needed": 10, "learned_defects": None,
     }  # fmt: skip
 
-    made = done(line, engineer, change(engineer, "stations/cap/learn-from-marks", note="ten"))
+    made = done(line, engineer, change(engineer, "stations/cap/learn-from-marks", note="ten"), 300)
     assert (made["kind"], made["state"], made["base_sha256"]) == ("marks", "offered", before)
     assert {row["event_id"] for row in made["table"]} == {*marked, good, alarm}
     assert all(row["score_after"] != row["score_before"] for row in made["table"])

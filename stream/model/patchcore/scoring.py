@@ -10,7 +10,7 @@ its pixel threshold stay on plain distances either way.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from stream.model.patchcore.head import LIMIT, DefectHead, pooled
 from stream.model.patchcore.score import image_score
-from stream.model.patchcore.search import MemoryBank, Nearest
+
+if TYPE_CHECKING:  # a bundle is read where nothing is searched
+    from stream.model.patchcore.search import MemoryBank, Nearest
 
 #: b of the paper's image score; the paper gives no value, implementations use 9.
 REWEIGHT_NEIGHBOURS = 9
