@@ -1,4 +1,4 @@
-"""Changes of a bundle: from marked parts, without strange pictures, another threshold, teaching; then live or undone."""
+"""Changes of a bundle: from marked parts, without strange pictures, another threshold, teaching; live, undone."""
 
 from __future__ import annotations
 
