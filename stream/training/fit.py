@@ -20,12 +20,10 @@ from stream.model.patchcore.health import Reference, measure, reference_of, refr
 from stream.model.patchcore.preprocess import Roi, Size, input_size
 from stream.training.calibration import (
     Rows,
-    StrangePicture,
     calibrated,
     choose_self_test,
     held_out_scores,
     promise,
-    strangest,
 )
 from stream.training.consistency import inconsistencies, likeness, product_warning
 from stream.training.dataset import ImageSet, Unreadable, iter_inputs, read_network_inputs
@@ -35,9 +33,7 @@ from stream.training.learning import Plan, learn, plan_of, search_of, split_plan
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 from stream.training.registration import MIN_PICTURES, PICTURES, Registration, registration_of
-
-#: Pictures with the largest calibration scores that a fit names.
-STRANGEST = 12
+from stream.training.strangest import STRANGEST, StrangePicture, strangest
 
 
 @dataclass(frozen=True)

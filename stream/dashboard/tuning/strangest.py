@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,12 +15,8 @@ from stream.core.files import identity
 from stream.core.images import jpeg_within
 from stream.model.bundle import Bundle, calibration_distances, calibration_inputs, live_bundle
 from stream.model.visualization import draw_map
+from stream.training.strangest import STRANGEST, StrangePicture, strangest
 
-if TYPE_CHECKING:
-    from stream.training.calibration import StrangePicture
-
-#: Pictures that are shown.
-SHOWN = 12
 #: Longer side of a picture, in px.
 _LONGER_PX = 320
 _JPEG_QUALITY = 90
@@ -50,13 +46,11 @@ def strange_pictures(path: Path) -> StrangePictures:
 
 @lru_cache(maxsize=16)
 def _of_file(path: Path, _identity: tuple[int, int, int]) -> StrangePictures:
-    from stream.training.calibration import strangest
-
     bundle = live_bundle(path)
     thresholds = bundle.info.thresholds
     assert thresholds is not None, "live bundles are calibrated"
     names, rate = bundle.info.calibration_names, thresholds.false_reject_rate
-    pictures = strangest(bundle.calibration_scores, names, rate, SHOWN)
+    pictures = strangest(bundle.calibration_scores, names, rate, STRANGEST)
     rows = [picture.row for picture in pictures]
     inputs, distances = calibration_inputs(path, rows), calibration_distances(path)[rows]
     jpegs = [_jpeg(bundle, *pair, thresholds.pixel) for pair in zip(inputs, distances, strict=True)]

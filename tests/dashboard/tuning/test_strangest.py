@@ -9,18 +9,19 @@ import pytest
 
 from stream.core.errors import BundleError
 from stream.core.images import read_image
-from stream.dashboard.tuning.strangest import SHOWN, strange_pictures
+from stream.dashboard.tuning.strangest import strange_pictures
 from stream.model.bundle import calibration_inputs, load_bundle
+from stream.training.strangest import STRANGEST
 
 
 def test_the_good_pictures_that_scored_highest_come_first_with_their_names(small_bundle: Path):
     bundle, strange = load_bundle(small_bundle), strange_pictures(small_bundle)
     assert strange.bundle_sha256 == bundle.sha256
-    highest = np.argsort(-bundle.calibration_scores, kind="stable")[:SHOWN]
+    highest = np.argsort(-bundle.calibration_scores, kind="stable")[:STRANGEST]
     assert [picture.name for picture in strange.pictures] == [bundle.info.calibration_names[row] for row in highest]
     assert [picture.rank for picture in strange.pictures] == list(range(1, len(highest) + 1))
     scores = [picture.score for picture in strange.pictures]
-    assert scores == sorted(bundle.calibration_scores, reverse=True)[:SHOWN]
+    assert scores == sorted(bundle.calibration_scores, reverse=True)[:STRANGEST]
 
 
 def test_each_is_shown_as_it_was_photographed(small_bundle: Path, good_folder: Path):
