@@ -20,7 +20,7 @@ export class Strangest {
     this._strangest = null;
     /** @type {Map<string, any>} checkboxes by name, of engineers */
     this._boxes = new Map();
-    this._busy = this._occupied = false;
+    this._busy = this._occupied = this._loading = false;
     /** @type {[number, number]} */
     this._range = [0, 1];
     /** @type {any} */
@@ -32,6 +32,7 @@ export class Strangest {
     this._note = h("input", { id: "tune-leave-out-note", maxlength: "1000" });
     this._leave = h("button", { type: "button", class: "strong", disabled: true, onclick: () => this._begin() }, "Leave out and calibrate again");
     this._problem = h("p", { class: "problem", role: "alert" });
+    this._failure = h("p", { class: "problem", role: "alert" });
     this._job = new JobProgress("leave_out", look);
     const controls = h("div", { class: "row" }, h("label", { class: "field wide", for: "tune-leave-out-note" }, "Note", this._note), this._leave);
     this.element = h(
@@ -41,6 +42,7 @@ export class Strangest {
       h("p", { class: "small" }, "The good pictures with the highest scores, each by a bank without it. One that is not good raises the threshold for all parts: leave it out."),
       legend(),
       this._box,
+      this._failure,
       this._list,
       may("engineer") ? controls : null,
       this._problem,
@@ -54,25 +56,33 @@ export class Strangest {
   }
 
   /** @param {Tuning} tuning */
-  async show(tuning) {
+  show(tuning) {
     this._tuning = tuning;
     this._draw();
-    if (this._strangest?.bundle_sha256 === tuning.bundle_sha256) return;
-    try {
-      const strangest = await get(`stations/${this._station}/strangest`);
-      if (this._tuning !== tuning) return;
-      this._strangest = strangest;
-      this._fill(strangest);
-      say(this._problem, "");
-    } catch (error) {
-      say(this._problem, error.message);
-    }
+    this._load();
   }
 
   /** @param {Job[]} jobs */
   jobs(jobs) {
     this._occupied = this._job.show(jobs, this._station);
     this._enable();
+    this._load();
+  }
+
+  // Asks for the pictures of the live bundle, unless they are shown; after an error again when the view looks again.
+  async _load() {
+    if (this._loading || this._tuning === null || this._strangest?.bundle_sha256 === this._tuning.bundle_sha256) return;
+    this._loading = true;
+    try {
+      /** @type {StrangestAnswer} */
+      const strangest = await get(`stations/${this._station}/strangest`);
+      this._strangest = strangest;
+      this._fill(strangest);
+      say(this._failure, "");
+    } catch (error) {
+      say(this._failure, error.message);
+    }
+    this._loading = false;
   }
 
   /** @param {StrangestAnswer} strangest */
