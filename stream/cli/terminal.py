@@ -118,6 +118,9 @@ def print_bundle(console: Console, path: Path, bundle: Bundle, mm_per_px: float 
         f"from {len(info.bank_pictures)} images ({info.coreset:.2%} wanted)",
         "selection": f"greedy k-center in {info.projection_dims} projected dimensions, seed {info.seed}",
         "image score": "position-aware" if info.position_aware else f"plain, {info.reweight_neighbours} neighbours",
+        "head": "none; it would be learned from marked defects"
+        if info.head is None
+        else f"learned from {info.head.defects} marked defects and {info.head.false_alarms} false alarms",
         "covering radius": f"{info.covering_radius:.6f}, the farthest of the patches at the fit",
         "calibration": f"{len(bundle.calibration_scores)} images, kept in the bundle, "
         + (f"each scored without its fold of {len(set(info.folds))}" if info.cross else "none of them in the bank"),
@@ -130,7 +133,7 @@ def print_bundle(console: Console, path: Path, bundle: Bundle, mm_per_px: float 
             f"{thresholds.guaranteed_rate:.2%} go with the threshold set by hand"
             if thresholds.by_hand
             else f"wanted {thresholds.false_reject_rate:.2%}; "
-            + promise(thresholds, len(bundle.calibration_scores), cross=info.cross)[0]
+            + promise(thresholds, len(bundle.calibration_scores), cross=info.out_of_fold)[0]
         )
     rows |= _reference_rows(info.reference)
     rows["made with"] = ", ".join(f"{name} {version}" for name, version in info.versions.items())

@@ -20,6 +20,7 @@ from stream.core.verdict import Cause, Verdict, verdict_of
 from stream.inference.bundles import LoadedBundles
 from stream.inference.executor import InferenceExecutor, InspectionOutcome
 from stream.inference.policy.batching import BatchQueue, QueuedFrame
+from stream.inference.policy.good_inputs import GoodInputs
 from stream.inference.shadow import Shadow
 from stream.inference.station_models import load_station_models
 from stream.line.config import LineConfig
@@ -73,6 +74,7 @@ class InferenceWorker:
         self.received = dict.fromkeys(config.cameras, ("", 0))
         #: By camera, what the last grant said.
         self.last_grants: dict[str, tuple[str, int, bool, int]] = {}
+        self.good_inputs = GoodInputs(config.store.good_per_hour, config.store.good_one_in)
         self._durations_ns: deque[int] = deque(maxlen=32)
         self._next_status_ns = 0
 
@@ -228,10 +230,18 @@ class InferenceWorker:
             focus=measures.focus,
             grid=(inspection.distances.shape[0], inspection.distances.shape[1]),
         )
-        # A user may add a false alarm to the memory bank later: from exactly the pixels that were inspected.
-        network_input = frame.pixels if result.verdict is Verdict.DEFECT else b""
+        network_input = frame.pixels if self._is_input_wanted(result) else b""
         self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.preview_jpeg, network_input])
         return result.verdict
+
+    def _is_input_wanted(self, result: Result) -> bool:
+        """Whether a user may want to learn from a part later: from exactly the pixels that were inspected."""
+        if result.verdict is Verdict.DEFECT:
+            return True
+        assert result.score is not None, "a GOOD part has a score"
+        frame = result.frame
+        captured_realtime_ns = frame.captured_ns + frame.clock.realtime_offset_ns
+        return self.good_inputs.wants(frame.station, frame.seq, result.score, captured_realtime_ns)
 
     def _refuse(self, frame: QueuedFrame, cause: Cause, detail: str) -> None:
         """Send UNINSPECTED for a frame."""

@@ -96,6 +96,9 @@ class StoreOptions(Options):
     keep_events: Annotated[int, Field(ge=1)] = 1_000_000
     keep_days: Annotated[float, Field(gt=0)] = 30.0
     keep_gib: Annotated[float, Field(gt=0)] = 20.0
+    good_per_hour: Annotated[int, Field(ge=0, le=1000)] = 12
+    good_one_in: Annotated[int, Field(ge=0)] = 500
+    good_gib: Annotated[float, Field(gt=0)] = 4.0
     overlays: Annotated[int, Field(ge=0)] = 200
     preview_max_px: Annotated[int, Field(ge=64)] = 1024
     preview_jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85

@@ -6,6 +6,8 @@ Tensors, n being the number of good images that calibrate:
 - `position_mean` and `position_spread`, (h, w) float32, where the image score is position-aware
 - `calibration_scores` (n,) float64, and `calibration_peaks` (n,) float32, the largest pixel of each anomaly map; each
   from a bank without that image
+- `heads` (1 + f, 6 D + 5) float64, where a head was learned from marked defects: a row of numbers for the head by
+  which parts are scored, then one for each of f heads that calibrate, each without one fold of the images
 - `selftest_input` (H, W, 3) uint8 and `selftest_score` (1,) float64: a network input and its score, with which a worker
   proves that it computes what the fit computed
 - `kept_distances` (n, h, w) float16: the patch distances behind the calibration scores
@@ -29,6 +31,7 @@ from numpy.typing import NDArray
 from stream.core.errors import BundleError
 from stream.core.images import pixels_of, png_of
 from stream.model.bundle_file import read_file, read_left, write_file
+from stream.model.patchcore.head import DefectHead
 from stream.model.patchcore.health import Reference
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
 from stream.model.patchcore.scoring import PositionStatistics, Scoring
@@ -39,6 +42,7 @@ FORMAT = 4
 _TENSORS = {"bank", "calibration_scores", "calibration_peaks", "selftest_input", "selftest_score"}
 _GRAPH = ("graph_model", "graph_weights")
 _POSITION = ("position_mean", "position_spread")
+_HEADS = "heads"
 _KEPT, _DISTANCES, _PICTURE = "kept_", "kept_distances", "kept_picture_"
 
 
@@ -60,6 +64,23 @@ class Thresholds(msgspec.Struct, frozen=True):
     expected_rate: float
     guaranteed_rate: float
     by_hand: bool = False
+
+
+class HeadInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a bundle's head was learned.
+
+    Attributes:
+        level_dims: channels of each level of the features.
+        folds: of each image that calibrates, the fold without which the head was trained that scores it; empty: the
+            head has seen none of them.
+        defects: how many marked defects it was learned from.
+        false_alarms: how many parts marked so.
+    """
+
+    level_dims: tuple[int, ...]
+    folds: tuple[int, ...]
+    defects: int
+    false_alarms: int
 
 
 class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +108,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             none of them is in the bank.
         bank_pictures: hash of the network input of each image in the bank, so that none of them calibrates later.
         versions: of the libraries that made it.
+        head: how its head was learned; None: it has none.
     """
 
     format: int
@@ -109,11 +131,17 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folds: tuple[int, ...]
     bank_pictures: tuple[str, ...]
     versions: dict[str, str]
+    head: HeadInfo | None = None
 
     @property
     def cross(self) -> bool:
         """Whether the images that calibrate are also in the bank, each having been scored without its fold."""
         return bool(self.folds)
+
+    @property
+    def out_of_fold(self) -> bool:
+        """Whether bank or head have seen the images that calibrate, each of which was scored without its fold."""
+        return self.cross or (self.head is not None and bool(self.head.folds))
 
 
 class SelfTest(NamedTuple):
@@ -137,6 +165,13 @@ class CalibrationScores(NamedTuple):
     distances: NDArray[np.float16]
 
 
+class Heads(NamedTuple):
+    """The head by which parts are scored, and those that calibrate: one for each fold of `HeadInfo.folds`."""
+
+    head: DefectHead
+    of_folds: tuple[DefectHead, ...] = ()
+
+
 class Bundle(NamedTuple):
     """A bundle in memory, without what only learning needs; `sha256` is of its file, `graph` of an int8 bundle."""
 
@@ -148,11 +183,12 @@ class Bundle(NamedTuple):
     sha256: str
     graph: StoredGraph | None = None
     position: PositionStatistics | None = None
+    heads: Heads | None = None
 
     @property
     def scoring(self) -> Scoring:
         """How patch distances become the image score."""
-        return Scoring(self.info.reweight_neighbours, self.position)
+        return Scoring(self.info.reweight_neighbours, self.position, None if self.heads is None else self.heads.head)
 
 
 def save_bundle(
@@ -165,6 +201,7 @@ def save_bundle(
     *,
     position: PositionStatistics | None = None,
     graph: StoredGraph | None = None,
+    heads: Heads | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all, and return it as read back.
 
@@ -177,6 +214,7 @@ def save_bundle(
         selftest: for the workers.
         position: of a position-aware bundle.
         graph: of an int8 bundle.
+        heads: of a bundle with a head.
 
     Raises:
         DiskError: the file cannot be written.
@@ -184,7 +222,7 @@ def save_bundle(
     kept: dict[str, NDArray[Any]] = {_DISTANCES: np.ascontiguousarray(calibration.distances, dtype=np.float16)}
     for number, pixels in enumerate(network_inputs):
         kept[f"{_PICTURE}{number:06d}"] = np.frombuffer(png_of(pixels), np.uint8)
-    bundle = Bundle(info, bank, calibration.scores, calibration.peaks, selftest, "", graph, position)
+    bundle = Bundle(info, bank, calibration.scores, calibration.peaks, selftest, "", graph, position, heads)
     return _save(path, bundle, kept)
 
 
@@ -207,6 +245,8 @@ def _save(path: Path, bundle: Bundle, kept: dict[str, NDArray[Any]]) -> Bundle:
     if bundle.position is not None:
         planes = (np.ascontiguousarray(plane, dtype=np.float32) for plane in bundle.position)
         tensors |= dict(zip(_POSITION, planes, strict=True))
+    if bundle.heads is not None:
+        tensors[_HEADS] = np.stack([_head_row(head) for head in (bundle.heads.head, *bundle.heads.of_folds)])
     if bundle.graph is not None:
         tensors |= {name: np.frombuffer(part, np.uint8) for name, part in zip(_GRAPH, bundle.graph, strict=True)}
     write_file(path, msgspec.json.encode(bundle.info).decode(), tensors)
@@ -224,6 +264,7 @@ def load_bundle(path: Path) -> Bundle:
     info = _read_info(path, stored.text)
     tensors = stored.tensors
     wanted = {*_TENSORS, *(_GRAPH if info.spec.graph_sha256 else ()), *(_POSITION if info.position_aware else ())}
+    wanted |= {_HEADS} if info.head is not None else set()
     absent = (wanted | {_DISTANCES}) - set(tensors) - set(stored.left)
     if absent:
         raise BundleError(f"{path}: damaged: {', '.join(sorted(absent))} missing; copy or fit it again")
@@ -254,6 +295,7 @@ def load_bundle(path: Path) -> Bundle:
         stored.sha256,
         graph,
         position,
+        None if info.head is None else _heads(path, info.head, tensors[_HEADS]),
     )
 
 
@@ -315,6 +357,30 @@ def shadow_bundle(path: Path, live: Bundle, roi: Roi | None) -> Bundle:
                 "fit both alike, or remove `shadow`"
             )
     return bundle
+
+
+def _head_row(head: DefectHead) -> NDArray[np.float64]:
+    scalars = (head.bias, head.logit_mean, head.logit_spread, head.score_mean, head.score_spread)
+    return np.concatenate([head.weights, head.mean, head.spread, scalars])
+
+
+def _heads(path: Path, info: HeadInfo, rows: NDArray[np.float64]) -> Heads:
+    """Return the heads of their rows of numbers; raises BundleError."""
+    features = 2 * sum(info.level_dims)
+    folds = 1 + max(info.folds, default=-1)
+    if rows.shape != (1 + folds, 3 * features + 5) or not np.isfinite(rows).all():
+        raise BundleError(
+            f"{path}: damaged: its head is not one of {features} features and {folds} folds; fit it again"
+        )
+
+    def head(row: NDArray[np.float64]) -> DefectHead:
+        weights, mean, spread, scalars = np.split(row, [features, 2 * features, 3 * features])
+        bias, logit_mean, logit_spread, score_mean, score_spread = (float(value) for value in scalars)
+        return DefectHead(
+            weights, bias, mean, spread, logit_mean, logit_spread, score_mean, score_spread, info.level_dims
+        )
+
+    return Heads(head(rows[0]), tuple(head(row) for row in rows[1:]))
 
 
 def _read_info(path: Path, text: str) -> BundleInfo:

@@ -100,10 +100,16 @@ def inspect_on_device(
     """Inspect N ≤ 64 network inputs (N, H, W, 3) uint8, each against its own bank: one upload, one download.
 
     Returns:
-        for each of them (1 + P,): its image score, then its patch distances, row by row.
+        for each of them (1 + P + 2 D,): its image score, its patch distances, row by row, then mean and standard
+        deviation of its patch features.
     """
     with torch.inference_mode():
-        features = backbone.on_device(images)
-        results = [bank.inspect(patches.flatten(0, 1)) for patches, bank in zip(features, banks, strict=True)]
+        features = backbone.on_device(images).flatten(1, 2)
+        wide = features.double()
+        moments = torch.cat([wide.mean(dim=1), wide.std(dim=1, correction=0)], dim=1)
+        results = [
+            torch.cat([bank.inspect(patches), pooled])
+            for patches, pooled, bank in zip(features, moments, banks, strict=True)
+        ]
         sizes = [len(result) for result in results]
         return np.split(torch.cat(results).cpu().numpy(), np.cumsum(sizes)[:-1])

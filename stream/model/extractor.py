@@ -206,6 +206,17 @@ def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch
     ).eval()
 
 
+def level_dims(spec: FeatureSpec) -> tuple[int, ...]:
+    """Return the channels of each level of the patch features. Raises WeightsError, see `build_module`."""
+    import torch
+
+    width_px, height_px = spec.input_px
+    module = build_module(spec)
+    with torch.inference_mode():
+        levels = module.network(torch.zeros((1, 3, height_px, width_px)))
+    return tuple(int(level.shape[1]) for level in levels)
+
+
 def convert(spec: FeatureSpec, weights: Path | None) -> Any:
     """Return the OpenVINO model of `spec` in float32, for one network input; raises WeightsError."""
     import openvino

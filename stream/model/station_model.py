@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream.core.errors import BundleError
 from stream.model.bundle import Bundle
+from stream.model.patchcore.head import unit_pieces
 from stream.model.patchcore.health import Measures, check
 from stream.model.patchcore.inspector import Extractor, Inspection, nearest_patches, score_patches
 from stream.model.patchcore.scoring import Scoring, position_score_of
@@ -116,9 +117,13 @@ def _on_gpu(models: list[StationModel], images: NDArray[np.uint8]) -> Iterator[I
     results = inspect_on_device(backbone, images, banks)
     took_ns = time.monotonic_ns() - begun_ns
     for model, result in zip(models, results, strict=True):
-        distances = result[1:].reshape(model.bundle.info.grid)
-        position = model.scoring.position
-        score = float(result[0]) if position is None else position_score_of(position, distances)
+        scoring, grid = model.scoring, model.bundle.info.grid
+        end = 1 + grid[0] * grid[1]
+        distances, moments = result[1:end].reshape(grid), result[end:]
+        score = float(result[0]) if scoring.position is None else position_score_of(scoring.position, distances)
+        if scoring.head is not None:
+            mean, spread = np.split(moments, 2)
+            score = scoring.head.fused(score, unit_pieces(mean, spread, scoring.head.level_dims))
         yield InspectedPart(Inspection(score, distances.astype(np.float32)), took_ns, 0, 0)
 
 

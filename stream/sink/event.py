@@ -62,7 +62,7 @@ def event_of(
         total_ms=total_ms,
         preview_jpeg=received.preview_jpeg if received else b"",
         patch_distances=_patch_distances(received) if received else None,
-        network_input=_network_input(received) if received and settled.verdict is Verdict.DEFECT else None,
+        network_input=_network_input(received) if received and settled.verdict is not Verdict.UNINSPECTED else None,
     )
 
 

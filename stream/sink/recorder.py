@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import queue
 import threading
 import time
 from collections import defaultdict, deque
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from stream.core.verdict import Verdict
 from stream.devices.actuators.actuator import RejectCommand
 from stream.line.sections import StoreOptions
 from stream.model.visualization import draw
+from stream.sink.good_parts import GoodPartKeeper
 from stream.sink.policy.reorder import Reorder
 from stream.sink.policy.time_budget import TimeBudget
 from stream.store.event_store import EventStore
@@ -70,6 +71,7 @@ class Recorder(threading.Thread):
         self._unwritten_snapshot: Snapshot | None = None
         self._first_seq: dict[str, int] = {}
         self._overlays = _Overlays(options.path / "overlays", options.overlays)
+        self._good = GoodPartKeeper(store, options)
         self._next_retention_s = 0.0
         self.fault: str | None = None
 
@@ -157,22 +159,32 @@ class Recorder(threading.Thread):
         return _present(released + self._reorder.add(station, part.event.part.seq, event))
 
     def _write(self, events: list[Event], alarms: list[AlarmRecord]) -> None:
-        if self._options.record == "non_good":
-            kept = [event for event in events if event.part.verdict is not Verdict.GOOD]
-        else:
-            kept = [_without_images(event) if event.part.verdict is Verdict.GOOD else event for event in events]
+        chosen = [self._good.choose(event) if event.part.verdict is Verdict.GOOD else event for event in events]
+        kept = [
+            event
+            for event in chosen
+            if self._options.record == "all" or event.part.verdict is not Verdict.GOOD or event.kept_as is not None
+        ]
         if not (kept or alarms or self._unwritten_snapshot):
             return
         ledger, planned = self._unwritten_snapshot or ({}, None)
         try:
             self._store.record(kept, alarms, ledger, planned)
-            self.fault = None
             self._unwritten_snapshot = None
         except StoreError as error:
-            metrics.STORE_ERRORS.inc()
             metrics.DROPPED.labels("event").inc(len(kept))
-            log.error("%s", error)  # noqa: TRY400 - one line is enough: it may come every 0.1 s
-            self.fault = str(error)
+            self._note_fault(error)
+            return
+        try:
+            self._good.on_recorded(kept, time.monotonic())
+            self.fault = None
+        except StoreError as error:
+            self._note_fault(error)
+
+    def _note_fault(self, error: StoreError) -> None:
+        metrics.STORE_ERRORS.inc()
+        log.error("%s", error)  # one line is enough: it may come every 0.1 s
+        self.fault = str(error)
 
     def _retain(self) -> None:
         now = time.monotonic()
@@ -180,18 +192,18 @@ class Recorder(threading.Thread):
             return
         self._next_retention_s = now + _RETAIN_S
         try:
-            self._store.retain(
+            deleted = self._store.retain(
                 keep_events=self._options.keep_events,
                 keep_days=self._options.keep_days,
                 keep_bytes=int(self._options.keep_gib * 2**30),
                 now_realtime_ns=time.time_ns(),
                 at_most=2_000,
             )
+            if deleted:
+                self._good.on_deleted()
             metrics.STORE_BYTES.set(self._store.size_bytes())
         except StoreError as error:
-            metrics.STORE_ERRORS.inc()
-            log.error("%s", error)  # noqa: TRY400
-            self.fault = str(error)
+            self._note_fault(error)
 
 
 class _Overlays:
@@ -242,16 +254,12 @@ def _present(events: list[Event | None]) -> list[Event]:
     return [event for event in events if event is not None]
 
 
-def _without_images(event: Event) -> Event:
-    return dataclasses.replace(event, preview_jpeg=b"", patch_distances=None, network_input=None)
-
-
 def _within_limits(event: Event, waiting: int) -> Event:
     """Leave out, and count, the images that are too large for this many waiting entries: the network input first."""
     if waiting > INPUTS_WAITING and event.network_input is not None:
         metrics.DROPPED.labels("input").inc()
-        event = dataclasses.replace(event, network_input=None)
+        event = replace(event, network_input=None)
     if waiting > WAITING // 2 and event.preview_jpeg:
         metrics.DROPPED.labels("picture").inc()
-        event = _without_images(event)
+        event = event.without_images()
     return event

@@ -6,6 +6,7 @@ have a separate table, so that paging over a million events touches none of them
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ from stream.store.schema import (
     SCHEMA,
     SCHEMA_VERSION,
 )
-from stream.store.search import LARGEST, Place, merged, queries
+from stream.store.search import LARGEST, NearMissPlace, Place, merged, near_misses_query, queries
 
 #: Name of the store's file below `store.path`.
 FILE_NAME = "events.sqlite"
@@ -51,6 +52,9 @@ _PAGE_ROWS = 1000
 _DELETE_EVENTS = 64
 #: Pages given back to the file system in one step.
 _VACUUM_PAGES = 4096
+
+#: Size of a row's images. SQLite knows the length of a blob without reading it.
+_IMAGES_BYTES = "length(preview_jpeg) + ifnull(length(patch_distances), 0) + ifnull(length(network_input_png), 0)"
 
 
 class EventStore:
@@ -262,6 +266,104 @@ class EventStore:
             rows = [row for statement in statements for row in self._connection.execute(*statement).fetchall()]
             return merged([_event(row) for row in rows], after=after, limit=limit)
 
+    def near_misses(
+        self,
+        *,
+        station: str | None = None,
+        since_ns: int = 0,
+        until_ns: int = LARGEST,
+        before: NearMissPlace | None = None,
+        after: NearMissPlace | None = None,
+        limit: int = 100,
+    ) -> list[Event]:
+        """Return one page of the GOOD parts kept with their images: the latest hour first, in it the highest score.
+
+        Args:
+            station: only its parts; None: any.
+            since_ns, until_ns: of exposure, real time, both included.
+            before: only what comes after this place in that order.
+            after: only what comes before it, the nearest to it.
+            limit: most events of the page.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        statement = near_misses_query(station, within_ns=(since_ns, until_ns), before=before, after=after, limit=limit)
+        with _store_errors(self._path, "cannot be searched"):
+            page = [_event(row) for row in self._connection.execute(*statement).fetchall()]
+            return page[::-1] if after is not None else page
+
+    def with_network_input(
+        self,
+        station: str,
+        *,
+        verdict: Verdict | None = None,
+        since_ns: int = 0,
+        above: float = -math.inf,
+        up_to: float = math.inf,
+        limit: int = LARGEST,
+    ) -> list[Event]:
+        """Return a station's events that have a network input, the newest exposure first, without their images.
+
+        Args:
+            station: its name.
+            verdict: only these; None: any.
+            since_ns: of exposure, real time.
+            above, up_to: of the image score; a part without one is left out.
+            limit: most events.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        where, values = ("", []) if verdict is None else (" AND verdict = ?", [verdict])
+        query = (
+            f"SELECT id, {', '.join(COLUMNS)} FROM events WHERE station = ?{where} AND captured_realtime_ns >= ? "
+            "AND score > ? AND score <= ? AND EXISTS (SELECT 1 FROM images WHERE event_id = events.id AND "
+            "network_input_png IS NOT NULL) ORDER BY captured_realtime_ns DESC, id DESC LIMIT ?"
+        )
+        with _store_errors(self._path, "cannot be searched"):
+            found = self._connection.execute(query, (station, *values, since_ns, above, up_to, limit)).fetchall()
+            return [_event(row) for row in found]
+
+    def kept_good_parts(self) -> list[tuple[Event, int]]:
+        """Return the GOOD parts kept, without their images, and the bytes of these. Raises StoreError."""
+        query = f"SELECT id, {', '.join(COLUMNS)}, {_IMAGES_BYTES} FROM events JOIN images ON event_id = id WHERE "
+        with _store_errors(self._path, "the kept good parts cannot be read"):
+            rows = self._connection.execute(f"{query} kept_as IS NOT NULL").fetchall()
+            return [(_event(row[:-1]), row[-1]) for row in rows]
+
+    def images_bytes(self, station: str, seq: int) -> int:
+        """Return the size of a part's images as stored, 0 where it has none. Raises StoreError."""
+        query = f"SELECT {_IMAGES_BYTES} FROM events JOIN images ON event_id = id WHERE station = ? AND seq = ?"
+        with _store_errors(self._path, f"the images of {station} {seq} cannot be measured"):
+            row = self._connection.execute(query, (station, seq)).fetchone()
+            return 0 if row is None else int(row[0])
+
+    def remove_kept(self, parts: Collection[tuple[str, int]], *, events: bool) -> None:
+        """Remove the images of these (station, seq), kept GOOD parts; with `events` also their events.
+
+        Raises StoreError; nothing is removed then.
+        """
+        with _store_errors(self._path, "good parts not removed; check the space and rights of its folder"):
+            for begin in range(0, len(parts), _DELETE_EVENTS):
+                self._remove_kept(list(parts)[begin : begin + _DELETE_EVENTS], events=events)
+
+    def _remove_kept(self, parts: Sequence[tuple[str, int]], *, events: bool) -> None:
+        which = "station = ? AND seq = ? AND kept_as IS NOT NULL"
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            if events:
+                self._connection.executemany(f"DELETE FROM events WHERE {which}", parts)
+            else:
+                chosen = f"(SELECT id FROM events WHERE {which})"
+                self._connection.executemany(f"DELETE FROM images WHERE event_id IN {chosen}", parts)
+                self._connection.executemany(f"UPDATE events SET kept_as = NULL WHERE {which}", parts)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
     def event(self, event_id: int) -> Event | None:
         """Return an event without its images, or None when it is not in the store. Raises StoreError."""
         return next(self.events(after_id=event_id - 1, before_id=event_id + 1), None)
@@ -307,9 +409,9 @@ class EventStore:
             return EventImages(preview_jpeg, None if values is None else np.frombuffer(values, "<f2").reshape(grid))
 
     def network_input(self, event_id: int) -> NDArray[np.uint8] | None:
-        """Return the network's exact input, (S, S, 3) uint8 RGB, or None if the event has none.
+        """Return the network's exact input, (H, W, 3) uint8 RGB, or None if the event has none.
 
-        Only a DEFECT has one, unless the recorder could not keep up. Raises StoreError.
+        A DEFECT and a kept GOOD part have one, unless the recorder could not keep up. Raises StoreError.
         """
         png = self.network_input_png(event_id)
         with _store_errors(self._path, f"the network input of event {event_id} is damaged"):

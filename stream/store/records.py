@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.core.good_parts import KeptAs
 from stream.core.parts import PartResult
 
 
@@ -14,9 +16,11 @@ from stream.core.parts import PartResult
 class Event:
     """One settled part. `stages` are milliseconds by stage; `event_id` is None until it is recorded.
 
-    Its images: `preview_jpeg` (empty: none), `patch_distances` (h, w) float16, `network_input` (S, S, 3) uint8 RGB, of
-    a DEFECT only. Comparisons ignore them. Events read from the store come without them: `EventStore.images` and
-    `EventStore.network_input` return them.
+    `kept_as` says why a GOOD part has its images: its score is among the highest of its hour, or it is one of a sample.
+
+    Its images: `preview_jpeg` (empty: none), `patch_distances` (h, w) float16, `network_input` (H, W, 3) uint8 RGB, of
+    a DEFECT or a kept GOOD part. Comparisons ignore them. Events read from the store come without them:
+    `EventStore.images` and `EventStore.network_input` return them.
     """
 
     part: PartResult
@@ -26,10 +30,15 @@ class Event:
     bundle_sha256: str | None = None
     stages: dict[str, float] = field(default_factory=dict)
     total_ms: float | None = None
+    kept_as: KeptAs | None = None
     preview_jpeg: bytes = field(default=b"", compare=False, repr=False)
     patch_distances: NDArray[np.float16] | None = field(default=None, compare=False, repr=False)
     network_input: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
     event_id: int | None = None
+
+    def without_images(self) -> Self:
+        """Return it without its images."""
+        return replace(self, preview_jpeg=b"", patch_distances=None, network_input=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from stream.core.errors import StoreError
 FILE_NAME = "review.sqlite"
 
 #: Raised with every change of the tables or of the JSON in them; other versions are refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -186,12 +187,33 @@ class Review:
                 raise StoreError(f"{self._path}: cannot be read ({error})") from None
 
 
+def marked_among(path: Path, parts: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Return which of these (station, seq) are marked in the review file; none where there is no file yet.
+
+    For a reader beside the dashboard, which alone writes the file. Raises StoreError.
+    """
+    if not path.exists():
+        return set()
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=2.0)) as connection:
+            query = "SELECT 1 FROM marks WHERE station = ? AND seq = ?"
+            return {part for part in parts if connection.execute(query, part).fetchone() is not None}
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: the marks cannot be read ({error})") from None
+
+
 def _audited(entry: AuditEntry) -> tuple[str, Sequence[object]]:
     insert = "INSERT INTO audit (at_s, who, what, detail) VALUES (?, ?, ?, ?)"
     return insert, (entry.at_s, entry.who, entry.what, entry.detail)
 
 
-MarkKind = Literal["false_alarm", "true_defect"]
+#: What users find: on a part that was not GOOD a false alarm or a true defect, on a GOOD one a missed defect or good.
+MarkKind = Literal["false_alarm", "true_defect", "missed_defect", "good"]
+#: Marks of GOOD parts; the others are of all others.
+OF_GOOD: tuple[MarkKind, ...] = ("missed_defect", "good")
+#: Marks by which a part is defective, whatever its verdict.
+DEFECTIVE: tuple[MarkKind, ...] = ("true_defect", "missed_defect")
 
 
 class Mark(BaseModel):

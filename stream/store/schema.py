@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from stream.core.good_parts import HOUR_NS
 from stream.core.parts import PartResult
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x50_4C_4E_45  # "PLNE": distinguishes our file from any other SQLite file
 
 #: Columns of an event: its part's result (the fields of `PartResult`), then the rest.
 PART_COLUMNS = PartResult.__struct_fields__
-EVENT_COLUMNS = ("decision", "captured_realtime_ns", "worker", "bundle_sha256", "stages", "total_ms")
+EVENT_COLUMNS = ("decision", "captured_realtime_ns", "worker", "bundle_sha256", "stages", "total_ms", "kept_as")
 COLUMNS = (*PART_COLUMNS, *EVENT_COLUMNS)
 INSERT_EVENT = (
     f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)}) ON CONFLICT (station, seq) DO NOTHING"
@@ -34,7 +35,8 @@ CREATE TABLE IF NOT EXISTS events (
     verdict TEXT NOT NULL, cause TEXT, detail TEXT NOT NULL, decision TEXT NOT NULL,
     score REAL, threshold REAL, pixel_threshold REAL,
     captured_realtime_ns INTEGER NOT NULL, worker TEXT, bundle_sha256 TEXT,
-    stages TEXT NOT NULL, total_ms REAL,
+    stages TEXT NOT NULL, total_ms REAL, kept_as TEXT,
+    captured_hour INTEGER GENERATED ALWAYS AS (captured_realtime_ns / {HOUR_NS}) VIRTUAL,
     UNIQUE (station, seq)
 );
 CREATE INDEX IF NOT EXISTS events_by_station ON events (station, id);
@@ -67,4 +69,7 @@ CREATE INDEX IF NOT EXISTS events_by_station_cause_time ON events (station, caus
     WHERE cause IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_by_seq_time ON events (seq, captured_realtime_ns);
 CREATE INDEX IF NOT EXISTS events_by_part_time ON events (part_id, captured_realtime_ns) WHERE part_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_kept ON events (captured_hour, score, id) WHERE kept_as IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_kept_by_station ON events (station, captured_hour, score, id)
+    WHERE kept_as IS NOT NULL;
 """

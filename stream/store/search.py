@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from stream.core.good_parts import hour_of
 from stream.core.verdict import Cause, Verdict
 from stream.store.records import Event
 from stream.store.schema import COLUMNS
@@ -16,6 +17,14 @@ class Place(NamedTuple):
     """Position of an event in time, the cursor of a page: moment of exposure, then id."""
 
     captured_realtime_ns: int
+    event_id: int
+
+
+class NearMissPlace(NamedTuple):
+    """Position of a kept GOOD part in the order by hour and score: the cursor of a page."""
+
+    hour: int
+    score: float
     event_id: int
 
 
@@ -58,6 +67,35 @@ def queries(
         )
         pages.append(Query(text, (*low, *high, *columns.values(), limit)))
     return pages
+
+
+def near_misses_query(
+    station: str | None,
+    *,
+    within_ns: tuple[int, int],
+    before: NearMissPlace | None,
+    after: NearMissPlace | None,
+    limit: int,
+) -> Query:
+    """Return a query of one page of the GOOD parts kept; see `EventStore.near_misses` for the arguments."""
+    order = "ASC" if after is not None else "DESC"
+    low = max(NearMissPlace(hour_of(within_ns[0]) - 1, 0.0, 0), after or NearMissPlace(-1, 0.0, 0))
+    high = min(NearMissPlace(hour_of(within_ns[1]) + 1, 0.0, 0), before or NearMissPlace(LARGEST, 0.0, 0))
+    where, values = ("", []) if station is None else (" AND station = ?", [station])
+    text = (
+        f"SELECT id, {', '.join(COLUMNS)} FROM events WHERE kept_as IS NOT NULL{where} "
+        "AND (captured_hour, score, id) > (?, ?, ?) AND (captured_hour, score, id) < (?, ?, ?) "
+        "AND +captured_realtime_ns BETWEEN ? AND ? "
+        f"ORDER BY captured_hour {order}, score {order}, id {order} LIMIT ?"
+    )
+    return Query(text, (*values, *low, *high, *within_ns, limit))
+
+
+def near_miss_place(event: Event) -> NearMissPlace:
+    """Return where a kept GOOD part is in the order by hour and score."""
+    assert event.event_id is not None, "it was read from the store"
+    assert event.part.score is not None, "a GOOD part has a score"
+    return NearMissPlace(hour_of(event.captured_realtime_ns), event.part.score, event.event_id)
 
 
 def merged(events: Collection[Event], *, after: Place | None, limit: int) -> list[Event]:

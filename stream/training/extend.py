@@ -16,6 +16,7 @@ from stream.model.bundle import (
     Bundle,
     BundleInfo,
     CalibrationScores,
+    HeadInfo,
     Thresholds,
     calibration_inputs,
     change_bundle,
@@ -130,6 +131,7 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
         bank_pictures=(*info.bank_pictures, *new),
         calibration_names=tuple(info.calibration_names[row] for row in held_out),
         folds=tuple(info.folds[row] for row in held_out) if info.cross else (),
+        head=head_info_of_rows(info.head, held_out),
     )
     saved = save_bundle(
         output,
@@ -140,6 +142,7 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
         selftest,
         position=bundle.position,
         graph=graph,
+        heads=bundle.heads,
     )
     return ExtendedBank(saved, len(saved.bank) - len(bundle.bank), warnings)
 
@@ -173,11 +176,12 @@ def with_threshold(live: Path, output: Path, image: float) -> Bundle:
         BundleError: the bundle cannot be read, is not calibrated, or cannot be written.
     """
     bundle = live_bundle(live)
-    # Plain scores are distances; position-aware ones have no least value.
-    if not math.isfinite(image) or (image <= 0 and not bundle.info.position_aware):
+    # Plain scores are distances; position-aware ones and those with a head have no least value.
+    signed = bundle.info.position_aware or bundle.info.head is not None
+    if not math.isfinite(image) or (image <= 0 and not signed):
         raise ConfigError(f"{live}: threshold: expected a finite number above 0, got {image}")
     assert bundle.info.thresholds is not None
-    thresholds = by_hand(image, bundle.info.thresholds.pixel, bundle.calibration_scores, cross=bundle.info.cross)
+    thresholds = by_hand(image, bundle.info.thresholds.pixel, bundle.calibration_scores, cross=bundle.info.out_of_fold)
     return change_bundle(live, output, thresholds=thresholds)
 
 
@@ -232,12 +236,19 @@ def _beyond(
     return patches[farthest_first(search, patches, radius)]
 
 
+def head_info_of_rows(head: HeadInfo | None, rows: Rows) -> HeadInfo | None:
+    """Return how a head was learned for the calibration pictures at `rows` alone."""
+    if head is None or not head.folds:
+        return head
+    return msgspec.structs.replace(head, folds=tuple(head.folds[row] for row in rows))
+
+
 def thresholds_like(live: Bundle, scored: CalibrationScores) -> Thresholds:
     """Return thresholds for new calibration scores, chosen in the same way as those of the live bundle."""
     before = live.info.thresholds
     assert before is not None
     if not before.by_hand:
-        return calibrated(scored, before.false_reject_rate, cross=live.info.cross)
+        return calibrated(scored, before.false_reject_rate, cross=live.info.out_of_fold)
     # The user chose for parts, not for pixels: the pixel threshold keeps its rank among the peaks.
     pixel = conformal_threshold(scored.peaks, implied_rate(live.calibration_peaks, before.pixel))
-    return by_hand(before.image, pixel, scored.scores, cross=live.info.cross)
+    return by_hand(before.image, pixel, scored.scores, cross=live.info.out_of_fold)

@@ -226,6 +226,7 @@ def calibrate(
             reference=refreshed(info.reference, reference_of_rows(images, fresh)),
             calibration_names=tuple(names[row] for row in fresh),
             folds=(),
+            head=None if info.head is None else msgspec.structs.replace(info.head, folds=()),
         )
         saved = save_bundle(
             path,
@@ -236,6 +237,7 @@ def calibrate(
             bundle.selftest,
             position=bundle.position,
             graph=bundle.graph,
+            heads=bundle.heads,
         )
         notes = _copies(images, names)
         return _summary(saved, extractor.device, images, calibration, fresh, notes, warnings)
@@ -344,7 +346,7 @@ def _summary(
 ) -> FitSummary:
     info = bundle.info
     assert info.thresholds is not None
-    kept_promise, too_few = promise(info.thresholds, len(calibration.scores), cross=info.cross)
+    kept_promise, too_few = promise(info.thresholds, len(calibration.scores), cross=info.out_of_fold)
     rate = info.thresholds.false_reject_rate
     return FitSummary(
         bundle=bundle,

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: (H, W, 3) uint8 RGB.
 NetworkInput = NDArray[np.uint8]
 
+#: Parts whose network inputs are in memory at once while bundles are compared.
+_COMPARED = 500
 #: Disk space in bytes that is left to the line while parts are collected.
 _ROOM_BYTES = 500_000_000
 
@@ -40,11 +42,13 @@ class BundleOutcome(NamedTuple):
         warnings: what a user should know before it goes live.
         before: image scores of the marked parts by the old bundle; None if their network inputs do not fit it.
         after: by the new one.
+        recent: (before, after) of recent parts likewise, by the number of their event.
     """
 
     warnings: list[str]
     before: list[float | None]
     after: list[float | None]
+    recent: dict[int, tuple[float | None, float | None]] = {}  # noqa: RUF012 - never changed
 
 
 def extend_job(
@@ -86,6 +90,48 @@ def leave_out_job(
     assert made.info.thresholds is not None, "it was calibrated"
     _, warnings = promise(made.info.thresholds, len(made.calibration_scores), cross=made.info.cross)
     return BundleOutcome(warnings, *_compare(live, output, _network_inputs(store, marked), track))
+
+
+def learn_marks_job(
+    track: Track,
+    *,
+    live: Path,
+    output: Path,
+    store: Path,
+    defects: list[int],
+    false_alarms: list[int],
+    recent: list[int],
+    marked: list[int],
+) -> BundleOutcome:
+    """Write to `output` the bundle `live` with a head learned from marked parts; raises PatchLineError.
+
+    All numbers are of events in the event store; `recent` are parts that are scored by both bundles besides.
+    """
+    from stream.training.marks import learn_from_marks
+
+    width_px, height_px = load_bundle(live).info.spec.input_px
+
+    def fitting(events: list[int]) -> NDArray[np.uint8]:
+        inputs = _network_inputs(store, events)
+        shape = (height_px, width_px, 3)
+        fits = [pixels for pixels in inputs if pixels is not None and pixels.shape == shape]
+        return np.stack(fits) if fits else np.empty((0, *shape), np.uint8)
+
+    learned = learn_from_marks(live, output, fitting(defects), fitting(false_alarms), track)
+    numbers = list(dict.fromkeys([*marked, *recent]))
+    before: list[float | None] = []
+    after: list[float | None] = []
+    for begin in range(0, len(numbers), _COMPARED):
+        inputs = _network_inputs(store, numbers[begin : begin + _COMPARED])
+        old, new = _compare(live, output, inputs, track)
+        before, after = before + old, after + new
+    scores = dict(zip(numbers, zip(before, after, strict=True), strict=True))
+    return BundleOutcome(
+        learned.notes,
+        [scores[number][0] for number in marked],
+        [scores[number][1] for number in marked],
+        {number: scores[number] for number in recent},
+    )
 
 
 class FitOverrides(NamedTuple):

@@ -50,6 +50,11 @@ def leave_out(live: Path, output: Path, names: Sequence[str], track: Track = sil
     info = bundle.info
     if file_sha256(live) != bundle.sha256:
         raise BundleError(f"{live}: was replaced while it was being read; try again")
+    if info.head is not None:
+        raise BundleError(
+            f"{live}: its head was learned from the pictures as they are; leave pictures out of the bundle before "
+            "that, then learn from the marks again"
+        )
     unknown = [name for name in names if name not in info.calibration_names]
     if unknown or not names:
         raise DatasetError(f"{live}: it keeps no picture {', '.join(unknown) or 'without a name'}; name others")

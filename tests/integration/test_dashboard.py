@@ -294,6 +294,35 @@ def test_the_export_is_a_zip_of_a_table_and_the_pictures(viewer: httpx.Client):
         assert archive.read(f"overlays/{row['picture']}.jpg")[:2] == b"\xff\xd8"
 
 
+def near_misses(client: httpx.Client, **filters: Any) -> dict[str, Any]:
+    answer = client.get("/api/v1/events", params={"near_misses": True} | filters)
+    assert answer.status_code == 200, answer.text
+    page: dict[str, Any] = answer.json()
+    return page
+
+
+def test_good_parts_with_high_scores_are_kept_and_a_missed_defect_among_them_can_be_marked(client: httpx.Client):
+    operator = logged_in(client, "operator")
+    page = near_misses(operator, station="cap", limit=3)
+    found = page["events"]
+    assert [(event["verdict"], event["station"]) for event in found] == [("GOOD", "cap")] * 3
+    assert found[0]["kept_as"] in ("near_miss", "sample")
+    order = [(event["captured_s"] // 3600, event["score"]) for event in found]
+    assert order == sorted(order, reverse=True)
+    further = near_misses(operator, station="cap", limit=3, before=page["older"])["events"]
+    assert further
+    assert (further[0]["captured_s"] // 3600, further[0]["score"]) <= order[-1]
+
+    path = f"/api/v1/events/{found[0]['event_id']}"
+    for image in ("preview.jpg", "input.png", "overlay.jpg"):
+        assert operator.get(f"{path}/{image}").status_code == 200
+    refused = operator.post(f"{path}/mark", json=MARK)
+    assert (refused.status_code, "cannot be marked false_alarm" in refused.json()["detail"]) == (409, True)
+    assert operator.post(f"{path}/mark", json={"mark": "missed_defect"}).json()["mark"]["mark"] == "missed_defect"
+    assert operator.get(path).json()["kept_as"] == found[0]["kept_as"]
+    assert operator.get("/api/v1/events", params={"near_misses": True, "seq": 3}).status_code == 422
+
+
 def test_a_mark_is_kept_with_its_author_and_stands_in_the_audit_log(client: httpx.Client):
     operator = logged_in(client, "operator")
     event = defects(operator, station="label")["events"][0]

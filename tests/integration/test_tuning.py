@@ -68,7 +68,7 @@ def mark(client: httpx.Client, part_id: str, as_what: str) -> int:
     return number
 
 
-def done(line: Line, client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
+def done(line: Line, client: httpx.Client, job: dict[str, Any], timeout_s: float = 120) -> dict[str, Any]:
     """Wait for a job's end; returns the change that came of it."""
 
     def ended() -> dict[str, Any] | None:
@@ -76,7 +76,7 @@ def done(line: Line, client: httpx.Client, job: dict[str, Any]) -> dict[str, Any
         assert found["id"] == job["id"]
         return found if found["state"] != "running" else None
 
-    found = line.wait_for(ended, "end of the job", timeout_s=120)
+    found = line.wait_for(ended, "end of the job", timeout_s=timeout_s)
     assert found["state"] == "done", found
     changes = ask(client, "stations/cap/changes")
     made: dict[str, Any] = changes[0]
@@ -184,7 +184,7 @@ def test_a_moved_threshold_decides_from_then_on_and_the_curve_says_before_what_i
     offered = change(engineer, "stations/cap/threshold", threshold=highest * 1.01, note="too strict")
     known, missed = offered["warnings"]
     assert "hardly any would be DEFECT" in known
-    assert missed == "1 of the marked true defects would be GOOD"
+    assert missed == "1 of the marked defects would be GOOD"
     verdicts = {row["event_id"]: (row["verdict_before"], row["verdict_after"]) for row in offered["table"]}
     assert verdicts == {alarm: ("DEFECT", "GOOD"), defect: ("DEFECT", "GOOD")}
     change(engineer, f"changes/{offered['id']}/live")
@@ -198,6 +198,59 @@ def test_a_moved_threshold_decides_from_then_on_and_the_curve_says_before_what_i
         part["event_id"]: part["score"] for part in tuning["reviewed"]
     }, "another threshold is no other score"
     line.stop_with_every_part_inspected()
+
+
+def test_ten_marked_defects_teach_the_station_what_they_have_in_common(line: Line, engineer: httpx.Client, live: Path):
+    before = file_sha256(live)
+    refused = engineer.post("/api/v1/stations/cap/learn-from-marks", json={})
+    assert (refused.status_code, "0 marked defects" in refused.json()["detail"]) == (409, True)
+
+    def defects() -> list[int] | None:
+        found = ask(engineer, "events?station=cap&verdict=DEFECT&limit=100")["events"]
+        numbers = [event["event_id"] for event in found if event["part_id"] == "part7.png"]
+        return numbers[:9] if len(numbers) >= 9 else None
+
+    marked = line.wait_for(defects, "nine defects")
+    for number in marked:
+        change(engineer, f"events/{number}/mark", mark="true_defect")
+    good = ask(engineer, "events?station=cap&near_misses=true")["events"][0]["event_id"]
+    change(engineer, f"events/{good}/mark", mark="missed_defect")
+    alarm = mark(engineer, "part3.png", "false_alarm")
+    assert ask(engineer, "stations/cap/tuning")["learnable"] == {
+        "defects": 10, "false_alarms": 1, "needed": 10, "learned_defects": None,
+    }  # fmt: skip
+
+    made = done(line, engineer, change(engineer, "stations/cap/learn-from-marks", note="ten"), 300)
+    assert (made["kind"], made["state"], made["base_sha256"]) == ("marks", "offered", before)
+    assert {row["event_id"] for row in made["table"]} == {*marked, good, alarm}
+    assert all(row["score_after"] != row["score_before"] for row in made["table"])
+    assert made["recent"]["parts"] >= 12
+    assert made["recent"]["to_good"] + made["recent"]["to_defect"] >= len(made["recent"]["changed"])
+    assert any("good pictures calibrate" in warning for warning in made["warnings"])
+    assert file_sha256(live) == before, "an offer changes nothing"
+
+    change(engineer, f"changes/{made['id']}/live")
+    assert judged(line, made["bundle_sha256"], "part7.png") is Verdict.DEFECT
+    assert ask(engineer, "stations/cap/tuning")["learnable"]["learned_defects"] == 10
+    (event,) = (row for row in made["table"] if row["event_id"] == marked[0])
+    scores = [e.part.score for e in line.events("cap") if e.bundle_sha256 == made["bundle_sha256"]]
+    assert any(score == pytest.approx(event["score_after"], abs=1e-2) for score in scores), "live as offline"
+    assert change(engineer, f"changes/{made['id']}/undo")["state"] == "undone"
+    assert file_sha256(live) == before
+    line.stop_with_every_part_inspected()
+
+
+def test_the_parts_whose_verdict_a_threshold_would_change_are_shown(line: Line, engineer: httpx.Client):
+    present = ask(engineer, "stations/cap/tuning")["threshold"]
+    kept = ask(engineer, "events?station=cap&near_misses=true")["events"]
+    lowest = min(event["score"] for event in kept)
+    found = ask(engineer, f"stations/cap/verdict-changes?threshold={lowest}")
+    assert found["to_good"] == []
+    assert found["to_defect_count"] >= len(found["to_defect"]) >= 1
+    assert all((event["verdict"], event["score"] > lowest) == ("GOOD", True) for event in found["to_defect"])
+    found = ask(engineer, f"stations/cap/verdict-changes?threshold={present * 100}")
+    assert found["to_defect"] == []
+    assert {event["verdict"] for event in found["to_good"]} == {"DEFECT"}
 
 
 def test_a_station_is_taught_while_it_runs_and_a_job_can_be_stopped(line: Line, engineer: httpx.Client, live: Path):
@@ -282,6 +335,7 @@ def test_only_engineers_change_a_bundle_also_by_direct_requests(line: Line, live
     before = file_sha256(live)
     paths = {
         "stations/cap/accept": {"event_ids": [1]},
+        "stations/cap/learn-from-marks": {},
         "stations/cap/threshold": {"threshold": 9.0},
         "stations/cap/leave-out": {"names": ["good.png"]},
         "stations/cap/teach": {"parts": 20},

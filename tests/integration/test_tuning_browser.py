@@ -125,7 +125,7 @@ def test_a_threshold_moved_with_the_slider_decides_from_then_on_and_what_it_woul
     enter(page, line, "engineer", "tune/label")
     slider = page.get_by_role("slider")
     expect(slider).to_be_enabled()
-    passing = page.locator(".measures tr", has_text="true defects")
+    passing = page.locator(".measures tr", has_text="Reviewed defects")
     expect(passing.locator("td")).to_have_text(["0 of 1", "0 of 1", ""])
     apply = page.get_by_role("button", name="Apply…")
     expect(apply).to_be_disabled()
@@ -234,7 +234,7 @@ def test_who_is_no_engineer_sees_the_numbers_and_nothing_that_changes_them(line:
 def test_who_is_no_engineer_is_refused_every_request_that_tunes(line: Line, engineer: httpx.Client, role: str):
     paths = engineer.get("/api/v1/openapi.json").json()["paths"]
     tuning = [path for path, methods in paths.items() if "tuning" in methods.get("post", {}).get("tags", [])]
-    assert len(tuning) == 6, "accept, leave out, threshold, teach, a step of a change, the end of a job"
+    assert len(tuning) == 7, "accept, learn from marks, leave out, threshold, teach, a step of a change, a job's end"
     named = {"station": "cap", "number": "1", "step": "live"}
     with closing(client_of(line)) as client:
         assert log_in(client, role).status_code == 200

@@ -10,6 +10,7 @@ declare global {
   type AuditEntry = Schemas["AuditEntry"];
   type Calibration = Schemas["Calibration"];
   type Change = Schemas["Change"];
+  type ChangedPart = Schemas["ChangedPart"];
   type EventAnswer = Schemas["EventAnswer"];
   type EventPage = Schemas["EventPage"];
   type Job = Schemas["Job"];
@@ -24,6 +25,7 @@ declare global {
   type StationAnswer = Schemas["StationAnswer"];
   type Tuning = Schemas["Tuning"];
   type Verdict = Schemas["Verdict"];
+  type VerdictChangesAnswer = Schemas["VerdictChanges"];
 
   /** Patch distances on their grid [height, width]. */
   interface PatchMap {

@@ -30,12 +30,14 @@ def test_the_event_of_a_defect_has_the_network_input():
     np.testing.assert_array_equal(event_with(PIXELS.tobytes()).network_input, PIXELS)
 
 
-@pytest.mark.parametrize(
-    ("verdict", "cause"), [(Verdict.GOOD, None), (Verdict.UNINSPECTED, Cause.TIMEOUT)], ids=["good", "came too late"]
-)
-def test_the_event_of_any_other_part_has_no_network_input(verdict: Verdict, cause: Cause | None):
-    event = event_with(PIXELS.tobytes(), verdict, cause)
-    assert (event.part.verdict, event.network_input) == (verdict, None)
+def test_the_event_of_a_good_part_has_the_network_input_that_a_worker_found_worth_sending():
+    np.testing.assert_array_equal(event_with(PIXELS.tobytes(), Verdict.GOOD).network_input, PIXELS)
+    assert event_with(b"", Verdict.GOOD).network_input is None
+
+
+def test_the_event_of_a_part_whose_result_came_too_late_has_no_network_input():
+    event = event_with(PIXELS.tobytes(), Verdict.UNINSPECTED, Cause.TIMEOUT)
+    assert (event.part.verdict, event.network_input) == (Verdict.UNINSPECTED, None)
 
 
 @pytest.mark.parametrize(

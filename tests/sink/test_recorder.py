@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
+from support.events import changed
 
 from stream.core.clock import local_clock, now_ns
+from stream.core.good_parts import is_sampled
 from stream.core.parts import LedgerCounts, PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.actuator import RejectCommand
@@ -32,6 +34,8 @@ from stream.sink.process import SinkProcess
 from stream.sink.recorder import INPUTS_WAITING, WAITING, PartRecord, Recorder, Snapshot
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.store.records import AlarmRecord, Event, EventImages
+from stream.store.review_store import FILE_NAME as REVIEW_FILE
+from stream.store.review_store import Mark, Review
 from stream.transport.messages import Announcement, FrameHeader, FrameStamps, Result, ResultStamps
 from stream.transport.pipeline import SinkOutbox
 from stream.transport.sockets import Sockets
@@ -175,6 +179,64 @@ def test_good_parts_are_recorded_without_their_images_and_all_others_with_them(t
     for picture in (kept[1], kept[2]):
         assert picture.preview_jpeg == JPEG
         np.testing.assert_array_equal(picture.patch_distances, GRID)
+
+
+def good(seq: int, score: float, first_seq: int = 0) -> PartRecord:
+    """A GOOD part whose network input a worker has sent."""
+    return PartRecord(changed(event(seq, Verdict.GOOD, network_input=INPUT), score=score), first_seq)
+
+
+def kept_good(folder: Path) -> dict[int, str | None]:
+    """The numbers of all GOOD parts with their images, and why they are kept."""
+    with EventStore.read(folder / FILE_NAME) as store:
+        return {
+            item.part.seq: item.kept_as
+            for item in store.events()
+            if item.part.verdict is Verdict.GOOD and store.network_input(item.event_id) is not None
+        }
+
+
+@pytest.mark.parametrize("record", ["non_good", "all"])
+def test_the_good_parts_with_the_highest_scores_of_an_hour_are_kept_with_their_images(tmp_path: Path, record: str):
+    scores = (3.0, 1.0, 2.0, 5.0)
+    entries = [good(seq, score) for seq, score in enumerate(scores)]
+    recorded(tmp_path, *entries, record=record, good_per_hour=2, good_one_in=0)
+    assert kept_good(tmp_path) == {0: "near_miss", 3: "near_miss"}
+    images = stored_images(tmp_path)
+    assert [seq for seq, picture in images.items() if picture] == [0, 3]
+    assert images[3].preview_jpeg == JPEG
+    assert list(images) == ([0, 3] if record == "non_good" else [0, 1, 2, 3])
+
+
+def test_a_sample_of_the_other_good_parts_is_kept(tmp_path: Path):
+    sampled = [seq for seq in range(40) if is_sampled(seq, 10)]
+    recorded(tmp_path, *(good(seq, 1.0) for seq in range(40)), good_per_hour=0, good_one_in=10)
+    assert kept_good(tmp_path) == dict.fromkeys(sampled, "sample")
+    assert stored_parts(tmp_path) == [("cap", seq) for seq in sampled]
+
+
+def test_after_a_restart_the_kept_good_parts_of_the_hour_still_count(tmp_path: Path):
+    options = {"good_per_hour": 2, "good_one_in": 0}
+    recorded(tmp_path, good(0, 3.0), good(1, 4.0), **options)
+    recorded(tmp_path, good(2, 1.0, first_seq=2), good(3, 3.5, first_seq=2), **options)
+    assert kept_good(tmp_path) == {1: "near_miss", 3: "near_miss"}
+
+
+def test_beyond_the_budget_the_oldest_good_parts_go_and_defects_stay(tmp_path: Path):
+    budget = {"good_gib": 9_000 / 2**30, "good_per_hour": 50, "good_one_in": 0}  # each has a little less than 4 kB
+    recorded(tmp_path, part(0, network_input=INPUT), *(good(seq, 1.0 + seq) for seq in range(1, 10)), **budget)
+    assert list(kept_good(tmp_path)) == [8, 9]
+    assert stored_parts(tmp_path) == [("cap", 0), ("cap", 8), ("cap", 9)]
+
+
+def test_a_good_part_that_a_user_has_marked_is_displaced_by_no_other(tmp_path: Path):
+    options = {"good_per_hour": 1, "good_one_in": 0}
+    recorded(tmp_path, good(0, 3.0), **options)
+    with closing(Review(tmp_path / REVIEW_FILE)) as review:
+        review.mark(Mark(station="cap", seq=0, mark="missed_defect", note="", who="anna", at_s=1.0))
+    recorded(tmp_path, good(1, 4.0, first_seq=1), **options)
+    recorded(tmp_path, good(2, 5.0, first_seq=2), **options)
+    assert kept_good(tmp_path) == {0: "near_miss", 2: "near_miss"}
 
 
 def test_alarms_and_the_ledger_are_recorded(tmp_path: Path):

@@ -114,6 +114,42 @@ def test_a_damaged_network_input_is_a_store_error(store):
         store.network_input(1)
 
 
+def good(seq: int, kept_as: str | None, **changes: object) -> Event:
+    return event(seq, verdict=Verdict.GOOD, decision="pass", kept_as=kept_as, **changes)
+
+
+def test_kept_good_parts_are_returned_with_the_bytes_of_their_images(store):
+    grid = np.zeros((3, 4), np.float16)
+    store.record(
+        [good(1, None), good(2, "near_miss", preview_jpeg=PICTURE, patch_distances=grid, network_input=INPUT)], [], {}
+    )
+    ((kept, size_bytes),) = store.kept_good_parts()
+    assert (kept.part.seq, kept.kept_as) == (2, "near_miss")
+    assert size_bytes == len(PICTURE) + grid.nbytes + len(store.network_input_png(2))
+    assert (store.images_bytes("cap", 2), store.images_bytes("cap", 1), store.images_bytes("cap", 9)) == (
+        size_bytes,
+        0,
+        0,
+    )
+
+
+@pytest.mark.parametrize(("events", "left"), [(True, [1, 4]), (False, [1, 2, 3, 4])], ids=["events", "images"])
+def test_kept_good_parts_are_removed_and_no_others(store, events: bool, left: list[int]):
+    store.record(
+        [
+            event(1, preview_jpeg=PICTURE),
+            *(good(seq, "sample", preview_jpeg=PICTURE) for seq in (2, 3)),
+            good(4, "near_miss", preview_jpeg=PICTURE),
+        ],
+        [],
+        {},
+    )
+    store.remove_kept([("cap", seq) for seq in (1, 2, 3, 99)], events=events)
+    assert seqs(store) == left
+    assert [kept.part.seq for kept, _ in store.kept_good_parts()] == [4]
+    assert [number for number in range(1, 5) if store.images(number)] == [1, 4]
+
+
 def test_a_slice_of_a_larger_map_is_recorded_in_its_own_order(store):
     grid = np.arange(24, dtype=np.float16).reshape(4, 6)[:, ::2]
     store.record([event(1, patch_distances=grid)], [], {})

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from stream.core.good_parts import HOUR_NS
 from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.store.records import AlarmRecord, Event
-from stream.store.search import Place
+from stream.store.search import NearMissPlace, Place, near_miss_place
 
 NOW_NS = 1_795_555_350_097_892_208
 
@@ -144,6 +145,68 @@ def test_a_search_by_number_or_id_reads_only_the_parts_that_have_it_whatever_the
             plan
             == f"SEARCH events USING INDEX {index} ({narrow}=? AND captured_realtime_ns>? AND captured_realtime_ns<?)"
         ), query
+
+
+def kept_goods(count: int) -> list[Event]:
+    """GOOD parts of two stations over six hours, with scores that repeat, two of three of them kept."""
+    return [
+        Event(
+            part=PartResult(
+                station=f"s{number % 2}", seq=number, verdict=Verdict.GOOD, score=float(number * 37 % 50) - 20
+            ),
+            decision="pass",
+            captured_realtime_ns=number * 7 % count * 6 * HOUR_NS // count,
+            kept_as=(None, "near_miss", "sample")[number % 3],
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "which",
+    [{}, {"station": "s1"}, {"since_ns": HOUR_NS + 9, "until_ns": 4 * HOUR_NS}],
+    ids=["all", "station", "period"],
+)
+def test_kept_good_parts_are_paged_by_hour_and_in_it_by_score(store: EventStore, which: dict[str, object]):
+    store.record(events := kept_goods(200), [], {})
+    since_ns, until_ns = int(which.get("since_ns", 0)), int(which.get("until_ns", 2**62))
+    expected = [
+        event.part.seq
+        for _, event in sorted(enumerate(events), key=lambda item: (order(item[1]), item[0]), reverse=True)
+        if event.kept_as
+        and which.get("station") in (None, event.part.station)
+        and since_ns <= event.captured_realtime_ns <= until_ns
+    ]
+    assert expected
+    numbers, before = [], None
+    while page := store.near_misses(**which, before=before, limit=7):
+        numbers += [event.part.seq for event in page]
+        before = near_miss_place(page[-1])
+    assert numbers == expected
+    numbers, after = [], NearMissPlace(-1, 0.0, 0)
+    while page := store.near_misses(**which, after=after, limit=7):
+        numbers = [event.part.seq for event in page] + numbers
+        after = near_miss_place(page[0])
+    assert numbers == expected
+
+
+def order(event: Event) -> tuple[int, float]:
+    return event.captured_realtime_ns // HOUR_NS, event.part.score
+
+
+def test_a_page_of_kept_good_parts_is_one_range_of_an_index(store: EventStore):
+    store.record(kept_goods(3000), [], {})
+    queries: list[str] = []
+    store._connection.set_trace_callback(queries.append)
+    for station in (None, "s1"):
+        for where in ({}, {"before": NearMissPlace(3, 0.5, 9)}, {"after": NearMissPlace(3, 0.5, 9)}):
+            store.near_misses(station=station, **where)
+    store._connection.set_trace_callback(None)
+    for query in queries:
+        (row,) = store._connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+        index = "events_kept_by_station (station=? AND " if "station = 's1'" in query else "events_kept ("
+        within = "(captured_hour,score)>(?,?) AND (captured_hour,score)<(?,?))"
+        assert row[3] == f"SEARCH events USING INDEX {index}{within}", query
 
 
 def test_an_event_is_found_by_its_number(store):

@@ -17,15 +17,14 @@ from starlette.responses import Response, StreamingResponse
 from stream.core.images import encoded_size
 from stream.core.verdict import Cause, Verdict
 from stream.dashboard.access import Identity
-from stream.dashboard.routes.schemas import EventAnswer, EventPage, SpotAnswer, event_answer, place_of
+from stream.dashboard.routes.schemas import EventAnswer, EventPage, EventPlace, SpotAnswer, event_answer
 from stream.dashboard.services import Dashboard, dashboard_of, require_role
 from stream.model.patchcore.spot import spot_in_picture
 from stream.store.event_store import EventStore
 from stream.store.overlay import overlay
 from stream.store.records import Event, EventImages
-from stream.store.review_store import Mark, MarkKind
+from stream.store.review_store import OF_GOOD, Mark, MarkKind
 from stream.store.schema import EVENT_COLUMNS, PART_COLUMNS
-from stream.store.search import Place
 
 router = APIRouter(tags=["events"])
 
@@ -51,6 +50,7 @@ class EventFilter(NamedTuple):
     part_id: str | None
     since_ns: int
     until_ns: int
+    near_misses: bool
 
 
 def read_filters(
@@ -62,11 +62,17 @@ def read_filters(
     part_id: Annotated[str | None, Query(max_length=1000, description="the whole part id")] = None,
     since_s: Moment = None,
     until_s: Moment = None,
+    near_misses: Annotated[
+        bool,
+        Query(description="only GOOD parts kept with images, the latest hour first, in it the highest score"),
+    ] = False,
 ) -> EventFilter:
     """Read the filters of a request."""
     until_ns = round((_LATEST_S if until_s is None else until_s) * 1e9)
     since_ns = round((since_s or 0) * 1e9)
-    return EventFilter(station, verdict or [], cause, skipped, seq, part_id, since_ns, until_ns)
+    if near_misses and (verdict or cause or seq is not None or part_id):
+        raise HTTPException(422, "near_misses: only station, since_s and until_s can narrow them")
+    return EventFilter(station, verdict or [], cause, skipped, seq, part_id, since_ns, until_ns, near_misses)
 
 
 @router.get("/events")
@@ -77,12 +83,12 @@ def events(
     after: Annotated[str | None, Query(description="place: return the page newer than it")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 60,
 ) -> EventPage:
-    """Return one page of events, latest first."""
+    """Return one page of events, latest first, or with `near_misses` those of each hour by score."""
     dashboard = dashboard_of(request)
     older, newer = _place(before), _place(after)
     with dashboard.store() as store:
         # One more than requested tells whether the next page has any.
-        page = store.search(**filters._asdict(), before=older, after=newer, limit=limit + 1)
+        page = _page(store, filters, before=older, after=newer, limit=limit + 1)
     more = len(page) > limit
     page = page[-limit:] if newer else page[:limit]
     marks = dashboard.review.marks((event.part.station, event.part.seq) for event in page)
@@ -156,7 +162,7 @@ def strongest_spot(request: Request, event_id: int) -> SpotAnswer:
 
 @router.get("/events/{event_id}/input.png", response_class=Response, responses=_PNG)
 def network_input(request: Request, event_id: int) -> Response:
-    """Return the network input of a DEFECT without loss."""
+    """Return the network input of a DEFECT or a kept GOOD part without loss."""
     with dashboard_of(request).store() as store:
         data = store.network_input_png(event_id) if 0 < event_id < 2**62 else None
     if data is None:
@@ -178,9 +184,11 @@ def mark(
     finding: EventMark,
     operator: Annotated[Identity, Depends(require_role("operator"))],
 ) -> EventAnswer:
-    """Mark an event as a false alarm or a true defect."""
+    """Mark an event as a false alarm or a true defect, a GOOD one as a missed defect or as good."""
     dashboard = dashboard_of(request)
     event, _ = _event(dashboard, event_id)
+    if (event.part.verdict is Verdict.GOOD) != (finding.mark in OF_GOOD):
+        raise HTTPException(409, f"event {event_id} is {event.part.verdict}: it cannot be marked {finding.mark}")
     mark = Mark(
         station=event.part.station,
         seq=event.part.seq,
@@ -193,9 +201,9 @@ def mark(
     return event_answer(event, mark)
 
 
-def _place(text: str | None) -> Place | None:
+def _place(text: str | None) -> EventPlace | None:
     try:
-        return place_of(text) if text else None
+        return EventPlace.read(text) if text else None
     except ValueError:
         raise HTTPException(422, "before, after: expected the place of an event") from None
 
@@ -251,13 +259,31 @@ def _zip(dashboard: Dashboard, filters: EventFilter, pictures: bool) -> Iterator
     yield target.take()
 
 
+def _page(
+    store: EventStore, filters: EventFilter, *, before: EventPlace | None, after: EventPlace | None, limit: int
+) -> list[Event]:
+    if filters.near_misses:
+        return store.near_misses(
+            station=filters.station,
+            since_ns=filters.since_ns,
+            until_ns=filters.until_ns,
+            before=before.near_miss if before else None,
+            after=after.near_miss if after else None,
+            limit=limit,
+        )
+    which = filters._asdict()
+    del which["near_misses"]
+    return store.search(
+        **which, before=before.in_time if before else None, after=after.in_time if after else None, limit=limit
+    )
+
+
 def _all(store: EventStore, filters: EventFilter) -> Iterator[Event]:
     before, left = None, _EXPORTED
-    while left > 0 and (page := store.search(**filters._asdict(), before=before, limit=min(200, left))):
+    while left > 0 and (page := _page(store, filters, before=before, after=None, limit=min(200, left))):
         yield from page
         left -= len(page)
-        last = page[-1]
-        before = Place(last.captured_realtime_ns, last.event_id or 0)
+        before = EventPlace.of(page[-1])
 
 
 def _row(event: Event) -> list[object]:

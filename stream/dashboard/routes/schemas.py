@@ -5,16 +5,17 @@ Times in nanoseconds are text, since JavaScript's numbers cannot hold them; seco
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from pydantic import BaseModel, Field
 
+from stream.core.good_parts import KeptAs, hour_of
 from stream.core.verdict import Cause, Verdict
 from stream.line.sections import AccessRole
 from stream.store.records import AlarmRecord, Event
 from stream.store.review_store import AlarmName, Mark
-from stream.store.search import Place
+from stream.store.search import NearMissPlace, Place
 from stream.transport.messages import SettledPart
 
 
@@ -74,7 +75,10 @@ class RecentParts(BaseModel):
 
 
 class EventAnswer(BaseModel):
-    """The event of one part. `place` is its place in time, from which the older and newer pages begin."""
+    """The event of one part. `place` is where it is in the list, from which the older and newer pages begin.
+
+    `kept_as` says why a GOOD part has its images.
+    """
 
     event_id: int
     place: str
@@ -93,6 +97,7 @@ class EventAnswer(BaseModel):
     bundle_sha256: str | None
     stages: dict[str, float]
     total_ms: float | None
+    kept_as: KeptAs | None = None
     mark: Mark | None = None
 
 
@@ -108,7 +113,7 @@ class SpotAnswer(BaseModel):
 
 
 class EventPage(BaseModel):
-    """Events, latest first; `older` and `newer` are the places of the adjoining pages, None at the end."""
+    """Events in the order of the list; `older` and `newer` are the places of the adjoining pages, None at the end."""
 
     events: list[EventAnswer]
     older: str | None
@@ -138,14 +143,42 @@ def event_answer(event: Event, mark: Mark | None) -> EventAnswer:
     fields = msgspec.structs.asdict(event.part) | {
         name: getattr(event, name) for name in EventAnswer.model_fields if hasattr(event, name)
     }
-    place = f"{event.captured_realtime_ns}-{event.event_id}"
+    place = EventPlace.of(event).text()
     return EventAnswer(**fields, place=place, captured_s=event.captured_realtime_ns / 1e9, mark=mark)
 
 
-def place_of(text: str) -> Place:
-    """Read a place; raises ValueError."""
-    captured_ns, _, event_id = text.partition("-")
-    return Place(int(captured_ns), int(event_id))
+class EventPlace(NamedTuple):
+    """Where an event is in every order in which a list may be; as text the cursor of the list's pages."""
+
+    captured_realtime_ns: int
+    event_id: int
+    score: float
+
+    @classmethod
+    def of(cls, event: Event) -> EventPlace:
+        """Return the place of an event of the store."""
+        assert event.event_id is not None, "it was read from the store"
+        return cls(event.captured_realtime_ns, event.event_id, event.part.score or 0.0)
+
+    @classmethod
+    def read(cls, text: str) -> EventPlace:
+        """Read a place; raises ValueError."""
+        captured_ns, event_id, score = text.split("_")
+        return cls(int(captured_ns), int(event_id), float(score))
+
+    def text(self) -> str:
+        """Return what `read` reads."""
+        return f"{self.captured_realtime_ns}_{self.event_id}_{self.score!r}"
+
+    @property
+    def in_time(self) -> Place:
+        """The place in the order of exposure."""
+        return Place(self.captured_realtime_ns, self.event_id)
+
+    @property
+    def near_miss(self) -> NearMissPlace:
+        """The place among the near misses."""
+        return NearMissPlace(hour_of(self.captured_realtime_ns), self.score, self.event_id)
 
 
 def alarm_answer(alarm: AlarmRecord, acknowledged: tuple[str, float] | None) -> AlarmAnswer:

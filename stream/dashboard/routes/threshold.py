@@ -16,7 +16,8 @@ from stream.dashboard.services import Dashboard, dashboard_of_station
 from stream.dashboard.tuning.marked_parts import MarkedPart
 from stream.line.install import camera_runs_here
 from stream.model.bundle import Bundle, live_bundle
-from stream.store.review_store import MarkKind
+from stream.model.patchcore.head import MIN_DEFECTS
+from stream.store.review_store import DEFECTIVE, MarkKind
 from stream.training.operating_curve import Curve, KnownScores, curve, thresholds_around
 from stream.transport.messages import SettledPart
 
@@ -55,6 +56,22 @@ class ThresholdCurve(BaseModel):
     true_defects_passing: list[int]
 
 
+class Learnable(BaseModel):
+    """What marks can teach.
+
+    Attributes:
+        defects: marked true and missed defects with a network input.
+        false_alarms: likewise.
+        needed: so many defects at least.
+        learned_defects: from how many the live bundle's head was learned; None: it has none.
+    """
+
+    defects: int
+    false_alarms: int
+    needed: int
+    learned_defects: int | None
+
+
 class Tuning(BaseModel):
     """What is known of a station's threshold.
 
@@ -71,6 +88,7 @@ class Tuning(BaseModel):
     parts_per_day: float | None
     running: bool
     reviewed: list[ReviewedPart]
+    learnable: Learnable
     curve: ThresholdCurve
     at: int
     counted: dict[MarkKind, int]
@@ -112,12 +130,13 @@ def _tuning(dashboard: Dashboard, station: str, rate_hz: float | None, history: 
     rates = _rates(rate_hz, history, thresholds.image)
     parts = dashboard.marked_parts(station)
     scores = dashboard.marked.scores(parts, bundle, dashboard.changes.archive.folder(station))
+    kinds_of: dict[MarkKind, tuple[MarkKind, ...]] = {"false_alarm": ("false_alarm",), "true_defect": DEFECTIVE}
     marked: dict[MarkKind, NDArray[np.float64]] = {
         kind: np.array(
-            [score for part, score in zip(parts, scores, strict=True) if score is not None and part.mark.mark == kind],
+            [score for part, score in zip(parts, scores, strict=True) if score is not None and part.mark.mark in kinds],
             dtype=np.float64,
         )
-        for kind in ("false_alarm", "true_defect")
+        for kind, kinds in kinds_of.items()
     }
     known = KnownScores(
         bundle.calibration_scores, marked["false_alarm"], marked["true_defect"], rates.parts, rates.defects
@@ -133,6 +152,7 @@ def _tuning(dashboard: Dashboard, station: str, rate_hz: float | None, history: 
         parts_per_day=rates.parts,
         running=camera_runs_here(dashboard.config, station),
         reviewed=[_reviewed(part, score, bundle) for part, score in zip(parts, scores, strict=True)],
+        learnable=_learnable(parts, bundle),
         curve=_columns(curve(thresholds_shown, known, thresholds.image)),
         at=int(np.searchsorted(thresholds_shown, thresholds.image)),
         counted={kind: len(scores) for kind, scores in marked.items()},
@@ -142,6 +162,16 @@ def _tuning(dashboard: Dashboard, station: str, rate_hz: float | None, history: 
             "DEFECT the same share of true defects as among the marked ones; misses among parts that pass already are "
             "unknown and come on top"
         ),
+    )
+
+
+def _learnable(parts: list[MarkedPart], bundle: Bundle) -> Learnable:
+    marks = [part.mark.mark for part in parts if part.picture is not None]
+    return Learnable(
+        defects=sum(mark in DEFECTIVE for mark in marks),
+        false_alarms=marks.count("false_alarm"),
+        needed=MIN_DEFECTS,
+        learned_defects=None if bundle.info.head is None else bundle.info.head.defects,
     )
 
 

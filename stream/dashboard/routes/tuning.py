@@ -1,7 +1,8 @@
-"""Changes of a bundle: accept parts, leave pictures out, move the threshold, teach; then put live, undo, discard."""
+"""Changes of a bundle: from marked parts, without strange pictures, another threshold, teaching; live, undone."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -17,18 +18,22 @@ from stream.dashboard.services import Dashboard, dashboard_of, dashboard_of_stat
 from stream.dashboard.tuning.bundle_archive import remove
 from stream.dashboard.tuning.change_record import Change, ChangeDraft, ChangeKind, Step
 from stream.dashboard.tuning.jobs import Job, JobKind
-from stream.dashboard.tuning.marked_parts import MarkedPart, comparison, scale_of
+from stream.dashboard.tuning.marked_parts import MarkedPart, comparison, recent_comparison, scale_of
 from stream.line.install import camera_runs_here, sharing
 from stream.model.bundle import live_bundle
+from stream.model.patchcore.head import MIN_DEFECTS
 from stream.store.event_store import FILE_NAME
-from stream.store.review_store import AuditEntry
-from stream.training.jobs import BundleOutcome, extend_job, leave_out_job, relearn_job
+from stream.store.records import Event
+from stream.store.review_store import DEFECTIVE, AuditEntry
+from stream.training.jobs import BundleOutcome, extend_job, learn_marks_job, leave_out_job, relearn_job
 
 router = APIRouter(tags=["tuning"])
 
 Engineer = Annotated[Identity, Depends(require_role("engineer"))]
 Note = Annotated[str, Field(max_length=1000)]
 _MADE = "made.safetensors"
+#: Parts by which a new bundle is tried besides the marked ones: of this time, in ns, and so many at most.
+_RECENT_NS, _RECENT = 86_400 * 10**9, 1000
 
 
 class Accepting(BaseModel):
@@ -42,6 +47,12 @@ class LeavingOut(BaseModel):
     """Good pictures, by the names that the live bundle has of them, to be taken out of its calibration and its bank."""
 
     names: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(min_length=1, max_length=50)]
+    note: Note = ""
+
+
+class LearningFromMarks(BaseModel):
+    """Which marks to learn from is no choice: all that have a network input."""
+
     note: Note = ""
 
 
@@ -71,6 +82,8 @@ class _Order(NamedTuple):
         marked: the station's marked parts, to be compared under both bundles.
         live: archived file of the live bundle.
         scratch_dir: folder in which the new bundle is made.
+        recent: parts of the last day to be compared likewise, latest first.
+        recent_left_out: how many older ones of that day are not.
     """
 
     station: str
@@ -80,6 +93,8 @@ class _Order(NamedTuple):
     marked: list[MarkedPart]
     live: Path
     scratch_dir: Path
+    recent: list[Event] = []  # noqa: RUF012 - never changed
+    recent_left_out: int = 0
 
     @property
     def made(self) -> Path:
@@ -145,6 +160,29 @@ def leave_out(request: Request, station: str, wanted: LeavingOut, engineer: Engi
             raise HTTPException(409, f"the live bundle of {station} keeps no good picture {name}")
     order = _order(dashboard, station, "leave_out", engineer, wanted.note, dashboard.marked_parts(station))
     return _begin(dashboard, order, "leave_out", f"pictures {', '.join(names)}", leave_out_job, {"names": names})
+
+
+@router.post("/stations/{station}/learn-from-marks")
+def learn(request: Request, station: str, wanted: LearningFromMarks, engineer: Engineer) -> Job:
+    """Begin to make a bundle that has learned from all marked defects what they have in common."""
+    dashboard = dashboard_of_station(request, station)
+    marked = dashboard.marked_parts(station)
+    defects = [part.event_id for part in marked if part.mark.mark in DEFECTIVE and part.picture]
+    alarms = [part.event_id for part in marked if part.mark.mark == "false_alarm" and part.picture]
+    if len(defects) < MIN_DEFECTS:
+        raise ConflictError(
+            f"{station}: {len(defects)} marked defects with a network input; it takes {MIN_DEFECTS} to learn what "
+            "they have in common: mark more true and missed defects"
+        )
+    since_ns = time.time_ns() - _RECENT_NS
+    with dashboard.store() as store:
+        events = store.with_network_input(station, since_ns=since_ns)
+    recent = events[:_RECENT]
+    order = _order(dashboard, station, "marks", engineer, wanted.note, marked)
+    order = order._replace(recent=recent, recent_left_out=len(events) - len(recent))
+    numbers = {"defects": defects, "false_alarms": alarms, "recent": [event.event_id for event in recent]}
+    detail = f"{len(defects)} defects, {len(alarms)} false alarms"
+    return _begin(dashboard, order, "marks", detail, learn_marks_job, numbers)
 
 
 @router.post("/stations/{station}/teach")
@@ -244,12 +282,12 @@ def _offer(dashboard: Dashboard, order: _Order, outcome: BundleOutcome) -> Chang
     users = sharing(dashboard.config, dashboard.config.stations[order.station].bundle)
     others = [name for name in users if name != order.station]
     missed = sum(
-        row.mark == "true_defect" and row.verdict_before is Verdict.DEFECT and row.verdict_after is Verdict.GOOD
+        row.mark in DEFECTIVE and row.verdict_before is Verdict.DEFECT and row.verdict_after is Verdict.GOOD
         for row in table
     )
     warnings = [*outcome.warnings]
     if missed:
-        warnings.append(f"{missed} of the marked true defects would be GOOD")
+        warnings.append(f"{missed} of the marked defects would be GOOD")
     if others:
         warnings.append(f"the same bundle file is used by {', '.join(others)}, which changes with it")
     draft = ChangeDraft(
@@ -265,5 +303,8 @@ def _offer(dashboard: Dashboard, order: _Order, outcome: BundleOutcome) -> Chang
         patches_after=len(after.bank),
         warnings=warnings,
         table=table,
+        recent=recent_comparison(order.recent, outcome.recent, thresholds, order.recent_left_out)
+        if order.recent
+        else None,
     )
     return dashboard.changes.offer(draft, order.made)

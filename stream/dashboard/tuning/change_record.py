@@ -17,7 +17,7 @@ from stream.core.errors import ConflictError
 from stream.core.verdict import Verdict
 from stream.store.review_store import MarkKind
 
-ChangeKind = Literal["accept", "threshold", "teach", "leave_out"]
+ChangeKind = Literal["accept", "marks", "threshold", "teach", "leave_out"]
 State = Literal["offered", "live", "undone", "discarded"]
 Step = Literal["live", "undo", "discard"]
 #: The steps that replace the live bundle; one is pending from before that until its outcome is recorded.
@@ -85,6 +85,35 @@ class MarkedPartComparison(BaseModel):
     verdict_after: Verdict | None
 
 
+class ChangedPart(BaseModel):
+    """A recent part whose verdict differs between the old bundle and the new one."""
+
+    event_id: int
+    seq: int
+    captured_s: float
+    score_before: float
+    score_after: float
+    verdict_before: Verdict
+    verdict_after: Verdict
+
+
+class RecentComparison(BaseModel):
+    """The last day's parts with a network input, under both bundles.
+
+    Attributes:
+        parts: how many were compared.
+        left_out: older ones of the day that were not.
+        to_good, to_defect: of how many the verdict changes to this.
+        changed: the latest of these.
+    """
+
+    parts: int
+    left_out: int
+    to_good: int
+    to_defect: int
+    changed: list[ChangedPart]
+
+
 class LogEntry(BaseModel):
     """What a user did with a change."""
 
@@ -108,6 +137,7 @@ class ChangeDraft(BaseModel):
     patches_after: int
     warnings: list[str]
     table: list[MarkedPartComparison]
+    recent: RecentComparison | None = None
 
 
 class ChangeRecord(ChangeDraft):

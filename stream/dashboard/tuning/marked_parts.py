@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from stream.core.errors import PatchLineError
 from stream.core.files import identity
-from stream.core.verdict import verdict_of
-from stream.dashboard.tuning.change_record import MarkedPartComparison
+from stream.core.verdict import Verdict, verdict_of
+from stream.dashboard.tuning.change_record import ChangedPart, MarkedPartComparison, RecentComparison
 from stream.model.bundle import Bundle, load_bundle
 from stream.store.event_store import EventStore
 from stream.store.records import Event
@@ -23,6 +23,8 @@ from stream.training.dataset import network_input_hash
 
 #: Marks of a station that count, latest first; older ones are of another light or another lot.
 _MARKS = 200
+#: Recent parts with another verdict that are listed, latest first.
+_SHOWN = 60
 
 
 class MarkedPart(NamedTuple):
@@ -66,16 +68,26 @@ class MarkedParts:
             bundle: whose scores are wanted.
             folder: of the station's archived bundles, some of which have judged the parts.
         """
-        scale = scale_of(bundle)
-        stored = self._review.scores(parts[0].event.part.station, scale) if parts else {}
+        stored = self._review.scores(parts[0].event.part.station, scale_of(bundle)) if parts else {}
+        comparable = comparable_to(bundle, folder)
 
         def score(part: MarkedPart) -> float | None:
-            by = part.event.bundle_sha256
-            if by is not None and (by == bundle.sha256 or _scale_of_archived(folder / f"{by}.safetensors") == scale):
+            if comparable(part.event):
                 return part.event.part.score
             return stored.get(part.event.part.seq)
 
         return [score(part) for part in parts]
+
+
+def comparable_to(bundle: Bundle, folder: Path) -> Callable[[Event], bool]:
+    """Return whether an event's score is what a bundle would give it; `folder` is of the station's archived bundles."""
+    scale = scale_of(bundle)
+
+    @cache
+    def is_of_scale(by: str | None) -> bool:
+        return by == bundle.sha256 or (by is not None and _scale_of_archived(folder / f"{by}.safetensors") == scale)
+
+    return lambda event: is_of_scale(event.bundle_sha256)
 
 
 def scale_of(bundle: Bundle) -> str:
@@ -83,6 +95,10 @@ def scale_of(bundle: Bundle) -> str:
     info = bundle.info
     digest = hashlib.sha256(msgspec.json.encode((info.spec, info.roi, info.reweight_neighbours)))
     digest.update(np.ascontiguousarray(bundle.bank).tobytes())
+    for plane in bundle.position or ():
+        digest.update(np.ascontiguousarray(plane).tobytes())
+    if bundle.heads is not None:
+        digest.update(np.ascontiguousarray(bundle.heads.head.weights).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -105,6 +121,44 @@ def comparison(
         )
         for part, old, new in zip(parts, before, after, strict=True)
     ]
+
+
+def recent_comparison(
+    events: Iterable[Event],
+    scores: Mapping[int, tuple[float | None, float | None]],
+    thresholds: tuple[float, float],
+    left_out: int,
+) -> RecentComparison:
+    """Return recent parts under two bundles, by their scores (old, new) of each event and thresholds (old, new)."""
+    changed: list[ChangedPart] = []
+    parts = 0
+    for event in events:
+        assert event.event_id is not None, "it was read from the store"
+        old, new = scores.get(event.event_id, (None, None))
+        if old is None or new is None:
+            continue
+        parts += 1
+        before, after = verdict_of(old, thresholds[0]), verdict_of(new, thresholds[1])
+        if before is not after:
+            changed.append(
+                ChangedPart(
+                    event_id=event.event_id,
+                    seq=event.part.seq,
+                    captured_s=event.captured_realtime_ns / 1e9,
+                    score_before=old,
+                    score_after=new,
+                    verdict_before=before,
+                    verdict_after=after,
+                )
+            )
+    to_good = sum(part.verdict_after is Verdict.GOOD for part in changed)
+    return RecentComparison(
+        parts=parts,
+        left_out=left_out,
+        to_good=to_good,
+        to_defect=len(changed) - to_good,
+        changed=changed[:_SHOWN],
+    )
 
 
 def _scale_of_archived(path: Path) -> str | None:

@@ -39,7 +39,7 @@ class Inspection(NamedTuple):
     """PatchCore's result for one network input.
 
     Attributes:
-        score: the image score, plain or position-aware.
+        score: the image score, plain or position-aware, with or without a head.
         distances: (h, w) float32 patch distances, from which the anomaly map is up-sampled.
     """
 
@@ -60,7 +60,7 @@ def score_patches(bank: MemoryBank, features: NDArray[np.float32], nearest: Near
     else:
         query = queries[int(nearest.distance.argmax())].astype(np.float64)
         score = plain_score(bank, query, reweight_neighbours=scoring.reweight_neighbours)
-    return Inspection(score, nearest.distance.reshape(features.shape[:2]))
+    return Inspection(scoring.fused(score, features), nearest.distance.reshape(features.shape[:2]))
 
 
 def inspect(extractor: Extractor, bank: MemoryBank, images: NDArray[np.uint8], scoring: Scoring) -> list[Inspection]:

@@ -9,16 +9,17 @@ its pixel threshold stay on plain distances either way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.model.patchcore.head import LIMIT, DefectHead, pooled
 from stream.model.patchcore.score import image_score
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a bundle is read where nothing is searched
     from stream.model.patchcore.search import MemoryBank, Nearest
 
 #: b of the paper's image score; the paper gives no value, implementations use 9.
@@ -44,13 +45,23 @@ class Scoring:
     Attributes:
         reweight_neighbours: b of the plain score; 1 switches the re-weighting off.
         position: statistics of good parts; None: the plain score.
+        head: what marked defects have in common, added to either score; None: nothing.
     """
 
     reweight_neighbours: int = REWEIGHT_NEIGHBOURS
     position: PositionStatistics | None = None
+    head: DefectHead | None = None
+
+    def fused(self, score: float, features: NDArray[np.floating]) -> float:
+        """Return the image score with the head's evidence from patch features (h, w, D); without a head as it is."""
+        return score if self.head is None else self.head.fused(score, pooled(features, self.head.level_dims))
 
     def tolerance(self, score: float, relative: float) -> float:
-        """Return how far the score moves at most when all patch distances move by a `relative` error."""
+        """Return how far the score moves at most when all patch features move by a `relative` error."""
+        if self.head is not None:
+            # Of the score before the head only the size is known.
+            before = abs(self.head.score_mean) + (abs(score) + LIMIT) * self.head.score_spread
+            return self.head.tolerance(replace(self, head=None).tolerance(before, relative), relative)
         moved = relative * abs(score)
         if self.position is not None:
             mean, spread = self.position

@@ -5,10 +5,11 @@ import { get, getBytes, may, post } from "../../lib/api.js";
 import { h, moment, number, say, score, verdictClass } from "../../lib/dom.js";
 import { halves } from "../../lib/feed.js";
 import { spotText } from "../../lib/figures.js";
+import { MARKS, marksOf } from "../../lib/mark_names.js";
 import { Picture, decoded, overlayToggle } from "../../lib/picture.js";
 
-const LONG = new Set(["Strongest spot", "Detail", "Stages ms", "Bundle"]);
-export const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
+const LONG = new Set(["Strongest spot", "Kept", "Detail", "Stages ms", "Bundle"]);
+const KEPT_AS = { near_miss: "near miss: among the highest scores of its hour", sample: "one of the sample of good parts" };
 
 export class Detail {
   /** @param {(event: EventAnswer) => void} changed called with an event that was marked */
@@ -59,8 +60,8 @@ export class Detail {
     this._fillFacts(event);
     this._fillMarks(event);
     if (again) return;
-    if (event.verdict === "GOOD") {
-      this._picture.show({ image: null }); // the store keeps no images of GOOD parts
+    if (event.verdict === "GOOD" && !event.kept_as) {
+      this._picture.show({ image: null }); // the store has images of kept GOOD parts only
       this._links.replaceChildren();
       return;
     }
@@ -105,6 +106,7 @@ export class Detail {
       "Total ms": number(event.total_ms),
       Worker: event.worker,
       "Strongest spot": spotText(this._spot, event.pixel_threshold),
+      Kept: event.kept_as && KEPT_AS[event.kept_as],
       Detail: event.detail,
       "Stages ms": stages,
       Bundle: event.bundle_sha256,
@@ -118,8 +120,8 @@ export class Detail {
   _fillMarks(event) {
     const marked = event.mark ? `${MARKS[event.mark.mark]} · ${event.mark.who} · ${moment(event.mark.at_s).slice(0, 19)}` : "";
     const note = h("input", { class: "note", placeholder: "note", "aria-label": "note", value: event.mark?.note ?? "", maxlength: "1000" });
-    const buttons = Object.entries(MARKS).map(([mark, text]) =>
-      h("button", { type: "button", "aria-pressed": String(event.mark?.mark === mark), onclick: () => this._mark(event, mark, note.value) }, text),
+    const buttons = marksOf(event).map((mark) =>
+      h("button", { type: "button", "aria-pressed": String(event.mark?.mark === mark), onclick: () => this._mark(event, mark, note.value) }, MARKS[mark]),
     );
     if (may("engineer") && event.verdict === "DEFECT" && event.mark?.mark === "false_alarm")
       buttons.push(h("a", { class: "button", href: `#/tune/${event.station}/${event.event_id}` }, "Accept into good…"));

@@ -3,7 +3,8 @@
 
 import { get, query } from "../../lib/api.js";
 import { h, mark, moment, say, score, verdictClass } from "../../lib/dom.js";
-import { Detail, MARKS } from "./detail.js";
+import { MARKS } from "../../lib/mark_names.js";
+import { Detail } from "./detail.js";
 import { Filters } from "./filters.js";
 
 const PAGE = 60;

@@ -7,6 +7,8 @@ import { h } from "../../lib/dom.js";
 const REJECTS = { verdict: ["DEFECT", "UNINSPECTED"] };
 // A free-running camera skips frames by design, hundreds a minute: they are left out unless asked for.
 const USUAL = { ...REJECTS, skipped: false };
+// GOOD parts kept with their images: the latest hour first, in it the highest score.
+const NEAR_MISSES = { near_misses: true };
 
 export class Filters {
   /**
@@ -21,7 +23,7 @@ export class Filters {
     const causes = line.causes.map((cause) => option({ cause }, `– ${cause}`));
     const usual = [option(USUAL, "all but GOOD, skipped", !part), option(REJECTS, "all but GOOD")];
     this._station = h("select", { id: "f-station", onchange: change }, h("option", { value: "" }, "all"), ...stations);
-    this._what = h("select", { id: "f-what", onchange: change }, option({}, "all"), ...usual, ...verdicts, ...causes);
+    this._what = h("select", { id: "f-what", onchange: change }, option({}, "all"), ...usual, option(NEAR_MISSES, "near misses"), ...verdicts, ...causes);
     this._seq = h("input", { id: "f-seq", type: "number", min: "0", step: "1", value: part?.seq.toString(), onchange: change });
     this._id = h("input", { id: "f-id", type: "search", maxlength: "1000", placeholder: "whole id", onchange: change });
     this._since = h("input", { id: "f-since", type: "datetime-local", onchange: change });
@@ -46,6 +48,8 @@ export class Filters {
       until_s: seconds(this._until),
     };
     const what = new URLSearchParams(this._what.value);
+    for (const input of [this._seq, this._id]) input.disabled = what.has("near_misses");
+    if (what.has("near_misses")) parameters.seq = parameters.part_id = "";
     for (const name of what.keys()) parameters[name] = what.getAll(name);
     return parameters;
   }

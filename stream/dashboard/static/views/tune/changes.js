@@ -4,9 +4,16 @@
 import { may, post } from "../../lib/api.js";
 import { ask, facts } from "../../lib/dialog.js";
 import { count, fill, h, mark, moment, say, score, verdictClass } from "../../lib/dom.js";
+import { DEFECTIVE, MARKS } from "../../lib/mark_names.js";
+import { recentParts } from "./recent_parts.js";
 
-const KINDS = { accept: "Parts accepted into good", threshold: "Threshold moved", teach: "Taught again", leave_out: "Good pictures left out" };
-const MARKS = { false_alarm: "false alarm", true_defect: "true defect" };
+const KINDS = {
+  accept: "Parts accepted into good",
+  marks: "Learned from marks",
+  threshold: "Threshold moved",
+  teach: "Taught again",
+  leave_out: "Good pictures left out",
+};
 const DOING = { live: "putting live…", undo: "undoing…", discard: "discarding…" };
 
 export class Changes {
@@ -61,6 +68,7 @@ class ChangeCard {
       h("div", { class: "before-after" }, ...numbers(change)),
       ...change.warnings.map((text) => h("p", { class: "warning" }, text)),
       ...summary(change.table),
+      ...recentParts(change),
       change.table.length ? h("details", { open: change.state === "offered" }, h("summary", {}, many), h("div", { class: "scroll" }, table(change))) : null,
       may("engineer") ? h("div", { class: "row" }, ...Object.values(this._buttons)) : null,
       this._status,
@@ -134,7 +142,10 @@ const passes = (row) => row.verdict_after === "GOOD";
 // A class and a word for what becomes of a reviewed part; null when nothing that matters does.
 /** @param {MarkedPartComparison} row */
 function effect(row) {
-  if (row.mark === "true_defect") return passes(row) ? ["worse", "missed"] : null;
+  if (DEFECTIVE.includes(row.mark)) {
+    if (!passes(row)) return row.verdict_before === "GOOD" ? ["better", "found"] : null;
+    return ["worse", "missed"];
+  }
   if (row.verdict_before === row.verdict_after) return null;
   return passes(row) ? ["better", "passes"] : ["worse", "rejected again"];
 }
@@ -142,16 +153,16 @@ function effect(row) {
 // What the change does to the reviewed parts, in two sentences at most.
 /** @param {MarkedPartComparison[]} rows */
 function summary(rows) {
-  const share = (name) => {
-    const marked = rows.filter((row) => row.mark === name);
+  const share = (...names) => {
+    const marked = rows.filter((row) => names.includes(row.mark));
     return [marked.filter(passes).length, marked.length];
   };
   const [alarms, ofAlarms] = share("false_alarm");
-  const [defects, ofDefects] = share("true_defect");
+  const [defects, ofDefects] = share(...DEFECTIVE);
   const missed = defects ? ": they would be missed" : "";
   return [
     ofAlarms ? h("p", { class: alarms ? "better" : "quiet" }, `${alarms} of ${ofAlarms} false alarms would be GOOD.`) : null,
-    ofDefects ? h("p", { class: defects ? "worse" : "quiet" }, `${defects} of ${ofDefects} true defects would be GOOD${missed}.`) : null,
+    ofDefects ? h("p", { class: defects ? "worse" : "quiet" }, `${defects} of ${ofDefects} marked defects would be GOOD${missed}.`) : null,
   ].filter(Boolean);
 }
 

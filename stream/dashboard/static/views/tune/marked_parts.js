@@ -3,9 +3,9 @@
 
 import { may } from "../../lib/api.js";
 import { fill, h, mark, moment, say, score } from "../../lib/dom.js";
+import { MARKS } from "../../lib/mark_names.js";
 import { JobProgress, beginJob } from "./jobs.js";
 
-const MARKS = { false_alarm: "False alarm", true_defect: "True defect" };
 
 /** @param {ReviewedPart} part */
 const acceptable = (part) => part.mark === "false_alarm" && part.picture && !part.accepted;

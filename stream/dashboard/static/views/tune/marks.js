@@ -1,9 +1,13 @@
 // @ts-check
 // Reviewed parts in the threshold's chart: false alarms as discs in one row, true defects as diamonds in another.
 
+import { DEFECTIVE } from "../../lib/mark_names.js";
 import { COLOURS } from "../../lib/charts.js";
 
-const ROWS = { false_alarm: { y_px: 14, colour: COLOURS.alarm }, true_defect: { y_px: 38, colour: COLOURS.defect } };
+const ROWS = [
+  { marks: ["false_alarm"], y_px: 14, colour: COLOURS.alarm },
+  { marks: DEFECTIVE, y_px: 38, colour: COLOURS.defect },
+];
 const RADIUS_PX = 8;
 
 // `reviewed`: [{mark, score}]; those that would cover each other are drawn once, with their number in it.
@@ -15,12 +19,12 @@ export function drawMarks(chart, reviewed) {
   ctx.textBaseline = "middle";
   ctx.textAlign = "center";
   ctx.strokeStyle = "#000";
-  for (const [mark, { y_px, colour }] of Object.entries(ROWS)) {
+  for (const { marks, y_px, colour } of ROWS) {
     const y = bbox.top + y_px * ratio;
-    for (const [x, many] of places(chart, reviewed.filter((part) => part.mark === mark && part.score !== null))) {
+    for (const [x, many] of places(chart, reviewed.filter((part) => marks.includes(part.mark) && part.score !== null))) {
       ctx.fillStyle = colour;
       ctx.beginPath();
-      if (mark === "false_alarm") ctx.arc(x, y, RADIUS_PX * ratio, 0, 2 * Math.PI);
+      if (marks !== DEFECTIVE) ctx.arc(x, y, RADIUS_PX * ratio, 0, 2 * Math.PI);
       else diamond(ctx, x, y, (RADIUS_PX + 2) * ratio);
       ctx.fill();
       ctx.stroke();

@@ -7,6 +7,7 @@ import { AXIS, BARS, COLOURS, chartBox, drawLine, histogram, sizeOf } from "../.
 import { ask, facts } from "../../lib/dialog.js";
 import { count, h, mark, number, say, score } from "../../lib/dom.js";
 import { drawMarks } from "./marks.js";
+import { VerdictChanges } from "./verdict_changes.js";
 
 const BINS = 50;
 // Steps of an axis that counts.
@@ -22,7 +23,7 @@ const MEASURES = [
   ["More misses a day than now", "misses_per_day", daily, -1],
   ["Share of good parts rejected, at most", "false_reject_share", percent, -1],
   ["Reviewed false alarms that would pass", "false_alarms_passing", String, 1],
-  ["Reviewed true defects that would pass", "true_defects_passing", String, -1],
+  ["Reviewed defects that would pass", "true_defects_passing", String, -1],
 ];
 /** @type {Record<string, string>} */
 const COUNTED = { false_alarms_passing: "false_alarm", true_defects_passing: "true_defect" };
@@ -55,6 +56,7 @@ export class Threshold {
     this._apply = h("button", { type: "button", class: "strong", disabled: true, onclick: () => this._change() }, "Apply…");
     this._status = h("p", { class: "status", role: "status" });
     this._by = h("span", { class: "quiet" });
+    this._verdicts = new VerdictChanges(station);
     this.element = h(
       "section",
       { class: "panel threshold", "aria-labelledby": "tune-threshold" },
@@ -70,12 +72,14 @@ export class Threshold {
       ),
       h("div", { class: "row" }, this._back, may("engineer") ? this._apply : null),
       this._status,
+      this._verdicts.element,
       this._assumes,
     );
   }
 
   close() {
     this._observer?.disconnect();
+    this._verdicts.close();
     this._chart?.destroy();
   }
 
@@ -152,6 +156,7 @@ export class Threshold {
       mark(change, "better", by * better > 0);
       mark(change, "worse", by * better < 0);
     });
+    this._verdicts.show(this._chosen === undefined || this._at === at ? null : this._chosen, this._tuning.bundle_sha256);
     this._chart.redraw();
   }
 

@@ -7,6 +7,7 @@ import { h, say } from "../../lib/dom.js";
 import { Changes } from "./changes.js";
 import { Reviewed } from "./marked_parts.js";
 import { Strangest } from "./strangest.js";
+import { LearnFromMarks } from "./learn.js";
 import { Teach } from "./teach.js";
 import { Threshold } from "./threshold.js";
 
@@ -40,6 +41,7 @@ class TuneView {
     this._threshold = new Threshold(station, look);
     this._reviewed = new Reviewed(station, event, look);
     this._strangest = new Strangest(station, look);
+    this._learn = new LearnFromMarks(station, look);
     this._teach = new Teach(station, look);
     this._changes = new Changes(station, look);
     this._problem = h("p", { class: "problem", role: "alert" });
@@ -59,6 +61,7 @@ class TuneView {
       ),
       h("div", { class: "tune-columns" }, this._threshold.element, this._reviewed.element),
       this._strangest.element,
+      this._learn.element,
       this._teach.element,
       this._changes.element,
     );
@@ -99,11 +102,13 @@ class TuneView {
       this._threshold.show(tuning);
       this._reviewed.show(tuning);
       this._strangest.show(tuning);
+      this._learn.show(tuning);
       this._teach.show(tuning);
     }
     this._changes.show(changes, this._liveSha256);
     this._reviewed.jobs(jobs);
     this._strangest.jobs(jobs);
+    this._learn.jobs(jobs);
     this._teach.jobs(jobs);
     return jobs.some((job) => job.state === "running");
   }
