@@ -1,6 +1,7 @@
 """Runs in anomalib's own environment, see peers.py; imports nothing of PatchLine.
 
     python anomalib_peer.py coreset FEATURES.npy RATIO
+    python anomalib_peer.py scores BACKBONE LAYERS WEIGHTS.safetensors MEAN STD RATIO GOOD.npy TESTED.npy SCORES.npy
     python anomalib_peer.py inference BACKBONE LAYERS WEIGHTS.safetensors MEAN STD BANK.npy PICTURES.npy SECONDS
 
 The last line on standard output is a JSON object. Arrays: features and bank (N, D) float32, pictures
@@ -38,24 +39,59 @@ def coreset(features_file: str, ratio: str) -> dict:
     return {"seconds": time.perf_counter() - begun_s, "picks": len(picks)}
 
 
-def inference(
-    backbone: str, layers: str, weights: str, mean: str, std: str, bank: str, pictures: str, seconds: str
+def scores(
+    backbone: str, layers: str, weights: str, mean: str, std: str, ratio: str, good: str, tested: str, target: str
 ) -> dict:
-    """Time one picture at a time: the torch model, its OpenVINO export as it is, and the export held to float32."""
-    from anomalib.deploy import OpenVINOInferencer
+    """Fill a memory bank with good pictures as `Patchcore.fit` does, and write the scores of the tested ones."""
+    model = _patchcore(backbone, layers, weights, mean, std, np.load(good).shape[1:3], float(ratio))
+    model.train()
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        for batch in _batches(np.load(good)):
+            model.model(model.pre_processor.transform(batch))
+    model.model.subsample_embedding(float(ratio))
+    model.eval()
+    with torch.inference_mode():
+        found = [model(batch).pred_score.reshape(-1).numpy() for batch in _batches(np.load(tested))]
+    np.save(target, np.concatenate(found))
+    return {"patches": len(model.model.memory_bank)}
+
+
+def _batches(pictures, size: int = 8):
+    for begin in range(0, len(pictures), size):
+        yield torch.from_numpy(pictures[begin : begin + size]).permute(0, 3, 1, 2).contiguous().float() / 255
+
+
+def _patchcore(backbone: str, layers: str, weights: str, mean: str, std: str, shape, ratio: float):
+    """Return anomalib's PatchCore with given weights, its own defaults otherwise."""
     from anomalib.models import Patchcore
     from anomalib.pre_processing import PreProcessor
     from safetensors.torch import load_file
     from torchvision.transforms.v2 import Compose, Normalize, Resize
 
+    transform = Compose([Resize(tuple(shape), antialias=True), Normalize(json.loads(mean), json.loads(std))])
+    model = Patchcore(
+        backbone,
+        layers.split(","),
+        pre_trained=False,
+        coreset_sampling_ratio=ratio,
+        pre_processor=PreProcessor(transform),
+        post_processor=False,
+    )
+    model.model.feature_extractor.feature_extractor.load_state_dict(load_file(weights))
+    return model
+
+
+def inference(
+    backbone: str, layers: str, weights: str, mean: str, std: str, bank: str, pictures: str, seconds: str
+) -> dict:
+    """Time one picture at a time: the torch model, its OpenVINO export as it is, and the export held to float32."""
+    from anomalib.deploy import OpenVINOInferencer
+
     images = np.load(pictures)
     size_px = images.shape[1]
     inputs = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 255
-    transform = Compose([Resize((size_px, size_px), antialias=True), Normalize(json.loads(mean), json.loads(std))])
-    model = Patchcore(
-        backbone, layers.split(","), pre_trained=False, pre_processor=PreProcessor(transform), post_processor=False
-    )
-    model.model.feature_extractor.feature_extractor.load_state_dict(load_file(weights))
+    model = _patchcore(backbone, layers, weights, mean, std, images.shape[1:3], 0.1)
     model.model.memory_bank = torch.from_numpy(np.load(bank))
     model.eval()
     timings = {}
@@ -93,6 +129,6 @@ def _time(judge, inputs, seconds: float) -> dict:
 
 
 if __name__ == "__main__":
-    result = {"coreset": coreset, "inference": inference}[sys.argv[1]](*sys.argv[2:])
+    result = {"coreset": coreset, "scores": scores, "inference": inference}[sys.argv[1]](*sys.argv[2:])
     result["versions"] = {name: version(name) for name in ("anomalib", "torch", "openvino", "timm")}
     print(json.dumps(result))

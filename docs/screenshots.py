@@ -126,6 +126,7 @@ def views(page: Page, station: str) -> dict[str, Callable[[], None]]:
         "alarms": at("#/alarms", "alarms"),
         "audit": at("#/audit", "alarms"),
         "tune": at(f"#/tune/{station}", "tune"),
+        "tune-strangest": scrolled(".strangest"),
         "tune-teach": scrolled("[aria-labelledby=tune-teach]"),
         "tune-changes": scrolled(".changes"),
     }

@@ -8,12 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.errors import FrameFault
-from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Frame
 from stream.line.sections import StationOptions
 from stream.model.bundle import BundleInfo, live_bundle
-from stream.model.patchcore.preprocess import Roi, crop
+from stream.model.patchcore.preprocess import Roi, region_of
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +37,7 @@ class PartCropper(NamedTuple):
 
     def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the station's region of an (H, W, 3) uint8 image, as a view; raises FrameFault(WRONG_GEOMETRY)."""
-        if self.roi is None and self.picture_px is not None:
-            width_px, height_px = image.shape[1], image.shape[0]
-            if (width_px, height_px) != self.picture_px:
-                raise FrameFault(
-                    Cause.WRONG_GEOMETRY,
-                    f"the picture is {width_px}×{height_px} px, the bundle learned "
-                    f"{self.picture_px[0]}×{self.picture_px[1]}",
-                )
-        return crop(image, self.roi)
+        return region_of(image, self.roi, self.picture_px)
 
 
 class CroppedPart(NamedTuple):

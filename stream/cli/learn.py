@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 _SIZES_PX = 32, 2048
 
 
+MmOption = Annotated[
+    float | None,
+    typer.Option(min=1e-9, help="Millimetres of one pixel of the image, by a ruler; sizes are then printed in mm too."),
+]
 ReviewOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="New folder for the twelve strangest good images, as overlays by rank and score."),
@@ -29,19 +34,37 @@ LeaveOutOption = Annotated[
 
 def fit(
     good_dir: Annotated[Path, typer.Argument(help="Folder of images of good parts.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Bundle to write (.safetensors).")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Bundle to write (.safetensors).", show_default=False)
+    ] = None,
     backbone: Annotated[
         str,
         typer.Option(help="efficientnet_lite0/1/2, resnet18, resnet50, wide_resnet50_2 or any timm model."),
     ] = "efficientnet_lite0",
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Levels whose features are used: stride8,stride16, or of tokens block6,block9; default: these two.",
+        ),
+    ] = None,
     size: Annotated[
         str,
         typer.Option(
-            metavar="PX|WxH",
+            metavar="PX|WxH|auto",
             help="Network input: 224 means as many pixels as a square of 224 px has, in the aspect of the region; "
-            "448x224 is width x height. More pixels show finer defects and take as much longer.",
+            "448x224 is width x height. More pixels show finer defects and take as much longer. auto: the largest that "
+            "keeps --budget-ms on this machine, if synthetic defects show that it helps.",
         ),
     ] = "224",
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="With --size auto or --suggest: longest time of one image, one at a time, in ms."),
+    ] = None,
+    suggest: Annotated[
+        bool,
+        typer.Option("--suggest", help="Try sizes, levels and coresets, print what each finds, and write no bundle."),
+    ] = False,
     roi: Annotated[
         str | None,
         typer.Option(metavar="X,Y,W,H", help="Region of the image to inspect; default: all of it."),
@@ -97,22 +120,30 @@ def fit(
             "to temporary files beside the bundle; the bundle is the same.",
         ),
     ] = None,
+    mm_per_px: MmOption = None,
 ) -> None:
     """Learn a folder of good parts and write the calibrated bundle.
 
     Example: `patchline fit photos/good -o cap.safetensors --roi 120,80,512,512`
     """
+    from stream.cli.suggestion import print_suggestion
     from stream.cli.terminal import print_fit, tracking
+    from stream.model.patchcore.levels import parse_levels
     from stream.training import fit as fitting
     from stream.training.review import check_review, write_review
+    from stream.training.suggest import choose_size
+    from stream.training.suggest import suggest as suggest_options
 
+    automatic = size == "auto"
+    _check_choice(output, automatic=automatic, suggest=suggest, budget_ms=budget_ms)
     if review is not None:
         check_review(review)
     if neighbourhood % 2 == 0:
         raise ConfigError(f"--neighbourhood: {neighbourhood} has no middle; give an odd number")
     options = fitting.FitOptions(
         backbone=backbone,
-        size_px=_size(size),
+        levels=() if levels is None else parse_levels(levels),
+        size_px=fitting.FitOptions.size_px if automatic else network_size(size),
         roi=_roi(roi),
         coreset=coreset,
         neighbourhood=neighbourhood,
@@ -130,11 +161,22 @@ def fit(
         max_memory_bytes=_bytes("--max-memory", max_memory),
         precision=precision,
     )
+    if suggest or output is None:
+        with tracking(err) as track:
+            tried = suggest_options(good_dir, options, budget_ms=budget_ms, track=track)
+        print_suggestion(out, tried, track.seconds, mm_per_px)
+        return
+    if budget_ms is not None:
+        with tracking(err) as track:
+            tried = choose_size(good_dir, options, budget_ms=budget_ms, track=track)
+        print_suggestion(out, tried, track.seconds, mm_per_px)
+        assert tried.best is not None  # sizes beyond the budget were refused or left out
+        options = replace(options, size_px=tried.best.candidate.input_px)
     with tracking(err) as track:
         summary = fitting.fit(good_dir, output, options, track)
         if review is not None:
             write_review(review, summary, track)
-    print_fit(out, summary, output, track.seconds)
+    print_fit(out, summary, output, track.seconds, mm_per_px)
 
 
 def calibrate(
@@ -171,37 +213,73 @@ def evaluate(
     dataset_dir: Annotated[
         Path,
         typer.Argument(
-            help="Folder in MVTec layout: test/good, test/TYPE and, optional, ground_truth/TYPE/NAME_mask.png.",
+            help="Folder in MVTec layout: test/good, test/TYPE and, optional, ground_truth/TYPE/NAME_mask.png "
+            "or NAME.png.",
             show_default=False,
         ),
     ],
-    report: Annotated[Path | None, typer.Option(help="Write the numbers as JSON.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all figures, and every image with its score, as JSON.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write one page with figures, charts and images; it needs no network."),
+    ] = None,
     overlays: Annotated[
-        Path | None, typer.Option(help="New folder for an overlay of each image: heat map and mask.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="New folder for an overlay of every image: missed/, false_reject/, refused/, caught/, passed/, "
+            "numbered from the worst.",
+        ),
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure a bundle on labelled images: AUROC, AUPRO, F1, false rejects and misses, milliseconds."""
+    """Measure a bundle on labelled images, and show what it misses and what it falsely rejects.
+
+    Example: `patchline evaluate cap.safetensors photos/ --html cap.html --overlays cap-overlays/`
+
+    Look at the images first: one good part among the defective ones, or the reverse, changes every figure. Misses and
+    false rejects are those of the bundle's threshold. Misses to expect, at 1, 2 and 5 % false rejects, are what any
+    other good images would have given as calibration: compare bundles by them. PG2 is the share of good parts that
+    pass if at most 2 % of the defective ones may, PB2 the share of defective parts caught if at most 2 % of the good
+    ones may be rejected. Images that a line would refuse (dark, blurred, of another size) are counted apart.
+    """
     from stream.cli.terminal import tracking
     from stream.training import evaluate as evaluation
     from stream.training.evaluation_report import report_table, write_report
 
     with tracking(err) as track:
-        result = evaluation.evaluate(bundle, dataset_dir, overlays=overlays, device=device, track=track)
+        result = evaluation.evaluate(bundle, dataset_dir, overlays=overlays, page=html, device=device, track=track)
+    out.print(report_table(result))
     if report is not None:
         write_report(result, report)
-    out.print(report_table(result))
 
 
-def show(bundle: Annotated[Path, typer.Argument(help="Bundle to show.", show_default=False)]) -> None:
+def show(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to show.", show_default=False)], mm_per_px: MmOption = None
+) -> None:
     """Print the content of a bundle."""
     from stream.cli.terminal import print_bundle
     from stream.model.bundle import load_bundle
 
-    print_bundle(out, bundle, load_bundle(bundle))
+    print_bundle(out, bundle, load_bundle(bundle), mm_per_px)
 
 
-def _size(text: str) -> Size:
+def _check_choice(output: Path | None, *, automatic: bool, suggest: bool, budget_ms: float | None) -> None:
+    """Raise ConfigError where options about the choice of others contradict each other."""
+    if output is None and not suggest:
+        raise ConfigError("-o: name the bundle to write, e.g. -o cap.safetensors; only --suggest writes none")
+    if suggest and automatic:
+        raise ConfigError("--suggest tries sizes itself; leave out --size auto")
+    if automatic and budget_ms is None:
+        raise ConfigError("--size auto: give the time that one image may take, e.g. --budget-ms 20")
+    if budget_ms is not None and not (automatic or suggest):
+        raise ConfigError("--budget-ms: has a meaning with --size auto or --suggest only; add one of them")
+
+
+def network_size(text: str) -> Size:
+    """Read `224` or `448x224`; raises ConfigError."""
     try:
         edges = [int(number) for number in text.lower().replace("×", "x").split("x")]
     except ValueError:

@@ -29,16 +29,10 @@ def teach(
     ] = None,
     backbone: Annotated[str | None, typer.Option(help=f"As for `fit`; {_LIKE}.")] = None,
     size: Annotated[
-        int | None, typer.Option(min=32, max=2048, help=f"Edge of the square network input in pixels; {_LIKE}.")
+        str | None, typer.Option(metavar="PX|WxH", help=f"Network input in pixels, as for `fit`; {_LIKE}.")
     ] = None,
     coreset: Annotated[
         float | None, typer.Option(min=1e-4, max=1.0, help=f"Share of the patches to remember; {_LIKE}.")
-    ] = None,
-    holdout: Annotated[
-        float | None,
-        typer.Option(
-            min=0.01, max=0.9, help="Share of the images kept out of the bank to calibrate; default: as for `fit`."
-        ),
     ] = None,
 ) -> None:
     """Collect good parts from a camera, in use or not, and learn them. Let only good parts pass meanwhile.
@@ -52,6 +46,7 @@ def teach(
     Example: `patchline teach line.yaml top --parts 300 -o cap.safetensors`
     """
     from stream.cli.app import err, load_line, out
+    from stream.cli.learn import network_size
     from stream.cli.terminal import print_fit, tracking
     from stream.training.collect import station_of
     from stream.training.jobs import FitOverrides, relearn
@@ -68,7 +63,7 @@ def teach(
             folder=keep or Path(scratch),
             output=output,
             parts=parts,
-            overrides=FitOverrides(backbone, size, coreset, holdout, false_reject_rate),
+            overrides=FitOverrides(backbone, None if size is None else network_size(size), coreset, false_reject_rate),
             opens=True,
         )
     where = f"kept in {keep}" if keep else "not kept (--keep DIR keeps them)"

@@ -12,8 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from stream.model.bundle import Bundle
+from stream.cli.suggestion import length
+from stream.model.bundle import Bundle, BundleInfo
 from stream.model.patchcore.health import Reference, brightness_limits, focus_limit
+from stream.model.patchcore.visibility import visibility_of
 from stream.training.calibration import promise
 from stream.training.fit import FitSummary
 
@@ -47,7 +49,9 @@ def tracking(console: Console) -> Iterator[Tracker]:
         yield Tracker(progress)
 
 
-def print_fit(console: Console, summary: FitSummary, path: Path, seconds: float) -> None:
+def print_fit(
+    console: Console, summary: FitSummary, path: Path, seconds: float, mm_per_px: float | None = None
+) -> None:
     """Print the result of a fit or calibration."""
     bundle = summary.bundle
     thresholds = bundle.info.thresholds
@@ -61,6 +65,7 @@ def print_fit(console: Console, summary: FitSummary, path: Path, seconds: float)
     table.add_row("false rejects", summary.promise)
     width_px, height_px = bundle.info.spec.input_px
     table.add_row("backbone", f"{bundle.info.spec.backbone} at {width_px}×{height_px} px on {summary.device}")
+    table.add_row("smallest spot", _smallest_spot(bundle.info, mm_per_px))
     table.add_row("seconds", f"{seconds:.1f}")
     console.print(table)
     console.print(_strange_table(summary))
@@ -94,19 +99,20 @@ def _strange_table(summary: FitSummary) -> Table:
     return table
 
 
-def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
+def print_bundle(console: Console, path: Path, bundle: Bundle, mm_per_px: float | None = None) -> None:
     """Print the metadata of a bundle."""
     info, spec = bundle.info, bundle.info.spec
     table = _table(f"bundle {path}")
     rows = {
         "file SHA-256": bundle.sha256,
         "format": info.format,
-        "backbone": f"{spec.backbone}, levels {', '.join(map(str, spec.levels))}",
+        "backbone": f"{spec.backbone}, levels {', '.join(spec.levels)}",
         "weights SHA-256": spec.weights_sha256,
         "precision": "int8, graph in the bundle" if spec.graph_sha256 else "float32",
         "input": f"{spec.input_px[0]}×{spec.input_px[1]} px, preprocessing {spec.preprocessing}",
         "region": "whole image" if info.roi is None else "x {} y {} width {} height {}".format(*info.roi),
         "images of": "mixed sizes" if info.picture_px is None else "{}×{} px".format(*info.picture_px),
+        "smallest spot": _smallest_spot(info, mm_per_px),
         "patches": f"{info.grid[0]}×{info.grid[1]} per image, neighbourhood {spec.neighbourhood}, stride {spec.stride}",
         "memory bank": f"{len(bundle.bank):,} × {bundle.bank.shape[1]} of {info.bank_patches:,} patches "
         f"from {len(info.bank_pictures)} images ({info.coreset:.2%} wanted)",
@@ -147,6 +153,18 @@ def _reference_rows(reference: Reference) -> dict[str, str]:
         "focus": f"{focus.low:.2f} to {focus.high:.2f}, median {focus.median:.2f}; "
         f"refused below {focus_limit(reference):.2f}",
     }
+
+
+def _smallest_spot(info: BundleInfo, mm_per_px: float | None) -> str:
+    """Return what the network input cannot show, as far as its size decides that."""
+    region_px = info.picture_px if info.roi is None else info.roi[2:]
+    if region_px is None:
+        return "unknown: images of mixed sizes"
+    seen = visibility_of(region_px, info.spec.input_px)
+    return (
+        f"defects below about {length(seen.spot_px, mm_per_px)} of the image are likely to be missed: one pixel of "
+        f"the input covers {seen.shrinking:.2g}"
+    )
 
 
 def _table(title: str) -> Table:

@@ -87,6 +87,15 @@ def image_size(path: Path) -> tuple[int, int]:
     return (height, width) if orientation in _ROTATED_BY_90 else (width, height)
 
 
+def encoded_size(data: bytes) -> tuple[int, int] | None:
+    """Return (width, height) in pixels of an encoded image from its header alone; None for what is no image."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            return picture.size
+    except Exception:  # noqa: BLE001 - Pillow's readers raise almost anything on damaged bytes
+        return None
+
+
 def _content(path: Path) -> bytes:
     try:
         data = path.read_bytes()

@@ -24,7 +24,7 @@ from stream.core.errors import ConfigError, ConflictError, PatchLineError, Reloa
 from stream.dashboard.access import Authenticator, LoginThrottle
 from stream.dashboard.guard import Guard
 from stream.dashboard.live.hub import Hub
-from stream.dashboard.routes import alarms, events, live, sessions, threshold, tuning, verdict_changes
+from stream.dashboard.routes import alarms, events, live, sessions, strangest, threshold, tuning, verdict_changes
 from stream.dashboard.services import Dashboard
 from stream.dashboard.tuning.changes import BundleChanges
 from stream.dashboard.tuning.jobs import Jobs
@@ -110,7 +110,7 @@ def application(dashboard: Dashboard, lifespan: Callable[[FastAPI], object] | No
         middleware=[Middleware(Guard, dashboard=dashboard)],
     )
     app.state.dashboard = dashboard
-    for routes in (sessions, live, events, alarms, threshold, verdict_changes, tuning):
+    for routes in (sessions, live, events, alarms, threshold, strangest, verdict_changes, tuning):
         app.include_router(routes.router, prefix="/api/v1")
     app.add_exception_handler(PatchLineError, _unavailable)
     app.mount("/", StaticFiles(directory=_STATIC, html=True))

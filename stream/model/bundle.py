@@ -20,7 +20,7 @@ Everything else is one JSON text in the file's metadata, so that the same fit wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -299,8 +299,8 @@ def load_bundle(path: Path) -> Bundle:
     )
 
 
-def calibration_inputs(path: Path) -> NDArray[np.uint8]:
-    """Return the network inputs that a bundle was calibrated with, in the order of their scores.
+def calibration_inputs(path: Path, rows: Sequence[int] | None = None) -> NDArray[np.uint8]:
+    """Return the network inputs that a bundle was calibrated with, in the order of their scores, or those at `rows`.
 
     Returns:
         (n, H, W, 3) uint8 RGB.
@@ -310,11 +310,12 @@ def calibration_inputs(path: Path) -> NDArray[np.uint8]:
     """
     bundle = load_bundle(path)
     width_px, height_px = bundle.info.spec.input_px
-    stored = read_left(path, bundle.sha256, left=_PICTURE)
+    names = [f"{_PICTURE}{row:06d}" for row in (range(len(bundle.calibration_scores)) if rows is None else rows)]
+    stored = read_left(path, bundle.sha256, left=tuple(names))
     network_inputs = np.empty((len(stored), height_px, width_px, 3), np.uint8)
-    for row, png in zip(network_inputs, stored.values(), strict=True):
+    for row, name in zip(network_inputs, names, strict=True):
         try:
-            pixels = pixels_of(png.tobytes())
+            pixels = pixels_of(stored[name].tobytes())
         except ValueError:
             pixels = np.empty(0, np.uint8)
         if pixels.shape != row.shape:

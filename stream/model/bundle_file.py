@@ -90,8 +90,8 @@ def read_file(path: Path, *, leave: str) -> StoredFile:
     return StoredFile(text, tensors, left, intact, sha256)
 
 
-def read_left(path: Path, stored_sha256: str, *, left: str) -> dict[str, NDArray[Any]]:
-    """Return the tensors that `read_file` left in the file, by name, in the order of their names.
+def read_left(path: Path, stored_sha256: str, *, left: str | tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Return the tensors that `read_file` left in the file and whose names begin so, by name, in their order.
 
     Raises:
         BundleError: the file is gone, or no longer the one with that hash.

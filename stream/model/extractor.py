@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import tempfile
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -144,13 +146,23 @@ class OpenVinoExtractor:
 
 
 def spec_for(
-    backbone: str, *, input_px: tuple[int, int], neighbourhood: int, stride: int, weights: Path | None = None
+    backbone: str,
+    *,
+    input_px: tuple[int, int],
+    neighbourhood: int,
+    stride: int,
+    levels: Sequence[str] = (),
+    weights: Path | None = None,
 ) -> FeatureSpec:
-    """Describe the features of a fit that is about to begin; loads the weights to hash them. Raises WeightsError."""
+    """Describe the features of a fit that is about to begin; loads the weights to hash them.
+
+    Raises:
+        WeightsError, ConfigError: see `load_backbone`.
+    """
     from stream.model.patchcore.backbones import load_backbone
     from stream.model.patchcore.preprocess import PREPROCESSING
 
-    loaded = load_backbone(backbone, weights=weights)
+    loaded = load_backbone(backbone, levels=levels, input_px=input_px, weights=weights)
     return FeatureSpec(
         backbone=backbone,
         weights_sha256=loaded.weights_sha256,
@@ -160,6 +172,16 @@ def spec_for(
         stride=stride,
         preprocessing=PREPROCESSING,
     )
+
+
+def input_multiple_px(backbone: str) -> int:
+    """Return the px of which the edges of its network input should be multiples; raises WeightsError."""
+    from stream.model.patchcore.backbones import TORCHVISION
+    from stream.model.patchcore.preprocess import MULTIPLE_PX
+    from stream.model.patchcore.timm_networks import LITE, patch_px
+
+    patch = 1 if backbone in (*LITE, *TORCHVISION) else patch_px(backbone, others=", ".join((*LITE, *TORCHVISION)))
+    return MULTIPLE_PX if MULTIPLE_PX % patch == 0 else patch
 
 
 def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch.dtype | None = None) -> PatchFeatures:
@@ -172,7 +194,13 @@ def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch
     from stream.model.patchcore.backbones import load_backbone
     from stream.model.patchcore.features import PatchFeatures
 
-    backbone = load_backbone(spec.backbone, weights=weights, expected_sha256=spec.weights_sha256)
+    backbone = load_backbone(
+        spec.backbone,
+        levels=spec.levels,
+        input_px=spec.input_px,
+        weights=weights,
+        expected_sha256=spec.weights_sha256,
+    )
     return PatchFeatures(
         backbone, neighbourhood=spec.neighbourhood, stride=spec.stride, dtype=dtype or torch.float32
     ).eval()
@@ -197,7 +225,11 @@ def convert(spec: FeatureSpec, weights: Path | None) -> Any:
     width_px, height_px = spec.input_px
     shape = [1, height_px, width_px, 3]
     example = torch.zeros(shape, dtype=torch.uint8)
-    return openvino.convert_model(build_module(spec, weights), example_input=example, input=[shape])
+    module = build_module(spec, weights)
+    with warnings.catch_warnings():
+        # The graph is for inputs of this shape alone, so what is traced as a constant is one.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        return openvino.convert_model(module, example_input=example, input=[shape])
 
 
 def _keep(model: Any, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The overlay of one verdict: the part, its heat map and mask, and a header with score and threshold."""
+"""The overlay of one verdict: the part, its heat map and outlines, and a header with score, threshold and place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.verdict import Cause, Verdict
-from stream.model.patchcore.score import anomaly_map, mask, sigma_px
+from stream.model.patchcore.score import mask
+from stream.model.patchcore.spot import map_in_picture, spot_in_picture, strongest_region
 
 _COLOURS_BGR = {
     Verdict.GOOD: (96, 208, 80),
@@ -18,9 +19,12 @@ _BAND_BGR = (28, 28, 28)
 _TEXT_BGR = (235, 235, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
-# In multiples of the pixel threshold: nothing is painted below the first, full opacity begins at the second.
-_HEAT_FROM, _HEAT_FULL = 0.8, 2.0
-_HEAT_ALPHA = 0.6
+#: Where the heat begins and where it is strongest, in multiples of the pixel threshold: between the peaks of good parts
+#: and those of defects, by benchmarks/results/heat_map.md. The page's `lib/heatmap.js` has them and the colours too.
+HEAT_FROM, HEAT_FULL = 0.9, 1.3
+_HEAT_ALPHA = 0.65
+#: Ends of the colour map `plasma` that are painted: violet, not the dark end, which looks like shadow; then yellow.
+_COLOURS_FROM, _COLOURS_TO = 70, 250
 
 
 def draw(
@@ -34,47 +38,80 @@ def draw(
     title: str,
     cause: Cause | None,
 ) -> NDArray[np.uint8]:
-    """Draw heat map and contour of the mask, and a header band above the view.
+    """Draw heat map and outlines, and a header band above the view.
+
+    Outlined is the mask; of a DEFECT always the strongest spot, whose place the header has.
 
     Args:
         view: (H, W, 3) uint8 BGR, left as it is.
-        anomaly_map: (h, w) patch distances; None or empty: no heat map.
+        patch_distances: (h, w) patch distances; None or empty: no heat map.
+        verdict: of the part.
+        score, threshold: of the part, if it has them.
         pixel_threshold: distance above which a pixel is anomalous; None: no heat map.
         title: the part, for example station and seq; what is not ASCII appears as '?'.
+        cause: of an UNINSPECTED part.
 
     Returns:
         (H', W, 3) uint8 BGR; its last H rows are the view.
     """
-    picture = view
+    picture, place, defect = view, "", verdict is Verdict.DEFECT
     if patch_distances is not None and patch_distances.size and pixel_threshold is not None:
-        picture = _heat(view, patch_distances, pixel_threshold)
+        picture = draw_map(view, patch_distances, pixel_threshold, outline_spot=defect)
+        spot = spot_in_picture(patch_distances, pixel_threshold, view.shape[:2]) if defect else None
+        place = "" if spot is None else spot.describe()
     headline = [str(verdict), "" if cause is None else str(cause)]
     numbers = "" if score is None else f"score {score:.4g}"
     if score is not None and threshold is not None:
         numbers += f" / {threshold:.4g}"
-    band = _band(view.shape[1], headline, _COLOURS_BGR[verdict], [title, numbers])
+    band = _band(view.shape[1], headline, _COLOURS_BGR[verdict], [title, numbers, place])
     return np.concatenate([band, picture])
 
 
-def _heat(view: NDArray[np.uint8], distances: NDArray[np.floating], pixel_threshold: float) -> NDArray[np.uint8]:
-    height_px, width_px = view.shape[:2]
-    short_px = min(height_px, width_px)
-    # A distance beyond float16 arrives as inf, and smoothing would spread it as NaN.
-    finite = np.nan_to_num(distances.astype(np.float32), nan=0.0, posinf=float(np.finfo(np.float16).max))
-    pixels = anomaly_map(finite, (height_px, width_px), sigma_px(short_px))
-    excess = pixels / max(pixel_threshold, float(np.finfo(np.float32).tiny))
-    share = np.clip((excess - _HEAT_FROM) / (_HEAT_FULL - _HEAT_FROM), 0.0, 1.0)
+def draw_map(
+    view: NDArray[np.uint8], patch_distances: NDArray[np.floating], pixel_threshold: float, *, outline_spot: bool
+) -> NDArray[np.uint8]:
+    """Draw heat map and outlines: those of the mask, and of the strongest spot if wanted.
+
+    Args:
+        view: (H, W, 3) uint8 BGR, left as it is.
+        patch_distances: (h, w) patch distances.
+        pixel_threshold: distance above which a pixel is anomalous.
+        outline_spot: outline the strongest spot, also below the pixel threshold.
+
+    Returns:
+        (H, W, 3) uint8 BGR; the view itself where there is nothing to draw.
+    """
+    map_px = map_in_picture(patch_distances, (view.shape[0], view.shape[1]))
+    outlined = mask(map_px, pixel_threshold)
+    if outline_spot:
+        outlined |= strongest_region(map_px, pixel_threshold)
+    return _outlined(_heat(view, map_px, pixel_threshold), outlined)
+
+
+def _heat(view: NDArray[np.uint8], map_px: NDArray[np.float32], pixel_threshold: float) -> NDArray[np.uint8]:
+    excess = map_px / max(pixel_threshold, float(np.finfo(np.float32).tiny))
+    share = np.clip((excess - HEAT_FROM) / (HEAT_FULL - HEAT_FROM), 0.0, 1.0)
     if not share.any():
         return view
-    # The dark end of the colour map looks like shadow, so it is left out.
-    heat = cv2.applyColorMap((80 + share * 160).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    levels = (_COLOURS_FROM + share * (_COLOURS_TO - _COLOURS_FROM)).astype(np.uint8)
+    heat = cv2.applyColorMap(levels, cv2.COLORMAP_PLASMA)
     alpha = np.float32(_HEAT_ALPHA) * np.sqrt(share)
-    picture: NDArray[np.uint8] = np.asarray(cv2.blendLinear(view, heat, 1 - alpha, alpha), dtype=np.uint8)
+    return np.asarray(cv2.blendLinear(view, heat, 1 - alpha, alpha), dtype=np.uint8)
 
-    # Two rings outside the mask, light within dark: one of them stands out on any part.
-    within = mask(pixels, pixel_threshold).astype(np.uint8)
-    stroke_px = max(1, round(short_px / 300))
-    light, dark = _grown(within, stroke_px), _grown(within, 2 * stroke_px)
+
+def _outlined(picture: NDArray[np.uint8], outlined: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Draw two rings outside the outlined pixels, light within dark: one of them stands out on any part."""
+    if not outlined.any():
+        return picture
+    stroke_px = max(1, round(min(outlined.shape) / 200))
+    # The rings have room also where a region reaches the picture's edge.
+    within = np.zeros(outlined.shape, np.uint8)
+    rim_px = 2 * stroke_px
+    within[rim_px:-rim_px, rim_px:-rim_px] = outlined[rim_px:-rim_px, rim_px:-rim_px]
+    if not within.any():
+        within = outlined.astype(np.uint8)
+    light, dark = _grown(within, stroke_px), _grown(within, rim_px)
+    picture = picture.copy()
     picture[dark > light] = 0
     picture[light > within] = 255
     return picture

@@ -14,7 +14,7 @@ from stream.core.errors import DatasetError
 from stream.core.images import image_size, list_images
 from stream.core.versions import library_versions
 from stream.model.bundle import FORMAT, Bundle, BundleInfo, CalibrationScores, load_bundle, save_bundle
-from stream.model.extractor import Device, load_extractor, spec_for
+from stream.model.extractor import Device, input_multiple_px, load_extractor, spec_for
 from stream.model.patchcore.calibrate import images_needed
 from stream.model.patchcore.health import Reference, measure, reference_of, refreshed
 from stream.model.patchcore.preprocess import Roi, Size, input_size
@@ -27,7 +27,7 @@ from stream.training.calibration import (
     promise,
     strangest,
 )
-from stream.training.consistency import inconsistencies, likeness
+from stream.training.consistency import inconsistencies, likeness, product_warning
 from stream.training.dataset import ImageSet, Unreadable, iter_inputs, read_network_inputs
 from stream.training.folds import BY_FILE, BY_FOLDER, FOLDS, SPLIT_BLOCKS, blocks, deal, groups_of, neighbour_blocks
 from stream.training.learned_bank import BankOptions
@@ -45,6 +45,8 @@ class FitOptions:
     """The options of a fit; the defaults are those of `patchline fit`."""
 
     backbone: str = "efficientnet_lite0"
+    #: Names of its levels; empty: the backbone's default.
+    levels: tuple[str, ...] = ()
     size_px: Size = 224
     roi: Roi | None = None
     coreset: float = 0.01
@@ -103,14 +105,15 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
     from stream.model.patchcore.coreset import PROJECTION_DIMS
 
     memory = MemoryBudget.of(options.max_memory_bytes)
-    paths = _chosen_images(good, options)
-    input_px = input_size(options.size_px, _region_px(paths, options.roi))
+    paths = chosen_images(good, options)
+    input_px = input_size(options.size_px, region_px(paths, options.roi), input_multiple_px(options.backbone))
     with read_network_inputs(paths, options.roi, input_px, memory=memory, spool=output.parent, track=track) as images:
         names = [path.relative_to(good).as_posix() for path in images.paths]
-        plan, notes = _plan(good, images, names, options)
+        plan, notes = plan_for(good, images, names, options)
         track("load backbone", 0, 1)
         spec = spec_for(
             options.backbone,
+            levels=options.levels,
             input_px=input_px,
             neighbourhood=options.neighbourhood,
             stride=options.stride,
@@ -181,7 +184,8 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             learned.calibration,
             plan.calibration,
             notes,
-            inconsistencies(images, names, np.sort(used)),
+            inconsistencies(images, names, np.sort(used))
+            + product_warning(learned.means, [names[row] for row in plan.bank]),
         )
 
 
@@ -256,11 +260,12 @@ def reference_of_rows(images: ImageSet, rows: Rows) -> Reference:
     return reference_of([measure(image) for image in iter_inputs(images.inputs, rows)])
 
 
-def _chosen_images(good: Path, options: FitOptions) -> list[Path]:
+def chosen_images(good: Path, options: FitOptions) -> list[Path]:
+    """Return the images of the folder but for those left out; raises DatasetError."""
     return without_names(good, list_images(good, subfolders=options.group_by == BY_FOLDER), options.leave_out)
 
 
-def _region_px(paths: list[Path], roi: Roi | None) -> tuple[int, int]:
+def region_px(paths: list[Path], roi: Roi | None) -> tuple[int, int]:
     """Return (width, height) of the region of the first image whose header can be read."""
     if roi is not None:
         return roi[2:]
@@ -272,7 +277,7 @@ def _region_px(paths: list[Path], roi: Roi | None) -> tuple[int, int]:
     return 1, 1
 
 
-def _plan(good: Path, images: ImageSet, names: list[str], options: FitOptions) -> tuple[Plan, list[str]]:
+def plan_for(good: Path, images: ImageSet, names: list[str], options: FitOptions) -> tuple[Plan, list[str]]:
     """Return which images are remembered and which calibrate, and what to say about copies."""
     rows = images.distinct()
     if len(rows) < 2:

@@ -76,6 +76,22 @@ def extend_job(
     return BundleOutcome(extended.warnings, *_compare(live, output, _network_inputs(store, marked), track))
 
 
+def leave_out_job(
+    track: Track, *, live: Path, output: Path, store: Path, names: list[str], marked: list[int]
+) -> BundleOutcome:
+    """Write to `output` the bundle `live` without some of its good pictures, by name; raises PatchLineError.
+
+    `marked` are numbers of events in the event store.
+    """
+    from stream.training.calibration import promise
+    from stream.training.leave_out import leave_out
+
+    made = leave_out(live, output, names, track)
+    assert made.info.thresholds is not None, "it was calibrated"
+    _, warnings = promise(made.info.thresholds, len(made.calibration_scores), cross=made.info.cross)
+    return BundleOutcome(warnings, *_compare(live, output, _network_inputs(store, marked), track))
+
+
 def learn_marks_job(
     track: Track,
     *,
@@ -124,7 +140,6 @@ class FitOverrides(NamedTuple):
     backbone: str | None = None
     size_px: Size | None = None
     coreset: float | None = None
-    holdout: float | None = None
     false_reject_rate: float | None = None
 
 
@@ -198,12 +213,12 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
         info = bundle.info
         options = FitOptions(
             backbone=info.spec.backbone,
+            levels=info.spec.levels,
             size_px=info.spec.input_px,
             roi=info.roi,
             coreset=info.coreset,
             neighbourhood=info.spec.neighbourhood,
             stride=info.spec.stride,
-            score="position" if info.position_aware else "plain",
             calibration="cross" if info.cross else "split",
             precision="float32" if bundle.graph is None else "int8",
         )
@@ -213,6 +228,8 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
         weights = weights_folder() / f"{info.spec.weights_sha256}.safetensors"
         if weights.is_file() and overrides.backbone in (None, options.backbone):
             options = replace(options, weights=weights)
+        if overrides.backbone not in (None, options.backbone):
+            options = replace(options, levels=())  # another network has other levels
     chosen = {name: value for name, value in overrides._asdict().items() if value is not None}
     own = line.stations[station].roi
     return replace(options, roi=options.roi if own is None else own, **chosen)

@@ -64,12 +64,21 @@ def split_plan(rows: Rows, groups: Sequence[str], holdout: float, seed: int) -> 
 
 
 class Learned(NamedTuple):
-    """What was learned: the bank (M, D), its scoring, its covering radius, and the scores of the plan's calibration."""
+    """What was learned.
+
+    Attributes:
+        bank: (M, D).
+        scoring: of a picture with it.
+        covering_radius: see the bundle.
+        calibration: the scores of the plan's calibration.
+        means: (n, D) float32, the mean feature of each picture in the bank.
+    """
 
     bank: NDArray[np.float32]
     scoring: Scoring
     covering_radius: float
     calibration: CalibrationScores
+    means: NDArray[np.float32]
 
 
 def learn(
@@ -111,7 +120,8 @@ def learn(
             calibration = banks.calibration(input_px, added=added, track=track)
         else:
             calibration = held_out_scores(extractor, search, inputs, plan.held_out, chosen.scoring, track=track)
-        return Learned(search.features, chosen.scoring, radius, calibration)
+        means = np.array(patches.picture_means, dtype=np.float32)
+        return Learned(search.features, chosen.scoring, radius, calibration, means)
 
 
 def patches_of(

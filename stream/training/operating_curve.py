@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _POINTS = 200
-#: Factor by which the thresholds on offer reach beyond the known scores.
-_MARGIN = 1.15
+#: How far the thresholds on offer reach beyond the known scores, as a share of the outermost one.
+_MARGIN = 0.15
 
 Scores = NDArray[np.float64]
 
@@ -58,9 +58,10 @@ def thresholds_around(known: KnownScores, present: float) -> Scores:
     scores = np.concatenate([known.calibration, known.false_alarms, known.true_defects, [present]])
     # Above the false alarms and the highest good score nothing is gained; marked defects usually score higher. A
     # present threshold far above all of them would leave no point between them.
-    upper = max(*known.calibration, *known.false_alarms, *np.sort(known.true_defects)[:1]) * _MARGIN
-    spread = np.linspace(float(scores.min()) / _MARGIN, float(upper), _POINTS - 1)
-    return np.unique(np.append(spread[spread > 0], present))
+    least, most = scores.min(), max(*known.calibration, *known.false_alarms, *np.sort(known.true_defects)[:1])
+    spread = np.linspace(least - _MARGIN * abs(least), most + _MARGIN * abs(most), _POINTS - 1)
+    # Scores that are distances have no negative threshold.
+    return np.unique(np.append(spread if least < 0 else spread[spread > 0], present))
 
 
 def curve(thresholds: Scores, known: KnownScores, present: float) -> Curve:

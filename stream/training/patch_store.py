@@ -37,6 +37,8 @@ class PatchStore:
             DiskError: the folder has too little room, or cannot be written.
         """
         self._seed = seed
+        #: (D,) mean feature of each image.
+        self.picture_means: list[NDArray[np.float32]] = []
         self._matrix = projection(dims, dims=PROJECTION_DIMS, seed=seed)
         projected_dims = min(dims, PROJECTION_DIMS)
         # Norms, distances and flags of all; picks in float64, twice, and their features in the bank, twice.
@@ -56,7 +58,8 @@ class PatchStore:
         return len(self.features)
 
     def append(self, features: NDArray[np.float32]) -> None:
-        """Add the (…, D) features of some images; raises DiskError when the disk is full."""
+        """Add the (n, …, D) features of some images; raises DiskError when the disk is full."""
+        self.picture_means += list(features.reshape(len(features), -1, features.shape[-1]).mean(axis=1))
         rows = features.reshape(-1, features.shape[-1])
         self.features.append(rows)
         if self._matrix is not None:

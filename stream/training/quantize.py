@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stream.core.errors import ConfigError
 from stream.model.extractor import convert
+from stream.model.patchcore.levels import are_blocks
 from stream.model.patchcore.spec import FeatureSpec, StoredGraph
 
 #: Number of images whose activations are measured; more change little.
@@ -45,6 +46,8 @@ def quantized(spec: FeatureSpec, images: NDArray[np.uint8], weights: Path | None
         convert(spec, weights),
         nncf.Dataset([image[None] for image in images[:IMAGES]]),
         subset_size=min(IMAGES, len(images)),
+        # Of tokens, a few channels are far larger than all others; they are scaled before they are rounded.
+        model_type=nncf.ModelType.TRANSFORMER if are_blocks(spec.levels) else None,
     )
     # OpenVINO numbers names across the process; the same fit must write the same bytes.
     model.set_friendly_name("patch features")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from stream.core.errors import DatasetError
-from stream.core.images import image_size, jpeg_within, list_images, pixels_of, png_of, read_image
+from stream.core.images import encoded_size, image_size, jpeg_within, list_images, pixels_of, png_of, read_image
 
 
 def scene(height: int = 60, width: int = 80) -> np.ndarray:
@@ -185,3 +185,15 @@ def test_a_preview_is_shrunk_to_its_limit_and_never_enlarged(
 
 def test_a_preview_of_higher_quality_takes_more_bytes() -> None:
     assert len(jpeg_within(scene(), 80, 95)) > len(jpeg_within(scene(), 80, 50))
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8\xff\xe0"])
+def test_the_size_of_what_is_no_image_is_unknown(data):
+    assert encoded_size(data) is None
+
+
+def test_the_size_of_an_encoded_image_is_width_and_height():
+    pixels = np.zeros((30, 50, 3), np.uint8)
+    assert encoded_size(jpeg_within(pixels, 100, 90)) == (50, 30)
+    assert encoded_size(jpeg_within(pixels, 25, 90)) == (25, 15)
+    assert encoded_size(png_of(pixels)) == (50, 30)

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from support.pictures import good_picture, write_picture
+from support.pictures import defective_picture, good_picture, write_picture
 from support.running import GATE, Line, belt, complaint, patchline, station
 
 from stream.cli.trial_line import ledger_of
@@ -51,11 +51,18 @@ def test_fit_show_calibrate_and_evaluate_work_one_after_the_other(good_folder: P
     assert "19 in the bank, 30 to calibrate" in done.stdout
     assert "wanted 5.00%, guaranteed 5.00%" in done.stdout
 
-    (tmp_path / "data" / "test").mkdir(parents=True)
+    (tmp_path / "data" / "test" / "blot").mkdir(parents=True)
     shutil.copytree(fresh, tmp_path / "data" / "test" / "good")
-    done = patchline("evaluate", bundle, tmp_path / "data", "--report", report)
+    write_picture(tmp_path / "data" / "test" / "blot" / "1.png", defective_picture(600))
+    page, overlays = tmp_path / "page.html", tmp_path / "overlays"
+    outputs = ("--report", report, "--html", page, "--overlays", overlays)
+    done = patchline("evaluate", bundle, tmp_path / "data", *outputs)
     assert done.returncode == 0, done.stderr
-    assert json.loads(report.read_text())["counts"]["good"] == 30
+    counted = json.loads(report.read_text())
+    assert (counted["counts"]["good"], counted["counts"]["defective"]) == (30, 1)
+    assert page.read_text().startswith("<!doctype html>")
+    assert len(list(overlays.glob("*/*.png"))) == 31
+    assert "PB2" in done.stdout
 
 
 def test_a_missing_folder_is_named(tmp_path: Path):

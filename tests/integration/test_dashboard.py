@@ -258,6 +258,12 @@ def test_an_event_has_its_picture_plain_and_with_heat_map_and_the_map(viewer: ht
     height, width = map(int, answer.headers["x-grid"].split("x"))
     values = np.frombuffer(answer.content, "<f2").reshape(height, width)
     assert values.max() > event["pixel_threshold"]
+    spot = viewer.get(f"{path}/spot").json()
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    assert spot["x_px"] <= 160 * (column + 0.5) / width <= spot["x_px"] + spot["width_px"]
+    assert spot["y_px"] <= 120 * (row + 0.5) / height <= spot["y_px"] + spot["height_px"]
+    assert spot["place"]
+    assert viewer.get("/api/v1/events/999999999/spot").status_code == 404
     assert viewer.get("/api/v1/events/999999999/preview.jpg").status_code == 404
 
 

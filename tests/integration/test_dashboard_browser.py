@@ -123,6 +123,7 @@ def test_a_defect_is_among_the_events_within_a_second_of_its_verdict_and_shows_w
     detail = page.locator(".event-detail")
     expect(detail.locator(".verdict")).to_have_text("DEFECT")
     expect(detail.locator(".links a")).to_have_count(2)
+    expect(detail.locator(".facts")).to_contain_text("Strongest spot")
     with_heat = pixels(page, ".event-detail canvas")
     page.keyboard.press("o")
     assert pixels(page, ".event-detail canvas") != with_heat, "the heat map can be taken away"

@@ -132,6 +132,36 @@ def test_an_accepted_false_alarm_is_good_from_then_on_until_it_is_undone_and_no_
     line.stop_with_every_part_inspected()
 
 
+def test_a_strange_good_picture_is_left_out_until_that_is_undone(line: Line, engineer: httpx.Client, live: Path):
+    before = file_sha256(live)
+    defect = mark(engineer, "part7.png", "true_defect")
+    strange = ask(engineer, "stations/cap/strangest")
+    assert strange["bundle_sha256"] == before
+    first = strange["pictures"][0]
+    assert (first["rank"], first["score"]) == (1, max(load_bundle(live).calibration_scores))
+    path = f"/api/v1/stations/cap/strangest/{before}/1.jpg"
+    answer = engineer.get(path)
+    assert (answer.status_code, answer.content[:2]) == (200, b"\xff\xd8")
+
+    made = done(line, engineer, change(engineer, "stations/cap/leave-out", names=[first["name"]], note="a scratch"))
+    assert (made["kind"], made["state"], made["base_sha256"]) == ("leave_out", "offered", before)
+    assert made["threshold_after"] < made["threshold_before"]
+    table = {row["event_id"]: row for row in made["table"]}
+    assert (table[defect]["verdict_before"], table[defect]["verdict_after"]) == ("DEFECT", "DEFECT")
+    assert file_sha256(live) == before, "an offer changes nothing"
+    change(engineer, f"changes/{made['id']}/live")
+    assert judged(line, made["bundle_sha256"], "part7.png") is Verdict.DEFECT
+    left = ask(engineer, "stations/cap/strangest")
+    assert first["name"] not in [picture["name"] for picture in left["pictures"]]
+    assert engineer.get(path).status_code == 404, "that bundle is no longer live"
+
+    assert change(engineer, f"changes/{made['id']}/undo")["state"] == "undone"
+    assert file_sha256(live) == before
+    (begun,) = (entry for entry in ask(engineer, "audit") if entry["what"] == "begin leave_out")
+    assert (begun["who"], first["name"] in begun["detail"], "a scratch" in begun["detail"]) == ("engineer", True, True)
+    line.stop_with_every_part_inspected()
+
+
 def test_a_moved_threshold_decides_from_then_on_and_the_curve_says_before_what_it_does(
     line: Line, engineer: httpx.Client, live: Path
 ):
@@ -278,6 +308,9 @@ def test_what_makes_no_sense_is_refused_in_words(line: Line, engineer: httpx.Cli
         ("stations/cap/accept", {"event_ids": [defect]}, 409, "no marked false alarm"),
         ("stations/cap/accept", {"event_ids": [10**9]}, 409, "no marked false alarm"),
         ("stations/cap/accept", {"event_ids": []}, 422, "event_ids"),
+        ("stations/cap/leave-out", {"names": ["nobody.png"]}, 409, "keeps no good picture nobody.png"),
+        ("stations/cap/leave-out", {"names": []}, 422, "names"),
+        ("stations/nowhere/leave-out", {"names": ["good.png"]}, 404, "no station nowhere"),
         ("stations/cap/threshold", {"threshold": 0}, 422, "threshold"),
         ("stations/cap/threshold", {"threshold": "much"}, 422, "threshold"),
         ("stations/cap/teach", {"parts": 1}, 422, "parts"),
@@ -304,6 +337,7 @@ def test_only_engineers_change_a_bundle_also_by_direct_requests(line: Line, live
         "stations/cap/accept": {"event_ids": [1]},
         "stations/cap/learn-from-marks": {},
         "stations/cap/threshold": {"threshold": 9.0},
+        "stations/cap/leave-out": {"names": ["good.png"]},
         "stations/cap/teach": {"parts": 20},
         "jobs/1/stop": {},
         "changes/1/live": {},

@@ -159,6 +159,35 @@ def test_a_threshold_moved_with_the_slider_decides_from_then_on_and_what_it_woul
     assert judged(line, "label", "part7", before, after=passed.part.seq).part.verdict is Verdict.DEFECT
 
 
+def test_strange_good_pictures_are_shown_and_those_that_are_ticked_left_out(
+    line: Line, engineer: httpx.Client, page: Page
+):
+    before = present(engineer, "cap")["bundle_sha256"]
+    enter(page, line, "engineer", "tune/cap")
+    section = page.get_by_role("region", name="Strange good pictures")
+    cards = section.locator(".strange-picture")
+    expect(cards).to_have_count(12)
+    expect(cards.first.locator("img")).to_have_js_property("naturalWidth", 320)
+    leave = section.get_by_role("button")
+    expect(leave.first).to_be_disabled()
+    name = str(cards.first.locator("input").get_attribute("value"))
+    expect(cards.first).to_contain_text(f"1. {name}")
+    cards.first.locator("input").check()
+    section.get_by_label("Note").fill("a scratch")
+    section.get_by_role("button", name="Leave out 1 picture and calibrate again").click()
+
+    change = page.locator(".change").first
+    expect(change.locator(".state")).to_have_text("offered", timeout=WORK_MS)
+    expect(change).to_contain_text("Good pictures left out")
+    expect(change).to_contain_text("a scratch")
+    assert present(engineer, "cap")["bundle_sha256"] == before
+    put_live(page, change)
+    expect(cards.first).not_to_contain_text(name)
+    change.get_by_role("button", name="Undo").click()
+    expect(change.locator(".state")).to_have_text("undone", timeout=WORK_MS)
+    expect(cards.first).to_contain_text(name)
+
+
 def test_a_station_taught_from_the_browser_judges_with_what_it_has_learned(
     line: Line, engineer: httpx.Client, page: Page
 ):
@@ -196,7 +225,7 @@ def test_who_is_no_engineer_sees_the_numbers_and_nothing_that_changes_them(line:
     page.get_by_role("link", name="Tune").click()
     page.select_option("#tune-station", "label")
     expect(page.get_by_role("slider")).to_be_enabled()
-    expect(page.locator(".legend")).to_be_visible()
+    expect(page.locator(".threshold .legend")).to_be_visible()
     expect(page.locator("main button")).to_have_text(["Back to the present"])
     expect(page.locator("main input")).to_have_count(1)
 
@@ -205,11 +234,11 @@ def test_who_is_no_engineer_sees_the_numbers_and_nothing_that_changes_them(line:
 def test_who_is_no_engineer_is_refused_every_request_that_tunes(line: Line, engineer: httpx.Client, role: str):
     paths = engineer.get("/api/v1/openapi.json").json()["paths"]
     tuning = [path for path, methods in paths.items() if "tuning" in methods.get("post", {}).get("tags", [])]
-    assert len(tuning) == 6, "accept, learn from marks, threshold, teach, a step of a change, the end of a job"
+    assert len(tuning) == 7, "accept, learn from marks, leave out, threshold, teach, a step of a change, a job's end"
     named = {"station": "cap", "number": "1", "step": "live"}
     with closing(client_of(line)) as client:
         assert log_in(client, role).status_code == 200
         for path in tuning:
-            body = {"event_ids": [1], "threshold": 1.0, "parts": 2, "note": ""}
+            body = {"event_ids": [1], "names": ["good.png"], "threshold": 1.0, "parts": 2, "note": ""}
             answer = client.post(path.format(**named), json=body)
             assert answer.status_code == 403, f"{path}: {answer.text}"

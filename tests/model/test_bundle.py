@@ -46,7 +46,7 @@ PICTURES = np.tile(np.arange(60, dtype=np.uint8).reshape(20, 1, 1, 3), (1, 224, 
 
 INFO = BundleInfo(
     format=FORMAT,
-    spec=FeatureSpec("efficientnet_lite0", "ab" * 32, (2, 3), (224, 224), 3, 1, PREPROCESSING),
+    spec=FeatureSpec("efficientnet_lite0", "ab" * 32, ("stride8", "stride16"), (224, 224), 3, 1, PREPROCESSING),
     roi=(1, 2, 300, 400),
     picture_px=(640, 480),
     grid=(28, 28),

@@ -89,7 +89,7 @@ def test_the_further_beyond_the_threshold_the_stronger_the_heat():
     centre = (300 * 8 // 28, 300 * 8 // 28)
     strength = [
         np.abs(drawn(view, map_of(distance))[-300:][centre].astype(int) - 128).max()
-        for distance in (9.0, 12.5, 18.0, 30.0)
+        for distance in (9.0, 11.5, 12.5, 13.5, 15.0)
     ]
     assert strength[0] == 0
     assert strength == sorted(set(strength))
@@ -108,6 +108,57 @@ def test_the_outline_of_the_mask_stands_out_on_any_grey(grey, height_px, width_p
     row = picture[height_px * 8 // 28].astype(int)
     ring = row[(row == row[:, :1]).all(axis=1), 0]
     assert max(abs(ring - grey)) >= 120, "neither black nor white differs from the part"
+
+
+def black_and_white(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where the outline's rings are on a grey part."""
+    return np.asarray((picture == 0).all(axis=2) | (picture == 255).all(axis=2))
+
+
+@pytest.mark.parametrize("distance", [8.0, 11.0, 12.05, 30.0])
+@pytest.mark.parametrize(("height_px", "width_px"), SIZES_PX)
+def test_a_defect_always_has_an_outline_around_its_strongest_spot(distance, height_px, width_px):
+    picture = drawn(view_of(height_px, width_px, grey=128), map_of(distance))[-height_px:]
+    ring = black_and_white(picture)
+    rows, columns = np.flatnonzero(ring.any(axis=1)), np.flatnonzero(ring.any(axis=0))
+    assert rows[0] < height_px * 8.5 / 28 < rows[-1]
+    assert columns[0] < width_px * 8.5 / 28 < columns[-1]
+
+
+def test_a_spot_at_the_edge_has_a_closed_outline():
+    grid = np.full((28, 28), 6.0, np.float16)
+    grid[20:, 22:] = 30.0
+    ring = black_and_white(drawn(view_of(280, 280, grey=128), grid)[-280:])
+    assert ring[-1, 240:-5].all()
+    assert ring[220:-5, -1].all()
+
+
+def test_a_defect_that_is_strange_all_over_has_a_frame():
+    ring = black_and_white(drawn(view_of(280, 280, grey=128), np.full((28, 28), 11.0, np.float16))[-280:])
+    assert all(edge[5:-5].all() for edge in (ring[0], ring[-1], ring[:, 0], ring[:, -1]))
+
+
+@pytest.mark.parametrize("verdict", [Verdict.GOOD, Verdict.UNINSPECTED])
+def test_only_a_defect_is_outlined_below_the_pixel_threshold(verdict):
+    picture = drawn(view_of(300, 300, grey=128), map_of(11.5), verdict=verdict)[-300:]
+    assert not black_and_white(picture).any()
+
+
+def test_the_header_of_a_defect_names_the_place():
+    view, grid = view_of(640, 640, grey=128), map_of(30.0)
+    elsewhere = np.rot90(grid, 2).copy()
+    headers = [drawn(view, patches)[:-640] for patches in (grid, elsewhere)]
+    assert headers[0].shape != headers[1].shape or (headers[0] != headers[1]).any()
+    good = [drawn(view, patches, verdict=Verdict.GOOD)[:-640] for patches in (grid, elsewhere)]
+    np.testing.assert_array_equal(*good)
+
+
+def test_a_weak_spot_is_violet_and_a_strong_one_yellow_which_also_differ_in_brightness():
+    centre = (300 * 8 // 28, 300 * 8 // 28)
+    weak, strong = (drawn(view_of(300, 300, 128), map_of(d))[-300:][centre].astype(int) for d in (11.6, 30.0))
+    assert weak[0] > weak[1], "blue above green"
+    assert strong[0] < strong[1] - 60, "green above blue"
+    assert strong.sum() > weak.sum() + 60
 
 
 def test_the_outline_leaves_the_inside_of_a_small_defect_free():

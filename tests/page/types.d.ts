@@ -19,6 +19,9 @@ declare global {
   type Me = Schemas["Me"];
   type RecentParts = Schemas["RecentParts"];
   type ReviewedPart = Schemas["ReviewedPart"];
+  type SpotAnswer = Schemas["SpotAnswer"];
+  type StrangestAnswer = Schemas["StrangestAnswer"];
+  type StrangePictureAnswer = Schemas["StrangePictureAnswer"];
   type StationAnswer = Schemas["StationAnswer"];
   type Tuning = Schemas["Tuning"];
   type Verdict = Schemas["Verdict"];
@@ -47,8 +50,9 @@ declare global {
     grid: [number, number];
   }
 
-  /** A part as lib/feed.js hands it on: its header, patch distances and decoded preview. */
+  /** A part as lib/feed.js hands it on: its header, a DEFECT's strongest spot, patch distances, decoded preview. */
   interface PartFrame extends PartHeader {
+    spot: SpotAnswer | null;
     map: PatchMap | null;
     jpeg: ArrayBuffer;
     image: ImageBitmap | null;
@@ -58,6 +62,7 @@ declare global {
   interface Drawable {
     image: ImageBitmap | null;
     map?: PatchMap | null;
+    verdict?: Verdict;
     pixel_threshold?: number | null;
   }
 

@@ -551,7 +551,7 @@ def line(folder: Path, sockets: Path) -> LineConfig:
     """A line with one station, whose bundle is calibrated but not usable otherwise."""
     info = BundleInfo(
         format=FORMAT,
-        spec=FeatureSpec("efficientnet_lite0", "ab" * 32, (2, 3), (96, 96), 3, 1, PREPROCESSING),
+        spec=FeatureSpec("efficientnet_lite0", "ab" * 32, ("stride8", "stride16"), (96, 96), 3, 1, PREPROCESSING),
         roi=None,
         picture_px=None,
         grid=(12, 12),

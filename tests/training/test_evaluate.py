@@ -1,72 +1,36 @@
 from __future__ import annotations
 
-import io
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import cv2
 import msgspec
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from rich.console import Console
-from support.pictures import HEIGHT_PX, WIDTH_PX, good_picture, write_picture
+from support.labelled import write_defect
+from support.pictures import good_picture, write_picture
 
-from stream.core.errors import BundleError, DatasetError, DiskError
+from stream.core.errors import BundleError, DatasetError, PatchLineError
 from stream.core.images import list_images, read_image
-from stream.core.verdict import Verdict
 from stream.model.bundle import change_bundle, load_bundle
 from stream.model.extractor import load_extractor
-from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank
-from stream.training.evaluate import evaluate, false_reject_interval
-from stream.training.evaluation_report import EvaluationReport, report_table, write_report
+from stream.training.evaluate import evaluate
+from stream.training.evaluation_report import EvaluationReport
 from stream.training.extend import with_threshold
+from stream.training.fit import FitOptions, fit
+from stream.training.outcomes import Outcome
 
-SQUARE_PX = 20
 #: Relative. Each evaluation takes the search method that is quickest at that moment. Their distances differ in the last
 #: bits, which swaps a few of 4e8 pairs of pixels: 1e-9 of the AUROC, 4e-9 of the AUPRO. One more image: above 1e-4.
 ROUNDING = 1e-7
 
 
-def write_defect(dataset: Path, kind: str, seed: int, at: tuple[int, int], *, mask: bool = True) -> Path:
-    """A good picture with a bright square, upper left corner `at` (x, y), and its mask."""
-    x, y = at
-    picture, marks = good_picture(seed), np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
-    picture[y : y + SQUARE_PX, x : x + SQUARE_PX] = 255
-    marks[y : y + SQUARE_PX, x : x + SQUARE_PX] = 255
-    (dataset / "test" / kind).mkdir(parents=True, exist_ok=True)
-    (dataset / "ground_truth" / kind).mkdir(parents=True, exist_ok=True)
-    if mask:
-        cv2.imwrite(str(dataset / "ground_truth" / kind / f"{seed}_mask.png"), marks)
-    return write_picture(dataset / "test" / kind / f"{seed}.png", picture)
-
-
 def changed_bundle(path: Path, target: Path, **changes: object) -> Path:
     change_bundle(path, target, **changes)
     return target
-
-
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 good pictures, 5 squares at the left and 5 at the right, all masked."""
-    folder = tmp_path_factory.mktemp("evaluation") / "dataset"
-    (folder / "test" / "good").mkdir(parents=True)
-    for seed in range(100, 112):
-        write_picture(folder / "test" / "good" / f"{seed}.png", good_picture(seed))
-    for i in range(5):
-        write_defect(folder, "left", 200 + i, (15 + 4 * i, 10 + 8 * i))
-        write_defect(folder, "right", 300 + i, (100 + 6 * i, 70 - 5 * i))
-    return folder
-
-
-@pytest.fixture
-def dataset(untouched: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(untouched, tmp_path / "dataset"))
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +49,8 @@ def test_bright_squares_are_found_and_their_place_too(report: EvaluationReport) 
     assert report.image_f1 > 0.9
     assert 0.1 < report.ms_per_image < 5_000
     counts = report.counts
-    assert (counts.good, counts.defective, counts.masked, counts.in_bank, counts.calibration) == (
-        12,
-        10,
-        10,
-        0,
-        24,
-    )
+    assert (counts.good, counts.defective, counts.refused, counts.masked) == (12, 10, 0, 10)
+    assert (counts.in_bank, counts.calibration) == (0, 24)
 
 
 def test_masks_in_the_wrong_place_spoil_the_pixel_metrics_only(
@@ -168,7 +127,7 @@ def test_for_a_threshold_set_by_hand_calibration_predicts_nothing(
     assert not any("as calibration predicts" in warning for warning in found.warnings)
 
 
-def test_an_uncalibrated_bundle_has_no_rates_and_no_overlays(
+def test_an_uncalibrated_bundle_has_no_rates_no_overlays_and_no_page(
     small_bundle: Path, untouched: Path, report: EvaluationReport, tmp_path: Path
 ) -> None:
     bundle = changed_bundle(small_bundle, tmp_path / "raw.safetensors", thresholds=None)
@@ -179,25 +138,87 @@ def test_an_uncalibrated_bundle_has_no_rates_and_no_overlays(
         assert getattr(found, name) is None
     with pytest.raises(BundleError, match="not calibrated"):
         evaluate(bundle, untouched, overlays=tmp_path / "overlays")
+    with pytest.raises(BundleError, match="not calibrated"):
+        evaluate(bundle, untouched, page=tmp_path / "page.html")
 
 
 def test_pictures_and_masks_are_cut_to_the_region_of_the_bundle(
     small_bundle: Path, dataset: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(dataset / "test" / "left")
+    shutil.rmtree(dataset / "ground_truth" / "left")
     bundle = changed_bundle(small_bundle, tmp_path / "roi.safetensors", roi=(70, 20, 90, 90))
     inside = evaluate(bundle, dataset)
     assert inside.pixel_auroc is not None
     assert inside.pixel_auroc > 0.9
-    assert not any("masks" in warning for warning in inside.warnings)
-    outside = write_defect(dataset, "left", 200, (15, 10))
+    assert not any("mask" in warning for warning in inside.warnings)
+    write_defect(dataset, "left", 200, (15, 10))
     warned = evaluate(bundle, dataset)
     assert warned.pixel_auroc == pytest.approx(inside.pixel_auroc, rel=ROUNDING)
     assert warned.counts.masked == 5
-    assert any("1 masks mark nothing" in warning and str(outside) in warning for warning in warned.warnings)
-    write_picture(dataset / "test" / "good" / "small.png", good_picture(1, width_px=100, height_px=80))
-    with pytest.raises(DatasetError, match=r"test/good/small\.png: the picture is 100×80 px"):
-        evaluate(bundle, dataset)
+    assert any("nothing in the bundle's region" in warning for warning in warned.warnings)
+
+
+def test_what_the_line_refuses_is_counted_by_type_and_reason_and_is_in_no_other_figure(
+    small_bundle: Path, dataset: Path, report: EvaluationReport
+) -> None:
+    write_picture(dataset / "test" / "good" / "dark.png", good_picture(1) // 8)
+    write_picture(dataset / "test" / "left" / "black.png", good_picture(1) // 50)
+    write_picture(dataset / "test" / "right" / "small.png", good_picture(1, width_px=100, height_px=80))
+    write_picture(dataset / "test" / "right" / "large.png", good_picture(1, width_px=300, height_px=200))
+    found = evaluate(small_bundle, dataset)
+    assert (found.counts.refused_good, found.counts.refused_defective) == (1, 3)
+    assert {kind: one.refused for kind, one in found.types.items()} == {"good": 1, "left": 1, "right": 2}
+    assert {kind: one.pictures for kind, one in found.types.items()} == {"good": 13, "left": 6, "right": 7}
+    assert found.refused_reasons == {"wrong_geometry": 2, "too dark": 1, "black": 1}
+    assert [image.path for image in found.outcomes[Outcome.REFUSED]] == [
+        *("test/good/dark.png", "test/left/black.png", "test/right/large.png", "test/right/small.png"),
+    ]
+    for name in ("image_auroc", "pg2", "pb2", "image_f1", "false_reject_rate", "miss_rate", "pixel_auroc"):
+        assert getattr(found, name) == pytest.approx(getattr(report, name), rel=ROUNDING)
+    assert (found.counts.good, found.counts.defective) == (12, 10)
+
+
+def test_every_image_has_an_outcome_that_fits_the_rates(report: EvaluationReport) -> None:
+    assert report.thresholds is not None
+    numbers = {outcome: len(images) for outcome, images in report.outcomes.items()}
+    assert sum(numbers.values()) == 22
+    assert report.miss_rate == numbers[Outcome.MISSED] / 10
+    assert report.false_reject_rate == numbers[Outcome.FALSE_REJECT] / 12
+    rejected = report.outcomes[Outcome.CAUGHT] + report.outcomes[Outcome.FALSE_REJECT]
+    assert all(image.score is not None and image.score > report.thresholds.image for image in rejected)
+
+
+@pytest.fixture(scope="module")
+def split_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("split") / "split.safetensors"
+    fit(good_folder, path, FitOptions(size_px=96, coreset=0.05, calibration="split"))
+    return path
+
+
+def test_calibrations_are_drawn_from_the_good_images_of_the_test(report: EvaluationReport) -> None:
+    drawn = report.expected_misses
+    assert drawn is not None
+    assert (drawn.pool, drawn.drawn) == (12, 6), "as many as calibrate, but at most half"
+    assert [one.rate for one in drawn.rates] == [0.01, 0.02, 0.05]
+    # 6 images cannot keep less than 1/7: each of the others exceeds their highest score with that probability.
+    assert all(one.false_rejects == pytest.approx(1 / 7, abs=0.04) for one in drawn.rates)
+
+
+def test_calibrations_are_also_drawn_from_held_out_images_but_never_from_those_of_the_bank(
+    split_bundle: Path, good_folder: Path, dataset: Path
+) -> None:
+    bundle = load_bundle(split_bundle)
+    remembered, held_out = len(bundle.info.bank_pictures), len(bundle.calibration_scores)
+    found = evaluate(split_bundle, dataset).expected_misses
+    assert found is not None
+    assert (found.pool, found.drawn) == (12 + held_out, held_out)
+    for path in list_images(good_folder):
+        shutil.copy(path, dataset / "test" / "good")
+    report = evaluate(split_bundle, dataset)
+    assert report.counts.in_bank == remembered
+    assert report.expected_misses is not None
+    assert report.expected_misses.pool == 12 + 24 - remembered + held_out
 
 
 def test_without_masks_there_are_no_pixel_metrics(small_bundle: Path, dataset: Path, report: EvaluationReport) -> None:
@@ -216,82 +237,26 @@ def test_a_defect_without_a_mask_stays_out_of_the_pixel_metrics(
     found = evaluate(small_bundle, dataset)
     assert (found.pixel_auroc, found.aupro) == pytest.approx((report.pixel_auroc, report.aupro), rel=ROUNDING)
     assert found.counts.defective == 15
-    assert any("5 defective images have no mask" in warning for warning in found.warnings)
+    assert any("without a mask, whose pixels do not count: 5" in warning for warning in found.warnings)
 
 
 def test_good_pictures_count_in_the_pixel_metrics(small_bundle: Path, dataset: Path, report: EvaluationReport) -> None:
-    bright = np.full((HEIGHT_PX, WIDTH_PX, 3), 255, dtype=np.uint8)
-    for i in range(4):
-        write_picture(dataset / "test" / "good" / f"bright{i}.png", bright)
+    for seed in range(400, 408):
+        picture = good_picture(seed)
+        picture[20:70, 20:70] = 255
+        write_picture(dataset / "test" / "good" / f"{seed}.png", picture)
     found = evaluate(small_bundle, dataset)
     assert found.pixel_auroc is not None
     assert report.pixel_auroc is not None
-    assert found.pixel_auroc < report.pixel_auroc - 0.05
-
-
-@pytest.mark.parametrize(("column", "masked"), [(52, 10), (53, 0)])
-def test_masks_are_sampled_at_the_centre_of_each_pixel(
-    small_bundle: Path, dataset: Path, column: int, masked: int
-) -> None:
-    # 160 px become 96: the centres of the new pixels lie in every 5 old columns in the 1st, 3rd and 5th.
-    marks = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
-    marks[:, column] = 1
-    for path in (dataset / "ground_truth").rglob("*.png"):
-        cv2.imwrite(str(path), marks)
-    found = evaluate(small_bundle, dataset)
-    assert found.counts.masked == masked
-    assert any("10 masks mark nothing" in warning for warning in found.warnings) == (masked == 0)
-    assert (found.aupro is None) == (masked == 0)
-
-
-def test_a_mask_of_another_size_than_its_picture_names_both(small_bundle: Path, dataset: Path) -> None:
-    cv2.imwrite(str(dataset / "ground_truth/left/202_mask.png"), np.full((WIDTH_PX, HEIGHT_PX), 255, np.uint8))
-    with pytest.raises(DatasetError) as caught:
-        evaluate(small_bundle, dataset)
-    message = str(caught.value)
-    assert str(dataset / "ground_truth/left/202_mask.png") in message
-    assert str(dataset / "test/left/202.png") in message
-    assert "120×160" in message
-    assert "160×120" in message
-    assert "\n" not in message
-
-
-def test_a_mask_without_a_mark_is_refused(small_bundle: Path, dataset: Path) -> None:
-    cv2.imwrite(str(dataset / "ground_truth/left/202_mask.png"), np.zeros((HEIGHT_PX, WIDTH_PX), np.uint8))
-    with pytest.raises(DatasetError, match=r"202_mask\.png: marks no pixel"):
-        evaluate(small_bundle, dataset)
-
-
-@pytest.mark.parametrize("name", ["test/left/201.png", "ground_truth/left/201_mask.png"])
-def test_a_damaged_file_is_skipped_and_named(small_bundle: Path, dataset: Path, name: str) -> None:
-    content = (dataset / name).read_bytes()
-    (dataset / name).write_bytes(content[: len(content) // 2])
-    found = evaluate(small_bundle, dataset)
-    assert found.unreadable == [name]
-    assert found.counts.defective == 9
-    assert found.types["left"].pictures == 4
-
-
-def test_many_damaged_pictures_are_refused(small_bundle: Path, dataset: Path) -> None:
-    for name in ("test/left/201.png", "test/good/100.png"):
-        (dataset / name).write_bytes(b"not a picture")
-    with pytest.raises(DatasetError, match=r"2 of 22 test images cannot be read \(test/good/100\.png, test/left"):
-        evaluate(small_bundle, dataset)
-
-
-@pytest.mark.parametrize("missing", ["", "test", "test/good"])
-def test_a_missing_folder_is_named(small_bundle: Path, dataset: Path, missing: str) -> None:
-    shutil.rmtree(dataset / missing)
-    with pytest.raises(DatasetError, match="no such folder; evaluation needs test/good") as caught:
-        evaluate(small_bundle, dataset)
-    assert str(caught.value).startswith(f"{dataset / missing}: ")
+    assert found.counts.refused == 0
+    assert found.pixel_auroc < report.pixel_auroc - 0.02
 
 
 def test_without_defects_only_the_false_rejects_are_measured(small_bundle: Path, dataset: Path) -> None:
     shutil.rmtree(dataset / "test" / "left")
     shutil.rmtree(dataset / "test" / "right")
     found = evaluate(small_bundle, dataset)
-    for name in ("image_auroc", "pixel_auroc", "aupro", "image_f1", "image_f1_at_threshold", "miss_rate"):
+    for name in ("image_auroc", "pg2", "pb2", "pixel_auroc", "aupro", "image_f1", "miss_rate", "expected_misses"):
         assert getattr(found, name) is None
     assert found.false_reject_rate is not None
     assert found.false_reject_interval is not None
@@ -304,117 +269,38 @@ def test_pictures_that_the_bank_remembers_are_warned_of(small_bundle: Path, good
     assert any("memory bank" in warning for warning in found.warnings)
 
 
-def test_every_picture_gets_an_overlay(small_bundle: Path, dataset: Path, tmp_path: Path) -> None:
-    twin = cv2.imencode(".jpg", good_picture(100))[1].tobytes()
-    (dataset / "test" / "good" / "100.jpg").write_bytes(twin)
-    overlays = tmp_path / "out" / "overlays"
-    evaluate(small_bundle, dataset, overlays=overlays)
-    drawn = {path.relative_to(overlays).as_posix() for path in overlays.rglob("*") if path.is_file()}
-    wanted = {f"good/{seed}.png" for seed in range(101, 112)} | {"good/100.png.png", "good/100.jpg.png"}
-    wanted |= {f"{kind}/{first + i}.png" for kind, first in (("left", 200), ("right", 300)) for i in range(5)}
-    assert drawn == wanted
-    picture, source = (
-        cv2.imread(str(overlays / "left/202.png")),
-        cv2.imread(str(dataset / "test/left/202.png")),
-    )
-    assert picture is not None
-    assert source is not None
-    assert picture.shape[0] > HEIGHT_PX
-    assert picture.shape[1] == WIDTH_PX
-    changed = (picture[-HEIGHT_PX:] != source).any(axis=2)
-    assert changed[26 : 26 + SQUARE_PX, 23 : 23 + SQUARE_PX].mean() > changed[:, WIDTH_PX // 2 :].mean()
-    assert list(overlays.parent.iterdir()) == [overlays]
-
-
-def test_overlays_show_the_region_and_the_verdict_of_the_threshold(
-    small_bundle: Path, untouched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_outputs_that_cannot_be_written_are_refused_before_the_inspection(
+    small_bundle: Path, untouched: Path, tmp_path: Path
 ) -> None:
-    asked: dict[str, tuple[tuple[int, ...], Verdict, float, float]] = {}
-
-    def draw(view: NDArray[np.uint8], _map: object, **about: Any) -> NDArray[np.uint8]:
-        asked[about["title"]] = (view.shape, about["verdict"], about["score"], about["threshold"])
-        return view
-
-    monkeypatch.setattr("stream.training.evaluate.draw", draw)
-    changed = changed_bundle(small_bundle, tmp_path / "roi.safetensors", roi=(10, 0, 150, 110))
-    found = evaluate(changed, untouched, overlays=tmp_path / "overlays")
-    assert {shape for shape, *_ in asked.values()} == {(110, 150, 3)}
-    rejected = {title for title, (_, verdict, *_) in asked.items() if verdict == Verdict.DEFECT}
-    assert rejected == {title for title, (*_, score, threshold) in asked.items() if score > threshold}
-    assert len([title for title in rejected if title.startswith("good/")]) == 12 * (found.false_reject_rate or 0)
-    assert {"left/202.png", "right/302.png"} <= rejected
-
-
-def test_a_refused_evaluation_leaves_no_overlay_behind(small_bundle: Path, dataset: Path, tmp_path: Path) -> None:
     used = tmp_path / "used"
     used.mkdir()
     (used / "mine.txt").write_text("keep")
-    with pytest.raises(DatasetError, match="new or empty folder"):
-        evaluate(small_bundle, dataset, overlays=used)
+    stages: list[str] = []
+    for outputs in ({"overlays": used}, {"page": used}):
+        with pytest.raises(PatchLineError, match=str(used)):
+            evaluate(small_bundle, untouched, track=lambda stage, _done, _total: stages.append(stage), **outputs)
+    assert stages == []
     assert [path.name for path in used.iterdir()] == ["mine.txt"]
+
+
+def test_a_refused_evaluation_leaves_nothing_behind(small_bundle: Path, dataset: Path, tmp_path: Path) -> None:
     shutil.rmtree(dataset / "test" / "good")
     with pytest.raises(DatasetError):
-        evaluate(small_bundle, dataset, overlays=tmp_path / "out" / "overlays")
+        evaluate(small_bundle, dataset, overlays=tmp_path / "out" / "overlays", page=tmp_path / "out" / "page.html")
     assert not (tmp_path / "out").exists()
 
 
-def test_overlays_appear_whole_or_not_at_all(small_bundle: Path, dataset: Path, tmp_path: Path) -> None:
-    def interrupt(stage: str, done: int, _total: int) -> None:
-        if stage == "draw overlays" and done == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(small_bundle, dataset, overlays=tmp_path / "out" / "overlays", track=interrupt)
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_the_report_is_json_that_reads_back(report: EvaluationReport, small_bundle: Path, tmp_path: Path) -> None:
-    path = tmp_path / "new" / "report.json"
-    write_report(report, path)
-    write_report(report, path)
-    assert msgspec.json.decode(path.read_bytes(), type=EvaluationReport) == report
-    assert list(path.parent.iterdir()) == [path]
-    raw = json.loads(path.read_text())
-    assert raw["bundle_sha256"] == load_bundle(small_bundle).sha256
-    assert raw["types"]["left"]["pictures"] == 5
-    assert raw["false_reject_interval"] == list(report.false_reject_interval or ())
-    assert raw["thresholds"]["image"] > 0
-    assert raw["device"] in {"cuda", "openvino", "torch-cpu"}
-    assert "numpy" in raw["versions"]
-    with pytest.raises(DiskError, match="cannot be written"):
-        write_report(report, path / "below-a-file.json")
-
-
-def test_the_table_names_what_matters(report: EvaluationReport) -> None:
-    types = {**report.types, "[red]dent": report.types["left"]}
-    shown = msgspec.structs.replace(
-        report, types=types, pixel_auroc=None, false_reject_interval=None, unreadable=["test/left/x.png"]
-    )
-    text = io.StringIO()
-    Console(file=text, width=120).print(report_table(shown))
-    for wanted in ("image AUROC", "[red]dent", "– to –", "skipped: test/left/x.png", report.device):
-        assert wanted in text.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("calibration", "tested", "rate"), [(50, 40, 0.1), (200, 300, 0.01), (5, 30, 0.01), (9, 20, 0.5)]
-)
-def test_the_predicted_interval_is_that_of_a_simulation(calibration: int, tested: int, rate: float) -> None:
-    random = np.random.default_rng(7)
-    runs = 6000
-    rejects = np.empty(runs)
-    for run in range(runs):
-        threshold = conformal_threshold(random.normal(size=calibration), rate)
-        rejects[run] = np.count_nonzero(random.normal(size=tested) > threshold)
-    low, high = np.round(np.array(false_reject_interval(calibration, tested, rate)) * tested)
-    error = 0.008  # four standard errors of a share of 2.5 % in 6,000 runs
-    for quantile, count in ((0.025, low), (0.975, high)):
-        assert np.mean(rejects <= count) > quantile - error
-        assert np.mean(rejects < count) < quantile + error
-
-
-def test_a_small_calibration_predicts_a_wide_interval() -> None:
-    few, many = false_reject_interval(5, 100, 0.01), false_reject_interval(2000, 100, 0.01)
-    assert few[0] == many[0] == 0
-    assert few[1] > 0.4
-    assert many[1] < 0.05
+@pytest.mark.parametrize("kinds", [("good",), ("left", "right")])
+def test_a_class_that_the_line_refuses_as_a_whole_has_no_figures_but_a_page(
+    small_bundle: Path, dataset: Path, tmp_path: Path, kinds: tuple[str, ...]
+) -> None:
+    for kind in kinds:
+        for path in list_images(dataset / "test" / kind):
+            write_picture(path, good_picture(1) // 8)
+    found = evaluate(small_bundle, dataset, page=tmp_path / "page.html", overlays=tmp_path / "overlays")
+    for name in ("image_auroc", "pg2", "pb2", "image_f1"):
+        assert getattr(found, name) is None
+    assert (found.false_reject_rate is None) == ("good" in kinds)
+    assert (found.miss_rate is None) == ("left" in kinds)
+    assert f"{found.counts.refused} too dark" in (tmp_path / "page.html").read_text()
+    assert len(list((tmp_path / "overlays" / "refused").iterdir())) == found.counts.refused

@@ -9,7 +9,7 @@ import pytest
 from stream.core.errors import DatasetError
 from stream.line.config import parse
 from stream.model.bundle import load_bundle
-from stream.training.jobs import FitOverrides, options_like, relearn_job
+from stream.training.jobs import FitOverrides, leave_out_job, options_like, relearn_job
 from stream.training.progress import silent
 
 LINE = """
@@ -53,6 +53,17 @@ def test_the_region_of_the_configuration_comes_before_that_of_the_bundle(tmp_pat
     assert options_like(None, line, "cap", FitOverrides()).roi == (1, 2, 30, 40)
 
 
+def test_a_station_is_taught_on_the_levels_of_its_bundle_unless_the_network_is_another(
+    tmp_path: Path, small_bundle: Path
+):
+    line, bundle = parse(LINE, name="line.yaml", folder=tmp_path), load_bundle(small_bundle)
+    spec = msgspec.structs.replace(bundle.info.spec, levels=("stride4", "stride8"))
+    fine = bundle._replace(info=msgspec.structs.replace(bundle.info, spec=spec))
+    assert options_like(fine, line, "cap", FitOverrides()).levels == ("stride4", "stride8")
+    assert options_like(fine, line, "cap", FitOverrides(backbone="efficientnet_lite0")).levels == ("stride4", "stride8")
+    assert options_like(fine, line, "cap", FitOverrides(backbone="vit_small_patch14_dinov2")).levels == ()
+
+
 def test_a_bundle_of_given_weights_is_taught_with_these_weights(
     tmp_path: Path, small_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -64,3 +75,22 @@ def test_a_bundle_of_given_weights_is_taught_with_these_weights(
     kept.touch()
     assert options_like(bundle, line, "cap", FitOverrides()).weights == kept
     assert options_like(bundle, line, "cap", FitOverrides(backbone="resnet18")).weights is None
+
+
+def test_leaving_pictures_out_says_that_those_left_are_too_few_for_the_rate(tmp_path: Path, small_bundle: Path):
+    from stream.store.event_store import EventStore
+
+    EventStore.open(tmp_path / "events.sqlite").close()
+    names, output = list(load_bundle(small_bundle).info.calibration_names[:2]), tmp_path / "made.safetensors"
+    store = tmp_path / "events.sqlite"
+    outcome = leave_out_job(silent, live=small_bundle, output=output, store=store, names=names, marked=[])
+    assert set(names).isdisjoint(load_bundle(output).info.calibration_names)
+    assert "22 good images can promise" in outcome.warnings[0]
+    assert (outcome.before, outcome.after) == ([], [])
+
+
+def test_a_picture_that_the_bundle_does_not_keep_cannot_be_left_out(tmp_path: Path, small_bundle: Path):
+    output = tmp_path / "made.safetensors"
+    with pytest.raises(DatasetError, match="nobody"):
+        leave_out_job(silent, live=small_bundle, output=output, store=tmp_path / "none", names=["nobody"], marked=[])
+    assert not output.exists()

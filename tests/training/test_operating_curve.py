@@ -53,6 +53,16 @@ def test_the_thresholds_on_offer_ascend_and_hold_the_present_one_and_pass_every_
     assert curve(offered, given, present).false_reject_share[0] == 1.0
 
 
+def test_scores_may_be_negative():
+    given = known([-5, -4, -3], [-1.0], [2.0])
+    offered = thresholds_around(given, -2.0)
+    assert -2.0 in offered
+    assert (np.diff(offered) > 0).all()
+    found = curve(offered, given, -2.0)
+    assert (found.false_reject_share[0], found.false_reject_share[-1]) == (1.0, 1 / 4)
+    assert (found.true_defects_passing[0], found.true_defects_passing[-1]) == (0, 1)
+
+
 def test_higher_thresholds_reject_no_more_good_parts_and_pass_no_fewer_defects():
     random = np.random.default_rng(0)
     given = KnownScores(random.normal(2, 0.3, 99), random.normal(3, 0.3, 20), random.normal(4, 1, 30), 1e5, 1e3)

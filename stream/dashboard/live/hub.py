@@ -7,7 +7,7 @@ import logging
 import threading
 
 from stream.core.errors import StoreError
-from stream.dashboard.live.frames import live_frame, part_header, state_header
+from stream.dashboard.live.frames import live_frame, part_frame, state_header
 from stream.dashboard.live.latest import STATE, LatestParts, LivePart
 from stream.line.config import LineConfig
 from stream.store.review_store import Review
@@ -64,8 +64,7 @@ class Hub:
     def _make(self, channel: str) -> bytes:
         if channel == STATE:
             return live_frame(state_header(self.latest, self._acknowledged()))
-        part = self.latest.shown[channel]
-        return live_frame(part_header(part.settled), part.patch_distances, part.preview_jpeg)
+        return part_frame(self.latest.shown[channel])
 
     def _acknowledged(self) -> dict[tuple[str, str, int], tuple[str, float]]:
         alarms = self.latest.state.alarms if self.latest.state else []

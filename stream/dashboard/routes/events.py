@@ -14,10 +14,12 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from stream.core.images import encoded_size
 from stream.core.verdict import Cause, Verdict
 from stream.dashboard.access import Identity
-from stream.dashboard.routes.schemas import EventAnswer, EventPage, EventPlace, event_answer
+from stream.dashboard.routes.schemas import EventAnswer, EventPage, EventPlace, SpotAnswer, event_answer
 from stream.dashboard.services import Dashboard, dashboard_of, require_role
+from stream.model.patchcore.spot import spot_in_picture
 from stream.store.event_store import EventStore
 from stream.store.overlay import overlay
 from stream.store.records import Event, EventImages
@@ -125,7 +127,7 @@ def preview_jpeg(request: Request, event_id: int) -> Response:
 
 @router.get("/events/{event_id}/overlay.jpg", response_class=Response, responses=_JPEG)
 def with_overlay(request: Request, event_id: int) -> Response:
-    """Return the preview with heat map and contour."""
+    """Return the preview with heat map and outlines."""
     event, images = _event(dashboard_of(request), event_id)
     data = overlay(event, _present(images))
     if data is None:
@@ -142,6 +144,20 @@ def patch_distances(request: Request, event_id: int) -> Response:
     answer = _unchanging(grid.astype("<f2").tobytes(), "application/octet-stream")
     answer.headers["x-grid"] = f"{grid.shape[0]}x{grid.shape[1]}"
     return answer
+
+
+@router.get("/events/{event_id}/spot")
+def strongest_spot(request: Request, event_id: int) -> SpotAnswer:
+    """Return where the part resembles the good ones least."""
+    event, images = _event(dashboard_of(request), event_id)
+    images, pixel_threshold = _present(images), event.part.pixel_threshold
+    size_px = encoded_size(images.preview_jpeg)
+    if images.patch_distances is None or pixel_threshold is None or size_px is None:
+        raise HTTPException(404, "this event has no patch distances, or no preview")
+    spot = spot_in_picture(images.patch_distances, pixel_threshold, (size_px[1], size_px[0]))
+    if spot is None:
+        raise HTTPException(404, "all patch distances of this event are 0")
+    return SpotAnswer(**spot._asdict())
 
 
 @router.get("/events/{event_id}/input.png", response_class=Response, responses=_PNG)

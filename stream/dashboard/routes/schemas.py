@@ -101,6 +101,17 @@ class EventAnswer(BaseModel):
     mark: Mark | None = None
 
 
+class SpotAnswer(BaseModel):
+    """The strongest spot of an event, in pixels of its preview: its rectangle, its largest distance, its place."""
+
+    x_px: int
+    y_px: int
+    width_px: int
+    height_px: int
+    peak: float
+    place: str
+
+
 class EventPage(BaseModel):
     """Events in the order of the list; `older` and `newer` are the places of the adjoining pages, None at the end."""
 

@@ -1,4 +1,4 @@
-"""Changes of a station's bundle: from marked parts, another threshold, teaching; then put live, undo, discard."""
+"""Changes of a bundle: from marked parts, without strange pictures, another threshold, teaching; live, undone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from stream.core.errors import ConflictError, StoreError
+from stream.core.errors import ConfigError, ConflictError, StoreError
 from stream.core.verdict import Verdict
 from stream.dashboard.access import Identity
 from stream.dashboard.services import Dashboard, dashboard_of, dashboard_of_station, require_role
@@ -25,7 +25,7 @@ from stream.model.patchcore.head import MIN_DEFECTS
 from stream.store.event_store import FILE_NAME
 from stream.store.records import Event
 from stream.store.review_store import DEFECTIVE, AuditEntry
-from stream.training.jobs import BundleOutcome, extend_job, learn_marks_job, relearn_job
+from stream.training.jobs import BundleOutcome, extend_job, learn_marks_job, leave_out_job, relearn_job
 
 router = APIRouter(tags=["tuning"])
 
@@ -43,6 +43,13 @@ class Accepting(BaseModel):
     note: Note = ""
 
 
+class LeavingOut(BaseModel):
+    """Good pictures, by the names that the live bundle has of them, to be taken out of its calibration and its bank."""
+
+    names: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(min_length=1, max_length=50)]
+    note: Note = ""
+
+
 class LearningFromMarks(BaseModel):
     """Which marks to learn from is no choice: all that have a network input."""
 
@@ -50,7 +57,7 @@ class LearningFromMarks(BaseModel):
 
 
 class NewThreshold(BaseModel):
-    """Image scores above it are DEFECT."""
+    """Image scores above it are DEFECT; only a position-aware bundle's threshold may be negative."""
 
     threshold: Annotated[float, Field(allow_inf_nan=False)]
     note: Note = ""
@@ -112,7 +119,10 @@ def threshold(request: Request, station: str, wanted: NewThreshold, engineer: En
     try:
         marked = dashboard.marked_parts(station)
         order = _Order(station, "threshold", engineer.name, wanted.note, marked, live, scratch_dir)
-        with_threshold(live, order.made, wanted.threshold)
+        try:
+            with_threshold(live, order.made, wanted.threshold)
+        except ConfigError as error:
+            raise HTTPException(422, str(error)) from None
         scores = dashboard.marked.scores(marked, before, live.parent)
         known = [*before.calibration_scores, *(score for score in scores if score is not None)]
         warnings = []
@@ -137,6 +147,19 @@ def accept(request: Request, station: str, wanted: Accepting, engineer: Engineer
     seqs = ", ".join(str(by_number[number].event.part.seq) for number in numbers)
     order = _order(dashboard, station, "accept", engineer, wanted.note, marked)
     return _begin(dashboard, order, "accept", f"parts {seqs}", extend_job, {"accepted": numbers})
+
+
+@router.post("/stations/{station}/leave-out")
+def leave_out(request: Request, station: str, wanted: LeavingOut, engineer: Engineer) -> Job:
+    """Begin to make a bundle as if it had never been given some of its good pictures."""
+    dashboard = dashboard_of_station(request, station)
+    names = list(dict.fromkeys(wanted.names))
+    known = set(live_bundle(dashboard.config.stations[station].bundle).info.calibration_names)
+    for name in names:
+        if name not in known:
+            raise HTTPException(409, f"the live bundle of {station} keeps no good picture {name}")
+    order = _order(dashboard, station, "leave_out", engineer, wanted.note, dashboard.marked_parts(station))
+    return _begin(dashboard, order, "leave_out", f"pictures {', '.join(names)}", leave_out_job, {"names": names})
 
 
 @router.post("/stations/{station}/learn-from-marks")

@@ -17,7 +17,7 @@ from stream.core.errors import ConflictError
 from stream.core.verdict import Verdict
 from stream.store.review_store import MarkKind
 
-ChangeKind = Literal["accept", "marks", "threshold", "teach"]
+ChangeKind = Literal["accept", "marks", "threshold", "teach", "leave_out"]
 State = Literal["offered", "live", "undone", "discarded"]
 Step = Literal["live", "undo", "discard"]
 #: The steps that replace the live bundle; one is pending from before that until its outcome is recorded.

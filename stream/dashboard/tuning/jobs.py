@@ -28,7 +28,7 @@ _REMEMBERED = 20
 #: Grace period in which a stopped process may remove its files, in seconds.
 _GOODBYE_S = 5.0
 
-JobKind = Literal["accept", "marks", "teach"]
+JobKind = Literal["accept", "marks", "teach", "leave_out"]
 
 
 class Job(BaseModel):

@@ -9,6 +9,7 @@
     search       nearest patch of the memory bank
     head         what marked defects have in common, added to the image score
     score        image score with re-weighting, anomaly map, mask (section 3.3)
+    spot         the strongest spot of an anomaly map, in pixels and in words
     calibrate    conformal thresholds from held-out good images
     inspector    all of it for a batch
 """

@@ -19,7 +19,7 @@ Roi = tuple[int, int, int, int]
 Size = int | tuple[int, int]
 
 #: Networks halve their maps five times; an input that is a multiple of this loses no row or column.
-_MULTIPLE_PX = 32
+MULTIPLE_PX = 32
 
 
 def crop(image: NDArray[np.uint8], roi: Roi | None) -> NDArray[np.uint8]:
@@ -39,17 +39,39 @@ def crop(image: NDArray[np.uint8], roi: Roi | None) -> NDArray[np.uint8]:
     return image[y : y + height, x : x + width]
 
 
-def input_size(size: Size, region_px: tuple[int, int]) -> tuple[int, int]:
+def region_of(image: NDArray[np.uint8], roi: Roi | None, picture_px: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """Return the part's region of a frame, as a view, or refuse the frame.
+
+    Args:
+        image: (H, W, 3) uint8.
+        roi: the region; None: the whole image, which must then have the size of the images in the fit.
+        picture_px: that size, (width, height); None: they differed.
+
+    Raises:
+        FrameFault: WRONG_GEOMETRY, if the image has another size or does not contain the region.
+    """
+    width_px, height_px = image.shape[1], image.shape[0]
+    if roi is None and picture_px is not None and (width_px, height_px) != picture_px:
+        raise FrameFault(
+            Cause.WRONG_GEOMETRY,
+            f"the picture is {width_px}×{height_px} px, the bundle learned {picture_px[0]}×{picture_px[1]}",
+        )
+    return crop(image, roi)
+
+
+def input_size(size: Size, region_px: tuple[int, int], multiple_px: int = MULTIPLE_PX) -> tuple[int, int]:
     """Return (width, height) of the network input for a region of (width, height).
 
     An edge gives about as many pixels as a square of that edge has, hence about its time, in the aspect of the
-    region: the nearest multiples of 32, or that square itself where it is nearest.
+    region: the nearest multiples of `multiple_px`, or that square itself where it is nearest and the network takes it.
     """
     if not isinstance(size, int):
         return size
     aspect = math.log(region_px[0] / region_px[1])
-    edges = range(_MULTIPLE_PX, 8 * size + _MULTIPLE_PX, _MULTIPLE_PX)
-    candidates = [(size, size), *((width, height) for width in edges for height in edges)]
+    edges = range(multiple_px, 8 * size + multiple_px, multiple_px)
+    candidates = [(width, height) for width in edges for height in edges]
+    if multiple_px == MULTIPLE_PX or size % multiple_px == 0:
+        candidates.insert(0, (size, size))
 
     def unlike(candidate: tuple[int, int]) -> float:
         width, height = candidate

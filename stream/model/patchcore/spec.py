@@ -26,7 +26,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     Attributes:
         backbone: name, e.g. `efficientnet_lite0`.
         weights_sha256: hash of the weights of the cut backbone.
-        levels: which levels of the feature pyramid, fine to coarse.
+        levels: names of the backbone's levels, fine to coarse: `stride8` of a pyramid, `block6` of tokens.
         input_px: (width, height) of the network input.
         neighbourhood: p of the locally aware patch features.
         stride: s, distance of patches on the finest level's grid.
@@ -36,7 +36,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
 
     backbone: str
     weights_sha256: str
-    levels: tuple[int, ...]
+    levels: tuple[str, ...]
     input_px: tuple[int, int]
     neighbourhood: int
     stride: int

@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from stream.core.errors import WeightsError
+from stream.core.errors import ConfigError, WeightsError
 from stream.model.extractor import load_extractor, spec_for
 from stream.model.patchcore import torchvision_ops
-from stream.model.patchcore.backbones import load_backbone, state_sha256
+from stream.model.patchcore.backbone_weights import state_sha256
+from stream.model.patchcore.backbones import load_backbone
 
 assert torchvision_ops  # before torchvision and timm
 import timm  # noqa: E402
@@ -85,6 +86,12 @@ def test_the_lite_networks_come_with_their_weights(cache, name: str, channels: t
     assert backbone.std == pytest.approx((128 / 255,) * 3)
 
 
+def test_nothing_behind_the_last_level_is_computed(cache):
+    blocks = load_backbone("efficientnet_lite0").network.model.blocks
+    assert len(blocks) == 5, "of 7: the last level at stride 16 is the fifth"
+    assert len(load_backbone("efficientnet_lite0", levels=("stride4", "stride8")).network.model.blocks) == 3
+
+
 def test_the_packaged_weights_are_pretrained_ones(cache):
     # The statistics of batch normalisation are 0 and 1 in a network that has learned nothing.
     state = load_backbone("efficientnet_lite0").network.state_dict()
@@ -155,7 +162,7 @@ def test_weights_put_where_the_error_said_are_used(cache: Path, offline: Path):
     backbone = load_backbone("resnet10t")
     assert grids(backbone.network, 224) == [(128, 28, 28), (256, 14, 14)]
     own = backbone.network.state_dict()
-    assert all(torch.equal(own[name], state[name]) for name in own)
+    assert all(torch.equal(own[name], state[name.removeprefix("model.")]) for name in own)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -192,7 +199,7 @@ def test_timm_weights_given_once_are_found_again_by_their_hash(cache, offline, t
 @pytest.mark.parametrize(("name", "channels"), [("resnet50", (512, 1024)), ("wide_resnet50_2", (512, 1024))])
 def test_the_papers_networks_give_its_levels(cache, offline, tmp_path: Path, name: str, channels):
     backbone = load_backbone(name, weights=resnet_file(tmp_path / "mine.safetensors", name, whole=False))
-    assert backbone.levels == (2, 3)
+    assert backbone.levels == ("stride8", "stride16")
     assert backbone.mean == pytest.approx((0.485, 0.456, 0.406))
     assert backbone.std == pytest.approx((0.229, 0.224, 0.225))
     assert grids(backbone.network, 224) == [(channels[0], 28, 28), (channels[1], 14, 14)]
@@ -211,6 +218,23 @@ def test_the_levels_of_a_resnet_are_the_outputs_of_its_layers_2_and_3(cache, off
         levels = load_backbone("resnet18", weights=file).network(image)
     for level, expected in zip(levels, seen, strict=True):
         torch.testing.assert_close(level, expected)
+
+
+@pytest.mark.parametrize(
+    ("levels", "sizes"),
+    [(("stride4",), [(64, 16, 16)]), (("stride8", "stride32"), [(128, 8, 8), (512, 2, 2)])],
+)
+def test_the_levels_asked_for_are_given(cache, tmp_path: Path, levels, sizes):
+    backbone = load_backbone("resnet18", weights=resnet_file(tmp_path / "mine.pth"), levels=levels)
+    assert backbone.levels == levels
+    assert grids(backbone.network, 64) == sizes
+
+
+def test_a_level_that_the_network_lacks_is_answered_with_those_it_has(cache):
+    with pytest.raises(ConfigError, match="no level 'stride5'; its levels are stride2, stride4, stride8"):
+        load_backbone("efficientnet_lite0", levels=("stride5",))
+    with pytest.raises(ConfigError, match="resnet18 has no level 'block3'; its levels are stride4, stride8"):
+        load_backbone("resnet18", levels=("block3",))
 
 
 def test_weights_of_another_network_are_refused(cache, tmp_path: Path):

@@ -6,7 +6,7 @@ from support.pictures import good_picture
 
 from stream.core.errors import FrameFault
 from stream.core.verdict import Cause
-from stream.model.patchcore.preprocess import crop, network_input
+from stream.model.patchcore.preprocess import crop, network_input, region_of
 
 
 def test_the_same_pixels_in_give_the_same_pixels_out_whatever_their_layout_in_memory():
@@ -93,3 +93,24 @@ def test_a_region_outside_the_picture_is_a_wrong_geometry(region: tuple[int, int
         crop(good_picture(7), region)
     assert fault.value.cause is Cause.WRONG_GEOMETRY
     assert ",".join(str(side) for side in region) in fault.value.detail
+
+
+@pytest.mark.parametrize("picture_px", [(160, 121), (120, 160), (320, 240)])
+def test_a_whole_image_of_another_size_than_the_fits_is_a_wrong_geometry(picture_px: tuple[int, int]):
+    with pytest.raises(FrameFault, match=f"160×120 px, the bundle learned {picture_px[0]}×{picture_px[1]}") as fault:
+        region_of(good_picture(7), None, picture_px)
+    assert fault.value.cause is Cause.WRONG_GEOMETRY
+
+
+@pytest.mark.parametrize(
+    ("roi", "picture_px", "shape"),
+    [
+        (None, (160, 120), (120, 160, 3)),
+        (None, None, (120, 160, 3)),
+        ((10, 20, 50, 40), (320, 240), (40, 50, 3)),
+    ],
+)
+def test_the_size_counts_only_for_whole_images_of_one_size(
+    roi: tuple[int, int, int, int] | None, picture_px: tuple[int, int] | None, shape: tuple[int, int, int]
+):
+    assert region_of(good_picture(7), roi, picture_px).shape == shape

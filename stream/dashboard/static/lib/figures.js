@@ -1,7 +1,7 @@
 // @ts-check
 // What the line view and the station view both show of a station: ledger, drift, numbers, score against threshold.
 
-import { count, h, say, score } from "./dom.js";
+import { count, h, number, say, score } from "./dom.js";
 
 // A station's line of the ledger, and why parts were not inspected.
 export class Ledger {
@@ -41,6 +41,15 @@ export class Drift {
   }
 }
 
+// Where a part resembles the good ones least; empty without a spot.
+/** @param {SpotAnswer | null | undefined} spot @param {number | null} pixelThreshold */
+export function spotText(spot, pixelThreshold) {
+  if (!spot) return "";
+  const { place, width_px, height_px, x_px, y_px, peak } = spot;
+  const times = pixelThreshold ? `, ${number(peak / pixelThreshold, 2)} × pixel threshold` : "";
+  return `${place}, ${width_px} × ${height_px} px at ${x_px}, ${y_px}${times}`;
+}
+
 export class Numbers {
   /** @param {string[]} names */
   constructor(names) {
@@ -69,8 +78,10 @@ export class ScoreBar {
 
   /** @param {{score: number | null, threshold: number | null}} part */
   show(part) {
-    const ratio = part.score === null || !part.threshold ? 0 : part.score / part.threshold;
-    this._fill.style.transform = `scaleX(${Math.min(1, ratio / 2)})`;
+    const { score: value, threshold } = part;
+    // The threshold is in the middle: half the bar is as long as it, and scores may be negative.
+    const beyond = value === null || threshold === null ? -1 : (value - threshold) / (Math.abs(threshold) || 1);
+    this._fill.style.transform = `scaleX(${Math.min(1, Math.max(0, (1 + beyond) / 2))})`;
     say(this._text, part.score === null ? "no score" : `${score(part.score)} / ${score(part.threshold)}`);
   }
 }

@@ -1,48 +1,90 @@
 // @ts-check
-// Heat map and contour from a grid of patch distances, as the line draws its overlays: up-sampled bilinearly,
-// smoothed, painted from 0.8 to 2 times the pixel threshold, outlined at the threshold.
+// Heat map and outlines from a grid of patch distances, as the line draws its overlays (stream/model/visualization.py):
+// up-sampled bilinearly, smoothed, painted from 0.9 to 1.3 times the pixel threshold; outlined are the mask and, in a
+// DEFECT, the strongest spot (stream/model/patchcore/spot.py).
 
 const LONG_SIDE = 128;
 const SIGMA_OF_SHORT_SIDE = 4 / 224;
-const HEAT_FROM = 0.8;
-const HEAT_FULL = 2.0;
-const ALPHA = 0.6;
-// Inferno without its dark end, which would look like shadow.
+const HEAT_FROM = 0.9;
+const HEAT_FULL = 1.3;
+const ALPHA = 0.65;
+const SPOT_SHARE_OF_PEAK = 0.9;
+// Plasma without its dark end, which would look like shadow.
 const COLOURS = [
-  [113, 25, 110], [144, 37, 104], [176, 49, 91], [204, 66, 72], [228, 90, 49],
-  [244, 121, 24], [251, 157, 7], [250, 196, 42], [242, 234, 105],
+  [135, 7, 166], [165, 31, 153], [191, 57, 132], [213, 83, 111], [230, 108, 92],
+  [244, 136, 73], [252, 168, 53], [253, 203, 38], [243, 240, 39],
 ];
 
-// Returns {canvas, contour}: the heat to be stretched over the picture, line segments in shares of its sides; or null.
 /**
+ * The heat to be stretched over the picture (null: none), and line segments in shares of its sides; null without a map.
  * @param {PatchMap | null | undefined} map
  * @param {number | null | undefined} pixelThreshold
  * @param {number} aspect width / height
+ * @param {boolean} spot outline the strongest spot, whatever its distance
  */
-export function heat(map, pixelThreshold, aspect) {
+export function heat(map, pixelThreshold, aspect, spot) {
   if (!map || pixelThreshold === null || pixelThreshold === undefined) return null;
   const width = aspect >= 1 ? LONG_SIDE : Math.max(8, Math.round(LONG_SIDE * aspect));
   const height = aspect >= 1 ? Math.max(8, Math.round(LONG_SIDE / aspect)) : LONG_SIDE;
   const values = smooth(enlarge(map, width, height), width, height, SIGMA_OF_SHORT_SIDE * Math.min(width, height));
+  const outlines = outlinesOf(values, width, height, pixelThreshold, spot);
+  return { canvas: painted(values, width, height, Math.max(pixelThreshold, 1e-30)), outlines };
+}
+
+/** @param {Float32Array} values @param {number} width @param {number} height @param {number} threshold */
+function painted(values, width, height, threshold) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
   if (context === null) return null;
   const image = context.createImageData(width, height);
-  const threshold = Math.max(pixelThreshold, 1e-30);
-  let painted = false;
+  let any = false;
   for (let i = 0; i < values.length; i++) {
     const share = Math.min(1, (values[i] / threshold - HEAT_FROM) / (HEAT_FULL - HEAT_FROM));
     if (share <= 0) continue;
-    painted = true;
+    any = true;
     const place = share * (COLOURS.length - 1);
     const low = COLOURS[Math.floor(place)];
     const high = COLOURS[Math.ceil(place)];
     for (let c = 0; c < 3; c++) image.data[4 * i + c] = low[c] + (high[c] - low[c]) * (place % 1);
     image.data[4 * i + 3] = 255 * ALPHA * Math.sqrt(share);
   }
-  if (!painted) return null;
+  if (!any) return null;
   context.putImageData(image, 0, 0);
-  return { canvas, contour: contour(values, width, height, threshold) };
+  return canvas;
+}
+
+/**
+ * @param {Float32Array} values @param {number} width @param {number} height
+ * @param {number} threshold @param {boolean} spot
+ */
+function outlinesOf(values, width, height, threshold, spot) {
+  const top = values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
+  const level = Math.min(threshold, SPOT_SHARE_OF_PEAK * values[top]);
+  if (!spot || level === threshold || values[top] <= 0) return contour(values, width, height, threshold);
+  const region = connected(values, width, height, top, level);
+  const only = values.map((value, i) => (region[i] || value <= level ? value : 0));
+  const others = values.map((value, i) => (region[i] ? 0 : value));
+  return [...contour(only, width, height, level), ...contour(others, width, height, threshold)];
+}
+
+// The pixels above a level that are connected with one of them, diagonals included.
+/** @param {Float32Array} values @param {number} width @param {number} height @param {number} from @param {number} level */
+function connected(values, width, height, from, level) {
+  const region = new Uint8Array(values.length);
+  const waiting = [from];
+  region[from] = 1;
+  while (waiting.length) {
+    const at = /** @type {number} */ (waiting.pop());
+    const [x, y] = [at % width, Math.floor(at / width)];
+    for (let v = Math.max(0, y - 1); v <= Math.min(height - 1, y + 1); v++)
+      for (let u = Math.max(0, x - 1); u <= Math.min(width - 1, x + 1); u++) {
+        const next = v * width + u;
+        if (region[next] || values[next] <= level) continue;
+        region[next] = 1;
+        waiting.push(next);
+      }
+  }
+  return region;
 }
 
 /** @param {PatchMap} map @param {number} width @param {number} height */
@@ -88,18 +130,17 @@ function smooth(values, width, height, sigma) {
   return down;
 }
 
-// Marching squares: line segments [x0, y0, x1, y1] in shares of the picture's sides.
+// Marching squares: line segments [x0, y0, x1, y1] in shares of the picture's sides, closed along its edges.
 /** @param {Float32Array} values @param {number} width @param {number} height @param {number} level */
 function contour(values, width, height, level) {
   /** @type {number[][]} */
   const segments = [];
   const cut = (a, b) => (level - a) / (b - a);
+  const within = (x, y) => x > 0 && y > 0 && x < width - 1 && y < height - 1;
+  const at = (x, y) => (within(x, y) ? values[y * width + x] : Math.min(level, values[y * width + x]));
   for (let y = 0; y < height - 1; y++)
     for (let x = 0; x < width - 1; x++) {
-      const a = values[y * width + x];
-      const b = values[y * width + x + 1];
-      const c = values[(y + 1) * width + x + 1];
-      const d = values[(y + 1) * width + x];
+      const [a, b, c, d] = [at(x, y), at(x + 1, y), at(x + 1, y + 1), at(x, y + 1)];
       /** @type {number[][]} */
       const points = [];
       if (a > level !== b > level) points.push([x + cut(a, b), y]);

@@ -4,7 +4,7 @@
 import { heat } from "./heatmap.js";
 import { h } from "./dom.js";
 
-// Dark under light, so that the contour shows on any ground; widths in strokes.
+// Dark under light, so that the outlines show on any ground; widths in strokes.
 const OUTLINES = [{ colour: "#000", times: 2.4 }, { colour: "#fff", times: 1 }];
 
 export const overlay = { on: true };
@@ -58,11 +58,12 @@ export class Picture {
    * @param {number} x @param {number} y @param {number} width @param {number} height
    */
   _drawHeat(context, x, y, width, height) {
-    if (this._heat === undefined) this._heat = heat(this._part?.map, this._part?.pixel_threshold, width / height);
+    const part = this._part;
+    if (this._heat === undefined) this._heat = heat(part?.map, part?.pixel_threshold, width / height, part?.verdict === "DEFECT");
     if (this._heat === null) return;
-    context.drawImage(this._heat.canvas, x, y, width, height);
+    if (this._heat.canvas) context.drawImage(this._heat.canvas, x, y, width, height);
     context.beginPath();
-    for (const [x0, y0, x1, y1] of this._heat.contour) {
+    for (const [x0, y0, x1, y1] of this._heat.outlines) {
       context.moveTo(x + x0 * width, y + y0 * height);
       context.lineTo(x + x1 * width, y + y1 * height);
     }

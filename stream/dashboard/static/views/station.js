@@ -5,7 +5,7 @@ import uPlot from "../vendor/uPlot.js";
 import { get } from "../lib/api.js";
 import { AXIS, BARS, COLOURS, chartBox, drawLine, histogram, sizeOf } from "../lib/charts.js";
 import { clock, h, number, say, verdictClass } from "../lib/dom.js";
-import { Drift, Ledger, Numbers, ScoreBar } from "../lib/figures.js";
+import { Drift, Ledger, Numbers, ScoreBar, spotText } from "../lib/figures.js";
 import { Picture, overlayToggle } from "../lib/picture.js";
 
 const BINS = 40;
@@ -16,6 +16,7 @@ export function show(main, { feed, station }) {
   const picture = new Picture(`newest part of ${station}`);
   const verdict = h("span", { class: "verdict" }, "–");
   const seq = h("span", { class: "seq" });
+  const spot = h("p", { class: "spot" });
   const bar = new ScoreBar();
   const numbers = new Numbers(["parts/s", "p50 ms", "p99 ms"]);
   const ledger = new Ledger();
@@ -27,6 +28,7 @@ export function show(main, { feed, station }) {
     { class: "station large", "data-station": station },
     h("div", { class: "station-head" }, h("span", { class: "station-name", title: station }, station), seq, verdict),
     picture.element,
+    spot,
     bar.element,
     h("div", { class: "number-row" }, numbers.element, ledger.element),
     h("div", { class: "station-foot" }, drift.element, ledger.causes),
@@ -67,6 +69,7 @@ export function show(main, { feed, station }) {
       say(verdict, frame.cause ?? frame.verdict);
       say(seq, `#${frame.seq}`);
       picture.show(frame);
+      say(spot, frame.spot ? `Strongest spot: ${spotText(frame.spot, frame.pixel_threshold)}` : "");
       bar.show(frame);
     }
   };
@@ -105,7 +108,7 @@ function scoreStrip(box) {
     { label: "threshold", stroke: COLOURS.defect, width: 2, dash: [8, 6], points: { show: false } },
   ];
   const options = { ...sizeOf(box), series, axes: [{ ...AXIS, values: (_, splits) => splits.map(clock), space: 90 }, { ...AXIS, size: 56, space: 24 }], cursor: { show: false }, legend: { show: false } };
-  return new uPlot({ ...options, scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.1] } } }, [[], [], []], box);
+  return new uPlot({ ...options, scales: { y: { range: (_, low, high) => [Math.min(0, low), (Math.max(0, high) || 1) * 1.1] } } }, [[], [], []], box);
 }
 
 function scoreHistogram(box) {
@@ -128,8 +131,9 @@ function bins(scores, calibration) {
   const now = scores.filter((value) => value !== null);
   const good = calibration?.scores ?? [];
   const top = Math.max(1e-9, (calibration?.threshold ?? 0) * 2, ...good);
-  const [middles] = histogram([], 0, top, BINS);
-  const share = (values) => histogram(values, 0, top, BINS)[1].map((many) => (100 * many) / values.length || 0);
+  const bottom = Math.min(0, calibration?.threshold ?? 0, ...good);
+  const [middles] = histogram([], bottom, top, BINS);
+  const share = (values) => histogram(values, bottom, top, BINS)[1].map((many) => (100 * many) / values.length || 0);
   return [middles, share(now), share(good)];
 }
 

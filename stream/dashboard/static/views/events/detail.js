@@ -1,13 +1,14 @@
 // @ts-check
 // One event, large: its picture with heat map, its numbers, and the marks of operators.
 
-import { getBytes, may, post } from "../../lib/api.js";
+import { get, getBytes, may, post } from "../../lib/api.js";
 import { h, moment, number, say, score, verdictClass } from "../../lib/dom.js";
 import { halves } from "../../lib/feed.js";
+import { spotText } from "../../lib/figures.js";
 import { MARKS, marksOf } from "../../lib/mark_names.js";
 import { Picture, decoded, overlayToggle } from "../../lib/picture.js";
 
-const LONG = new Set(["Kept", "Detail", "Stages ms", "Bundle"]);
+const LONG = new Set(["Strongest spot", "Kept", "Detail", "Stages ms", "Bundle"]);
 const KEPT_AS = { near_miss: "near miss: among the highest scores of its hour", sample: "one of the sample of good parts" };
 
 export class Detail {
@@ -16,6 +17,8 @@ export class Detail {
     this._changed = changed;
     /** @type {EventAnswer | undefined} */
     this._event = undefined;
+    /** @type {SpotAnswer | null} */
+    this._spot = null;
     this._picture = new Picture("picture of the event");
     this._verdict = h("span", { class: "verdict" }, "–");
     this._title = h("span", { class: "station-name" });
@@ -48,6 +51,7 @@ export class Detail {
   async show(event) {
     const again = this._event?.event_id === event.event_id;
     this._event = event;
+    if (!again) this._spot = null;
     this.element.className = `station large event-detail ${verdictClass(event.verdict)}`;
     this.element.dataset.seq = event.seq;
     say(this._verdict, event.cause ?? event.verdict);
@@ -61,9 +65,12 @@ export class Detail {
       this._links.replaceChildren();
       return;
     }
-    const [image, map] = await Promise.all([this._image(event), event.score === null ? null : this._map(event)]);
-    if (this._event !== event) return;
-    this._picture.show({ image, map, pixel_threshold: event.pixel_threshold });
+    const scored = event.score !== null;
+    const [image, map, spot] = await Promise.all([this._image(event), scored ? this._map(event) : null, scored ? this._strongest(event) : null]);
+    if (this._event?.event_id !== event.event_id) return;
+    this._picture.show({ image, map, verdict: event.verdict, pixel_threshold: event.pixel_threshold });
+    this._spot = spot;
+    this._fillFacts(this._event);
     const links = image ? [["Picture", "preview.jpg"], ["With heat map", "overlay.jpg"]] : [];
     this._links.replaceChildren(
       ...links.map(([text, file]) => h("a", { href: `/api/v1/events/${event.event_id}/${file}`, target: "_blank" }, text)),
@@ -83,6 +90,11 @@ export class Detail {
     return { grid, values: halves(await answer.arrayBuffer()) };
   }
 
+  /** @param {EventAnswer} event @returns {Promise<SpotAnswer | null>} */
+  async _strongest(event) {
+    return event.verdict === "DEFECT" ? get(`events/${event.event_id}/spot`).catch(() => null) : null;
+  }
+
   /** @param {EventAnswer} event */
   _fillFacts(event) {
     const stages = Object.entries(event.stages).map(([stage, ms]) => `${stage} ${number(ms)}`).join(" · ");
@@ -93,6 +105,7 @@ export class Detail {
       Decision: event.decision,
       "Total ms": number(event.total_ms),
       Worker: event.worker,
+      "Strongest spot": spotText(this._spot, event.pixel_threshold),
       Kept: event.kept_as && KEPT_AS[event.kept_as],
       Detail: event.detail,
       "Stages ms": stages,

@@ -7,7 +7,13 @@ import { count, fill, h, mark, moment, say, score, verdictClass } from "../../li
 import { DEFECTIVE, MARKS } from "../../lib/mark_names.js";
 import { recentParts } from "./recent_parts.js";
 
-const KINDS = { accept: "Parts accepted into good", marks: "Learned from marks", threshold: "Threshold moved", teach: "Taught again" };
+const KINDS = {
+  accept: "Parts accepted into good",
+  marks: "Learned from marks",
+  threshold: "Threshold moved",
+  teach: "Taught again",
+  leave_out: "Good pictures left out",
+};
 const DOING = { live: "putting live…", undo: "undoing…", discard: "discarding…" };
 
 export class Changes {

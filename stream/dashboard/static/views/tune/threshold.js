@@ -104,7 +104,7 @@ export class Threshold {
     const all = [threshold, ...calibration, ...curve.threshold, ...reviewed.map((part) => part.score).filter((value) => value !== null)];
     const [least, most] = [Math.min(...all), Math.max(...all)];
     const margin = (most - least || 1) * 0.03;
-    this._range = [least >= 0 ? Math.max(0, least - margin) : least - margin, most + margin];
+    this._range = [least < 0 ? least - margin : Math.max(0, least - margin), most + margin];
     this._chart ??= this._makeChart();
     this._chart.setData(histogram(calibration, ...this._range, BINS));
   }

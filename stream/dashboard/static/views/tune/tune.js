@@ -1,10 +1,12 @@
 // @ts-check
-// Tuning one station: its threshold, false alarms accepted into the good, teaching, and every change of its bundle.
+// Tuning one station: its threshold, false alarms accepted into the good, strange good pictures left out, teaching, and
+// every change of its bundle.
 
 import { get } from "../../lib/api.js";
 import { h, say } from "../../lib/dom.js";
 import { Changes } from "./changes.js";
 import { Reviewed } from "./marked_parts.js";
+import { Strangest } from "./strangest.js";
 import { LearnFromMarks } from "./learn.js";
 import { Teach } from "./teach.js";
 import { Threshold } from "./threshold.js";
@@ -38,6 +40,7 @@ class TuneView {
     const look = () => this.look();
     this._threshold = new Threshold(station, look);
     this._reviewed = new Reviewed(station, event, look);
+    this._strangest = new Strangest(station, look);
     this._learn = new LearnFromMarks(station, look);
     this._teach = new Teach(station, look);
     this._changes = new Changes(station, look);
@@ -57,6 +60,7 @@ class TuneView {
         this._problem,
       ),
       h("div", { class: "tune-columns" }, this._threshold.element, this._reviewed.element),
+      this._strangest.element,
       this._learn.element,
       this._teach.element,
       this._changes.element,
@@ -67,6 +71,7 @@ class TuneView {
     this._closed = true;
     clearTimeout(this._timer);
     this._threshold.close();
+    this._strangest.close();
   }
 
   // Asks for everything that may have changed, and again after a while.
@@ -96,11 +101,13 @@ class TuneView {
       say(this._bundle, `bundle ${tuning.bundle_sha256.slice(0, 12)}`);
       this._threshold.show(tuning);
       this._reviewed.show(tuning);
+      this._strangest.show(tuning);
       this._learn.show(tuning);
       this._teach.show(tuning);
     }
     this._changes.show(changes, this._liveSha256);
     this._reviewed.jobs(jobs);
+    this._strangest.jobs(jobs);
     this._learn.jobs(jobs);
     this._teach.jobs(jobs);
     return jobs.some((job) => job.state === "running");
