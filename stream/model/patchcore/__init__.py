@@ -7,6 +7,7 @@
     features     levels → locally aware patch features (section 3.1)
     coreset      greedy k-center selection of the memory bank (section 3.2, algorithm 1)
     search       nearest patch of the memory bank
+    head         what marked defects have in common, added to the image score
     score        image score with re-weighting, anomaly map, mask (section 3.3)
     spot         the strongest spot of an anomaly map, in pixels and in words
     calibrate    conformal thresholds from held-out good images

@@ -69,6 +69,7 @@ class ChangeCard {
       ...change.warnings.map((text) => h("p", { class: "warning" }, text)),
       ...summary(change.table),
       ...recentParts(change),
+      shadow(change),
       change.table.length ? h("details", { open: change.state === "offered" }, h("summary", {}, many), h("div", { class: "scroll" }, table(change))) : null,
       may("engineer") ? h("div", { class: "row" }, ...Object.values(this._buttons)) : null,
       this._status,
@@ -124,6 +125,14 @@ class ChangeCard {
     mark(this._status, "problem", wrong);
     for (const button of Object.values(this._buttons)) button.disabled = this._busy;
   }
+}
+
+// How to have every part scored by the new bundle before it decides anything.
+/** @param {Change} change */
+function shadow({ station, bundle_sha256 }) {
+  const path = `bundles/${station}/${bundle_sha256}.safetensors`;
+  const text = "below store.path, scores every part beside the live bundle and decides nothing. Start the workers again after that.";
+  return h("details", {}, h("summary", {}, "Try as shadow first"), h("p", { class: "small" }, `stations.${station}.shadow: `, h("code", {}, path), `, ${text}`));
 }
 
 /** @param {Change} change */
