@@ -32,7 +32,8 @@ def print_suggestion(console: Console, suggestion: Suggestion, seconds: float, m
     rate = suggestion.false_reject_rate
     table.caption = (
         f"found: share of the synthetic defects above the threshold for {rate:.1%} false rejects, each image scored by "
-        "a bank without its fold. It ranks options; it says nothing of the accuracy on real defects. "
+        "a bank without its fold. It ranks options; it says nothing of the accuracy on real defects: large ones may be "
+        "found better with fewer pixels, which `patchline evaluate` shows where you have labelled images. "
         "smallest spot: of which, and of larger ones, half were found."
     )
     table.caption_justify = "left"

@@ -48,8 +48,9 @@ _PICTURES, _FOLDS = 100, 2
 _LEAST_PICTURES = 3 * _FOLDS
 #: Edge at which pictures are compared, to find copies and neighbours.
 _SMALL_PX = 64
-#: The network's input has at most this many px for one of the region; beyond, there is nothing more to see.
-_LARGEST_ENLARGEMENT = 1.5
+#: The network's input has at most this many px for one of the region: pixels that the picture does not have show
+#: nothing more, and cost detection of large defects.
+_LARGEST_ENLARGEMENT = 1.1
 
 
 @dataclass(frozen=True)
