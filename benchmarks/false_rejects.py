@@ -20,7 +20,8 @@ from rich.table import Table
 
 from stream.cli.demo.demo import TRAINING_IMAGES, export_elpv
 from stream.training.evaluate import evaluate
-from stream.training.fit import FitOptions, fit
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 from stream.training.folds import BY_FILE
 
 

@@ -27,7 +27,8 @@ from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import crop, network_input
 from stream.model.patchcore.spot import map_in_picture
 from stream.model.visualization import HEAT_FROM, HEAT_FULL, draw_map
-from stream.training.fit import FitOptions, fit
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 from stream.training.folds import BY_FILE
 from stream.training.learning import search_of
 

@@ -40,7 +40,8 @@ from stream.model.patchcore.preprocess import network_input
 from stream.training.calibration import held_out_scores
 from stream.training.calibration_draws import expected_misses
 from stream.training.evaluate import evaluate
-from stream.training.fit import FitOptions, fit
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 from stream.training.folds import BY_FILE
 from stream.training.learning import search_of
 

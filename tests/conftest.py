@@ -38,7 +38,8 @@ def good_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A calibrated bundle of the good pictures: 96 px, 5 % coreset. Copy it before you change it."""
-    from stream.training.fit import FitOptions, fit
+    from stream.training.fit import fit
+    from stream.training.fit_options import FitOptions
 
     path = tmp_path_factory.mktemp("bundles") / "small.safetensors"
     fit(good_folder, path, FitOptions(size_px=96, coreset=0.05))

@@ -130,6 +130,7 @@ def fit(
     from stream.cli.terminal import print_fit, tracking
     from stream.model.patchcore.levels import parse_levels
     from stream.training import fit as fitting
+    from stream.training.fit_options import FitOptions
     from stream.training.review import check_review, write_review
     from stream.training.suggest import choose_size
     from stream.training.suggest import suggest as suggest_options
@@ -140,10 +141,10 @@ def fit(
         check_review(review)
     if neighbourhood % 2 == 0:
         raise ConfigError(f"--neighbourhood: {neighbourhood} has no middle; give an odd number")
-    options = fitting.FitOptions(
+    options = FitOptions(
         backbone=backbone,
         levels=() if levels is None else parse_levels(levels),
-        size_px=fitting.FitOptions.size_px if automatic else network_size(size),
+        size_px=FitOptions.size_px if automatic else network_size(size),
         roi=_roi(roi),
         coreset=coreset,
         neighbourhood=neighbourhood,

@@ -26,13 +26,14 @@ from stream.model.patchcore.preprocess import crop, input_size, network_input
 from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 from stream.training.dataset import ImageSet, iter_inputs, read_network_inputs
-from stream.training.fit import FitOptions, chosen_images, plan_for, region_px
+from stream.training.fit_options import FitOptions
 from stream.training.inspection_time import milliseconds
 from stream.training.learned_bank import BankOptions, learn_bank
 from stream.training.learning import patches_of
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 from stream.training.registration import registration_of
+from stream.training.selection import chosen_images, plan_for, region_px
 from stream.training.suggestion import Candidate, Trial, smallest_visible
 from stream.training.synthetic_defects import Defect, defects_of, with_defect
 

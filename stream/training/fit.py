@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
 
 from stream.core.errors import DatasetError
-from stream.core.images import image_size, list_images
+from stream.core.images import list_images
 from stream.core.versions import library_versions
 from stream.model.bundle import FORMAT, Bundle, BundleInfo, CalibrationScores, load_bundle, save_bundle
 from stream.model.extractor import Device, input_multiple_px, load_extractor, spec_for
-from stream.model.patchcore.calibrate import images_needed
 from stream.model.patchcore.health import Reference, measure, reference_of, refreshed
-from stream.model.patchcore.preprocess import Roi, Size, input_size
+from stream.model.patchcore.preprocess import input_size
 from stream.training.calibration import (
     Rows,
     calibrated,
@@ -25,41 +23,16 @@ from stream.training.calibration import (
     held_out_scores,
     promise,
 )
-from stream.training.consistency import inconsistencies, likeness, product_warning
+from stream.training.consistency import inconsistencies, product_warning
 from stream.training.dataset import ImageSet, Unreadable, iter_inputs, read_network_inputs
-from stream.training.folds import BY_FILE, BY_FOLDER, FOLDS, SPLIT_BLOCKS, blocks, deal, groups_of, neighbour_blocks
+from stream.training.fit_options import FitOptions
 from stream.training.learned_bank import BankOptions
-from stream.training.learning import Plan, learn, plan_of, search_of, split_plan
+from stream.training.learning import learn, search_of
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 from stream.training.registration import MIN_PICTURES, PICTURES, Registration, registration_of
+from stream.training.selection import chosen_images, copies_note, plan_for, region_px, without_names
 from stream.training.strangest import STRANGEST, StrangePicture, strangest
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """The options of a fit; the defaults are those of `patchline fit`."""
-
-    backbone: str = "efficientnet_lite0"
-    #: Names of its levels; empty: the backbone's default.
-    levels: tuple[str, ...] = ()
-    size_px: Size = 224
-    roi: Roi | None = None
-    coreset: float = 0.01
-    neighbourhood: int = 3
-    stride: int = 1
-    score: Literal["auto", "plain", "position"] = "auto"
-    calibration: Literal["cross", "split"] = "cross"
-    folds: int = FOLDS
-    holdout: float = 0.2
-    group_by: str | None = None
-    leave_out: tuple[str, ...] = ()
-    false_reject_rate: float = 0.01
-    seed: int = 0
-    device: Device = "auto"
-    weights: Path | None = None
-    max_memory_bytes: int | None = None
-    precision: Literal["float32", "int8"] = "float32"
 
 
 @dataclass(frozen=True)
@@ -235,81 +208,13 @@ def calibrate(
             graph=bundle.graph,
             heads=bundle.heads,
         )
-        notes = _copies(images, names)
+        notes = copies_note(images, names)
         return _summary(saved, extractor.device, images, calibration, fresh, notes, warnings)
-
-
-def without_names(good: Path, paths: list[Path], names: Sequence[str]) -> list[Path]:
-    """Return the paths but for those with these names, relative to the folder; raises DatasetError for unknown ones."""
-    known = {path.relative_to(good).as_posix() for path in paths}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise DatasetError(f"{good}: --leave-out: no image {', '.join(unknown)}; give names as `fit` lists them")
-    left = [path for path in paths if path.relative_to(good).as_posix() not in set(names)]
-    if not left:
-        raise DatasetError(f"{good}: --leave-out leaves no image; leave out fewer")
-    return left
 
 
 def reference_of_rows(images: ImageSet, rows: Rows) -> Reference:
     """Return light, focus and colour of the good images at `rows`."""
     return reference_of([measure(image) for image in iter_inputs(images.inputs, rows)])
-
-
-def chosen_images(good: Path, options: FitOptions) -> list[Path]:
-    """Return the images of the folder but for those left out; raises DatasetError."""
-    return without_names(good, list_images(good, subfolders=options.group_by == BY_FOLDER), options.leave_out)
-
-
-def region_px(paths: list[Path], roi: Roi | None) -> tuple[int, int]:
-    """Return (width, height) of the region of the first image whose header can be read."""
-    if roi is not None:
-        return roi[2:]
-    for path in paths:
-        try:
-            return image_size(path)
-        except DatasetError:
-            continue  # named when it is read
-    return 1, 1
-
-
-def plan_for(good: Path, images: ImageSet, names: list[str], options: FitOptions) -> tuple[Plan, list[str]]:
-    """Return which images are remembered and which calibrate, and what to say about copies."""
-    rows = images.distinct()
-    if len(rows) < 2:
-        raise DatasetError(
-            f"{good}: {len(rows)} different readable image(s), but a fit needs at least 2, so that each can be "
-            f"scored without itself; a false-reject rate of {options.false_reject_rate:.2%} needs "
-            f"{images_needed(options.false_reject_rate)}"
-        )
-    if options.group_by is None:
-        least = options.folds if options.calibration == "cross" else SPLIT_BLOCKS
-        groups = neighbour_blocks(likeness(iter_inputs(images.inputs, rows)), least)
-        folds = deal(groups, options.folds)
-    else:
-        if options.group_by == BY_FILE:  # neighbours mean nothing: blocks of a random order
-            rows = np.random.default_rng(options.seed).permutation(rows)
-        groups = groups_of([names[row] for row in rows], options.group_by)
-        folds = blocks(groups, options.folds)
-    if len(set(groups)) < 2:
-        raise DatasetError(
-            f"{good}: all images belong to one group, '{groups[0]}', so that none can be held out; "
-            "choose another --group-by"
-        )
-    if options.calibration == "cross":
-        plan = plan_of([rows[fold] for fold in folds])
-    else:
-        plan = split_plan(rows, groups, options.holdout, options.seed)
-    return plan, _copies(images, names)
-
-
-def _copies(images: ImageSet, names: list[str]) -> list[str]:
-    kept = set(images.distinct().tolist())
-    copies = [names[row] for row in range(len(images)) if row not in kept]
-    if not copies:
-        return []
-    shown = ", ".join(copies[:5]) + (", …" if len(copies) > 5 else "")
-    return [f"{len(copies)} images are exact copies of others and count once: {shown}"]
 
 
 def _spread(rows: Rows, count: int) -> Rows:

@@ -24,7 +24,8 @@ from stream.training.progress import Track
 
 if TYPE_CHECKING:
     from stream.training.collect import Collected
-    from stream.training.fit import FitOptions, FitSummary
+    from stream.training.fit import FitSummary
+    from stream.training.fit_options import FitOptions
 
 #: (H, W, 3) uint8 RGB.
 NetworkInput = NDArray[np.uint8]
@@ -206,7 +207,7 @@ def relearn(
 
 def options_like(bundle: Bundle | None, line: LineConfig, station: str, overrides: FitOverrides) -> FitOptions:
     """Return the options by which a fit made a bundle, except for those that the user chose; None: the defaults."""
-    from stream.training.fit import FitOptions
+    from stream.training.fit_options import FitOptions
 
     options = FitOptions()
     if bundle is not None:

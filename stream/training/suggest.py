@@ -9,7 +9,7 @@ from stream.core.errors import ConfigError
 from stream.model.patchcore.calibrate import guaranteed_rate
 from stream.model.patchcore.levels import are_blocks
 from stream.training.evidence import REPEATS, Evidence, TooSlow, gathered
-from stream.training.fit import FitOptions
+from stream.training.fit_options import FitOptions
 from stream.training.progress import Track, silent
 from stream.training.suggestion import Trial, recommended
 

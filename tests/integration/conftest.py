@@ -21,7 +21,8 @@ from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.search import MemoryBank
 from stream.sink.actuator_thread import ActuatorThread
-from stream.training.fit import FitOptions, fit
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 
 
 @pytest.fixture

@@ -34,7 +34,8 @@ from stream.model.patchcore.health import Measures, reference_of
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
 from stream.model.patchcore.scoring import PositionStatistics
 from stream.model.patchcore.spec import FeatureSpec
-from stream.training.fit import FitOptions, fit
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 
 BANK = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
 SCORES = np.random.default_rng(1).gamma(3, size=20)

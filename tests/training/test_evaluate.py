@@ -20,7 +20,8 @@ from stream.model.patchcore.search import MemoryBank
 from stream.training.evaluate import evaluate
 from stream.training.evaluation_report import EvaluationReport
 from stream.training.extend import with_threshold
-from stream.training.fit import FitOptions, fit
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 from stream.training.outcomes import Outcome
 
 #: Relative. Each evaluation takes the search method that is quickest at that moment. Their distances differ in the last

@@ -22,7 +22,8 @@ from stream.model.patchcore.preprocess import network_input
 from stream.model.station_model import run_self_test
 from stream.training.dataset import network_input_hash
 from stream.training.extend import ExtendedBank, extend_bank, image_scores, with_threshold
-from stream.training.fit import FitOptions, fit
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 
 NetworkInputs = NDArray[np.uint8]
 

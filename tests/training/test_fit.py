@@ -20,7 +20,8 @@ from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.score import anomaly_map, sigma_px
 from stream.model.patchcore.search import MemoryBank
 from stream.training.dataset import network_input_hash, read_network_inputs
-from stream.training.fit import FitOptions, FitSummary, calibrate, fit
+from stream.training.fit import FitSummary, calibrate, fit
+from stream.training.fit_options import FitOptions
 from stream.training.memory_budget import MemoryBudget
 
 SMALL = FitOptions(size_px=96, coreset=0.05)

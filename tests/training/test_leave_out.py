@@ -12,7 +12,8 @@ from stream.core.images import list_images
 from stream.model.bundle import calibration_distances, calibration_inputs, load_bundle
 from stream.model.patchcore.preprocess import network_input
 from stream.training.extend import extend_bank, image_scores, with_threshold
-from stream.training.fit import FitOptions, calibrate, fit
+from stream.training.fit import calibrate, fit
+from stream.training.fit_options import FitOptions
 from stream.training.leave_out import leave_out
 from stream.training.review import check_review, write_review
 

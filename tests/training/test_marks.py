@@ -14,7 +14,8 @@ from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.preprocess import network_input
 from stream.model.station_model import StationModel, build_memory_bank, inspect_batch, run_self_test
 from stream.training.extend import extend_bank, image_scores, with_threshold
-from stream.training.fit import FitOptions, fit
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 from stream.training.head import pooled_of
 from stream.training.leave_out import leave_out
 from stream.training.marks import learn_from_marks

@@ -16,7 +16,8 @@ from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
-from stream.training.fit import FitOptions, calibrate, fit
+from stream.training.fit import calibrate, fit
+from stream.training.fit_options import FitOptions
 
 OPTIONS = FitOptions(size_px=96, coreset=0.05, precision="int8")
 

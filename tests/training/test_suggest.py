@@ -6,7 +6,7 @@ import pytest
 from support.pictures import write_good_folder
 
 from stream.core.errors import ConfigError, DatasetError
-from stream.training.fit import FitOptions
+from stream.training.fit_options import FitOptions
 from stream.training.suggest import choose_size, suggest
 
 OPTIONS = FitOptions(coreset=0.02)

@@ -32,7 +32,8 @@ from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank, quickest_search
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.store.records import Event
-from stream.training.fit import FitOptions, fit
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 from stream.training.progress import Track, silent
 
 #: Warm-up at every rate, before the parts that count.

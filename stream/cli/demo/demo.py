@@ -28,7 +28,8 @@ from stream.core.files import write_atomically
 from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig, load
 from stream.store.event_store import FILE_NAME, EventStore
-from stream.training.fit import FitOptions, fit
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 from stream.training.folds import BY_FILE
 
 TRAINING_IMAGES = 300

@@ -13,9 +13,14 @@ from rich.table import Table
 from stream.core.statistics import auroc, percentiles
 from stream.core.verdict import Verdict
 from stream.line.config import LineConfig
+from stream.model.bundle import Bundle, load_bundle
+from stream.model.patchcore.calibrate import conformal_threshold
 from stream.sink.policy.latency import STAGES
 from stream.store.event_store import FILE_NAME, EventStore
 from stream.store.records import Event
+
+#: Wanted false-reject rates for which misses are shown.
+_CURVE_RATES = (0.005, 0.01, 0.02, 0.05)
 
 
 def measure(config: LineConfig, station: str, *, total: int, broken: set[str]) -> dict[str, Any]:
@@ -41,10 +46,28 @@ def measure(config: LineConfig, station: str, *, total: int, broken: set[str]) -
             np.array([event.part.part_id in broken for event in inspected]),
             np.array([event.part.score for event in inspected]),
         ),
+        "curve": _curve(load_bundle(config.stations[station].bundle), inspected, broken),
         "latency_ms": _latencies(events),
         "rejects": _rejects(config, total),
         "ledger_closed": counts.closed and not pending and len(events) == announced == total,
     }
+
+
+def _curve(bundle: Bundle, inspected: list[Event], broken: set[str]) -> list[dict[str, float]]:
+    """Return misses and false rejects of the inspected parts at the thresholds of several wanted rates."""
+    scores = {kind: [e.part.score for e in inspected if (e.part.part_id in broken) == kind] for kind in (False, True)}
+    points = []
+    for rate in _CURVE_RATES:
+        threshold = conformal_threshold(bundle.calibration_scores, rate)
+        points.append(
+            {
+                "wanted": rate,
+                "threshold": threshold,
+                "misses": sum(score is not None and score <= threshold for score in scores[True]),
+                "false_rejects": sum(score is not None and score > threshold for score in scores[False]),
+            }
+        )
+    return points
 
 
 def print_numbers(console: Console, numbers: dict[str, Any], config: LineConfig) -> None:
@@ -66,6 +89,17 @@ def print_numbers(console: Console, numbers: dict[str, Any], config: LineConfig)
         str(broken),
     )
     console.print(parts)
+    curve = Table(title="had another false-reject rate been wanted", title_justify="left")
+    for column in ("wanted", "threshold", "false rejects", "misses"):
+        curve.add_column(column, justify="right")
+    for point in numbers["curve"]:
+        curve.add_row(
+            f"{point['wanted']:.1%}",
+            f"{point['threshold']:.2f}",
+            f"{point['false_rejects']} of {good}",
+            f"{point['misses']} of {broken}",
+        )
+    console.print(curve)
     latency = Table(title="milliseconds by stage", title_justify="left")
     for column in ("stage", "p50", "p99", "p99.9"):
         latency.add_column(column, justify="left" if column == "stage" else "right")

@@ -1,0 +1,37 @@
+"""The options of a fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stream.model.extractor import Device
+from stream.model.patchcore.preprocess import Roi, Size
+from stream.training.folds import FOLDS
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The options of a fit; the defaults are those of `patchline fit`."""
+
+    backbone: str = "efficientnet_lite0"
+    #: Names of its levels; empty: the backbone's default.
+    levels: tuple[str, ...] = ()
+    size_px: Size = 224
+    roi: Roi | None = None
+    coreset: float = 0.01
+    neighbourhood: int = 3
+    stride: int = 1
+    score: Literal["auto", "plain", "position"] = "auto"
+    calibration: Literal["cross", "split"] = "cross"
+    folds: int = FOLDS
+    holdout: float = 0.2
+    group_by: str | None = None
+    leave_out: tuple[str, ...] = ()
+    false_reject_rate: float = 0.01
+    seed: int = 0
+    device: Device = "auto"
+    weights: Path | None = None
+    max_memory_bytes: int | None = None
+    precision: Literal["float32", "int8"] = "float32"
