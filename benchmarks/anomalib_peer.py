@@ -78,7 +78,11 @@ def _patchcore(backbone: str, layers: str, weights: str, mean: str, std: str, sh
         pre_processor=PreProcessor(transform),
         post_processor=False,
     )
-    model.model.feature_extractor.feature_extractor.load_state_dict(load_file(weights))
+    state = {key.removeprefix("model."): value for key, value in load_file(weights).items()}
+    # PatchLine's network ends with its last level; anomalib builds the stages after that, and does not use them.
+    unexpected = model.model.feature_extractor.feature_extractor.load_state_dict(state, strict=False).unexpected_keys
+    if unexpected:
+        sys.exit(f"these weights are of another network: {unexpected[0]}")
     return model
 
 
