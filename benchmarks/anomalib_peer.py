@@ -49,7 +49,7 @@ def scores(
     with torch.inference_mode():
         for batch in _batches(np.load(good)):
             model.model(model.pre_processor.transform(batch))
-    model.model.subsample_embedding(float(ratio))
+        model.model.subsample_embedding(float(ratio))
     model.eval()
     with torch.inference_mode():
         found = [model(batch).pred_score.reshape(-1).numpy() for batch in _batches(np.load(tested))]

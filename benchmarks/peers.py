@@ -7,6 +7,7 @@ project does not depend on it. `anomalib_peer.py` is the program that runs there
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -19,10 +20,16 @@ ANOMALIB = ("anomalib==2.7.0", "torch==2.13.*", "torchvision==0.28.*", "openvino
 _PROGRAM = Path(__file__).with_name("anomalib_peer.py")
 
 
-def anomalib(*arguments: str) -> dict[str, Any]:
+def anomalib(*arguments: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
     """Run `anomalib_peer.py` with these arguments in anomalib's environment; return its results."""
     python = _environment("anomalib-2.7.0", ANOMALIB)
-    done = subprocess.run([python, _PROGRAM, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [python, _PROGRAM, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=os.environ | (environment or {}),
+    )
     if done.returncode != 0:
         sys.exit(f"anomalib ended with exit code {done.returncode}; its messages stand above")
     results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -88,7 +88,7 @@ def _strange_table(summary: FitSummary) -> Table:
     thresholds = summary.bundle.info.thresholds
     assert thresholds is not None
     for strange in summary.strange[:STRANGEST_SHOWN]:
-        moved = strange.threshold_without < thresholds.image * (1 - _NOTABLE)
+        moved = thresholds.image - strange.threshold_without > _NOTABLE * abs(thresholds.image)
         table.add_row(
             Text(strange.name),
             f"{strange.score:.4f}",

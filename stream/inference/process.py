@@ -241,7 +241,7 @@ class InferenceWorker:
         assert result.score is not None, "a GOOD part has a score"
         frame = result.frame
         captured_realtime_ns = frame.captured_ns + frame.clock.realtime_offset_ns
-        return self.good_inputs.wants(frame.station, frame.seq, result.score, captured_realtime_ns)
+        return self.good_inputs.wants(frame.station, frame.bundle_sha256, frame.seq, result.score, captured_realtime_ns)
 
     def _refuse(self, frame: QueuedFrame, cause: Cause, detail: str) -> None:
         """Send UNINSPECTED for a frame."""

@@ -137,7 +137,7 @@ class Shadow(threading.Thread):
         verdict = verdict_of(inspection.score, thresholds.image)
         metrics.SHADOW_VERDICTS.labels(header.station, part.live_verdict, verdict).inc()
         if thresholds.image > 0:
-            metrics.SHADOW_SCORE_RATIO.labels(header.station).observe(inspection.score / thresholds.image)
+            metrics.SHADOW_SCORE_RATIO.labels(header.station).observe(max(0.0, inspection.score / thresholds.image))
 
     def _extractor(self, bundle: Bundle) -> Extractor:
         """Return an extractor that only this thread uses; on a CPU it takes one core."""

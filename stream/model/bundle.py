@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -108,6 +108,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             none of them is in the bank.
         bank_pictures: hash of the network input of each image in the bank, so that none of them calibrates later.
         versions: of the libraries that made it.
+        wanted_score, wanted_calibration: as the fit was asked, so that teaching asks the same.
         head: how its head was learned; None: it has none.
     """
 
@@ -132,6 +133,8 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bank_pictures: tuple[str, ...]
     versions: dict[str, str]
     head: HeadInfo | None = None
+    wanted_score: Literal["auto", "plain", "position"] = "auto"
+    wanted_calibration: Literal["cross", "split"] = "cross"
 
     @property
     def cross(self) -> bool:
@@ -368,7 +371,8 @@ def _heads(path: Path, info: HeadInfo, rows: NDArray[np.float64]) -> Heads:
     """Return the heads of their rows of numbers; raises BundleError."""
     features = 2 * sum(info.level_dims)
     folds = 1 + max(info.folds, default=-1)
-    if rows.shape != (1 + folds, 3 * features + 5) or not np.isfinite(rows).all():
+    # A fold whose last picture no longer calibrates leaves its head behind.
+    if len(rows) < 1 + folds or rows.shape[1:] != (3 * features + 5,) or not np.isfinite(rows).all():
         raise BundleError(
             f"{path}: damaged: its head is not one of {features} features and {folds} folds; fit it again"
         )

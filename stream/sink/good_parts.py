@@ -40,7 +40,9 @@ class GoodPartKeeper:
         """Return a GOOD part as it is to be stored: with its images and the reason for keeping them, or without."""
         if event.network_input is not None and event.preview_jpeg and event.part.score is not None:
             hour = hour_of(event.captured_realtime_ns)
-            kept_as = self._kept.kept_as(event.part.station, event.part.seq, hour, event.part.score)
+            kept_as = self._kept.kept_as(
+                event.part.station, event.bundle_sha256 or "", event.part.seq, hour, event.part.score
+            )
             if kept_as is not None:
                 return replace(event, kept_as=kept_as)
         return event.without_images()
@@ -64,7 +66,15 @@ class GoodPartKeeper:
         assert event.kept_as is not None
         assert event.part.score is not None, "a GOOD part has a score"
         hour = hour_of(event.captured_realtime_ns)
-        part = KeptGoodPart(event.part.station, event.part.seq, hour, event.part.score, event.kept_as, size_bytes)
+        part = KeptGoodPart(
+            event.part.station,
+            event.bundle_sha256 or "",
+            event.part.seq,
+            hour,
+            event.part.score,
+            event.kept_as,
+            size_bytes,
+        )
         self._to_remove += self._kept.add(part)
 
     def _remove(self) -> None:

@@ -84,8 +84,9 @@ class Settlement:
                 decided_ns,
                 lambda time_ns, clock: to_local_ns(time_ns, clock, here),
             )
-            if result.score is not None and result.threshold:
-                ratio = result.score / result.threshold
+            # Below 0 a ratio says nothing.
+            if result.score is not None and result.threshold is not None and result.threshold > 0:
+                ratio = max(0.0, result.score / result.threshold)
                 metrics.SCORE_RATIO.labels(part.station).observe(ratio)
         for stage, milliseconds in stages.items():
             metrics.STAGE_SECONDS.labels(part.station, stage).observe(milliseconds / 1e3)

@@ -198,6 +198,7 @@ class Evidence:
             images.inputs,
             rows,
             bank_options,
+            folds=2,
             memory=self.memory,
             spool=self.spool,
             track=silent,

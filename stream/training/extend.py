@@ -85,7 +85,7 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
     info, graph = bundle.info, bundle.graph
     inputs = _distinct(_checked(live, inputs, info))
     names = [network_input_hash(pixels) for pixels in inputs]
-    held_out, warnings = _held_out(live, calibration, set(names))
+    held_out, warnings = _held_out(live, calibration, info.folds, set(names))
     new = [name for name in names if name not in info.bank_pictures]
     if len(new) < len(names):
         warnings.append(f"{len(names) - len(new)} of {len(names)} images are in the memory bank already")
@@ -113,6 +113,11 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
                 break
             remaining = remaining or len(rows)
         else:
+            if info.head is not None:
+                raise BundleError(
+                    f"{live}: its head takes the image for a defect, whatever the bank remembers; mark it as a false "
+                    "alarm and learn from marks again, or raise the threshold"
+                )
             raise BundleError(f"{live}: no threshold lies above the score of an image in the bank; fit it again")
 
     if remaining:
@@ -203,15 +208,17 @@ def _distinct(inputs: NetworkInputs) -> NetworkInputs:
     return inputs[sorted(first.values())]
 
 
-def _held_out(path: Path, calibration: NetworkInputs, accepted: set[str]) -> tuple[Rows, list[str]]:
+def _held_out(
+    path: Path, calibration: NetworkInputs, folds: tuple[int, ...], accepted: set[str]
+) -> tuple[Rows, list[str]]:
     """Return which calibration inputs stay out of the bank, where they would score 0; and a warning."""
     rows = np.array(
         [row for row, pixels in enumerate(calibration) if network_input_hash(pixels) not in accepted], dtype=np.int64
     )
     left_out = len(calibration) - len(rows)
-    if not len(rows):
+    if not len(rows) or (len(set(folds)) > 1 and len({folds[row] for row in rows}) < 2):
         raise DatasetError(
-            f"{path}: all calibration images are among those to accept; "
+            f"{path}: all calibration images, or all but those of one fold, are among those to accept; "
             "accept fewer, or give it others with `patchline calibrate`"
         )
     warning = f"{left_out} of the bundle's calibration images are among them and no longer calibrate"

@@ -12,7 +12,16 @@ import numpy as np
 from stream.core.errors import DatasetError
 from stream.core.images import list_images
 from stream.core.versions import library_versions
-from stream.model.bundle import FORMAT, Bundle, BundleInfo, CalibrationScores, load_bundle, save_bundle
+from stream.model.bundle import (
+    FORMAT,
+    Bundle,
+    BundleInfo,
+    CalibrationScores,
+    Heads,
+    calibration_inputs,
+    load_bundle,
+    save_bundle,
+)
 from stream.model.extractor import Device, input_multiple_px, load_extractor, spec_for
 from stream.model.patchcore.health import Reference, measure, reference_of, refreshed
 from stream.model.patchcore.preprocess import input_size
@@ -24,7 +33,7 @@ from stream.training.calibration import (
     promise,
 )
 from stream.training.consistency import inconsistencies, product_warning
-from stream.training.dataset import ImageSet, Unreadable, iter_inputs, read_network_inputs
+from stream.training.dataset import ImageSet, Unreadable, iter_inputs, network_input_hash, read_network_inputs
 from stream.training.fit_options import FitOptions
 from stream.training.learned_bank import BankOptions
 from stream.training.learning import learn, search_of
@@ -134,6 +143,8 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             folds=plan.fold_numbers,
             bank_pictures=tuple(images.hashes[row] for row in plan.bank),
             versions=library_versions(),
+            wanted_score=options.score,
+            wanted_calibration=options.calibration,
         )
         bundle = save_bundle(
             output,
@@ -176,6 +187,8 @@ def calibrate(
         paths, info.roi, info.spec.input_px, memory=memory, spool=path.parent, track=track
     ) as images:
         in_bank = set(info.bank_pictures)
+        if bundle.heads is not None:  # its head was trained on what calibrates now
+            in_bank |= {network_input_hash(pixels) for pixels in calibration_inputs(path)}
         names = [item.name for item in images.paths]
         fresh = np.array([row for row in images.distinct() if images.hashes[row] not in in_bank], dtype=np.int64)
         if not len(fresh):
@@ -206,7 +219,7 @@ def calibrate(
             bundle.selftest,
             position=bundle.position,
             graph=bundle.graph,
-            heads=bundle.heads,
+            heads=None if bundle.heads is None else Heads(bundle.heads.head),
         )
         notes = copies_note(images, names)
         return _summary(saved, extractor.device, images, calibration, fresh, notes, warnings)

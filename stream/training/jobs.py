@@ -220,7 +220,8 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
             coreset=info.coreset,
             neighbourhood=info.spec.neighbourhood,
             stride=info.spec.stride,
-            calibration="cross" if info.cross else "split",
+            score=info.wanted_score,
+            calibration=info.wanted_calibration,
             precision="float32" if bundle.graph is None else "int8",
         )
         if info.thresholds is not None:

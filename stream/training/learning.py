@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.core.errors import DatasetError
 from stream.model.bundle import CalibrationScores
 from stream.model.patchcore.coreset import covering_radius
 from stream.model.patchcore.inspector import Extractor
@@ -107,16 +108,26 @@ def learn(
     Raises:
         DiskError: the features do not fit the disk.
         ConfigError: they do not fit the memory.
+        DatasetError: too few pictures for a position-aware score.
     """
     input_px = (inputs.shape[2], inputs.shape[1])
-    with patches_of(extractor, inputs, plan.bank, options, memory=memory, spool=spool, track=track) as patches:
+    folds = len(plan.folds)
+    with patches_of(
+        extractor, inputs, plan.bank, options, folds=folds, memory=memory, spool=spool, track=track
+    ) as patches:
         wanted = options.wanted(len(plan.bank))
         chosen = learn_bank(patches, options, progress=lambda done: track("choose coreset", done, wanted))
         track("choose coreset", wanted, wanted)
         radius = covering_radius(patches.features, chosen.features)
         search = chosen.search(cuda=options.cuda, added=added)
-        if plan.folds:
-            banks = FoldBanks(patches, options, plan.folds, track)
+        banks = FoldBanks(patches, options, plan.folds, track) if plan.folds else None
+        if options.position and (chosen.scoring.position is None or (banks and not banks.position_aware)):
+            # Scores of two kinds must not meet in one threshold.
+            raise DatasetError(
+                f"--score position: {len(plan.bank)} good images are too few to learn each place from every fold; give "
+                "more, or use --score plain"
+            )
+        if banks is not None:
             calibration = banks.calibration(input_px, added=added, track=track)
         else:
             calibration = held_out_scores(extractor, search, inputs, plan.held_out, chosen.scoring, track=track)
@@ -130,17 +141,19 @@ def patches_of(
     rows: Rows,
     options: BankOptions,
     *,
+    folds: int,
     memory: MemoryBudget,
     spool: Path,
     track: Track,
 ) -> PatchStore:
-    """Return the patch features of the pictures at `rows`, to be closed."""
+    """Return the patch features of the pictures at `rows`, to be closed; `folds` banks will be held beside one."""
     dims = extractor(inputs[rows[:1]]).shape[-1]
     patches = PatchStore(
         dims,
         capacity=len(rows) * options.patches,
         wanted=options.wanted(len(rows)),
         seed=options.seed,
+        banks=1 + folds,
         memory=memory,
         spool=spool,
     )

@@ -32,6 +32,9 @@ from stream.training.recalibration import bank_options_of
 def leave_out(live: Path, output: Path, names: Sequence[str], track: Track = silent) -> Bundle:
     """Write a bundle as if it had never been given some of its good pictures; patches accepted later stay.
 
+    A calibration picture that was accepted itself is no longer kept, so that of its patches only those stay that
+    were added then.
+
     Where every picture is remembered and calibrates, the bank is chosen again from those that are left. Otherwise
     the pictures only calibrated, and only the thresholds change. An image threshold set by hand stays.
 
@@ -85,6 +88,7 @@ def leave_out(live: Path, output: Path, names: Sequence[str], track: Track = sil
         info = msgspec.structs.replace(
             info,
             folds=plan.fold_numbers,
+            position_aware=learned.scoring.position is not None,
             covering_radius=learned.covering_radius,
             coreset_patches=len(learned.bank) - len(added),
             bank_patches=info.bank_patches - removed_patches,

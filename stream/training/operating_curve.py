@@ -58,7 +58,8 @@ def thresholds_around(known: KnownScores, present: float) -> Scores:
     scores = np.concatenate([known.calibration, known.false_alarms, known.true_defects, [present]])
     # Above the false alarms and the highest good score nothing is gained; marked defects usually score higher. A
     # present threshold far above all of them would leave no point between them.
-    least, most = scores.min(), max(*known.calibration, *known.false_alarms, *np.sort(known.true_defects)[:1])
+    highest = np.concatenate([known.calibration, known.false_alarms, np.sort(known.true_defects)[:1]])
+    least, most = scores.min(), highest.max()
     spread = np.linspace(least - _MARGIN * abs(least), most + _MARGIN * abs(most), _POINTS - 1)
     # Scores that are distances have no negative threshold.
     return np.unique(np.append(spread if least < 0 else spread[spread > 0], present))

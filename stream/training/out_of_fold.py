@@ -40,6 +40,11 @@ class FoldBanks:
             self._banks.append(learn_bank(patches, options, without=fold))
             track("choose fold coresets", done, len(folds))
 
+    @property
+    def position_aware(self) -> bool:
+        """Whether all of them could learn the statistics by place."""
+        return all(bank.scoring.position is not None for bank in self._banks)
+
     def calibration(
         self,
         input_px: tuple[int, int],

@@ -21,7 +21,9 @@ _WORKING_BYTES = 160 * 2**20
 class PatchStore:
     """Features and their projections, appended image by image; the coreset does not depend on where they are held."""
 
-    def __init__(self, dims: int, *, capacity: int, wanted: int, seed: int, memory: MemoryBudget, spool: Path) -> None:
+    def __init__(
+        self, dims: int, *, capacity: int, wanted: int, seed: int, memory: MemoryBudget, spool: Path, banks: int = 1
+    ) -> None:
         """Make room for `capacity` patches of which `wanted` will be chosen.
 
         Args:
@@ -31,6 +33,7 @@ class PatchStore:
             seed: of projection and first pick.
             memory: decides whether the patches are held or spooled.
             spool: folder for temporary files.
+            banks: how many coresets are held at once.
 
         Raises:
             ConfigError: the limit does not even hold the selection's working memory.
@@ -41,8 +44,8 @@ class PatchStore:
         self.picture_means: list[NDArray[np.float32]] = []
         self._matrix = projection(dims, dims=PROJECTION_DIMS, seed=seed)
         projected_dims = min(dims, PROJECTION_DIMS)
-        # Norms, distances and flags of all; picks in float64, twice, and their features in the bank, twice.
-        working = _WORKING_BYTES + 13 * capacity + wanted * (16 * projected_dims + 8 * dims)
+        # Norms, distances and flags of all; picks in float64, twice, and their features in each bank, and twice in one.
+        working = _WORKING_BYTES + 13 * capacity + wanted * (16 * projected_dims + 4 * dims * (1 + banks))
         memory.demand(working)
         stored_dims = dims if self._matrix is None else dims + projected_dims
         held = working + capacity * stored_dims * 4 <= memory.left_bytes()

@@ -56,9 +56,20 @@ class Recalibration:
             self._rows = plan.bank
             options = bank_options_of(bundle, extractor)
             self._patches = patches_of(
-                extractor, pictures, plan.bank, options, memory=MemoryBudget.of(None), spool=spool, track=track
+                extractor,
+                pictures,
+                plan.bank,
+                options,
+                folds=len(plan.folds),
+                memory=MemoryBudget.of(None),
+                spool=spool,
+                track=track,
             )
-            self._fold_banks = FoldBanks(self._patches, options, plan.folds, track)
+            try:
+                self._fold_banks = FoldBanks(self._patches, options, plan.folds, track)
+            except BaseException:
+                self._patches.close()
+                raise
 
     def scores(self, bank: NDArray[np.float32]) -> CalibrationScores:
         """Return the scores with the bundle's bank as it has become, (M, D): the fit's patches, then all added ones."""

@@ -57,7 +57,7 @@ class LearningFromMarks(BaseModel):
 
 
 class NewThreshold(BaseModel):
-    """Image scores above it are DEFECT; only a position-aware bundle's threshold may be negative."""
+    """Image scores above it are DEFECT; negative only in a position-aware bundle, or one with a head."""
 
     threshold: Annotated[float, Field(allow_inf_nan=False)]
     note: Note = ""

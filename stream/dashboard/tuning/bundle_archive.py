@@ -82,8 +82,11 @@ class BundleArchive:
             return ""
 
     def tidy(self, station: str, wanted: Collection[str]) -> None:
-        """Remove the bundles of a station that are neither wanted, by their hashes, nor live."""
+        """Remove the bundles of a station that are neither wanted, by their hashes, nor live, nor its shadow."""
         wanted = {*wanted, self.live_sha256(station)}
+        options = self._config.stations.get(station)
+        if options is not None and options.shadow is not None:
+            wanted.add(options.shadow.stem)
         for path in self.folder(station).glob("*.safetensors"):
             if path.stem not in wanted:
                 remove(path)

@@ -18,21 +18,23 @@ class GoodInputs:
         """Send those of the `per_hour` highest scores of a station and hour so far, and of one in `one_in` others."""
         self._per_hour = per_hour
         self._one_in = one_in
-        #: By station, the latest hour and a heap of its highest scores.
-        self._highest: dict[str, tuple[int, list[float]]] = {}
+        #: By station, the latest hour and bundle, and a heap of their highest scores.
+        self._highest: dict[str, tuple[tuple[int, str], list[float]]] = {}
 
-    def wants(self, station: str, seq: int, score: float, captured_realtime_ns: int) -> bool:
+    def wants(self, station: str, bundle_sha256: str, seq: int, score: float, captured_realtime_ns: int) -> bool:
         """Take a GOOD part; returns whether its network input is to be sent."""
-        sampled = is_sampled(seq, self._one_in)
-        hour = hour_of(captured_realtime_ns)
-        latest, highest = self._highest.get(station, (hour, []))
-        if hour != latest:
+        if is_sampled(seq, self._one_in):
+            return True
+        # Scores of two bundles may have different scales.
+        now = hour_of(captured_realtime_ns), bundle_sha256
+        latest, highest = self._highest.get(station, (now, []))
+        if now != latest:
             highest = []
-        self._highest[station] = hour, highest
+        self._highest[station] = now, highest
         if len(highest) < self._per_hour:
             heapq.heappush(highest, score)
         elif not highest or score <= highest[0]:
-            return sampled
+            return False
         else:
             heapq.heapreplace(highest, score)
         return True

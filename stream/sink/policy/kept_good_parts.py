@@ -19,6 +19,7 @@ class KeptGoodPart(NamedTuple):
 
     Attributes:
         station, seq: the part.
+        bundle_sha256: by which it was scored; scores of two bundles are not compared.
         hour: of its exposure, since 1970.
         score: its image score.
         kept_as: why it is kept.
@@ -26,6 +27,7 @@ class KeptGoodPart(NamedTuple):
     """
 
     station: str
+    bundle_sha256: str
     seq: int
     hour: int
     score: float
@@ -43,8 +45,8 @@ class KeptGoodParts:
         self._budget_bytes = budget_bytes
         self._parts: dict[tuple[str, int], KeptGoodPart] = {}
         self._protected: set[tuple[str, int]] = set()
-        #: Near misses of each station and hour, (score, −seq) in rising order: of equals the earliest part stays.
-        self._near_misses: dict[tuple[str, int], list[tuple[float, int]]] = {}
+        #: Near misses of each station, bundle and hour, (score, −seq) rising: of equals the earliest part stays.
+        self._near_misses: dict[tuple[str, str, int], list[tuple[float, int]]] = {}
         #: (hour, score, station, seq) of all parts, some of which have been removed.
         self._oldest: list[tuple[int, float, str, int]] = []
         self.size_bytes = 0
@@ -53,11 +55,11 @@ class KeptGoodParts:
         """Return the number of parts kept."""
         return len(self._parts) + len(self._protected)
 
-    def kept_as(self, station: str, seq: int, hour: int, score: float) -> KeptAs | None:
+    def kept_as(self, station: str, bundle_sha256: str, seq: int, hour: int, score: float) -> KeptAs | None:
         """Return why a new GOOD part is to be kept; None: it is not."""
         if is_sampled(seq, self._one_in):
             return "sample"
-        near_misses = self._near_misses.get((station, hour), [])
+        near_misses = self._near_misses.get((station, bundle_sha256, hour), [])
         if len(near_misses) < self._per_hour or (self._per_hour and (score, -seq) > near_misses[0]):
             return "near_miss"
         return None
@@ -70,8 +72,8 @@ class KeptGoodParts:
         self.size_bytes += part.size_bytes
         heapq.heappush(self._oldest, (part.hour, part.score, part.station, part.seq))
         if part.kept_as == "near_miss":
-            insort(self._near_misses.setdefault((part.station, part.hour), []), (part.score, -part.seq))
-        return [*self._displaced(part.station, part.hour), *self._beyond_budget()]
+            insort(self._near_misses.setdefault(_key(part), []), (part.score, -part.seq))
+        return [*self._displaced(part), *self._beyond_budget()]
 
     def protect(self, part: KeptGoodPart) -> None:
         """Take back a part that was to be removed but stays, since a user has marked it: it counts, and displaces none.
@@ -81,11 +83,11 @@ class KeptGoodParts:
         self._protected.add((part.station, part.seq))
         self.size_bytes += part.size_bytes
 
-    def _displaced(self, station: str, hour: int) -> Iterator[KeptGoodPart]:
-        near_misses = self._near_misses.get((station, hour), [])
+    def _displaced(self, by: KeptGoodPart) -> Iterator[KeptGoodPart]:
+        near_misses = self._near_misses.get(_key(by), [])
         while len(near_misses) > self._per_hour:
             _, negative_seq = near_misses[0]
-            yield self._remove(self._parts[station, -negative_seq])
+            yield self._remove(self._parts[by.station, -negative_seq])
 
     def _beyond_budget(self) -> Iterator[KeptGoodPart]:
         while self.size_bytes > self._budget_bytes and self._oldest:
@@ -98,8 +100,12 @@ class KeptGoodParts:
         del self._parts[part.station, part.seq]
         self.size_bytes -= part.size_bytes
         if part.kept_as == "near_miss":
-            key = part.station, part.hour
+            key = _key(part)
             self._near_misses[key].remove((part.score, -part.seq))
             if not self._near_misses[key]:
                 del self._near_misses[key]
         return part
+
+
+def _key(part: KeptGoodPart) -> tuple[str, str, int]:
+    return part.station, part.bundle_sha256, part.hour

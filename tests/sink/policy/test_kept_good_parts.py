@@ -9,13 +9,19 @@ PLENTY = 10**9
 
 
 def offer(
-    kept: KeptGoodParts, seq: int, score: float, hour: int = 0, station: str = "cap", size_bytes: int = 100
+    kept: KeptGoodParts,
+    seq: int,
+    score: float,
+    hour: int = 0,
+    station: str = "cap",
+    size_bytes: int = 100,
+    bundle: str = "aa",
 ) -> list[int] | None:
     """Offer a part; returns the numbers of those that it displaces, None where it is not kept at all."""
-    kept_as = kept.kept_as(station, seq, hour, score)
+    kept_as = kept.kept_as(station, bundle, seq, hour, score)
     if kept_as is None:
         return None
-    return [part.seq for part in kept.add(KeptGoodPart(station, seq, hour, score, kept_as, size_bytes))]
+    return [part.seq for part in kept.add(KeptGoodPart(station, bundle, seq, hour, score, kept_as, size_bytes))]
 
 
 def test_the_highest_scores_of_an_hour_are_kept_and_displace_lower_ones():
@@ -36,13 +42,14 @@ def test_each_station_and_each_hour_has_its_own():
     assert offer(kept, 0, 9.0) == []
     assert offer(kept, 1, 1.0, hour=1) == []
     assert offer(kept, 0, 1.0, station="label") == []
+    assert offer(kept, 7, -3.0, bundle="bb") == [], "another bundle, of another scale"
     assert offer(kept, 2, 8.0) is None, "a late part of the first hour"
     assert offer(kept, 3, 2.0, hour=1) == [1]
 
 
 def test_a_sample_stays_whatever_its_score_and_takes_no_place_of_a_near_miss():
     kept = KeptGoodParts(per_hour=1, one_in=1, budget_bytes=PLENTY)
-    assert kept.kept_as("cap", 0, 0, -5.0) == "sample"
+    assert kept.kept_as("cap", "aa", 0, 0, -5.0) == "sample"
     assert [offer(kept, seq, 10.0 - seq) for seq in range(5)] == [[]] * 5
     assert len(kept) == 5
 
@@ -91,10 +98,10 @@ def test_never_more_than_the_budget_and_the_number_of_an_hour(
     kept = KeptGoodParts(per_hour=per_hour, one_in=one_in, budget_bytes=1000)
     here: dict[tuple[str, int], KeptGoodPart] = {}
     for seq, (station, hour, score, size_bytes) in enumerate(offered):
-        kept_as = kept.kept_as(station, seq, hour, score)
+        kept_as = kept.kept_as(station, "aa", seq, hour, score)
         if kept_as is None:
             continue
-        part = here[station, seq] = KeptGoodPart(station, seq, hour, score, kept_as, size_bytes)
+        part = here[station, seq] = KeptGoodPart(station, "aa", seq, hour, score, kept_as, size_bytes)
         for displaced in kept.add(part):
             assert here.pop((displaced.station, displaced.seq)) == displaced
         assert kept.size_bytes == sum(part.size_bytes for part in here.values()) <= 1000
