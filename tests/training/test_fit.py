@@ -456,3 +456,23 @@ def test_a_limit_below_what_a_fit_takes_is_refused_with_the_limit_to_give(some_g
     with pytest.raises(ConfigError, match=r"--max-memory: 0.00 GiB are too little: .* give \d"):
         small_fit(some_good, tmp_path / "cap.safetensors", max_memory_bytes=1000)
     assert not (tmp_path / "cap.safetensors").exists()
+
+
+def test_places_that_a_fold_cannot_learn_are_refused_instead_of_mixing_scores(tmp_path: Path):
+    good = write_good_folder(tmp_path / "good", 2)
+    with pytest.raises(DatasetError, match="2 good images are too few to learn each place"):
+        small_fit(good, tmp_path / "cap.safetensors", score="position")
+    assert not (tmp_path / "cap.safetensors").exists()
+
+
+def test_a_position_aware_bundle_scores_live_as_it_was_calibrated(good_folder: Path, tmp_path: Path):
+    bundle = small_fit(good_folder, tmp_path / "cap.safetensors", score="position").bundle
+    assert bundle.info.position_aware
+    assert bundle.scoring.position is not None
+    assert bundle.scoring.position.mean.shape == bundle.info.grid
+    assert bundle.info.wanted_score == "position"
+    thresholds = bundle.info.thresholds
+    assert thresholds is not None
+    inputs = np.stack([network_input(defective_picture(seed), (96, 96)) for seed in range(50, 54)])
+    found = inspect(load_extractor(bundle.info.spec), MemoryBank(bundle.bank), inputs, bundle.scoring)
+    assert all(one.score > thresholds.image for one in found)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.pictures import defective_picture, good_picture, write_good_folder
+from support.pictures import defective_picture, good_picture, write_good_folder, write_picture
 
 from stream.core.errors import BundleError, DatasetError
 from stream.model.bundle import calibration_inputs, load_bundle
@@ -14,7 +15,7 @@ from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.preprocess import network_input
 from stream.model.station_model import StationModel, build_memory_bank, inspect_batch, run_self_test
 from stream.training.extend import extend_bank, image_scores, with_threshold
-from stream.training.fit import fit
+from stream.training.fit import calibrate, fit
 from stream.training.fit_options import FitOptions
 from stream.training.head import pooled_of
 from stream.training.leave_out import leave_out
@@ -136,3 +137,18 @@ def test_what_cannot_be_learned_is_refused_in_words(marks_bundle: Path, with_hea
     with pytest.raises(BundleError, match="leave pictures out of the bundle before that"):
         leave_out(with_head, tmp_path / "new", [load_bundle(with_head).info.calibration_names[0]])
     assert not (tmp_path / "new").exists()
+
+
+def test_other_good_pictures_calibrate_a_bundle_with_a_head_and_none_that_trained_it(
+    with_head: Path, marks_bundle: Path, tmp_path: Path
+):
+    path = Path(shutil.copy(with_head, tmp_path / "again.safetensors"))
+    good = write_good_folder(tmp_path / "good", 6, first_seed=600)
+    for seed in (0, 1):  # pictures of the fit, on which the head was trained
+        write_picture(good / f"known_{seed}.png", good_picture(seed))
+    summary = calibrate(path, good, false_reject_rate=0.2)
+    bundle = load_bundle(path)
+    assert summary.calibration_images == 6
+    assert bundle.heads is not None
+    assert (bundle.info.head.folds, bundle.heads.of_folds) == ((), ())
+    np.testing.assert_allclose(image_scores(path, calibration_inputs(path)), bundle.calibration_scores, rtol=1e-6)

@@ -78,7 +78,7 @@ def test_a_part_larger_than_the_whole_budget_is_not_kept():
 
 def test_a_part_that_a_user_has_marked_stays_and_its_place_is_free():
     kept = KeptGoodParts(per_hour=1, one_in=0, budget_bytes=250)
-    marked = KeptGoodPart("cap", 0, 0, 1.0, "near_miss", 100)
+    marked = KeptGoodPart("cap", "aa", 0, 0, 1.0, "near_miss", 100)
     assert kept.add(marked) == []
     assert offer(kept, 1, 2.0) == [0]
     kept.protect(marked)
