@@ -18,6 +18,8 @@ _NAMES = 6
 _SMALL_PX = 32
 #: Fewest pictures of a product; least gap between two products, as a share of the distance of their centres.
 _LEAST_PRODUCT, _GAP = 3, 0.5
+#: Fewest pictures of which two clouds can be told from one that is thin.
+_LEAST_PICTURES = 20
 #: Principal components and rounds of the clustering.
 _COMPONENTS, _ROUNDS = 8, 50
 
@@ -73,7 +75,7 @@ def another_product(means: NDArray[np.float32]) -> NDArray[np.int64]:
         their rows, ascending; none where the pictures are one cloud.
     """
     none = np.empty(0, np.int64)
-    if len(means) < 2 * _LEAST_PRODUCT:
+    if len(means) < _LEAST_PICTURES:
         return none
     standardised = (means - means.mean(axis=0)) / np.maximum(means.std(axis=0), 1e-9)
     left, weights, _ = np.linalg.svd(standardised.astype(np.float64), full_matrices=False)

@@ -31,8 +31,10 @@ def test_fit_show_calibrate_and_evaluate_work_one_after_the_other(good_folder: P
     bundle, report = tmp_path / "cap.safetensors", tmp_path / "report.json"
     done = patchline("fit", good_folder, "-o", bundle, "--size", 96, "--coreset", 0.05, "--seed", 3)
     assert done.returncode == 0, done.stderr
-    assert "19 in the bank, 5 to calibrate" in done.stdout
-    assert "needs 99" in done.stdout, "too few pictures for 1 % is said"
+    printed = " ".join(done.stdout.replace("│", " ").split())
+    assert "24, all in the bank, each scored without its fold of 5 to calibrate" in printed
+    assert "that takes 99 to calibrate, 75 more" in printed, "too few pictures for 1 % is said"
+    assert "strangest good images" in printed
     shown = patchline("show", bundle)
     assert "efficientnet_lite0" in shown.stdout
     assert "seed 3" in shown.stdout
@@ -48,8 +50,9 @@ def test_fit_show_calibrate_and_evaluate_work_one_after_the_other(good_folder: P
         write_picture(fresh / f"{seed}.png", good_picture(seed))
     done = patchline("calibrate", bundle, fresh, "--false-reject-rate", 0.05)
     assert done.returncode == 0, done.stderr
-    assert "19 in the bank, 30 to calibrate" in done.stdout
-    assert "wanted 5.00%, guaranteed 5.00%" in done.stdout
+    printed = " ".join(done.stdout.replace("│", " ").split())
+    assert "24 in the bank, 30 others to calibrate" in printed
+    assert "expect 1 in 20 good parts to be rejected (5.00%), guaranteed on average" in printed
 
     (tmp_path / "data" / "test" / "blot").mkdir(parents=True)
     shutil.copytree(fresh, tmp_path / "data" / "test" / "good")

@@ -79,12 +79,11 @@ def test_overlays_and_pictures_of_bad_parts_are_kept_for_people(
     assert [path.name[:9] for path in overlays] == [f"{seq:09d}" for seq in range(4, 10)]
     assert cv2.imread(str(overlays[0])).shape[1] >= 160
     assert {event.part.part_id for event in line.events()} >= {"part3.png", "part7.png"}
-    assert all(event.part.verdict is not Verdict.GOOD for event in line.events()), (
-        "good parts are not stored by default"
-    )
+    good = [event for event in line.events() if event.part.verdict is Verdict.GOOD]
+    assert all(event.kept_as is not None for event in good), "of the good parts only near misses and samples are stored"
 
 
-def test_of_a_defect_and_of_nothing_else_the_very_pixels_that_were_judged_are_kept(
+def test_of_a_defect_and_of_kept_good_parts_the_very_pixels_that_were_judged_are_stored(
     make_line: MakeLine, parts_folder: Path, small_bundle: Path, tmp_path: Path
 ):
     folder = tmp_path / "mixed"
@@ -107,7 +106,7 @@ def test_of_a_defect_and_of_nothing_else_the_very_pixels_that_were_judged_are_ke
         for event in events:
             assert event.event_id is not None
             kept = store.network_input(event.event_id)
-            if event.part.verdict is Verdict.DEFECT:
+            if event.part.verdict is Verdict.DEFECT or event.kept_as is not None:
                 cut = network_input(read_image(folder / str(event.part.part_id)), input_px)
                 np.testing.assert_array_equal(kept, cut)
             else:

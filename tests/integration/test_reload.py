@@ -304,4 +304,4 @@ def test_a_shadow_of_another_network_input_is_refused_before_the_line_starts(
     line.start()
     assert line.finish() == 2
     said = " ".join(line.output().split())
-    assert "cannot be the shadow: its network input is 128 px, that of the live bundle 96 px" in said
+    assert "cannot be the shadow: its network input is 128×128 px, that of the live bundle 96×96 px" in said

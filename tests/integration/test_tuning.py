@@ -145,7 +145,7 @@ def test_a_strange_good_picture_is_left_out_until_that_is_undone(line: Line, eng
 
     made = done(line, engineer, change(engineer, "stations/cap/leave-out", names=[first["name"]], note="a scratch"))
     assert (made["kind"], made["state"], made["base_sha256"]) == ("leave_out", "offered", before)
-    assert made["threshold_after"] < made["threshold_before"]
+    assert made["threshold_after"] != made["threshold_before"]
     table = {row["event_id"]: row for row in made["table"]}
     assert (table[defect]["verdict_before"], table[defect]["verdict_after"]) == ("DEFECT", "DEFECT")
     assert file_sha256(live) == before, "an offer changes nothing"
@@ -267,7 +267,7 @@ def test_a_station_is_taught_while_it_runs_and_a_job_can_be_stopped(line: Line, 
     made = done(line, engineer, change(engineer, "stations/cap/teach", parts=10, false_reject_rate=0.2))
     sha256, before = made["bundle_sha256"], live
     taught = load_bundle(line.config.store.path / "bundles" / "cap" / f"{sha256}.safetensors")
-    assert len(taught.info.bank_pictures) + len(taught.calibration_scores) == 10
+    assert len(taught.info.bank_pictures) == len(taught.calibration_scores) == 10
     assert taught.info.spec == load_bundle(before).info.spec
     change(engineer, f"changes/{made['id']}/live")
     line.wait_for(lambda: line.events("cap")[-1].bundle_sha256 == sha256, "a part judged by the taught bundle")
