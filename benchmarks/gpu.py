@@ -162,8 +162,8 @@ def parity(name: str, size_px: int, device: torch.device, dtype: torch.dtype, *,
     remembered, tested = (4, 12) if small else (50, 200)
     random = np.random.default_rng(1)
     pictures = np.stack([part(random, size_px, broken=n >= remembered and n % 2) for n in range(remembered + tested)])
-    plain = DeviceBackbone(features_module(network, torch.float32), size_px, device=device)
-    half = DeviceBackbone(features_module(network, dtype), size_px, device=device)
+    plain = DeviceBackbone(features_module(network, torch.float32), (size_px, size_px), device=device)
+    half = DeviceBackbone(features_module(network, dtype), (size_px, size_px), device=device)
     reference = plain(pictures)
     known = reference[:remembered].reshape(-1, reference.shape[-1])
     bank = known[random.permutation(len(known))[: max(20, len(known) // 100)]]
