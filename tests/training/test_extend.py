@@ -206,7 +206,7 @@ def test_a_calibration_picture_that_is_accepted_no_longer_calibrates(small_bundl
 
 
 def test_accepting_all_calibration_pictures_is_refused(small_bundle: Path, tmp_path: Path):
-    with pytest.raises(DatasetError, match="all calibration images are among those to accept"):
+    with pytest.raises(DatasetError, match="are among those to accept"):
         extend_bank(small_bundle, tmp_path / "new.safetensors", calibration_inputs(small_bundle))
     assert list(tmp_path.iterdir()) == []
 
