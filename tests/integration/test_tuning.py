@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -201,10 +200,6 @@ def test_a_moved_threshold_decides_from_then_on_and_the_curve_says_before_what_i
     line.stop_with_every_part_inspected()
 
 
-@pytest.mark.skipif(
-    "PATCHLINE_SLOW_TESTS" not in os.environ,
-    reason="a job of lowest priority beside a running line takes minutes on two cores: PATCHLINE_SLOW_TESTS=1 runs it",
-)
 def test_ten_marked_defects_teach_the_station_what_they_have_in_common(line: Line, engineer: httpx.Client, live: Path):
     before = file_sha256(live)
     refused = engineer.post("/api/v1/stations/cap/learn-from-marks", json={})
@@ -225,7 +220,7 @@ def test_ten_marked_defects_teach_the_station_what_they_have_in_common(line: Lin
         "defects": 10, "false_alarms": 1, "needed": 10, "learned_defects": None,
     }  # fmt: skip
 
-    made = done(line, engineer, change(engineer, "stations/cap/learn-from-marks", note="ten"), 300)
+    made = done(line, engineer, change(engineer, "stations/cap/learn-from-marks", note="ten"))
     assert (made["kind"], made["state"], made["base_sha256"]) == ("marks", "offered", before)
     assert {row["event_id"] for row in made["table"]} == {*marked, good, alarm}
     assert all(row["score_after"] != row["score_before"] for row in made["table"])
