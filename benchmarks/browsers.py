@@ -30,7 +30,7 @@ from stream.cli.bench.trial import make_bundle
 from stream.cli.trial_line import run_trial
 from stream.core.verdict import Verdict
 from stream.line.config import LineConfig, load
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
 from stream.store.records import Event
 
 COMPARE_MINUTES, MEMORY_MINUTES = 4.0, 10.0
@@ -44,7 +44,7 @@ LIMIT_GROWN = 0.02
 
 def events_of(config: LineConfig, blocks: list[Block]) -> dict[bool, list[Event]]:
     """Return the events of all blocks without and with browsers."""
-    store = EventStore.read(config.store.path / FILE_NAME)
+    store = EventReader.open(config.store.path / FILE_NAME)
     try:
         events = list(store.events())
     finally:

@@ -23,6 +23,7 @@ from rich.table import Table
 from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.sink.policy.latency import STAGES
+from stream.store.event_reader import EventReader
 from stream.store.event_store import EventStore
 from stream.store.records import Event
 from stream.store.search import Place
@@ -139,7 +140,7 @@ def main() -> int:
     try:
         path = folder / "events.sqlite"
         written_us = fill(path, options.events)
-        store = EventStore.read(path)
+        store = EventReader.open(path)
         table = Table("filter", f"slowest page of {PAGE}, ms")
         worst_ms = 0.0
         for name, chosen in questions(options.events):

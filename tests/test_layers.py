@@ -190,7 +190,7 @@ def test_only_transport_imports_zmq():
 
 
 def test_only_the_store_imports_sqlite():
-    stores = [f"stream.store.{name}" for name in ("event_store", "review_store")]
+    stores = [f"stream.store.{name}" for name in ("database", "event_reader", "review_store")]
     assert [name for name in MODULES if forbidden(name, ("sqlite3",))] == stores
 
 

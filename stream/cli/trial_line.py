@@ -15,7 +15,7 @@ from stream.core.errors import LineFailed, PatchLineError, StoreError
 from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig
 from stream.line.lifecycle import PARENT_VARIABLE
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
 
 #: Called with the ledger by station and the process id of the supervisor.
 Look = Callable[[dict[str, LedgerCounts], int], None]
@@ -55,7 +55,7 @@ def run_trial(path: Path, config: LineConfig, log: Path, look: Look) -> None:
 def ledger_of(config: LineConfig) -> dict[str, LedgerCounts]:
     """Return the ledger in the line's store, by station; empty while there is none."""
     try:
-        with EventStore.read(config.store.path / FILE_NAME) as store:
+        with EventReader.open(config.store.path / FILE_NAME) as store:
             return store.ledger()
     except StoreError:
         return {}

@@ -19,7 +19,7 @@ from stream.dashboard.tuning.jobs import Jobs
 from stream.dashboard.tuning.marked_parts import MarkedPart, MarkedParts
 from stream.line.config import LineConfig
 from stream.line.sections import AccessRole
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
 from stream.store.review_store import AuditEntry, Review
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,9 @@ class Dashboard(NamedTuple):
         prefix = "" if self.config.dashboard.certificate is None else "__Host-"
         return f"{prefix}patchline-{self.config.line}"
 
-    def store(self) -> EventStore:
+    def store(self) -> EventReader:
         """Open the event store for one request, in a `with` block; raises StoreError."""
-        return EventStore.read(self.config.store.path / FILE_NAME)
+        return EventReader.open(self.config.store.path / FILE_NAME)
 
     def marked_parts(self, station: str) -> list[MarkedPart]:
         """Return the marked parts of a station; raises StoreError."""

@@ -25,7 +25,8 @@ from stream.sink.policy.ledger import MAX_EVENTS, Ledger, SeqError
 from stream.sink.policy.peer_health import PeerHealth, PeerMonitor, parts_may_be_missed
 from stream.sink.recorder import Recorder, Snapshot
 from stream.sink.settlement import Settlement
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME
+from stream.store.event_store import EventStore
 from stream.transport.messages import (
     Announcement,
     CameraStatus,

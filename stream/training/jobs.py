@@ -19,7 +19,7 @@ from stream.core.files import weights_folder
 from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, load_bundle
 from stream.model.patchcore.preprocess import Size
-from stream.store.event_store import EventStore
+from stream.store.event_reader import EventReader
 from stream.training.progress import Track
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def relearn_job(
 
 def _network_inputs(store: Path, events: list[int]) -> list[NetworkInput | None]:
     """Return the network input of each event, None if the store has none, or no longer; raises StoreError."""
-    with EventStore.read(store) as reader:
+    with EventReader.open(store) as reader:
         return [reader.network_input(number) for number in events]
 
 

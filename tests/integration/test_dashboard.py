@@ -22,7 +22,7 @@ from support.running import Line
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
 
 TOKEN = "a long random token"
 MARK = {"mark": "false_alarm", "note": "a hair"}
@@ -273,7 +273,7 @@ def test_a_defect_has_what_the_network_saw_as_a_png_without_loss(viewer: httpx.C
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert "immutable" in answer.headers["cache-control"]
     picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
-    with EventStore.read(module_line.config.store.path / FILE_NAME) as store:
+    with EventReader.open(module_line.config.store.path / FILE_NAME) as store:
         np.testing.assert_array_equal(picture[:, :, ::-1], store.network_input(event["event_id"]))
     good = viewer.get("/api/v1/events", params={"verdict": "GOOD", "limit": 1}).json()["events"][0]
     for without in (good["event_id"], 999_999_999, 2**70):

@@ -16,7 +16,8 @@ from support.running import Line
 
 from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME
+from stream.store.event_store import EventStore
 from stream.store.records import Event
 
 NOW_NS = 1_795_555_350_000_000_000

@@ -21,7 +21,7 @@ from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank
 from stream.sink.policy.latency import STAGES
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
 from stream.transport.sockets import make_keys
 
 MakeLine = Callable[..., Line]
@@ -102,7 +102,7 @@ def test_of_a_defect_and_of_kept_good_parts_the_very_pixels_that_were_judged_are
     events = line.events()
     assert {event.part.verdict for event in events} == set(Verdict), [event.part.detail for event in events]
     input_px = load_bundle(small_bundle).info.spec.input_px
-    with EventStore.read(line.config.store.path / FILE_NAME) as store:
+    with EventReader.open(line.config.store.path / FILE_NAME) as store:
         for event in events:
             assert event.event_id is not None
             kept = store.network_input(event.event_id)

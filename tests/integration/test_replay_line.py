@@ -13,7 +13,7 @@ from support.running import GATE, Line, belt, station
 
 from stream.capture.recording import Recording
 from stream.core.verdict import Verdict
-from stream.store.event_store import FILE_NAME
+from stream.store.event_reader import FILE_NAME
 
 MakeLine = Callable[..., Line]
 PARTS = 200

@@ -32,7 +32,8 @@ from stream.model.patchcore.preprocess import PREPROCESSING
 from stream.model.patchcore.spec import FeatureSpec
 from stream.sink.process import SinkProcess
 from stream.sink.recorder import INPUTS_WAITING, WAITING, PartRecord, Recorder, Snapshot
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
+from stream.store.event_store import EventStore
 from stream.store.records import AlarmRecord, Event, EventImages
 from stream.store.review_store import FILE_NAME as REVIEW_FILE
 from stream.store.review_store import Mark, Review
@@ -101,12 +102,12 @@ def finish(recorder: Recorder) -> None:
 
 
 def stored_parts(folder: Path, station: str | None = None) -> list[tuple[str, int]]:
-    with EventStore.read(folder / FILE_NAME) as store:
+    with EventReader.open(folder / FILE_NAME) as store:
         return [(item.part.station, item.part.seq) for item in store.events(station=station)]
 
 
 def stored_images(folder: Path) -> dict[int, EventImages | None]:
-    with EventStore.read(folder / FILE_NAME) as store:
+    with EventReader.open(folder / FILE_NAME) as store:
         return {item.part.seq: store.images(item.event_id) for item in store.events()}
 
 
@@ -188,7 +189,7 @@ def good(seq: int, score: float, first_seq: int = 0) -> PartRecord:
 
 def kept_good(folder: Path) -> dict[int, str | None]:
     """The numbers of all GOOD parts with their images, and why they are kept."""
-    with EventStore.read(folder / FILE_NAME) as store:
+    with EventReader.open(folder / FILE_NAME) as store:
         return {
             item.part.seq: item.kept_as
             for item in store.events()
@@ -244,7 +245,7 @@ def test_alarms_and_the_ledger_are_recorded(tmp_path: Path):
     newer = LedgerCounts(3, 1, 1, {Cause.OVERRUN: 1}, (), 3)
     alarm = AlarmRecord(time.time_ns(), "defect", "cap", "3 of 10")
     recorded(tmp_path, Snapshot({"cap": older}, {}), alarm, Snapshot({"cap": newer}, {}))
-    with EventStore.read(tmp_path / FILE_NAME) as store:
+    with EventReader.open(tmp_path / FILE_NAME) as store:
         assert [item.text for item in store.alarms()] == ["3 of 10"]
         assert store.ledger() == {"cap": newer}
 
@@ -265,7 +266,7 @@ def test_an_event_is_written_only_together_with_the_ledger_that_counts_it(tmp_pa
     recorder.start()
     recorder.record(part(0, Verdict.DEFECT))
     recorder.record(AlarmRecord(time.time_ns(), "defect", "cap", "written at once"))
-    with EventStore.read(tmp_path / FILE_NAME) as store:
+    with EventReader.open(tmp_path / FILE_NAME) as store:
         wait_for(lambda: next(store.alarms(), None) is not None)
         assert stored_parts(tmp_path) == []
         counts = LedgerCounts(1, 0, 1, {}, (), 1)
@@ -278,13 +279,13 @@ def test_an_event_is_written_only_together_with_the_ledger_that_counts_it(tmp_pa
 def test_the_rejects_not_yet_fired_are_those_of_the_last_snapshot(tmp_path: Path):
     first, second, third = (RejectCommand("cap", seq, None, Verdict.DEFECT, None, seq, 15, 60) for seq in range(3))
     recorded(tmp_path, Snapshot({}, {"gate": [first, second]}), part(0), Snapshot({}, {"gate": [second, third]}))
-    with EventStore.read(tmp_path / FILE_NAME) as store:
+    with EventReader.open(tmp_path / FILE_NAME) as store:
         assert store.planned() == {"gate": [second, third]}
     recorded(tmp_path, PartRecord(event(1), 1))
-    with EventStore.read(tmp_path / FILE_NAME) as store:
+    with EventReader.open(tmp_path / FILE_NAME) as store:
         assert store.planned() == {"gate": [second, third]}, "None keeps them"
     recorded(tmp_path, Snapshot({}, {"gate": []}))
-    with EventStore.read(tmp_path / FILE_NAME) as store:
+    with EventReader.open(tmp_path / FILE_NAME) as store:
         assert store.planned() == {}
 
 
@@ -341,7 +342,7 @@ def test_a_snapshot_that_could_not_be_written_is_written_when_the_store_works_ag
         another.execute("ROLLBACK")
     recorder.record(AlarmRecord(time.time_ns(), "defect", "cap", "something else to write"))
     wait_for(lambda: recorder.fault is None)
-    with EventStore.read(tmp_path / FILE_NAME) as reader:
+    with EventReader.open(tmp_path / FILE_NAME) as reader:
         ledger, planned = reader.ledger(), reader.planned()
     finish(recorder)
     assert (ledger, planned) == ({"cap": row}, {"gate": [reject]})
@@ -429,7 +430,7 @@ def test_network_inputs_are_the_first_images_dropped_when_the_queue_fills(tmp_pa
         recorder.record(part(seq, network_input=INPUT))
     assert dropped("input") == before["input"] + 5
     finish(recorder)
-    with EventStore.read(tmp_path / FILE_NAME) as store:
+    with EventReader.open(tmp_path / FILE_NAME) as store:
         kept = {item.part.seq: store.network_input(item.event_id) for item in store.events()}
     assert list(kept) == list(range(fits + 5))
     assert [seq for seq, pixels in kept.items() if pixels is None] == list(range(fits, fits + 5))
@@ -520,7 +521,7 @@ def test_a_defect_keeps_its_verdict_and_its_event_whatever_the_attachments_of_it
     with running_sink(tmp_path) as (sink, worker):
         assert SinkOutbox(worker, sink.config.results_address(), 10).send(result, attachments)
         wait_for(lambda: stored_parts(tmp_path / "store") == [("cap", 0)])
-    with EventStore.read(tmp_path / "store" / FILE_NAME) as store:
+    with EventReader.open(tmp_path / "store" / FILE_NAME) as store:
         (kept,) = store.events()
         picture, found_input = store.images(kept.event_id), store.network_input(kept.event_id)
     assert (kept.part.verdict, kept.part.score) == (Verdict.DEFECT, 9.5)

@@ -17,7 +17,8 @@ from support.events import changed
 from stream.core.errors import StoreError
 from stream.core.parts import LedgerCounts, PartResult
 from stream.core.verdict import Cause, Verdict
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
+from stream.store.event_store import EventStore
 from stream.store.records import AlarmRecord, Event
 
 DAY_NS = 86_400 * 10**9
@@ -42,7 +43,7 @@ def event(seq: int, station: str = "cap", **changes: object) -> Event:
     return changed(made, **changes)
 
 
-def seqs(store: EventStore, **which: object) -> list[int]:
+def seqs(store: EventReader, **which: object) -> list[int]:
     return [event.part.seq for event in store.events(**which)]
 
 
@@ -307,7 +308,7 @@ def test_a_reader_sees_whole_transactions_while_the_writer_writes(path, store):
         for first in range(0, batches * batch, batch):
             store.record([event(seq, preview_jpeg=PICTURE) for seq in range(first, first + batch)], [], {})
 
-    with EventStore.read(path) as reader:
+    with EventReader.open(path) as reader:
         writer = threading.Thread(target=write)
         writer.start()
         sizes = []
@@ -323,7 +324,7 @@ def test_a_reader_sees_whole_transactions_while_the_writer_writes(path, store):
 
 def test_a_reader_in_the_middle_of_a_transaction_sees_the_state_before_it(path, store):
     store.record([event(0)], [], {})
-    with EventStore.read(path) as reader:
+    with EventReader.open(path) as reader:
         seen: list[list[int]] = []
 
         def parts() -> Iterator[Event]:
@@ -338,7 +339,7 @@ def test_a_reader_in_the_middle_of_a_transaction_sees_the_state_before_it(path, 
 
 def test_an_unfinished_iterator_does_not_keep_the_files_from_shrinking(path, store):
     store.record([event(seq, preview_jpeg=PICTURE) for seq in range(1500)], [], {})
-    with EventStore.read(path) as reader:
+    with EventReader.open(path) as reader:
         unfinished = reader.events()
         assert next(unfinished).part.seq == 0
         before_bytes = store.size_bytes()
@@ -350,7 +351,7 @@ def test_a_reader_with_an_open_transaction_delays_the_shrinking_but_nothing_else
     store.record([event(seq, preview_jpeg=PICTURE) for seq in range(500)], [], {})
     before_bytes = store.size_bytes()
     store._connection.execute("PRAGMA busy_timeout = 10")
-    with EventStore.read(path) as reader:
+    with EventReader.open(path) as reader:
         reader._connection.execute("BEGIN")
         assert len(seqs(reader)) == 500
         assert store.retain(**NO_LIMIT | {"keep_events": 11}) == 489
@@ -433,10 +434,10 @@ def test_a_store_is_opened_in_one_thread_and_written_in_another(store):
 def test_a_store_that_was_closed_can_be_read(path, store):
     store.record([event(1)], [], {})
     store.close()
-    with EventStore.read(path) as reader:
+    with EventReader.open(path) as reader:
         assert seqs(reader) == [1]
-        with pytest.raises(StoreError, match="not recorded"):
-            reader.record([event(2)], [], {})
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._connection.execute("DELETE FROM events")
 
 
 def test_the_file_shrinks_step_by_step_and_writes_a_log(store):
@@ -449,17 +450,17 @@ def test_the_file_shrinks_step_by_step_and_writes_a_log(store):
 
 def test_the_error_for_a_missing_store_says_to_start_the_line(path):
     with pytest.raises(StoreError, match=r"events\.sqlite: no event store yet; start the line first"):
-        EventStore.read(path)
+        EventReader.open(path)
     path.parent.mkdir()
     path.touch()
     with pytest.raises(StoreError, match="no event store yet"):
-        EventStore.read(path)
+        EventReader.open(path)
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path):
     path.parent.mkdir()
     path.write_text("a shopping list\n" * 100)
-    for opening in (EventStore.open, EventStore.read):
+    for opening in (EventStore.open, EventReader.open):
         with pytest.raises(StoreError, match=r"events\.sqlite: cannot be opened; .*not a database"):
             opening(path)
     assert path.read_text().startswith("a shopping list")
@@ -471,7 +472,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(path):
         other.execute("CREATE TABLE bookmarks (url)")
         other.commit()
     content = path.read_bytes()
-    for opening in (EventStore.open, EventStore.read):
+    for opening in (EventStore.open, EventReader.open):
         with pytest.raises(StoreError, match=r"another program; point store\.path to a separate folder"):
             opening(path)
     assert path.read_bytes() == content
@@ -481,7 +482,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(path):
 def test_the_file_of_another_release_is_refused(path, store, version, age):
     store._connection.execute(f"PRAGMA user_version = {version}")
     store.close()
-    for opening in (EventStore.open, EventStore.read):
+    for opening in (EventStore.open, EventReader.open):
         with pytest.raises(StoreError, match=f"schema {version} of {age} PatchLine, .*; move the file away"):
             opening(path)
 

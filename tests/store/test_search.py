@@ -8,7 +8,8 @@ import pytest
 from stream.core.good_parts import HOUR_NS
 from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME
+from stream.store.event_store import EventStore
 from stream.store.records import AlarmRecord, Event
 from stream.store.search import NearMissPlace, Place, near_miss_place
 

@@ -21,7 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream.core.errors import StoreError
 from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig, load
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
+from stream.store.event_store import EventStore
 from stream.store.records import AlarmRecord, Event
 
 T = TypeVar("T")
@@ -147,7 +148,7 @@ class Line:
 
     def _read(self, question: Callable[[EventStore], T]) -> T | None:
         try:
-            store = EventStore.read(self.config.store.path / FILE_NAME)
+            store = EventReader.open(self.config.store.path / FILE_NAME)
         except StoreError:
             return None
         try:

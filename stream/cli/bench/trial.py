@@ -30,7 +30,7 @@ from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank, quickest_search
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
 from stream.store.records import Event
 from stream.training.fit import fit
 from stream.training.fit_options import FitOptions
@@ -183,7 +183,7 @@ class _Watch:
 
 def summarise(config: LineConfig, watched: _Watch, rate_hz: float) -> Rate:
     """Read ledger and events of a line that has ended; the warm-up does not count, except for what was lost."""
-    with EventStore.read(config.store.path / FILE_NAME) as store:
+    with EventReader.open(config.store.path / FILE_NAME) as store:
         ledger, events = store.ledger(), list(store.events())
     begun_ns = min(event.captured_realtime_ns for event in events) + int(WARM_UP_S * 1e9)
     counted = [event for event in events if event.captured_realtime_ns >= begun_ns and event.stages]

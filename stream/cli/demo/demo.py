@@ -27,7 +27,7 @@ from stream.core.errors import LineFailed, PatchLineError
 from stream.core.files import write_atomically
 from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig, load
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
 from stream.training.fit import fit
 from stream.training.fit_options import FitOptions
 from stream.training.folds import BY_FILE
@@ -177,7 +177,7 @@ def _through(config: LineConfig, counts: LedgerCounts, total: int) -> bool:
     """Return whether the first `total` parts have their verdicts and, if so decided, their rejects."""
     if counts.next_seq < total or any(seq < total for seq in counts.pending):
         return False
-    with EventStore.read(config.store.path / FILE_NAME) as store:
+    with EventReader.open(config.store.path / FILE_NAME) as store:
         return not any(command.seq < total for commands in store.planned().values() for command in commands)
 
 

@@ -16,7 +16,7 @@ from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, load_bundle
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.sink.policy.latency import STAGES
-from stream.store.event_store import FILE_NAME, EventStore
+from stream.store.event_reader import FILE_NAME, EventReader
 from stream.store.records import Event
 
 #: Wanted false-reject rates for which misses are shown.
@@ -28,7 +28,7 @@ def measure(config: LineConfig, station: str, *, total: int, broken: set[str]) -
 
     `broken` are the part ids of broken parts. `announced` and `pending` come from the ledger, all else from the events.
     """
-    with EventStore.read(config.store.path / FILE_NAME) as store:
+    with EventReader.open(config.store.path / FILE_NAME) as store:
         counts, events = store.ledger()[station], [event for event in store.events() if event.part.seq < total]
     inspected = [event for event in events if event.part.verdict is not Verdict.UNINSPECTED]
     announced, pending = min(counts.next_seq, total), sum(seq < total for seq in counts.pending)

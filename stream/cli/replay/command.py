@@ -79,12 +79,12 @@ def _camera(line: LineConfig, recording: Path, named: str | None) -> str:
 
 def _event_lookup(line: LineConfig) -> tuple[Callable[[str, int], Event | None], Callable[[], None]]:
     """Return a look-up of (station, number) in the line's store, and its close; a line that never ran has no events."""
-    from stream.store.event_store import FILE_NAME, EventStore
+    from stream.store.event_reader import FILE_NAME, EventReader
 
     path = line.store.path / FILE_NAME
     if not path.exists():
         return (lambda _station, _seq: None), lambda: None
-    store = EventStore.read(path)
+    store = EventReader.open(path)
     return store.event_of, store.close
 
 

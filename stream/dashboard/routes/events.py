@@ -20,7 +20,7 @@ from stream.dashboard.access import Identity
 from stream.dashboard.routes.schemas import EventAnswer, EventPage, EventPlace, SpotAnswer, event_answer
 from stream.dashboard.services import Dashboard, dashboard_of, require_role
 from stream.model.patchcore.spot import spot_in_picture
-from stream.store.event_store import EventStore
+from stream.store.event_reader import EventReader
 from stream.store.overlay import overlay
 from stream.store.records import Event, EventImages
 from stream.store.review_store import OF_GOOD, Mark, MarkKind
@@ -260,7 +260,7 @@ def _zip(dashboard: Dashboard, filters: EventFilter, pictures: bool) -> Iterator
 
 
 def _page(
-    store: EventStore, filters: EventFilter, *, before: EventPlace | None, after: EventPlace | None, limit: int
+    store: EventReader, filters: EventFilter, *, before: EventPlace | None, after: EventPlace | None, limit: int
 ) -> list[Event]:
     if filters.near_misses:
         return store.near_misses(
@@ -278,7 +278,7 @@ def _page(
     )
 
 
-def _all(store: EventStore, filters: EventFilter) -> Iterator[Event]:
+def _all(store: EventReader, filters: EventFilter) -> Iterator[Event]:
     before, left = None, _EXPORTED
     while left > 0 and (page := _page(store, filters, before=before, after=None, limit=min(200, left))):
         yield from page

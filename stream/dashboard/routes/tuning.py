@@ -22,7 +22,7 @@ from stream.dashboard.tuning.marked_parts import MarkedPart, comparison, recent_
 from stream.line.install import camera_runs_here, sharing
 from stream.model.bundle import live_bundle
 from stream.model.patchcore.head import MIN_DEFECTS
-from stream.store.event_store import FILE_NAME
+from stream.store.event_reader import FILE_NAME
 from stream.store.records import Event
 from stream.store.review_store import DEFECTIVE, AuditEntry
 from stream.training.jobs import BundleOutcome, extend_job, learn_marks_job, leave_out_job, relearn_job

@@ -16,7 +16,7 @@ from stream.core.files import identity
 from stream.core.verdict import Verdict, verdict_of
 from stream.dashboard.tuning.change_record import ChangedPart, MarkedPartComparison, RecentComparison
 from stream.model.bundle import Bundle, load_bundle
-from stream.store.event_store import EventStore
+from stream.store.event_reader import EventReader
 from stream.store.records import Event
 from stream.store.review_store import Mark, Review
 from stream.training.dataset import network_input_hash
@@ -48,7 +48,7 @@ class MarkedParts:
         self._review = review
         self._names: dict[int, str | None] = {}
 
-    def of(self, station: str, store: EventStore) -> list[MarkedPart]:
+    def of(self, station: str, store: EventReader) -> list[MarkedPart]:
         """Return the marked parts of a station that the event store still has, latest mark first."""
         marked = []
         for mark in self._review.marks_of(station, _MARKS):
