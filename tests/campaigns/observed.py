@@ -102,14 +102,18 @@ def processes_of(line: Line) -> list[psutil.Process]:
     return found
 
 
+def crashes(log: str) -> list[Violation]:
+    """Return the exceptions that a log has in full: nobody expected them."""
+    starts = [found.start() for found in re.finditer("Traceback", log)]
+    return [Violation("crash", log[start : start + 2_000].rpartition("\n")[0]) for start in starts]
+
+
 def line_violations(line: Line, runs: dict[str, list[Run]]) -> list[Violation]:
     """Return what a line that has ended breaks; `runs` are those of each camera."""
     found: list[Violation] = []
     for name, station in line.config.stations.items():
         found += violations(record_of(line, name, runs[station.camera]))
-    text = line.output()
-    for position in (found_at.start() for found_at in re.finditer("Traceback", text)):
-        found.append(Violation("crash", text[position : position + 2_000].rpartition("\n")[0]))
+    found += crashes(line.output())
     for process in processes_of(line):
         found.append(Violation("orphan", f"{process.pid}: {' '.join(process.cmdline())}"))
     return found
