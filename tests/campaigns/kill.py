@@ -118,7 +118,7 @@ class Episode:
             self._start()
             self.line.wait_for(self._going_on, "parts after the last try")
             code = self._stop()
-            found = line_violations(self.line, self.runs)
+            found = self.excused(line_violations(self.line, self.runs))
             if code != 0:
                 found.append(Violation("exit", f"an undisturbed line ended with {code}"))
         except AssertionError as error:
@@ -138,6 +138,10 @@ class Episode:
             self.line.output().count("late reject:"),
             found,
         )
+
+    def excused(self, found: list[Violation]) -> list[Violation]:
+        """Return the violations that count: all of them."""
+        return found
 
     def _start(self) -> None:
         before = self.line.output().count("capture-top ready")
