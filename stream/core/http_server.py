@@ -7,6 +7,7 @@ sent a request.
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 import socketserver
@@ -14,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, Final, Literal
 
 from stream.core import metrics
 
@@ -192,7 +193,7 @@ class HttpHandler(BaseHTTPRequestHandler):
 class _Lines:
     """A file that remembers the last line read from it."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
         self.last = b""
 
