@@ -83,7 +83,7 @@ class DiskEpisode(Episode):
         return self.line.config.store.path
 
     def _do(self, each: Try) -> None:
-        self.done[each.role, each.deed] += 1
+        self.done[each.deed] += 1
         if each.deed == "clock":
             steps_s = (-3_600.0, -1.0, 1.0, 3_600.0, 1e6)
             set_wall_clock(self._clock, self._dice.choice(steps_s))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from campaigns.invariants import Run, Violation, violations
+from campaigns.kill import Outcome
 from campaigns.material import Material
 from campaigns.namespaces import Host, hosts_on_a_bridge, set_wall_clock, wall_clock
 from campaigns.observed import crashes, present_run, record_of, taken_numbers
@@ -42,17 +43,6 @@ class Deed(NamedTuple):
     host: str
     for_s: float
     value: float = 0.0
-
-
-class Outcome(NamedTuple):
-    """What a number of deeds came to."""
-
-    deeds: Counter[str]
-    parts: int
-    uninspected: Counter[str]
-    fired: int
-    late: int
-    violations: list[Violation]
 
 
 #: Kinds of deeds, and how often in comparison.

@@ -52,9 +52,9 @@ class Try(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a number of tries came to."""
+    """What a number of deeds came to."""
 
-    tries: Counter[tuple[str, str]]
+    deeds: Counter[str]
     parts: int
     uninspected: Counter[str]
     fired: int
@@ -104,7 +104,7 @@ class Episode:
 
     def __init__(self, folder: Path, material: Material, seed: int) -> None:
         self.line = Line(folder, configuration(material, seed))
-        self.done: Counter[tuple[str, str]] = Counter()
+        self.done: Counter[str] = Counter()
         self.runs: dict[str, list[Run]] = {"top": [], "side": []}
 
     def run(self, tries: Iterator[Try]) -> Outcome:
@@ -175,7 +175,7 @@ class Episode:
 
     def _do(self, each: Try) -> None:
         assert self.line.process is not None
-        self.done[each.role, each.deed] += 1
+        self.done[f"{each.deed}, {each.role}"] += 1
         if each.role == "supervisor":
             self.line.process.kill()
             self.line.process.wait()

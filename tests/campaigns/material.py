@@ -31,3 +31,13 @@ def make_material(folder: Path) -> Material:
     if not bundle.exists():
         fit(write_good_folder(folder / "good", 24), bundle, FitOptions(size_px=96, coreset=0.05))
     return Material(parts, bundle)
+
+
+def make_tiny_bundle(folder: Path) -> Path:
+    """Fit a bundle of a few kilobytes, so that many damaged copies of it can be read."""
+    from stream.training.fit import fit
+    from stream.training.fit_options import FitOptions
+
+    path = folder / "tiny.safetensors"
+    fit(write_good_folder(folder / "few", 4), path, FitOptions(size_px=32, coreset=0.05))
+    return path

@@ -43,7 +43,7 @@ def test_a_line_whose_processes_are_killed_loses_nothing_and_a_tampered_record_i
     ]
     outcome = episode.run(iter(tries))
     assert outcome.violations == []
-    assert outcome.tries.total() == len(tries)
+    assert outcome.deeds.total() == len(tries)
     assert outcome.parts > 20
 
     def rules() -> set[str]:
