@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,10 @@ def test_tries_are_the_same_for_a_seed_and_of_every_kind():
 
 @needs_disks
 def test_a_disk_of_its_own_is_full_at_its_size_and_gone_afterwards(tmp_path: Path):
-    with disk(tmp_path / "store") as folder:
-        with pytest.raises(OSError, match=r"No space") as full, (folder / "file").open("wb", buffering=0) as file:
-            for _ in range(1_000):
-                file.write(b"\0" * 1_000_000)
-        assert full.value.errno == errno.ENOSPC
+    with disk(tmp_path / "store") as folder, (folder / "file").open("wb", buffering=0) as file:
+        with pytest.raises(OSError, match=r"No space"):
+            file.writelines([b"\0" * 1_000_000] * 1_000)
+        assert 10_000_000 < file.tell() < 60_000_000
     assert not (tmp_path / "store").exists()
 
 
