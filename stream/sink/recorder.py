@@ -16,6 +16,7 @@ import numpy as np
 
 from stream.core import metrics
 from stream.core.errors import StoreError
+from stream.core.files import write_atomically
 from stream.core.parts import LedgerCounts
 from stream.core.verdict import Verdict
 from stream.devices.actuators.actuator import RejectCommand
@@ -242,8 +243,7 @@ class _Overlays:
         if data is None:
             raise ValueError("the preview is no JPEG")
         path = self._folder / event.part.station / f"{event.part.seq:09d}_{event.part.verdict}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        write_atomically(path, data, durable=False)
         files = self._files[event.part.station]
         files.append(path)
         while len(files) > self._keep:

@@ -130,7 +130,8 @@ def write_configuration(folder: Path, *, parts: int, rate_hz: float) -> tuple[Pa
     data["dashboard"]["listen"] = f"127.0.0.1:{free_ports(1, config.dashboard.address[1])}"
     data["metrics"]["listen"] = f"127.0.0.1:{free_ports(len(config.roles))}"
     path = folder / "line.yaml"
-    path.write_text("# Written by `patchline demo` from configs/demo.yaml.\n" + json.dumps(data, indent=2) + "\n")
+    text = "# Written by `patchline demo` from configs/demo.yaml.\n" + json.dumps(data, indent=2) + "\n"
+    write_atomically(path, text.encode())
     return path, load(path)
 
 

@@ -91,11 +91,7 @@ def _regions(line: LineConfig, camera: str) -> list[Region]:
 def _write(path: Path, image: object) -> None:
     import cv2
 
-    from stream.core.errors import ConfigError
+    from stream.core.files import write_atomically
 
     _, data = cv2.imencode(path.suffix.lower(), image)  # type: ignore[call-overload]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise ConfigError(f"--output: {path} cannot be written: {error.strerror}") from None
+    write_atomically(path, data.tobytes())
