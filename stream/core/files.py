@@ -18,6 +18,8 @@ from stream.core.errors import DiskError
 
 #: Most symbolic links that are followed one after the other, as in Linux.
 _MOST_LINKS = 40
+#: Longest path of a folder with Unix sockets, whose paths are limited to 107 bytes.
+_SOCKET_FOLDER_BYTES = 60
 #: Letters of a file's name that its partial file begins with: names are limited to 255 bytes.
 _NAME_LETTERS = 40
 
@@ -57,13 +59,24 @@ def weights_folder() -> Path:
     return cache_folder() / "weights"
 
 
+def temporary_folder() -> Path:
+    """Return the folder for temporary files; /tmp where the path of that is too long for a Unix socket below it."""
+    folder = tempfile.gettempdir()
+    return Path(folder if fits_sockets(folder) else "/tmp")  # noqa: S108 - as TMPDIR may be
+
+
+def fits_sockets(folder: str) -> bool:
+    """Return whether the paths of Unix sockets in a folder, or in one of its own below it, can be short enough."""
+    return len(os.fsencode(folder)) <= _SOCKET_FOLDER_BYTES
+
+
 def private_folder(parent: Path | None = None) -> Path:
     """Return a folder of this user below the one for temporary files, or below `parent`; it need not exist yet.
 
     Raises:
         DiskError: it exists and is another user's, who could change what is in it.
     """
-    folder = (parent or Path(tempfile.gettempdir())) / f"patchline-{os.getuid()}"
+    folder = (parent or temporary_folder()) / f"patchline-{os.getuid()}"
     with suppress(FileNotFoundError):
         status = folder.lstat()
         if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):

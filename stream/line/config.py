@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +18,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from stream.core.errors import ConfigError
+from stream.core.files import fits_sockets, private_folder
 from stream.core.options import Name, Options, without_password
 from stream.devices.actuators import ActuatorOptions
 from stream.devices.cameras import CameraOptions
@@ -171,10 +171,15 @@ class LineConfig(Options):
         return self.transport.taps.get(camera) or self._ipc(f"tap-{list(self.cameras).index(camera)}")
 
     def _ipc(self, name: str) -> str:
-        # Socket paths are limited to 107 bytes, so they cannot be below the store, whose path may be longer.
-        line = hashlib.sha256(str(self.store.path.resolve()).encode()).hexdigest()[:16]
-        base = os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/patchline-{os.getuid()}"
-        return f"ipc://{base}/patchline-{line}-{name}"
+        line = hashlib.sha256(os.fsencode(self.store.path.resolve())).hexdigest()[:16]
+        return f"ipc://{sockets_folder()}/patchline-{line}-{name}"
+
+
+def sockets_folder() -> Path:
+    """Return the folder of the line's Unix sockets: $XDG_RUNTIME_DIR, else a private one for temporary files."""
+    # Socket paths are limited to 107 bytes, so they cannot be below the store, whose path may be longer.
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime) if runtime and fits_sockets(runtime) else private_folder()
 
 
 def load(path: Path) -> LineConfig:

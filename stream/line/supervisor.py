@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from pathlib import Path
 from stream.core import metrics
 from stream.core.backoff import Backoff
 from stream.core.errors import EXIT_USAGE, LineFailed
+from stream.core.files import temporary_folder
 from stream.line.config import LineConfig
 from stream.line.lifecycle import FINISHED, PARENT_VARIABLE, RUN_VARIABLE, STOP_LINE, start_role
 from stream.model.bundle import live_bundle, shadow_bundle
@@ -54,7 +56,7 @@ class Child:
         self._run = run
         self._process: subprocess.Popen[bytes] | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._address = folder / role
+        self._address = folder / secrets.token_hex(4)  # not the role: socket paths must be short
         self._socket.bind(str(self._address))
         self._not_before_s = 0.0
 
@@ -137,7 +139,7 @@ class Supervisor:
                 shadow_bundle(station.shadow, live, station.roi)
         self.config = config
         self.role = start_role("supervisor", config)
-        self._folder = tempfile.TemporaryDirectory(prefix="patchline-")
+        self._folder = tempfile.TemporaryDirectory(prefix="patchline-", dir=temporary_folder())
         folder, run = Path(self._folder.name), uuid.uuid4().hex
         config_path = str(path)
         self.sink = Child("sink", ["sink", config_path], folder, run)
