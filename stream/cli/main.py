@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -22,7 +23,8 @@ from stream.cli.replay.command import replay
 from stream.cli.snapshot.command import snapshot
 from stream.cli.streams import discard_output, flush_output, prepare_streams
 from stream.cli.teach import teach
-from stream.core.errors import EXIT_USAGE, PatchLineError
+from stream.core.errors import EXIT_USAGE, DiskError, PatchLineError
+from stream.core.files import private_folder
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ def main() -> NoReturn:
     # Read by OpenMP when torch or faiss is loaded: idle threads sleep instead of taking the line's cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prepare_streams()
+    _give_home()
     try:
         try:
             code = _run()
@@ -90,6 +93,18 @@ def main() -> NoReturn:
     except BrokenPipeError:  # nobody reads the errors either
         code = _OUTPUT_CLOSED
     sys.exit(code)
+
+
+def _give_home() -> None:
+    """Give a user without a home, as in a container that runs under a bare number, one for the libraries that need it.
+
+    OpenVINO, torch and others look for their settings there as they are loaded.
+    """
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path.expanduser raises where there is no home
+        with suppress(DiskError, OSError):
+            home = private_folder()
+            home.mkdir(mode=0o700, exist_ok=True)
+            os.environ["HOME"] = str(home)
 
 
 def _run() -> int:

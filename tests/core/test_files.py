@@ -255,12 +255,11 @@ def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path):
     assert names(tmp_path) == ["ü" * 127]
 
 
-def test_a_user_without_a_home_has_the_cache_in_a_folder_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_user_without_a_home_has_the_cache_in_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch):
     for name in ("PATCHLINE_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda _uid: (_ for _ in ()).throw(KeyError("no such user")))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert cache_folder() == tmp_path / f"patchline-{os.getuid()}" / "cache"
+    assert cache_folder() == private_folder() / "cache"
 
 
 def test_a_folder_for_private_files_that_leads_elsewhere_is_refused(tmp_path: Path):
