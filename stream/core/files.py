@@ -18,8 +18,10 @@ from stream.core.errors import DiskError
 
 #: Most symbolic links that are followed one after the other, as in Linux.
 _MOST_LINKS = 40
-#: Longest path of a folder with Unix sockets, whose paths are limited to 107 bytes.
-_SOCKET_FOLDER_BYTES = 60
+#: Longest path of a folder with the line's Unix sockets, whose paths are limited to 107 bytes with their names.
+SOCKET_FOLDER_BYTES = 66
+#: Longest one of a folder in which such a folder is made.
+_TEMPORARY_FOLDER_BYTES = 45
 #: Letters of a file's name that its partial file begins with: names are limited to 255 bytes.
 _NAME_LETTERS = 40
 
@@ -62,12 +64,7 @@ def weights_folder() -> Path:
 def temporary_folder() -> Path:
     """Return the folder for temporary files; /tmp where the path of that is too long for a Unix socket below it."""
     folder = tempfile.gettempdir()
-    return Path(folder if fits_sockets(folder) else "/tmp")  # noqa: S108 - as TMPDIR may be
-
-
-def fits_sockets(folder: str) -> bool:
-    """Return whether the paths of Unix sockets in a folder, or in one of its own below it, can be short enough."""
-    return len(os.fsencode(folder)) <= _SOCKET_FOLDER_BYTES
+    return Path(folder if len(os.fsencode(folder)) <= _TEMPORARY_FOLDER_BYTES else "/tmp")  # noqa: S108 - as TMPDIR
 
 
 def private_folder(parent: Path | None = None) -> Path:

@@ -18,7 +18,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from stream.core.errors import ConfigError
-from stream.core.files import fits_sockets, private_folder
+from stream.core.files import SOCKET_FOLDER_BYTES, private_folder
 from stream.core.options import Name, Options, without_password
 from stream.devices.actuators import ActuatorOptions
 from stream.devices.cameras import CameraOptions
@@ -176,10 +176,19 @@ class LineConfig(Options):
 
 
 def sockets_folder() -> Path:
-    """Return the folder of the line's Unix sockets: $XDG_RUNTIME_DIR, else a private one for temporary files."""
-    # Socket paths are limited to 107 bytes, so they cannot be below the store, whose path may be longer.
+    """Return the folder of the line's Unix sockets: $XDG_RUNTIME_DIR, else a private one for temporary files.
+
+    Raises ConfigError for one whose path is too long for them, which is why they are not below the store.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(runtime) if runtime and fits_sockets(runtime) else private_folder()
+    if not runtime:
+        return private_folder()
+    if len(os.fsencode(runtime)) > SOCKET_FOLDER_BYTES:
+        raise ConfigError(
+            f"XDG_RUNTIME_DIR: {runtime}: more than {SOCKET_FOLDER_BYTES} bytes are too long for Unix sockets; set a "
+            "shorter one, the same for every command of the line, or unset it"
+        )
+    return Path(runtime)
 
 
 def load(path: Path) -> LineConfig:

@@ -51,6 +51,8 @@ class Child:
         self.stop_reason: str | None = None
         self.optional = role == "dashboard"
         self.deaths: deque[float] = deque()
+        #: Starts in a row that ended before the process was ready, at whatever intervals.
+        self.failed_starts = 0
         self.started_s = 0.0
         self._arguments = arguments
         self._run = run
@@ -94,6 +96,7 @@ class Child:
                 self.stop_reason = state.decode(errors="replace").removeprefix(STOP_LINE)
             if b"READY=1" in state and not self.ready:
                 self.ready = self.was_ready = True
+                self.failed_starts = 0
                 metrics.ROLE_UP.labels(self.role).set(1)
                 log.info("%s ready after %.1f s", self.role, time.monotonic() - self.started_s)
 
@@ -104,6 +107,7 @@ class Child:
         code = self._process.poll()
         if code is not None:
             self.receive()  # its last notifications
+            self.failed_starts += not self.ready
             self._process = None
             self.ready = False
             metrics.ROLE_UP.labels(self.role).set(0)
@@ -233,6 +237,11 @@ class Supervisor:
             raise LineFailed(
                 f"{child.role} died {len(child.deaths)} times within {limits.within_s:.0f} s (last: {reason}); "
                 "the line is stopped (restarts.limit)"
+            )
+        if child.failed_starts > limits.limit and not child.optional:
+            raise LineFailed(
+                f"{child.role} was not ready at {child.failed_starts} starts in a row, each given {limits.ready_s:g} s "
+                f"(last: {reason}); the line is stopped (restarts.limit, restarts.ready_s); see its log above"
             )
         backoff = _DASHBOARD_RESTARTS if child.optional else _RESTARTS
         delay_s = 0.0 if len(child.deaths) == 1 else backoff.pause_s(len(child.deaths) - 1)

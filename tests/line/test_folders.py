@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.core.errors import DiskError
+from stream.core.errors import ConfigError, DiskError
 from stream.line.config import LineConfig, parse, sockets_folder
 from stream.line.folders import check_folders
 
@@ -103,15 +103,22 @@ def test_a_disk_without_room_is_named(tmp_path: Path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
-def test_sockets_have_paths_that_the_system_takes_however_long_the_folder_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+def test_sockets_have_paths_that_the_system_takes_however_long_the_folder_for_temporary_files_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     folder = tmp_path / ("x" * 100)
     folder.mkdir()
-    monkeypatch.setenv(variable, str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr("tempfile.tempdir", None)
+    assert len(line(tmp_path).announcements_address().removeprefix("ipc://")) <= 107
+
+
+def test_a_runtime_folder_too_long_for_sockets_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"/run/{'x' * 62}")
+    with pytest.raises(ConfigError, match=r"XDG_RUNTIME_DIR: /run/x+: more than 66 bytes .* or unset it"):
+        line(tmp_path).tap_address("top")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"/run/{'x' * 61}")
     assert len(line(tmp_path).announcements_address().removeprefix("ipc://")) <= 107
 
 
