@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import IO
 
-from stream.core import metrics
+from stream.core import metrics_page
 from stream.core.errors import ConfigError
 from stream.line.config import LineConfig
 from stream.line.folders import check_folders
@@ -75,6 +76,7 @@ def start_role(name: str, config: LineConfig) -> Role:
     """
     configure_logging(name)
     die_with_parent()
+    allow_open_files()
     # A thread that decodes frames must not hold the GIL for 5 ms while another one announces parts.
     sys.setswitchinterval(0.0005)
     reload = threading.Event()
@@ -82,8 +84,15 @@ def start_role(name: str, config: LineConfig) -> Role:
     if RUN_VARIABLE not in os.environ:  # not of a supervisor, which has checked them
         check_folders(config, name)
     lock = lock_role(name, config.state)
-    metrics.serve(config.metrics_address(name))
+    metrics_page.serve(config.metrics_address(name))
     return Role(name, stop, lock, reload)
+
+
+def allow_open_files() -> None:
+    """Raise the limit of open files to the hardest one: connections must not use up what the line needs."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a container that forbids it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def configure_logging(name: str) -> None:
