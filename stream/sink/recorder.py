@@ -7,14 +7,8 @@ import threading
 import time
 
 from stream.core import metrics
-<<<<<<< HEAD
-from stream.core.errors import StoreError
-from stream.core.files import write_atomically
-from stream.core.parts import LedgerCounts
-=======
 from stream.core.backoff import Backoff, LogPace
 from stream.core.errors import StoreError, UnfitValueError
->>>>>>> main
 from stream.core.verdict import Verdict
 from stream.line.sections import StoreOptions
 from stream.sink.good_parts import GoodPartKeeper
@@ -217,68 +211,9 @@ class Recorder(threading.Thread):
         return event.part.verdict is Verdict.GOOD and self._options.record != "all"
 
 
-<<<<<<< HEAD
-class _Overlays:
-    """The newest overlays of every station as JPEG files."""
-
-    def __init__(self, folder: Path, keep: int) -> None:
-        self._folder = folder
-        self._keep = keep
-        self._budget = TimeBudget(_OVERLAYS_SHARE)
-        self._files: dict[str, deque[Path]] = defaultdict(deque)
-        for station in folder.glob("*/"):
-            self._files[station.name] = deque(sorted(station.glob("*.jpg")))
-
-    def warm_up(self) -> None:
-        """Draw a blank: the first text drawn by a thread loads a font, which takes as long as thirty overlays."""
-        blank = np.zeros((64, 64, 3), np.uint8)
-        measures = {"score": None, "threshold": None, "pixel_threshold": None}
-        draw(blank, None, verdict=Verdict.GOOD, title="", cause=None, **measures)
-
-    def save(self, event: Event) -> None:
-        """Draw and write one part; skipped without a preview, or once the budget of its verdict is spent."""
-        if not self._keep or not event.preview_jpeg:
-            return
-        key = (event.part.station, event.part.verdict)
-        if not self._budget.allows(key, time.monotonic_ns()):
-            metrics.DROPPED.labels("overlay_pace").inc()
-            return
-        started_ns = time.thread_time_ns()
-        try:
-            self._draw(event)
-        finally:
-            self._budget.spend(key, time.thread_time_ns() - started_ns)
-
-    def _draw(self, event: Event) -> None:
-        data = overlay(event, EventImages(event.preview_jpeg, event.patch_distances))
-        if data is None:
-            raise ValueError("the preview is no JPEG")
-        path = self._folder / event.part.station / f"{event.part.seq:09d}_{event.part.verdict}.jpg"
-        write_atomically(path, data, durable=False)
-        files = self._files[event.part.station]
-        files.append(path)
-        while len(files) > self._keep:
-            files.popleft().unlink(missing_ok=True)
-
-
-def _present(events: list[Event | None]) -> list[Event]:
-    return [event for event in events if event is not None]
-
-
-def _within_limits(event: Event, waiting: int) -> Event:
-    """Leave out, and count, the images that are too large for this many waiting entries: the network input first."""
-    if waiting > INPUTS_WAITING and event.network_input is not None:
-        metrics.DROPPED.labels("input").inc()
-        event = replace(event, network_input=None)
-    if waiting > WAITING // 2 and event.preview_jpeg:
-        metrics.DROPPED.labels("picture").inc()
-        event = event.without_images()
-    return event
-=======
 def _note_error(error: StoreError, pace: LogPace) -> None:
     """Count an error of the store, and log it at growing intervals."""
     metrics.STORE_ERRORS.inc()
     silent = pace.due(time.monotonic_ns())
     if silent is not None:
         log.error("%s (%d more before)", error, silent)
->>>>>>> main
