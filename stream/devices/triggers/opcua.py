@@ -69,8 +69,9 @@ class _Subscription:
                 yield from self._changes(client, edge, stop)
             except Exception as error:  # noqa: BLE001 - the library raises almost anything when a connection breaks
                 edge.lost()
-                unknown = isinstance(error, socket.gaierror)
-                why = unknown_host(self._options.host, error) if unknown else str(error) or type(error).__name__
+                why = str(error) or type(error).__name__
+                if isinstance(error, socket.gaierror):
+                    why = unknown_host(self._options.host, error)
                 fault = f"{self._name}: {why}"
                 if fault != self.fault:
                     log.warning("trigger: %s", fault)
