@@ -17,6 +17,7 @@ from typing import IO
 from stream.core import metrics_page
 from stream.core.errors import ConfigError
 from stream.line.config import LineConfig
+from stream.line.folders import check_folders
 from stream.line.locks import lock_role
 
 #: Environment variable, set by the supervisor for its children: id of the run, the same across restarts.
@@ -71,6 +72,7 @@ def start_role(name: str, config: LineConfig) -> Role:
 
     Raises:
         TransportError: the role runs already, or its metrics address is taken.
+        DiskError: a folder of the line cannot be written.
     """
     configure_logging(name)
     die_with_parent()
@@ -79,6 +81,8 @@ def start_role(name: str, config: LineConfig) -> Role:
     sys.setswitchinterval(0.0005)
     reload = threading.Event()
     stop = stop_on_signals(reload)
+    if RUN_VARIABLE not in os.environ:  # not of a supervisor, which has checked them
+        check_folders(config, name)
     lock = lock_role(name, config.state)
     metrics_page.serve(config.metrics_address(name))
     return Role(name, stop, lock, reload)
