@@ -56,6 +56,7 @@ class StationRecord:
         events: in the order of the store.
         fired: pulses in the order of the output's file.
         late: numbers of the rejects that were counted as late; a part may occur several times.
+        late_unnamed: how many more the log only counts, since they came too fast to be named.
         defective: whether the picture that passed under this number shows a defect.
         exposed_ns: moment of exposure of this number.
         transport_ns, tolerance_ns: from exposure to the reject, and how late its pulse may begin.
@@ -73,6 +74,7 @@ class StationRecord:
     transport_ns: int
     tolerance_ns: int
     clock_error_ns: int = 0
+    late_unnamed: int = 0
 
 
 def violations(record: StationRecord) -> list[Violation]:
@@ -152,7 +154,8 @@ def _moments(record: StationRecord) -> Iterator[tuple[str, str]]:
 def _rejects(record: StationRecord) -> Iterator[tuple[str, str]]:
     bad = {event.seq for event in record.events if event.verdict is not Verdict.GOOD}
     answered = {pulse.seq for pulse in record.fired} | set(record.late)
-    if passed := sorted(bad - answered):
+    passed = sorted(bad - answered)
+    if len(passed) > record.late_unnamed:
         yield "neither rejected nor late", _parts(passed)
 
 

@@ -16,13 +16,17 @@ from campaigns.invariants import PartFacts, PulseFacts, Run, StationRecord, Viol
 from campaigns.material import DEFECTIVE, PARTS
 from support.running import Line
 
+_NUMBER = struct.Struct("<q")
 _LATE = re.compile(r"late reject: (?P<station>\S+): part (?P<seq>\d+) ")
 
 
 def taken_numbers(store: Path, camera: str) -> int:
     """Return how many numbers a camera's capture process has marked as used."""
     path = store / "state" / f"{camera}.seq"
-    return int(struct.unpack("<q", path.read_bytes())[0]) if path.exists() else 0
+    content = path.read_bytes() if path.exists() else b""
+    if len(content) == _NUMBER.size:
+        return int(_NUMBER.unpack(content)[0])
+    return int(content.split()[0]) if content else 0
 
 
 def present_run(store: Path, camera: str) -> Run | None:
@@ -37,6 +41,13 @@ def present_run(store: Path, camera: str) -> Run | None:
 def late_rejects(log: str, station: str) -> list[int]:
     """Return the numbers of the rejects that a log says were late."""
     return [int(found["seq"]) for found in _LATE.finditer(log) if found["station"] == station]
+
+
+def unnamed_late_rejects(log: str, station: str) -> int:
+    """Return how many late rejects of a station a log only counts, as repetitions of another line."""
+    before = re.findall(rf"late reject: {re.escape(station)}: .*\((\d+) more like this before\)$", log, re.MULTILINE)
+    after = re.findall(rf"(\d+) more like this: late reject: {re.escape(station)}: ", log)
+    return sum(map(int, before + after))
 
 
 def in_run(runs: Iterable[Run], seq: int) -> tuple[Run, int]:
@@ -83,6 +94,7 @@ def record_of(line: Line, station: str, runs: Iterable[Run]) -> StationRecord:
             if pulse["station"] == station
         ],
         late=late_rejects(line.output(), station),
+        late_unnamed=unnamed_late_rejects(line.output(), station),
         defective=defective,
         exposed_ns=exposed_ns,
         transport_ns=int(reject.transport_delay_ms * 1e6),

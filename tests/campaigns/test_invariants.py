@@ -50,6 +50,12 @@ def test_a_reject_that_was_fired_and_also_counted_late_by_the_next_sink_is_none(
     assert violations(replace(KEPT, late=(3, 2))) == []
 
 
+def test_late_rejects_that_the_log_only_counts_explain_as_many_parts_and_no_more():
+    assert violations(replace(KEPT, late=(), late_unnamed=1)) == []
+    found = violations(replace(KEPT, late=(), late_unnamed=1, fired=KEPT.fired[1:]))
+    assert [violation.rule for violation in found] == ["neither rejected nor late"]
+
+
 SEEDED = {
     "an open ledger": ({"ledger": KEPT.ledger._replace(announced=7)}, {"ledger", "journal"}),
     "a part still pending": ({"ledger": KEPT.ledger._replace(pending=(5,), good=2)}, {"ledger", "counts"}),

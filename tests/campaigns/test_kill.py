@@ -10,7 +10,7 @@ from pathlib import Path
 
 from campaigns.kill import DEEDS, ROLES, Episode, Try, drawn_tries
 from campaigns.material import make_material
-from campaigns.observed import late_rejects, line_violations
+from campaigns.observed import late_rejects, line_violations, taken_numbers, unnamed_late_rejects
 
 from stream.store.event_reader import FILE_NAME
 
@@ -30,6 +30,9 @@ def test_late_rejects_are_read_from_the_log():
     log = "sink WARNING late reject: cap: part 17 (DEFECT) was past the reject\nlate reject: label: part 3 would have"
     assert late_rejects(log, "cap") == [17]
     assert late_rejects(log, "label") == [3]
+    assert unnamed_late_rejects(log, "cap") == 0
+    log += " been late (4 more like this before)\n12 more like this: late reject: label: part 9 would have been"
+    assert (unnamed_late_rejects(log, "label"), unnamed_late_rejects(log, "cap")) == (16, 0)
 
 
 def test_a_line_whose_processes_are_killed_loses_nothing_and_a_tampered_record_is_noticed(tmp_path: Path):
@@ -64,9 +67,10 @@ def test_a_line_whose_processes_are_killed_loses_nothing_and_a_tampered_record_i
     assert rules() == {"crash"}
     episode.line.log.write_text(episode.line.output().replace("Traceback", ""))
     numbers = store / "state" / "top.seq"
-    numbers.write_bytes(struct.pack("<q", struct.unpack("<q", numbers.read_bytes())[0] + 1))
+    kept, taken = numbers.read_bytes(), taken_numbers(store, "top")
+    numbers.write_bytes(struct.pack("<q", taken + 1))
     assert rules() == {"journal", "event missing"}
-    numbers.write_bytes(struct.pack("<q", struct.unpack("<q", numbers.read_bytes())[0] - 1))
+    numbers.write_bytes(kept)
     with sqlite3.connect(store / FILE_NAME) as database:
         database.execute("UPDATE events SET verdict = 'GOOD', cause = NULL WHERE verdict = 'UNINSPECTED'")
     assert {"counts", "silently good"} <= rules()
