@@ -28,9 +28,10 @@ from stream.transport.sockets import make_keys
 #: Seconds that each host's monotonic clock is ahead of this machine's; `road` only passes messages on.
 CLOCKS_S = {"capture": 1_000.0, "worker": 50_000.0, "sink": 777_777.0, "road": 0.0}
 _ANNOUNCEMENTS, _RESULTS, _FRAMES, _FEED, _TAP = 9500, 9501, 9502, 9503, 9504
-RATE_HZ = 10.0
-#: The sink knows a moment of exposure through two readings of two clocks, between which a busy machine may pause, ns.
-CLOCK_ERROR_NS = 30_000_000
+RATE_HZ = 5.0
+#: The sink knows a moment of exposure through readings of two clocks, between which a busy machine may pause, ns; less
+#: than half the distance of two parts.
+CLOCK_ERROR_NS = 80_000_000
 #: Deeds with one set of hosts.
 EPISODE = 8
 
