@@ -43,12 +43,14 @@ class Try(NamedTuple):
         role: whose process.
         deed: the signal.
         for_s: how long a frozen process stays so.
+        at_reject: wait for a reject to be fired first, for a second at most: its record is not on disk yet.
     """
 
     after_s: float
     role: str
     deed: str
     for_s: float
+    at_reject: bool = False
 
 
 class Outcome(NamedTuple):
@@ -69,7 +71,8 @@ def drawn_tries(seed: int, count: int) -> Iterator[Try]:
         (role,) = dice.choices(list(ROLES), list(ROLES.values()))
         (deed,) = dice.choices(list(DEEDS), list(DEEDS.values()))
         after_s = dice.choice((dice.uniform(0.0, 0.1), dice.uniform(0.1, 1.0), dice.uniform(0.5, 2.5)))
-        yield Try(after_s, role, "SIGKILL" if role == "supervisor" else deed, dice.choice((0.05, 0.4, 1.0, 2.5)))
+        for_s, at_reject = dice.choice((0.05, 0.4, 1.0, 2.5)), role == "sink" and dice.random() < 0.4
+        yield Try(after_s, role, "SIGKILL" if role == "supervisor" else deed, for_s, at_reject)
 
 
 def configuration(material: Material, seed: int) -> dict[str, Any]:
@@ -185,6 +188,8 @@ class Episode:
             self._start()
             return
         pid = self._pid(each.role)
+        if each.at_reject:
+            self._await_reject()
         # It may end between the look and the signal, or while it is frozen.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, getattr(signal, each.deed))
@@ -193,6 +198,12 @@ class Episode:
                     time.sleep(each.for_s)
                 finally:
                     os.kill(pid, signal.SIGCONT)
+
+    def _await_reject(self) -> None:
+        path, until = self.line.folder / "rejects.jsonl", time.monotonic() + 1.0
+        size = path.stat().st_size if path.exists() else 0
+        while time.monotonic() < until and (path.stat().st_size if path.exists() else 0) == size:
+            time.sleep(0.001)
 
     def _pid(self, role: str) -> int:
         """Return the process of a role; if it is being restarted, as soon as there is one."""
