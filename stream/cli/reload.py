@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ def reload(
     from stream.line.reload_request import request_reload
 
     line = load(config)
+    os.umask(line.store.umask)  # for the request, which is a file of the line
     console = Console()
     reports = request_reload(line, timeout_s=timeout or line.restarts.ready_s + 5)
     refused = []
