@@ -17,6 +17,7 @@ from typing import IO
 from stream.core import metrics_page
 from stream.core.errors import ConfigError
 from stream.line.config import LineConfig
+from stream.line.folders import check_folders
 from stream.line.locks import lock_role
 from stream.line.permissions import mend
 
@@ -87,6 +88,7 @@ def start_role(name: str, config: LineConfig, *, idle_until_ready: bool = False)
 
     Raises:
         TransportError: the role runs already, or its metrics address is taken.
+        DiskError: a folder of the line cannot be written.
     """
     configure_logging(name)
     reload, starting = threading.Event(), threading.Event()
@@ -97,6 +99,7 @@ def start_role(name: str, config: LineConfig, *, idle_until_ready: bool = False)
     os.umask(config.store.umask)
     if RUN_VARIABLE not in os.environ:  # else the supervisor has done so
         mend(config)
+        check_folders(config, name)
     allow_open_files()
     # A thread that decodes frames must not hold the GIL for 5 ms while another one announces parts.
     sys.setswitchinterval(0.0005)
