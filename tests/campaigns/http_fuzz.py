@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import select
 import socket
 import threading
 import time
@@ -23,6 +24,8 @@ from stream.devices.triggers.http import HttpTriggerOptions
 
 #: How long an answer may take on a busy machine, s.
 _PATIENCE_S = 10.0
+#: How long a server may take to answer a damaged request before its end is shown to it, s.
+_QUIET_S = 0.15
 
 
 class Answered(NamedTuple):
@@ -39,9 +42,9 @@ def ask(port: int, request: bytes, *, patient: bool = False) -> list[int]:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_S) as connection:
             connection.sendall(request)
-            if not patient:
-                connection.shutdown(socket.SHUT_WR)
             answer = b""
+            if not patient and not select.select([connection], [], [], _QUIET_S)[0]:
+                connection.shutdown(socket.SHUT_WR)  # the server waits for more of a request that has no end
             while chunk := connection.recv(65_536):
                 answer += chunk
                 if patient and b"\r\n\r\n" in answer:
