@@ -82,7 +82,8 @@ class Plant:
             f"{address['road']}:{port}={address[host]}:{port}"
             for host, port in (("sink", _ANNOUNCEMENTS), ("sink", _RESULTS), ("capture", _FRAMES))
         ]
-        command = [*self.hosts["road"].prefix, sys.executable, "-m", "campaigns.relay", str(self._weather), *routes]
+        script = str(Path(__file__).with_name("relay.py"))
+        command = [*self.hosts["road"].prefix, sys.executable, script, str(self._weather), *routes]
         relay = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._stack.callback(relay.wait)
         self._stack.callback(relay.kill)

@@ -1,6 +1,6 @@
 """A road between hosts whose weather can be changed: TCP connections that are delayed, and held up as by lost packets.
 
-`python -m campaigns.relay WEATHER_FILE HOST:PORT=HOST:PORT ...` passes each address on to another.
+`python relay.py WEATHER_FILE HOST:PORT=HOST:PORT ...` passes each address on to another.
 """
 
 from __future__ import annotations
