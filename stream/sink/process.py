@@ -21,9 +21,10 @@ from stream.sink.event import ReceivedResult
 from stream.sink.live_feed import LiveFeed
 from stream.sink.outputs import Outputs
 from stream.sink.policy.decision import Decision
-from stream.sink.policy.ledger import MAX_EVENTS, Ledger, SeqError
+from stream.sink.policy.ledger import Ledger, SeqError
 from stream.sink.policy.peer_health import PeerHealth, PeerMonitor, parts_may_be_missed
-from stream.sink.recorder import Recorder, Snapshot
+from stream.sink.policy.write_queue import Snapshot
+from stream.sink.recorder import Recorder
 from stream.sink.settlement import Settlement
 from stream.store.event_reader import FILE_NAME
 from stream.store.event_store import EventStore
@@ -124,7 +125,6 @@ class SinkProcess:
         """Continue an earlier sink's ledger; settle what was lost between the two, take over its planned rejects."""
         for station, counts in self.restored.items():
             lost = self.ledger.restore(station, counts, now_ns())
-            self.settlement.first_seq[station] = self.ledger.counts(station).next_seq
             for settled in lost:
                 self.settlement.settle(settled, None)
         for command in self.outputs.restore(self.store.planned()):
@@ -179,7 +179,6 @@ class SinkProcess:
             return
         now = now_ns()
         part = self._part(message.station, message.seq, message.captured_ns, message.clock, message.part_id, now)
-        before = self.ledger.next_seq(part.station)
         try:
             settled = self.ledger.announce(part, message.cause, message.detail, now)
         except SeqError as error:
@@ -188,11 +187,8 @@ class SinkProcess:
             self.settlement.observe("uninspected", part.station, bad=True, now_ns=now, text=str(error))
             self.settlement.act(Settled(part, Verdict.UNINSPECTED, Cause.CAMERA_FAULT, str(error), now))
             raise
-        long_gap = message.seq - before > MAX_EVENTS
         for item in settled:
             self.settlement.settle(item, None)
-            if long_gap:  # the numbers in the gap have no separate events
-                self.settlement.first_seq[part.station], long_gap = message.seq, False
 
     def _on_result(self, received: ReceivedResult) -> None:
         result, frame = received.result, received.result.frame
@@ -225,7 +221,6 @@ class SinkProcess:
             return
         for station in self.config.stations_of(status.camera):
             if station not in self.ledger.stations:
-                self.settlement.first_seq[station] = status.first_seq
                 self.ledger.begin(station, status.first_seq)
         here, frame_ns = local_clock(), status.last_frame_ns
         self.peers.camera_reported(
@@ -273,6 +268,8 @@ class SinkProcess:
                 self.role.stop_line(drift.text)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self.settlement.observe("store_fault", "store", fault is not None, now, fault or "")
+        loss = self.recorder.loss
+        self.settlement.observe("store_fault", "events", loss is not None, now, loss or "")
         alarms = self.settlement.board.active(now)
         self.feed.publish_state(self.ledger, self.drift_monitor, peers, outputs, alarms, now)
 
@@ -303,8 +300,8 @@ class SinkProcess:
             metrics.ANNOUNCED.labels(station).inc(max(0, new))
             self._announced_counted[station] = account.announced
         snapshot = Snapshot(counts, self.outputs.planned())
-        # A snapshot that the recorder's full queue has refused is offered again.
-        if (snapshot != self._recorded or force) and self.recorder.record(snapshot):
+        if snapshot != self._recorded or force:
+            self.recorder.record(snapshot)
             self._recorded = snapshot
 
     def _stop_line(self, reason: str) -> None:

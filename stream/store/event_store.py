@@ -13,7 +13,7 @@ from stream.core.clock import boot_id
 from stream.core.images import png_of
 from stream.core.parts import LedgerCounts
 from stream.devices.actuators.actuator import RejectCommand
-from stream.store.database import connected, prepare, store_errors
+from stream.store.database import UNFIT_VALUE, connected, prepare, store_errors
 from stream.store.event_reader import EventReader
 from stream.store.records import AlarmRecord, Event
 from stream.store.schema import EVENT_COLUMNS, INSERT_ALARM, INSERT_EVENT, INSERT_IMAGES, PART_COLUMNS, REPLACE_LEDGER
@@ -34,6 +34,7 @@ class EventStore(EventReader):
         """Open the file at `path` for writing; creates it and its folders. Raises StoreError."""
         with store_errors(path, "cannot be opened; repair it, or move it away to start a new store"):
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()  # SQLite gives its files the rights of this one; made by itself it has fewer
             with connected(path, "rwc") as connection:
                 prepare(path, connection)
         return cls(path, connection)
@@ -49,7 +50,8 @@ class EventStore(EventReader):
 
         `planned` replaces the rejects that wait for their moment, by actuator; None keeps them.
 
-        Raises StoreError, for example when the disk is full; the store is unchanged then.
+        Raises StoreError, for example when the disk is full; the store is unchanged then. UnfitValueError: trying again
+        is in vain, since one of the values does not fit into any store.
         """
         with store_errors(self._path, "not recorded; check the space and rights of its folder"):
             self._connection.execute("BEGIN IMMEDIATE")
@@ -71,6 +73,22 @@ class EventStore(EventReader):
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def unfit(self, events: Sequence[Event]) -> list[Event]:
+        """Return which of these events no store can hold; nothing is written. Raises StoreError."""
+        found: list[Event] = []
+        with store_errors(self._path, "not recorded; check the space and rights of its folder"):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for event in events:
+                    try:
+                        self._insert(event)
+                    except UNFIT_VALUE:
+                        found.append(event)
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+        return found
 
     def _insert(self, event: Event) -> None:
         part = {name: getattr(event.part, name) for name in PART_COLUMNS}
