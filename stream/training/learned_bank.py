@@ -16,8 +16,8 @@ from stream.training.patch_store import PatchStore
 
 #: Pictures whose distances describe the places; more change results by less than the draw of a calibration does.
 _POSITION_PICTURES = 100
-#: Patches that a bank of few pictures remembers at least, as far as they are a tenth of all: their variety is no smaller
-#: than that of many, and the time is that of a usual bank.
+#: Patches that a bank of few pictures remembers at least, as far as they are a tenth of all; their variety is no
+#: smaller than that of many, and the time is that of a usual bank.
 _LEAST_CORESET, _LARGEST_RAISED_SHARE = 1500, 0.1
 
 
