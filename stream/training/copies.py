@@ -64,9 +64,10 @@ def _small(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _copied(original: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> bool:
-    one, other = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.float32) for each in (original, pixels))
-    if float(np.abs(one - other).mean()) > _LEVELS:
+    # In each colour: a grey picture among coloured ones is another one.
+    if float(np.abs(original.astype(np.int16) - pixels).mean(axis=(0, 1)).max()) > _LEVELS:
         return False
+    one, other = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.float32) for each in (original, pixels))
     fine = [(each - cv2.GaussianBlur(each, (0, 0), 2)).reshape(-1) for each in (one, other)]
     norm = float(np.linalg.norm(fine[0]) * np.linalg.norm(fine[1]))
     return norm > 0 and float(fine[0] @ fine[1]) / norm >= _CORRELATION
