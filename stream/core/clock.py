@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -37,4 +38,4 @@ class Clock(msgspec.Struct, frozen=True, array_like=True):
     """The sender's clock: the boot of its monotonic time, and the offset of real time from it in ns."""
 
     boot_id: str
-    realtime_offset_ns: int
+    realtime_offset_ns: Annotated[int, msgspec.Meta(ge=-(2**62), lt=2**62)]

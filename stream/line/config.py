@@ -173,8 +173,9 @@ class LineConfig(Options):
     def _ipc(self, name: str) -> str:
         # Socket paths are limited to 107 bytes, so they cannot be below the store, whose path may be longer.
         line = hashlib.sha256(str(self.store.path.resolve()).encode()).hexdigest()[:16]
-        base = os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/patchline-{os.getuid()}"
-        return f"ipc://{base}/patchline-{line}-{name}"
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        folder = f"{runtime}/patchline" if runtime else f"{tempfile.gettempdir()}/patchline-{os.getuid()}"
+        return f"ipc://{folder}/{line}-{name}"
 
 
 def load(path: Path) -> LineConfig:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO
 
 from stream.core import metrics
-from stream.core.errors import ConfigError
 from stream.line.config import LineConfig
 from stream.line.locks import lock_role
+from stream.line.log import configure_logging
 
 #: Environment variable, set by the supervisor for its children: id of the run, the same across restarts.
 RUN_VARIABLE = "PATCHLINE_RUN"
@@ -71,7 +71,7 @@ def start_role(name: str, config: LineConfig) -> Role:
     Raises:
         TransportError: the role runs already, or its metrics address is taken.
     """
-    configure_logging(name)
+    configure_logging(name, os.environ.get("PATCHLINE_LOG", "INFO").upper())
     die_with_parent()
     # A thread that decodes frames must not hold the GIL for 5 ms while another one announces parts.
     sys.setswitchinterval(0.0005)
@@ -80,20 +80,6 @@ def start_role(name: str, config: LineConfig) -> Role:
     lock = lock_role(name, config.state)
     metrics.serve(config.metrics_address(name))
     return Role(name, stop, lock, reload)
-
-
-def configure_logging(name: str) -> None:
-    """Write log lines with time, role and level to standard error."""
-    level = os.environ.get("PATCHLINE_LOG", "INFO").upper()
-    if level not in logging.getLevelNamesMapping():
-        raise ConfigError(f"PATCHLINE_LOG: expected DEBUG, INFO, WARNING or ERROR, got '{level}'")
-    logging.basicConfig(
-        level=level,
-        format=f"%(asctime)s.%(msecs)03d {name:<14} %(levelname)-7s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-        force=True,
-    )
 
 
 def stop_on_signals(reload: threading.Event | None = None) -> threading.Event:

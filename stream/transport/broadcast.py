@@ -9,7 +9,14 @@ from typing import Final
 import zmq
 
 from stream.core.errors import WireError
-from stream.transport.messages import TapFrame, ToDashboard, decode_to_dashboard, decode_to_listener, encode
+from stream.transport.messages import (
+    SettledPart,
+    TapFrame,
+    ToDashboard,
+    decode_to_dashboard,
+    decode_to_listener,
+    encode,
+)
 from stream.transport.sockets import Received, Sockets, count_unreadable, receive_burst
 
 log = logging.getLogger(__name__)
@@ -63,7 +70,10 @@ class FeedClient:
         received: list[Received[ToDashboard]] = []
         for parts in receive_burst(self._socket):
             try:
-                received.append(Received(decode_to_dashboard(parts[0]), parts[1:]))
+                message = decode_to_dashboard(parts[0])
+                if len(parts) != (3 if isinstance(message, SettledPart) else 1):
+                    raise WireError(f"message to a dashboard: {len(parts) - 1} attachments")
+                received.append(Received(message, parts[1:]))
             except WireError as error:
                 count_unreadable("feed", error)
         return received
@@ -109,7 +119,10 @@ class TapListener:
             return None
         parts = self._socket.recv_multipart()
         try:
-            return Received(decode_to_listener(parts[0]), parts[1:])
+            frame = decode_to_listener(parts[0])
+            if len(parts) != 2:
+                raise WireError(f"message to a camera's listener: {len(parts) - 1} attachments")
+            return Received(frame, parts[1:])
         except WireError as error:
             count_unreadable("tap", error)
             return None

@@ -17,13 +17,13 @@ with the frames. The first four sockets are in `pipeline.py`, the last two in `b
 
 Every queue is bounded and no send blocks: a full queue is reported to the caller, who counts the loss. A message that
 cannot be read, or has another wire version, is counted and logged by its receiver. TCP is encrypted and authenticated
-with CURVE when the line has keys; Unix sockets need none.
+with CURVE when the line has keys; Unix sockets are in a folder that no other user may enter (`socket_folder.py`), and
+are bound again when their files have been removed (`Sockets.mend`).
 """
 
 from __future__ import annotations
 
 import logging
-import socket as socket_module
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -32,7 +32,9 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
 from stream.core.errors import TransportError
-from stream.core.metrics import WIRE_ERRORS
+from stream.core.log_lines import FROM_PEER
+from stream.core.metrics import MESSAGES_REFUSED, SOCKETS_BOUND_AGAIN
+from stream.transport.socket_folder import SocketFile, has_listener, prepare_folder
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,10 @@ _LINGER_MS: Final = 2_000
 _RECONNECT_MS: Final = 20
 #: Most messages read from one socket before the next socket's turn.
 _BURST: Final = 256
+#: Interval at which the files of the Unix sockets are looked at.
+_MEND_NS: Final = 1_000_000_000
+#: Longest part of a message, which is more than a frame of any camera; a peer that sends more is disconnected.
+_MAX_PART_BYTES: Final = 2**30
 
 M = TypeVar("M")
 
@@ -60,6 +66,9 @@ class Sockets:
         """Load the keys; raises TransportError when they are missing or damaged."""
         self._context = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
+        self._files: dict[Path, tuple[zmq.Socket[bytes], SocketFile]] = {}
+        self._next_mend_ns = 0
+        self._fault: str | None = None
         self._keys: tuple[bytes, bytes] | None = None
         if keys is not None:
             secret = keys / "line.key_secret"
@@ -78,14 +87,17 @@ class Sockets:
             self._keys = public_key, secret_key
 
     def bind(self, kind: int, address: str, high_water_mark: int) -> zmq.Socket[bytes]:
-        """Open a listening socket; raises TransportError when the address is taken."""
+        """Open a listening socket; raises TransportError when the address is taken, or its folder not safe."""
+        path = Path(address[6:]) if address.startswith("ipc://") else None
+        if path is not None:
+            _prepare_folder(address)
         socket = self._socket(kind, address, high_water_mark, server=True)
         try:
-            if address.startswith("ipc://"):
-                Path(address[6:]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                if _has_listener(Path(address[6:])):  # ZeroMQ would silently take the path over
-                    raise zmq.ZMQError(zmq.EADDRINUSE)
+            if path is not None and has_listener(path):  # ZeroMQ would silently take the path over
+                raise zmq.ZMQError(zmq.EADDRINUSE)
             socket.bind(address)
+            if path is not None:
+                self._files[path] = socket, SocketFile(path)
         except (zmq.ZMQError, OSError) as error:
             socket.close(0)
             raise TransportError(
@@ -94,8 +106,38 @@ class Sockets:
             ) from None
         return socket
 
+    def mend(self, now_ns: int) -> str | None:
+        """Bind again the Unix sockets whose files were removed; for the thread that uses the sockets, about each tick.
+
+        Returns what could not be mended, with the folder's name, or None. Looks once a second, and touches the files
+        and their folder from time to time, so that jobs that clean up temporary folders take them for used.
+        """
+        if now_ns < self._next_mend_ns:
+            return self._fault
+        self._next_mend_ns = now_ns + _MEND_NS
+        self._fault = None
+        for path, (socket, file) in self._files.items():
+            if file.is_in_place(now_ns):
+                continue
+            try:
+                prepare_folder(path.parent)
+                if has_listener(path):
+                    raise TransportError(f"{path}: another process has taken this socket's place")
+                # The listener without a file stays: its end, in a thread of ZeroMQ's, would remove the new file.
+                socket.bind(f"ipc://{path}")
+                self._files[path] = socket, SocketFile(path)
+            except (TransportError, zmq.ZMQError, OSError) as error:
+                self._fault = f"{path.parent}: a socket of the line was removed and cannot be bound again: {error}"
+                log.error("%s", self._fault)  # noqa: TRY400 - one line says it all
+                continue
+            SOCKETS_BOUND_AGAIN.inc()
+            log.warning("%s: the socket was removed, perhaps by a job that cleans up the folder; bound again", path)
+        return self._fault
+
     def connect(self, kind: int, address: str, high_water_mark: int) -> zmq.Socket[bytes]:
         """Open a socket that connects now or as soon as the peer appears; raises TransportError for a bad address."""
+        if address.startswith("ipc://"):
+            _prepare_folder(address)
         socket = self._socket(kind, address, high_water_mark, server=False)
         try:
             socket.connect(address)
@@ -117,6 +159,7 @@ class Sockets:
         socket.set_hwm(high_water_mark)
         socket.linger = _LINGER_MS
         socket.reconnect_ivl = _RECONNECT_MS
+        socket.maxmsgsize = _MAX_PART_BYTES
         if address.startswith("tcp://"):
             # Detect within seconds that a peer's host has vanished, and close its connection.
             socket.heartbeat_ivl = 1_000
@@ -163,17 +206,11 @@ def make_keys(folder: Path) -> Path:
     return secret
 
 
-def _has_listener(path: Path) -> bool:
-    """Whether a process listens on this Unix socket; the file alone may be left over from one that was killed."""
-    with socket_module.socket(socket_module.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except TimeoutError:
-            return True  # alive but busy
-        except OSError:
-            return False
-    return True
+def _prepare_folder(address: str) -> None:
+    try:
+        prepare_folder(Path(address[6:]).parent)
+    except TransportError as error:
+        raise TransportError(f"{address}: {error}") from None
 
 
 def receive_burst(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
@@ -189,5 +226,5 @@ def receive_burst(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
 
 def count_unreadable(socket: str, error: Exception) -> None:
     """Count and log a message that cannot be read; `socket` is the metric's label."""
-    WIRE_ERRORS.labels(socket).inc()
-    log.error("%s: unreadable message: %s", socket, error)
+    MESSAGES_REFUSED.labels(socket).inc()
+    log.error("%s: unreadable message: %s", socket, error, extra=FROM_PEER)

@@ -144,7 +144,7 @@ def credit(server: FrameServer, count: int) -> list[tuple[bytes, CreditGrant]]:
 
 
 def unreadable(name: str) -> float:
-    return REGISTRY.get_sample_value("patchline_wire_errors_total", {"socket": name}) or 0.0
+    return REGISTRY.get_sample_value("patchline_messages_refused_total", {"socket": name}) or 0.0
 
 
 def test_announcements_and_results_arrive_in_order_with_their_attachments_untouched(new_sockets, address):
