@@ -20,6 +20,7 @@ from stream.cli.replay.command import replay
 from stream.cli.snapshot.command import snapshot
 from stream.cli.teach import teach
 from stream.core.errors import EXIT_USAGE, PatchLineError
+from stream.core.log_lines import printable
 
 #: Every command with its panel in the help, in the order in which `--help` lists them.
 COMMANDS = (
@@ -93,4 +94,5 @@ def main() -> NoReturn:
 def _escape(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    # Several errors are several lines; whatever else a file's text contains must not drive the terminal.
+    return escape("\n".join(map(printable, text.split("\n"))))
