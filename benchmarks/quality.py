@@ -21,18 +21,20 @@ import json
 import random
 import tempfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from conditions import conditions, report
 from numpy.typing import NDArray
-from peers import anomalib
+from peers import ANOMALIB, anomalib
 from pictures import elpv_cells
 from rich.progress import track
 from rich.table import Table
 from safetensors.torch import save_file
 
+from stream.core.files import cache_folder, file_sha256
 from stream.core.images import list_images, read_image
 from stream.core.statistics import auroc
 from stream.model.bundle import Bundle
@@ -187,12 +189,18 @@ def peer(split: Split, options: argparse.Namespace, scratch: Path) -> Figures:
             pictures = np.stack([network_input(read_image(path), (size, size)) for path in paths])
             np.save(Path(folder, f"{name}.npy"), pictures)
         mean, std = json.dumps(backbone.mean), json.dumps(backbone.std)
-        files = [str(Path(folder, f"{name}.npy")) for name in ("good", "tested", "scores")]
-        network = ("tf_efficientnet_lite0", "blocks.2,blocks.4")
-        # Without it the heap grows by the 19 MB that each pick of its coreset takes for a moment.
-        heap = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
-        anomalib("scores", *network, str(weights), mean, std, str(options.peer_coreset), *files, environment=heap)
-        found = np.load(files[2]).astype(np.float64)
+        good, tested = (str(Path(folder, f"{name}.npy")) for name in ("good", "tested"))
+        settings = ("tf_efficientnet_lite0", "blocks.2,blocks.4", mean, std, str(options.peer_coreset))
+        # Half an hour's work on two cores for 200 pictures: kept, so that a run that was cut off can go on.
+        contents = "".join(file_sha256(Path(file)) for file in (weights, good, tested))
+        known = (
+            cache_folder() / "peers" / f"scores-{sha256(repr((ANOMALIB, settings, contents)).encode()).hexdigest()}.npy"
+        )
+        if not known.exists():
+            # Without it the heap grows by the 19 MB that each pick of its coreset takes for a moment.
+            heap = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+            anomalib("scores", *settings[:2], str(weights), *settings[2:], good, tested, str(known), environment=heap)
+        found = np.load(known).astype(np.float64)
     return figures(found[: len(split.pool)], found[len(split.pool) :], None, None)
 
 

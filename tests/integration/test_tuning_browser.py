@@ -188,6 +188,40 @@ def test_strange_good_pictures_are_shown_and_those_that_are_ticked_left_out(
     expect(cards.first).to_contain_text(name)
 
 
+def test_ten_marked_defects_are_learned_from_and_the_offer_shows_what_they_change(
+    line: Line, engineer: httpx.Client, page: Page
+):
+    before = present(engineer, "cap")["bundle_sha256"]
+
+    def defects() -> list[Event] | None:
+        events = [event for event in line.events("cap") if event.part.verdict is Verdict.DEFECT]
+        found = [event for event in events if event.part.part_id == "part7.png"]
+        return found[:10] if len(found) >= 10 else None
+
+    enter(page, line, "engineer", "tune/cap")
+    section = page.get_by_role("region", name="Learn from marks")
+    learn = section.get_by_role("button", name="Learn from marks")
+    expect(learn).to_be_disabled()
+    expect(section).to_contain_text("more defects are needed")
+    for event in line.wait_for(defects, "ten defects", timeout_s=90):
+        marked(engineer, event, "true_defect")
+    page.reload()
+    expect(section).to_contain_text("10 marked defects")
+    learn.click()
+
+    change = page.locator(".change").first
+    expect(change).to_contain_text("Learned from marks", timeout=WORK_MS)
+    expect(change.locator(".state")).to_have_text("offered")
+    expect(change).to_contain_text("good pictures calibrate")
+    expect(change).to_contain_text("Try as shadow first")
+    expect(change).to_contain_text("reviewed parts: before and after")
+    put_live(page, change)
+    expect(section).to_contain_text("The live bundle has learned from 10 marked defects")
+    change.get_by_role("button", name="Undo").click()
+    expect(change.locator(".state")).to_have_text("undone", timeout=WORK_MS)
+    assert present(engineer, "cap")["bundle_sha256"] == before
+
+
 def test_a_station_taught_from_the_browser_judges_with_what_it_has_learned(
     line: Line, engineer: httpx.Client, page: Page
 ):

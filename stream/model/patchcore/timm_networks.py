@@ -8,7 +8,6 @@ the last level used.
 from __future__ import annotations
 
 import importlib
-import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -29,6 +28,9 @@ LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 #: EfficientNet-Lite was trained on pixels scaled to [-1, 1).
 _LITE_SCALING = ((127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255))
+
+_HUB = "huggingface.co"
+_NOT_MADE = (OSError, RuntimeError, AttributeError)
 
 #: Mean and standard deviation of RGB in [0, 1].
 Scaling = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -111,22 +113,37 @@ def _strides(whole: Any) -> list[int]:
 
 
 def _whole(name: str, *, pretrained: bool, others: str) -> Any:
-    offline = not _resolves("huggingface.co")
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # before timm is imported: fail at once, not after a minute of retries
+    """Return timm's network; the hub is asked only for weights that are wanted and not on this host."""
     timm = import_after_operators("timm")
+    constants: Any = importlib.import_module("huggingface_hub.constants")
+    never = constants.HF_HUB_OFFLINE
+
+    def make(*, offline: bool) -> Any:
+        constants.HF_HUB_OFFLINE = offline
+        try:
+            return timm.create_model(f"tf_{name}" if name in LITE else name, pretrained=pretrained)
+        finally:
+            constants.HF_HUB_OFFLINE = never
+
     try:
-        return timm.create_model(f"tf_{name}" if name in LITE else name, pretrained=pretrained)
-    except (OSError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        if "Unknown model" in reason:
-            raise WeightsError(f"backbone '{name}' is unknown; use one of {others} or a timm model's name") from None
-        raise WeightsError(
-            f"backbone {name}: its weights are not on this machine and cannot be downloaded "
-            f"({'offline' if offline else reason}); put its state dict at "
-            f"{weights_folder() / f'{name}.safetensors'} (or .pth), or use --backbone {LITE[0]}, "
-            "whose weights come as a package"
-        ) from None
+        return make(offline=True)
+    except _NOT_MADE as error:
+        reason = _line_of(error)
+    if "Unknown model" in reason:
+        raise WeightsError(f"backbone '{name}' is unknown; use one of {others} or a timm model's name")
+    # Asked first, since the hub's library tries for a minute where nobody answers.
+    if never or not _resolves(_HUB):
+        reason = "offline"
+    else:
+        try:
+            return make(offline=False)
+        except _NOT_MADE as error:
+            reason = _line_of(error)
+    raise WeightsError(
+        f"backbone {name}: its weights are not on this machine and cannot be downloaded ({reason}); put its state dict "
+        f"at {weights_folder() / f'{name}.safetensors'} (or .pth), or use --backbone {LITE[0]}, "
+        "whose weights come as a package"
+    )
 
 
 def _converted(network: nn.Module, whole: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -159,6 +176,10 @@ def _check_multiple(name: str, input_px: tuple[int, int], patch_px: int) -> None
             f"backbone {name}: a network input of {width}×{height} px is no multiple of its patches of {patch_px} px; "
             f"the next sizes that fit are {sizes}"
         )
+
+
+def _line_of(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _resolves(host: str) -> bool:
