@@ -13,6 +13,7 @@
     ├── ReloadError                a running line keeps its bundle, exit code 1
     ├── ConflictError              a request that contradicts the present state, exit code 1
     ├── StoreError                 the event store cannot be used
+    │   └── UnfitValueError        a value that no store can hold: trying again is in vain
     ├── MissingExtra               an optional part that is not installed
     └── TransportError             sockets: an address in use, a role started twice
         └── WireError              a message that is malformed or from another version
@@ -80,7 +81,11 @@ class ConflictError(PatchLineError):
 
 
 class StoreError(PatchLineError):
-    """The event store cannot be opened."""
+    """The event store cannot be opened, read or written."""
+
+
+class UnfitValueError(StoreError):
+    """A value does not fit into any event store, so that trying again is in vain."""
 
 
 class MissingExtra(PatchLineError):  # noqa: N818 - said of the installation

@@ -9,16 +9,27 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from stream.core.errors import DatasetError
+from stream.core.pixel_layouts import PictureRefused, bgr_of, check_layout, unread_tiff
 
 #: File name endings of images, in any case.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 # The formats of these. A closed list, since some of Pillow's other readers start programs.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+
+#: Memory that reading takes for each pixel, as decoded and in BGR; and what no picture is refused for.
+_BYTES_PER_PX, _ALWAYS_READ_BYTES = 6, 1 << 28
+
+# Pillow's own limits are for pictures from strangers: line-scan cameras deliver larger ones, and some software writes
+# its settings into a PNG. The memory decides, see `_check_size`.
+Image.MAX_IMAGE_PIXELS = None
+PngImagePlugin.MAX_TEXT_CHUNK = 1 << 28
+PngImagePlugin.MAX_TEXT_MEMORY = 1 << 30
 
 _ROTATED_BY_90 = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
@@ -59,20 +70,20 @@ def list_images(folder: Path, *, subfolders: bool = False) -> list[Path]:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Return an image as (H, W, 3) uint8 BGR, upright as its EXIF orientation says.
+    """Return an image as (H, W, 3) uint8 BGR, upright as its EXIF orientation says, as a viewer shows it.
 
-    Gray becomes three equal channels, transparency is dropped, and of 16 bits the upper 8 stay. Of
-    several images in one file the first counts. Raises DatasetError, naming the file, when it is
-    missing, empty, cut short or damaged; damage inside a JPEG, BMP or plain TIFF whose length is
-    right cannot be seen, since these formats carry no checksum.
+    Gray becomes three equal channels, of 12 and 16 bits the upper 8 stay; `docs/pictures.md` lists every layout. Raises
+    DatasetError, naming the file and the reason, when it is missing, empty, cut short or damaged, or of a kind that
+    viewers do not show alike; damage inside a BMP or plain TIFF whose length is right cannot be seen, since these
+    formats carry no checksum, and inside a JPEG only if its stream breaks.
     """
     data = _content(path)
     # OpenCV silently decodes truncated files into gray or garbage; Pillow refuses them.
     with _opened(path, data) as check:
+        check_layout(check, data)
         check.verify()  # PNG: every checksum, and the end mark
     with _opened(path, data) as picture:
-        ImageOps.exif_transpose(picture, in_place=True)
-        return _bgr(picture)
+        return bgr_of(picture, data)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -111,23 +122,29 @@ def _opened(path: Path, data: bytes) -> Iterator[Image.Image]:
     """Open an image; any error inside the block becomes a DatasetError."""
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            _check_size(picture)
             yield picture
+    except PictureRefused as refusal:
+        raise DatasetError(f"{path}: {refusal}") from None
     except UnidentifiedImageError:
-        raise DatasetError(f"{path}: not a picture, or cut short; remove it or copy it again") from None
+        known = unread_tiff(data)
+        raise DatasetError(f"{path}: {known or 'not a picture, or cut short; remove it or copy it again'}") from None
+    except MemoryError:
+        raise DatasetError(f"{path}: there is not enough memory for it; cut it into smaller pictures") from None
     except Exception as error:  # noqa: BLE001 - Pillow's readers raise almost anything on damaged bytes
         reason = str(error) or type(error).__name__
         raise DatasetError(f"{path}: damaged picture ({reason}); remove it or copy it again") from None
 
 
-def _bgr(picture: Image.Image) -> NDArray[np.uint8]:
-    """Reduce any pixel layout to (H, W, 3) uint8 BGR; raises ValueError for 32-bit and float pixels."""
-    if picture.mode.startswith("I;16"):
-        gray = (np.asarray(picture) >> 8).astype(np.uint8)
-        return np.repeat(gray[:, :, np.newaxis], 3, axis=2)
-    if picture.mode in ("I", "F"):
-        raise ValueError("32 bits per pixel; save it with 8 or 16")
-    rgb = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+def _check_size(picture: Image.Image) -> None:
+    """Refuse what cannot be held in memory, before it is decoded."""
+    width, height = picture.size
+    needed, free = width * height * _BYTES_PER_PX, int(psutil.virtual_memory().available)
+    if needed > max(free, _ALWAYS_READ_BYTES):
+        raise PictureRefused(
+            f"{width}×{height} px take {needed / 1e9:.1f} GB of memory to read, of which {free / 1e9:.1f} are free; "
+            "cut it into smaller pictures"
+        )
 
 
 def png_of(pixels: NDArray[np.uint8]) -> bytes:

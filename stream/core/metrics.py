@@ -1,4 +1,4 @@
-"""Every Prometheus metric of PatchLine. Each process serves its own /metrics.
+"""Every Prometheus metric of PatchLine. Each process serves its own /metrics (`metrics_page.py`).
 
 Labels are names from the configuration (station, camera, worker, role) or values of closed lists (verdict, cause,
 stage), so the number of series is bounded.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram
 
-from stream.core.errors import TransportError
 from stream.core.verdict import Cause, Verdict
 
 _MS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000, 2000, 5000)
@@ -105,6 +104,11 @@ RESTARTS = Counter("patchline_restarts_total", "Restarts of a process that died"
 ALARMS = Counter("patchline_alarms_total", "Alarms raised by kind and subject", ["kind", "subject"])
 STORE_ERRORS = Counter("patchline_store_errors_total", "Failed writes of the event store")
 STORE_BYTES = Gauge("patchline_store_bytes", "Size of the event store on disk")
+HTTP_REFUSED = Counter(
+    "patchline_http_refused_total",
+    "HTTP connections closed and triggers refused, by server and reason: connections, slow, rate",
+    ["server", "why"],
+)
 CLOCK_OFFSET_SECONDS = Gauge(
     "patchline_clock_offset_seconds",
     "Skew of the camera host's clock against this host's, measured; 0 on the same host",
@@ -123,17 +127,3 @@ def begin_station(station: str, deadline_s: float, decisions: Iterable[str]) -> 
         UNINSPECTED.labels(station, cause)
     for decision in decisions:
         DECISIONS.labels(station, decision)
-
-
-def serve(address: tuple[str, int] | None) -> None:
-    """Serve this process's metrics at `address` (host, port); None switches them off. Raises TransportError."""
-    if address is None:
-        return
-    host, port = address
-    try:
-        start_http_server(port, addr=host)
-    except OSError as error:
-        raise TransportError(
-            f"metrics.listen: cannot listen on {host}:{port}: {error.strerror}; "
-            "is another line running? Choose another port or stop it"
-        ) from None

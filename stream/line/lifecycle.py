@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import IO
 
-from stream.core import metrics
+from stream.core import metrics_page
 from stream.line.config import LineConfig
 from stream.line.locks import lock_role
 from stream.line.log import configure_logging
@@ -73,13 +74,21 @@ def start_role(name: str, config: LineConfig) -> Role:
     """
     configure_logging(name, os.environ.get("PATCHLINE_LOG", "INFO").upper())
     die_with_parent()
+    allow_open_files()
     # A thread that decodes frames must not hold the GIL for 5 ms while another one announces parts.
     sys.setswitchinterval(0.0005)
     reload = threading.Event()
     stop = stop_on_signals(reload)
     lock = lock_role(name, config.state)
-    metrics.serve(config.metrics_address(name))
+    metrics_page.serve(config.metrics_address(name))
     return Role(name, stop, lock, reload)
+
+
+def allow_open_files() -> None:
+    """Raise the limit of open files to the hardest one: connections must not use up what the line needs."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a container that forbids it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def stop_on_signals(reload: threading.Event | None = None) -> threading.Event:

@@ -99,7 +99,7 @@ class ActuatorThread(threading.Thread):
             while self._wait():
                 self._step()
         finally:
-            self._actuator.close()
+            self._call(self._actuator.close, "not closed")
 
     def _wait(self) -> bool:
         """Sleep until there is something to do; returns whether to go on."""

@@ -25,9 +25,10 @@ from stream.sink.outputs import Outputs
 from stream.sink.policy.announcement_watch import AnnouncementWatch
 from stream.sink.policy.decision import Decision
 from stream.sink.policy.frame_match import FrameIdentity, FrameMatch
-from stream.sink.policy.ledger import MAX_EVENTS, Ledger, SeqError
+from stream.sink.policy.ledger import Ledger, SeqError
 from stream.sink.policy.peer_health import PeerHealth, PeerMonitor, parts_may_be_missed
-from stream.sink.recorder import Recorder, Snapshot
+from stream.sink.policy.write_queue import Snapshot
+from stream.sink.recorder import Recorder
 from stream.sink.settlement import Settlement
 from stream.store.event_reader import FILE_NAME
 from stream.store.event_store import EventStore
@@ -142,7 +143,6 @@ class SinkProcess:
         """Continue an earlier sink's ledger; settle what was lost between the two, take over its planned rejects."""
         for station, counts in self.restored.items():
             lost = self.ledger.restore(station, counts, now_ns())
-            self.settlement.first_seq[station] = self.ledger.counts(station).next_seq
             for settled in lost:
                 self.settlement.settle(settled, None)
         for command in self.outputs.restore(self.store.planned()):
@@ -211,7 +211,6 @@ class SinkProcess:
         frame = FrameIdentity(message.captured_ns, message.epoch, message.bundle_sha256)
         difference = self.frames.announced(message.station, message.seq, frame)
         part = self._part(message.station, message.seq, message.captured_ns, message.clock, message.part_id, now)
-        before = self.ledger.next_seq(part.station)
         try:
             settled = self.ledger.announce(part, message.cause, message.detail, now)
         except SeqError as error:
@@ -220,7 +219,6 @@ class SinkProcess:
             self.settlement.observe("uninspected", part.station, bad=True, now_ns=now, text=str(error))
             self.settlement.act(Settled(part, Verdict.UNINSPECTED, Cause.CAMERA_FAULT, str(error), now))
             raise
-        long_gap = message.seq - before > MAX_EVENTS
         if difference is not None:
             # The part has its verdict from a result for another frame: act by the station's policy.
             text = f"part {part.seq}: its result was for another frame: {difference}"
@@ -229,8 +227,6 @@ class SinkProcess:
             self.settlement.act(Settled(part, Verdict.UNINSPECTED, Cause.WORKER_ERROR, text, now))
         for item in settled:
             self.settlement.settle(item, None)
-            if long_gap:  # the numbers in the gap have no separate events
-                self.settlement.first_seq[part.station], long_gap = message.seq, False
 
     def _on_result(self, received: ReceivedResult) -> None:
         result, frame = received.result, received.result.frame
@@ -298,7 +294,6 @@ class SinkProcess:
             return
         for station in self.config.stations_of(status.camera):
             if station not in self.ledger.stations:
-                self.settlement.first_seq[station] = status.first_seq
                 self.ledger.begin(station, status.first_seq)
         now, frame_ns = now_ns(), status.last_frame_ns
         self.clocks.note(status.camera, status.clock, now)
@@ -355,6 +350,8 @@ class SinkProcess:
                 self.role.stop_line(drift.text)
         fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
         self.settlement.observe("store_fault", "store", fault is not None, now, fault or "")
+        loss = self.recorder.loss
+        self.settlement.observe("store_fault", "events", loss is not None, now, loss or "")
         alarms = self.settlement.board.active(now)
         self.feed.publish_state(self.ledger, self.drift_monitor, peers, outputs, alarms, now)
 
@@ -401,8 +398,8 @@ class SinkProcess:
             metrics.ANNOUNCED.labels(station).inc(max(0, new))
             self._announced_counted[station] = account.announced
         snapshot = Snapshot(counts, self.outputs.planned())
-        # A snapshot that the recorder's full queue has refused is offered again.
-        if (snapshot != self._recorded or force) and self.recorder.record(snapshot):
+        if snapshot != self._recorded or force:
+            self.recorder.record(snapshot)
             self._recorded = snapshot
 
     def _stop_line(self, reason: str) -> None:

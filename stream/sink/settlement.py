@@ -21,7 +21,7 @@ from stream.sink.outputs import OutputHealth, Outputs, PulseOutcome
 from stream.sink.policy.alarms import Alarm, AlarmBoard, AlarmKind
 from stream.sink.policy.decision import Decision, decide, pulse_ns_for
 from stream.sink.policy.latency import stages_ms
-from stream.sink.recorder import PartRecord, Recorder
+from stream.sink.recorder import Recorder
 from stream.store.records import AlarmRecord
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Settlement:
     """Acts on verdicts, counts the outcomes of pulses, and raises alarms.
 
-    `board` holds the active alarms; `first_seq` is the first number of each station in this process.
+    `board` holds the active alarms.
     """
 
     def __init__(
@@ -38,7 +38,6 @@ class Settlement:
     ) -> None:
         """Act through `outputs`, write to `recorder`, publish to `feed`; `stop_line` is called with the reason."""
         self.board = AlarmBoard(config.alarms)
-        self.first_seq: dict[str, int] = {}
         self._config = config
         self._outputs = outputs
         self._recorder = recorder
@@ -125,7 +124,7 @@ class Settlement:
             total_ms=total_ms,
             captured_realtime_ns=time.time_ns() - age_ns,
         )
-        self._recorder.record(PartRecord(event, self.first_seq.setdefault(part.station, 0)))
+        self._recorder.record(event)
         self._outputs.publish(settled, event)
         self._feed.publish_part(event, settled.settled_ns)
 

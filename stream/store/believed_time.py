@@ -1,7 +1,7 @@
 """The date by which old events are deleted: a real-time clock that steps must not make events old. Pure.
 
-Within one boot of the host the date goes on by the uptime, whatever the real-time clock does. A new date is believed once
-the clock has kept it for a day; after a boot at once, if the host can have been off for that long.
+Within one boot of the host the date goes on by the uptime, whatever the real-time clock does. A new date is believed
+once the clock has kept it for a day; after a boot at once, if the host can have been off for that long.
 """
 
 from __future__ import annotations

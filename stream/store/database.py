@@ -8,11 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from stream.core.errors import StoreError
+from stream.core.errors import StoreError, UnfitValueError
 from stream.store.schema import APPLICATION_ID, INDICES, SCHEMA, SCHEMA_VERSION
 
 #: Longest wait of a checkpoint for readers, and of a reader for recovery after a crash.
 _BUSY_S = 2.0
+#: Errors that are about a value and not about the file: trying again is in vain.
+UNFIT_VALUE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
 
 
 @contextmanager
@@ -64,5 +73,7 @@ def store_errors(path: Path, problem: str) -> Iterator[None]:
     """Turn an error of SQLite, the file system or a value's type or range into a StoreError."""
     try:
         yield
-    except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
+    except UNFIT_VALUE as error:
+        raise UnfitValueError(f"{path}: {problem} ({error})") from error
+    except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path}: {problem} ({error})") from error

@@ -86,7 +86,7 @@ class EventReader:
         newest_first: bool = False,
         limit: int = LARGEST,
     ) -> Iterator[Event]:
-        """Yield events between two ids (both excluded) without their images, oldest first.
+        """Yield events between two ids (both excluded) without their images, in the order of their settlement.
 
         Reads page by page, so an unfinished iterator does not block the writer. Raises StoreError.
         """

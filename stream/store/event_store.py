@@ -14,7 +14,7 @@ from stream.core.images import png_of
 from stream.core.parts import LedgerCounts
 from stream.devices.actuators.actuator import RejectCommand
 from stream.store.believed_time import BelievedTime, believed
-from stream.store.database import connected, prepare, store_errors
+from stream.store.database import UNFIT_VALUE, connected, prepare, store_errors
 from stream.store.event_reader import EventReader
 from stream.store.records import AlarmRecord, Event
 from stream.store.schema import EVENT_COLUMNS, INSERT_ALARM, INSERT_EVENT, INSERT_IMAGES, PART_COLUMNS, REPLACE_LEDGER
@@ -53,18 +53,19 @@ class EventStore(EventReader):
 
         `planned` replaces the rejects that wait for their moment, by actuator; None keeps them.
 
-        Raises StoreError, for example when the disk is full; the store is unchanged then.
+        Raises StoreError, for example when the disk is full; the store is unchanged then. UnfitValueError: trying again
+        is in vain, since one of the values does not fit into any store.
         """
         with store_errors(self._path, "not recorded; check the space and rights of its folder"):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 for event in events:
                     self._insert(event)
+                for alarm in alarms:
+                    self._connection.execute(INSERT_ALARM, asdict(alarm))
                 dates = [event.captured_realtime_ns for event in events] + [one.raised_realtime_ns for one in alarms]
                 if dates and not self._has_time:
                     self._believe(max(dates))
-                for alarm in alarms:
-                    self._connection.execute(INSERT_ALARM, asdict(alarm))
                 for station, counts in ledger.items():
                     self._connection.execute(REPLACE_LEDGER, (station, _json(counts)))
                 if planned is not None:
@@ -78,6 +79,22 @@ class EventStore(EventReader):
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def unfit(self, events: Sequence[Event]) -> list[Event]:
+        """Return which of these events no store can hold; nothing is written. Raises StoreError."""
+        found: list[Event] = []
+        with store_errors(self._path, "not recorded; check the space and rights of its folder"):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for event in events:
+                    try:
+                        self._insert(event)
+                    except UNFIT_VALUE:
+                        found.append(event)
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+        return found
 
     def _insert(self, event: Event) -> None:
         part = {name: getattr(event.part, name) for name in PART_COLUMNS}

@@ -142,7 +142,8 @@ def read_network_inputs(
             names = ", ".join(item.path.name for item in unreadable[:5])
             raise DatasetError(
                 f"{paths[0].parent}: {len(unreadable)} of {len(paths)} images cannot be read ({names}"
-                f"{', …' if len(unreadable) > 5 else ''}), more than {MAX_UNREADABLE:.0%}; mend or remove them"
+                f"{', …' if len(unreadable) > 5 else ''}), more than {MAX_UNREADABLE:.0%}; mend or remove them; the "
+                f"first: {unreadable[0].reason}"
             )
     except BaseException:
         inputs.close()

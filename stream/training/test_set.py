@@ -23,6 +23,9 @@ from stream.training.dataset import MAX_UNREADABLE
 from stream.training.ground_truth import GOOD, named, read_masks
 from stream.training.progress import Track
 
+#: Reasons for images that cannot be read that one warning lists.
+_REASONS = 5
+
 
 @dataclass(frozen=True)
 class LabelledImage:
@@ -88,6 +91,7 @@ def read_test_set(dataset: Path, info: BundleInfo, track: Track) -> LabelledSet:
     images: list[LabelledImage] = []
     refused: list[RefusedImage] = []
     unreadable: list[Path] = []
+    reasons: list[str] = []
     for done, (kind, path) in enumerate(paths, start=1):
         try:
             image = read_image(path)
@@ -96,22 +100,26 @@ def read_test_set(dataset: Path, info: BundleInfo, track: Track) -> LabelledSet:
             if fault := check(measure(pixels), info.reference):
                 raise FrameFault(Cause.BAD_FRAME, fault)
             images.append(LabelledImage(kind, path, pixels, truth.masks.get(path), time.perf_counter() - begun_s))
-        except DatasetError:
+        except DatasetError as error:
             unreadable.append(path)
+            reasons.append(str(error))
         except FrameFault as fault:
             refused.append(RefusedImage(kind, path, fault.cause, fault.detail))
         track("read images", done, len(paths))
     if len(unreadable) > MAX_UNREADABLE * len(paths):
         raise DatasetError(
             f"{dataset}: {len(unreadable)} of {len(paths)} test images cannot be read ({named(dataset, unreadable)}), "
-            f"more than {MAX_UNREADABLE:.0%}; mend or remove them"
+            f"more than {MAX_UNREADABLE:.0%}; mend or remove them; the first: {reasons[0]}"
         )
     if not images:
         raise DatasetError(
             f"{dataset}: a line with this bundle would inspect none of the {len(refused)} test images "
             f"(first: {refused[0].path}: {refused[0].detail}); use a bundle fitted for such images"
         )
-    return LabelledSet(images, refused, unreadable, truth.warnings + _geometry_warnings(dataset, refused))
+    warnings = truth.warnings + _geometry_warnings(dataset, refused)
+    if unreadable:
+        warnings.append(f"images that cannot be read, {len(unreadable)}: {'; '.join(reasons[:_REASONS])}")
+    return LabelledSet(images, refused, unreadable, warnings)
 
 
 def _test_folders(dataset: Path) -> dict[str, list[Path]]:

@@ -50,11 +50,6 @@ def test_of_sixteen_bits_the_upper_eight_stay(tmp_path: Path, suffix: str, chann
     np.testing.assert_array_equal(pixels, np.broadcast_to(deep >> 8, (20, 30, 3)))
 
 
-def test_transparency_is_dropped_and_the_colour_below_it_kept(tmp_path: Path) -> None:
-    transparent = np.dstack([scene(), np.zeros((60, 80), np.uint8)])
-    np.testing.assert_array_equal(read_image(write(tmp_path / "a.png", transparent)), scene())
-
-
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
 def test_a_picture_stands_upright_as_its_exif_orientation_says(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"

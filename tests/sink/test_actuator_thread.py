@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -343,3 +345,56 @@ def test_the_log_actuator_appends_a_line_for_every_reject_before_it_acknowledges
 def test_a_log_that_cannot_be_written_is_refused_by_name(tmp_path: Path):
     with pytest.raises(ConfigError, match=f"cannot write {tmp_path}"):
         LogActuatorOptions(kind="log", path=tmp_path).open()
+
+
+def test_a_full_disk_fails_the_pulse_and_keeps_nothing_of_it_for_a_later_one():
+    """/dev/full takes no byte, as a full disk."""
+    thread = ActuatorThread("log", LogActuatorOptions(kind="log", path=Path("/dev/full")).open())
+    thread.start()
+    for seq in (1, 2):
+        thread.plan(command(seq, now_ns()))
+        [fired] = outcomes(thread, 1)
+        assert "No space left on device" in fired.error
+    thread.end()
+    assert not thread.is_alive()
+
+
+def test_a_line_that_only_fits_in_part_leaves_no_part_of_it_and_the_next_one_fits_again(tmp_path: Path):
+    """A limit on the size of files cuts a write short, as a disk does that fills up midway."""
+    program = """
+import resource, signal, sys
+from pathlib import Path
+from stream.core.verdict import Verdict
+from stream.devices.actuators.actuator import RejectCommand
+from stream.devices.actuators.log import LogActuatorOptions
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path(sys.argv[1])
+gate = LogActuatorOptions(kind="log", path=path).open()
+command = RejectCommand("cap", 1, None, Verdict.DEFECT, None, 7, 15, 60)
+gate.begin(command, 1)
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, hard))
+try:
+    gate.begin(command, 2)
+except OSError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+gate.begin(command, 3)
+gate.close()
+"""
+    path = tmp_path / "gate.jsonl"
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert "No space left on device" in done.stdout
+    assert [json.loads(line)["actual_ns"] for line in path.read_text().splitlines()] == [1, 3]
+
+
+def test_an_output_that_cannot_be_closed_ends_without_a_traceback(gate: Gate, caplog: pytest.LogCaptureFixture):
+    def close() -> None:
+        raise OSError("No space left on device")
+
+    gate.close = close
+    thread = ActuatorThread("gate", gate)
+    thread.start()
+    thread.end()
+    assert not thread.is_alive()
+    assert "actuator gate: not closed: No space left on device" in caplog.text

@@ -141,7 +141,9 @@ class Line:
         return self._read(lambda store: store.ledger()) or {}
 
     def events(self, station: str | None = None) -> list[Event]:
-        return self._read(lambda store: list(store.events(station=station))) or []
+        """Return the events in the order of the parts' numbers; the store has them in that of their settlement."""
+        events = self._read(lambda store: list(store.events(station=station))) or []
+        return sorted(events, key=lambda event: event.part.seq)
 
     def alarms(self) -> list[AlarmRecord]:
         return self._read(lambda store: list(store.alarms())) or []

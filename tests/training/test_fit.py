@@ -188,6 +188,7 @@ def test_too_many_corrupt_pictures_are_refused_by_name_and_nothing_is_written(go
         small_fit(good, tmp_path / "cap.safetensors")
     assert "damaged_a.png" in str(error.value)
     assert "damaged_b.jpg" in str(error.value)
+    assert "damaged_a.png: the file is empty" in str(error.value)
     assert not (tmp_path / "cap.safetensors").exists()
 
 

@@ -83,13 +83,19 @@ def test_a_damaged_image_is_skipped_and_named(dataset: Path, info: BundleInfo) -
     damaged.write_bytes(damaged.read_bytes()[:500])
     found = read_test_set(dataset, info, silent)
     assert (len(found.images), found.unreadable) == (21, [damaged])
+    (warning,) = found.warnings
+    assert "201.png: damaged picture" in warning
 
 
 def test_many_damaged_images_are_refused(dataset: Path, info: BundleInfo) -> None:
     for name in ("test/left/201.png", "test/good/100.png"):
         (dataset / name).write_bytes(b"not a picture")
-    with pytest.raises(DatasetError, match=r"2 of 22 test images cannot be read \(test/good/100\.png, test/left"):
+    with pytest.raises(
+        DatasetError, match=r"2 of 22 test images cannot be read \(test/good/100\.png, test/left"
+    ) as error:
         read_test_set(dataset, info, silent)
+    assert "the first: " in str(error.value)
+    assert "100.png: not a picture" in str(error.value)
 
 
 def test_masks_are_checked_before_an_image_is_read(dataset: Path, info: BundleInfo) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import time
-from typing import IO, Literal
+from typing import Literal
 
 from stream.core.errors import ConfigError
 from stream.core.options import ConfigPath, Options
@@ -21,7 +24,7 @@ class LogActuatorOptions(Options):
         """Open the file for appending; raises ConfigError when that is not possible."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            return LogActuator(self.path.open("a", encoding="utf-8"))
+            return LogActuator(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644))
         except OSError as error:
             raise ConfigError(f"actuators: cannot write {self.path}: {error.strerror}") from None
 
@@ -32,15 +35,18 @@ class LogActuator:
     heartbeat_ns: int | None = None
     fault: str | None = None
 
-    def __init__(self, file: IO[str]) -> None:
-        """Take over an open text file."""
+    def __init__(self, file: int) -> None:
+        """Take over the descriptor of a file that is open for appending."""
         self._file = file
 
     def check(self, _until_ns: int) -> None:
         """Do nothing: a file has no device behind it."""
 
     def begin(self, command: RejectCommand, fired_ns: int) -> None:
-        """Append one line with planned and actual time in monotonic nanoseconds."""
+        """Append one line with planned and actual time in monotonic nanoseconds.
+
+        Raises OSError when the file does not take all of it, as on a full disk; none of it stays then.
+        """
         line = {
             "station": command.station,
             "seq": command.seq,
@@ -54,8 +60,14 @@ class LogActuator:
             "pulse_ms": command.pulse_ns / 1e6,
             "realtime_s": time.time(),
         }
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        data = json.dumps(line).encode() + b"\n"
+        # Without a buffer, which would keep the line and write it at some later pulse.
+        before = os.fstat(self._file).st_size
+        written = os.write(self._file, data)
+        if written < len(data):
+            with contextlib.suppress(OSError):  # a pipe cannot take it back
+                os.ftruncate(self._file, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def end(self) -> None:
         """A line has no end."""
@@ -65,4 +77,4 @@ class LogActuator:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        os.close(self._file)

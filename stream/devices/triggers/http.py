@@ -9,17 +9,23 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from stream.core.backoff import LogPace
 from stream.core.errors import CameraError
+from stream.core.http_server import HttpHandler, HttpServer
+from stream.core.options import PositiveHz
+from stream.core.token_bucket import TokenBuckets
 from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource, part_id_in
 
 log = logging.getLogger(__name__)
 
+#: Longest body of a request, bytes.
 _LONGEST_BODY = 64 * 1024
+#: How long refused triggers are the trigger's fault.
+_REFUSED_SHOWN_NS = 2_000_000_000
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -30,6 +36,7 @@ class HttpTriggerOptions(CommonTriggerOptions):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"  # address to listen on
     port: Annotated[int, Field(ge=1, le=65535)] = 8765
     token: SecretStr | None = None  # asked for as `Authorization: Bearer …`
+    max_rate_hz: PositiveHz = 200.0  # more triggers a second are answered 429, with an alarm
 
     @model_validator(mode="after")
     def _nobody_else_triggers(self) -> Self:
@@ -48,48 +55,77 @@ class HttpTriggerOptions(CommonTriggerOptions):
 
 
 class _Endpoint:
-    fault = None
-
     def __init__(self, options: HttpTriggerOptions) -> None:
-        self._asked: queue.SimpleQueue[TriggerEvent] = queue.SimpleQueue()
-        token = options.token.get_secret_value() if options.token else None
-        self._server = _Server((options.host, options.port), _handler(self._asked, token))
+        self._triggers: queue.SimpleQueue[TriggerEvent] = queue.SimpleQueue()
+        self._options = options
+        self._token = options.token.get_secret_value() if options.token else None
+        self._lock = threading.Lock()
+        # A second's worth may come at once.
+        self._rate = TokenBuckets(max(1.0, options.max_rate_hz), options.max_rate_hz / 1e9)
+        self._pace = LogPace()
+        self._refused = 0
+        self._refused_ns: int | None = None
+        self._server = HttpServer("trigger", (options.host, options.port), _handler(self))
+
+    @property
+    def fault(self) -> str | None:
+        """What was refused a moment ago: parts that passed without a trigger."""
+        refused_ns = self._refused_ns
+        if refused_ns is None or time.monotonic_ns() - refused_ns > _REFUSED_SHOWN_NS:
+            return None
+        return f"more than {self._options.max_rate_hz:g} triggers/s, {self._refused} were refused so far"
 
     def events(self, stop: threading.Event) -> Iterator[TriggerEvent]:
         """Yield a trigger for every request."""
-        serving = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http-trigger", daemon=True)
-        serving.start()
+        self._server.start("http-trigger")
         try:
             while not stop.is_set():
                 try:
-                    yield self._asked.get(timeout=0.1)
+                    yield self._triggers.get(timeout=0.1)
                 except queue.Empty:
                     continue
         finally:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.close()
+
+    def accepts(self, authorization: str) -> bool:
+        """Whether the client knows the token, if there is one."""
+        given = authorization.encode("latin-1", "replace")
+        return self._token is None or hmac.compare_digest(given, f"Bearer {self._token}".encode())
+
+    def trigger(self, event: TriggerEvent) -> bool:
+        """Take an event; False, counted, when there are too many."""
+        with self._lock:
+            if self._rate.available("", event.at_ns) >= 1:
+                self._rate.take("", 1)
+                self._triggers.put(event)
+                return True
+            self._refused += 1
+            self._refused_ns = time.monotonic_ns()
+        self._server.count_refused("rate")
+        return False
+
+    def log_answer(self, client: str, status: int, problem: str) -> None:
+        """Log a request that was not accepted, at growing intervals."""
+        with self._lock:
+            silent = self._pace.due(time.monotonic_ns())
+        if silent is not None:
+            log.warning("trigger: %s was answered %d: %s (%d more before)", client, status, problem, silent)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
-        log.debug("trigger: the connection to %s broke", client_address, exc_info=True)
-
-
-def _handler(asked: queue.SimpleQueue[TriggerEvent], token: str | None) -> type[BaseHTTPRequestHandler]:
+def _handler(endpoint: _Endpoint) -> type[HttpHandler]:
     """Return the class that answers one connection."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(HttpHandler):
         protocol_version = "HTTP/1.1"  # a client that keeps its connection saves the handshake
-        timeout = 30.0
-        disable_nagle_algorithm = True
 
-        def do_POST(self) -> None:
+        def do_POST(self) -> None:  # noqa: N802 - the library's name
             at_ns = time.monotonic_ns()
             length = self.headers.get("Content-Length", "0")
-            if not length.isdigit() or int(length) > _LONGEST_BODY:
+            if "Transfer-Encoding" in self.headers:
+                self.close_connection = True
+                self._answer(411, "expected Content-Length, not Transfer-Encoding")
+                return
+            if not (length.isascii() and length.isdigit()) or int(length) > _LONGEST_BODY:
                 self.close_connection = True
                 self._answer(413, f"expected a body of {_LONGEST_BODY} bytes at most")
                 return
@@ -97,10 +133,10 @@ def _handler(asked: queue.SimpleQueue[TriggerEvent], token: str | None) -> type[
             if len(body) < int(length):  # the client has hung up: half a name is none
                 self.close_connection = True
                 return
-            given = self.headers.get("Authorization", "").encode("latin-1", "replace")
-            if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
+            if not endpoint.accepts(self.headers.get("Authorization", "")):
                 self._answer(401, "expected Authorization: Bearer TOKEN")
                 return
+            self.note_whole()
             if self.path != "/trigger":
                 self._answer(404, "expected POST /trigger")
                 return
@@ -109,22 +145,23 @@ def _handler(asked: queue.SimpleQueue[TriggerEvent], token: str | None) -> type[
             except ValueError as error:
                 self._answer(400, str(error))
                 return
-            asked.put(TriggerEvent(at_ns, part_id))
-            self._answer(202, None)
+            if endpoint.trigger(TriggerEvent(at_ns, part_id)):
+                self._answer(202, None)
+            else:
+                self._answer(429, "more triggers a second than max_rate_hz of the trigger; the part is not inspected")
 
         def _answer(self, status: int, problem: str | None) -> None:
             if problem is not None:
-                log.warning("trigger: %s was answered %d: %s", self.client_address[0], status, problem)
+                endpoint.log_answer(self.client_address[0], status, problem)
             data = json.dumps({"triggered": problem is None} | ({"error": problem} if problem else {})).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
+            if status == 429:
+                self.send_header("Retry-After", "1")
             if self.close_connection:
                 self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            log.debug(format, *args)
 
     return Handler

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import threading
 import time
+from contextlib import ExitStack
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import ValidationError
 from support.listening import free_port, listening
 
 from stream.core.errors import CameraError
+from stream.core.http_server import CONNECTIONS
 from stream.devices.triggers.http import HttpTriggerOptions
 
 
@@ -87,3 +92,65 @@ def test_beyond_this_host_a_token_is_required():
 
 def test_the_token_is_not_shown():
     assert "secret" not in repr(HttpTriggerOptions(kind="http", token="secret"))
+
+
+def test_half_requests_hold_a_bounded_number_of_threads_and_triggers_go_on():
+    port = free_port()
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening(HttpTriggerOptions(kind="http", port=port).open()))
+        client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20))
+        assert client.post("/trigger", json={"part_id": "before"}).status_code == 202
+        for _ in range(3 * CONNECTIONS):
+            half = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            half.sendall(b"POST /trigger HTTP/1.1\r\nContent-Le")
+        assert client.post("/trigger", json={"part_id": "after"}).status_code == 202
+        assert sum("process_request" in thread.name for thread in threading.enumerate()) <= CONNECTIONS
+        listener.events(2)
+    assert listener.part_ids == ["before", "after"]
+
+
+def test_more_triggers_than_the_rate_allows_are_answered_429_counted_and_a_fault():
+    port, before = free_port(), refused("rate")
+    options = HttpTriggerOptions(kind="http", port=port, max_rate_hz=5)
+    with (
+        listening(options.open()) as listener,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        answers = [client.post("/trigger") for _ in range(40)]
+        codes = [answer.status_code for answer in answers]
+        assert set(codes) == {202, 429}
+        assert codes.count(429) == refused("rate") - before
+        late = answers[codes.index(429)]
+        assert late.headers["Retry-After"] == "1"
+        assert "max_rate_hz" in late.json()["error"]
+        assert "more than 5 triggers/s" in listener.signal.fault
+        listener.events(codes.count(202))
+
+
+def test_requests_without_the_token_take_nothing_of_the_rate():
+    port = free_port()
+    options = HttpTriggerOptions(kind="http", port=port, token="secret", max_rate_hz=1)
+    with (
+        listening(options.open()) as listener,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        assert {client.post("/trigger").status_code for _ in range(20)} == {401}
+        assert client.post("/trigger", headers={"Authorization": "Bearer secret"}).status_code == 202
+        assert listener.signal.fault is None
+        listener.events(1)
+
+
+def test_a_body_in_chunks_is_refused_since_its_end_would_be_read_as_a_request():
+    port = free_port()
+    with (
+        listening(HttpTriggerOptions(kind="http", port=port).open()) as listener,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        assert client.post("/trigger", content=iter([b'{"part_id": "a"}'])).status_code == 411
+        assert client.post("/trigger", json={"part_id": "b"}).status_code == 202
+        listener.events(1)
+    assert listener.part_ids == ["b"]
+
+
+def refused(why: str) -> float:
+    return REGISTRY.get_sample_value("patchline_http_refused_total", {"server": "trigger", "why": why}) or 0.0
