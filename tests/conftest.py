@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,4 +44,12 @@ def small_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
     path = tmp_path_factory.mktemp("bundles") / "small.safetensors"
     fit(good_folder, path, FitOptions(size_px=96, coreset=0.05))
+    return path
+
+
+@pytest.fixture
+def full_device() -> Path:
+    """/dev/full, on which every write fails as on a full disk; a file that has taken its place would fill the disk."""
+    path = Path("/dev/full")
+    assert stat.S_ISCHR(path.stat().st_mode), f"{path} is not a device any more"
     return path

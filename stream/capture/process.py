@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
+from functools import partial
 
 import cv2
 
@@ -30,11 +31,12 @@ from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Camera, Frame, Start
 from stream.line.config import LineConfig
 from stream.line.lifecycle import RUN_VARIABLE, Role, start_role
+from stream.line.locks import lock_owner
 from stream.model.patchcore.preprocess import network_input
 from stream.transport.broadcast import Tap
 from stream.transport.messages import Announcement, EndOfStream, FrameHeader, FrameStamps, ReloadStatus, TapFrame
 from stream.transport.pipeline import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox
-from stream.transport.sockets import Sockets
+from stream.transport.sockets import Sockets, warn_if_unreached
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class CaptureProcess:
         self.sequence = FrameSequence(config.state, camera, run, now_ns())
         self.sockets = Sockets(config.transport.keys)
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)
+        warn_if_unreached(config.announcements_address(), partial(lock_owner, "sink", config.state))
         self.frame_server = FrameServer(self.sockets, config.frames_address(camera))
         self.tap = Tap(self.sockets, config.tap_address(camera))
         self.epoch = uuid.uuid4().hex

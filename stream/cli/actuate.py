@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from stream.cli.app import out
 from stream.core.errors import ConfigError, LineFailed
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def actuate(
     """
     from stream.line.config import load
 
-    line, out = load(config), Console()
+    line = load(config)
     options = line.actuators.get(name)
     if options is None:
         raise ConfigError(f"{config}: no actuator '{name}'; known: {', '.join(line.actuators) or 'none'}")
@@ -49,7 +49,7 @@ def actuate(
         seconds = _connected(actuator)
         out.print(f"{name} ({options.kind}): connected after {seconds * 1e3:.1f} ms", highlight=False)
         if reject:
-            _pulse(actuator, _command(line, name), out)
+            _pulse(actuator, _command(line, name))
     finally:
         actuator.close()
 
@@ -63,7 +63,7 @@ def _connected(actuator: Actuator) -> float:
     return time.monotonic() - begun_s
 
 
-def _pulse(actuator: Actuator, command: RejectCommand, out: Console) -> None:
+def _pulse(actuator: Actuator, command: RejectCommand) -> None:
     from stream.core.clock import now_ns
 
     begun_ns = now_ns()

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
+
+from stream.cli.streams import TerminalConsole
 
 if TYPE_CHECKING:
     from stream.line.config import LineConfig
@@ -18,8 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console()
-err = Console(stderr=True)
+out = TerminalConsole()
+err = TerminalConsole(stderr=True)
 SET_UP = "Set up cameras and outputs"
 LEARN = "Learn and measure"
 LINE = "Run a line"

@@ -15,13 +15,11 @@ def cameras(
     ] = None,
 ) -> None:
     """List the cameras that this host sees: V4L2, GenICam and, if its tool is installed, Aravis."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
+    from stream.cli.app import out
     from stream.devices.cameras.discovery import look_everywhere
 
-    out = Console()
     looks = look_everywhere(producer)
     attached = [camera for look in looks for camera in look.found]
     if attached:
@@ -29,10 +27,10 @@ def cameras(
         for heading in ("kind", "camera", "in the configuration", "found by"):
             table.add_column(heading, overflow="fold")
         for camera in attached:
-            table.add_row(*map(escape, camera))
+            table.add_row(*camera)
         out.print(table)
     else:
         out.print("no camera found; looked at:")
     for look in looks:
         if look.remark is not None:
-            out.print(f"{look.kind:<8} {escape(look.remark)}", highlight=False, soft_wrap=True)
+            out.print(f"{look.kind:<8} {look.remark}", highlight=False, soft_wrap=True)

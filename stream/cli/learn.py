@@ -252,9 +252,9 @@ def evaluate(
 
     with tracking(err) as track:
         result = evaluation.evaluate(bundle, dataset_dir, overlays=overlays, page=html, device=device, track=track)
-    out.print(report_table(result))
-    if report is not None:
+    if report is not None:  # before it is printed, which a reader of the output may end
         write_report(result, report)
+    out.print(report_table(result))
 
 
 def show(

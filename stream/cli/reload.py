@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -21,14 +22,15 @@ def reload(
 
     Example: `patchline fit photos/good -o cap.safetensors && patchline reload line.yaml`
     """
-    from rich.console import Console
+    from rich.text import Text
 
+    from stream.cli.app import out
     from stream.core.errors import ReloadError
     from stream.line.config import load
     from stream.line.reload_request import request_reload
 
     line = load(config)
-    console = Console()
+    os.umask(line.store.umask)  # for the request, which is a file of the line
     reports = request_reload(line, timeout_s=timeout or line.restarts.ready_s + 5)
     refused = []
     for camera, report in reports.items():
@@ -36,12 +38,12 @@ def reload(
             names = f"{change.old_sha256[:12]} → {change.new_sha256[:12] or 'unreadable'}"
             if change.reason is not None:
                 refused.append(f"station {station} keeps bundle {change.old_sha256[:12]}: {change.reason}")
-                console.print(f"[bold red]refused[/]    {camera} {station}: {names}", highlight=False)
+                out.print(Text.assemble(("refused", "bold red"), f"    {camera} {station}: {names}"), soft_wrap=True)
             elif change.old_sha256 == change.new_sha256:
-                console.print(f"unchanged  {camera} {station}: {change.old_sha256[:12]}", highlight=False)
+                out.print(f"unchanged  {camera} {station}: {change.old_sha256[:12]}", highlight=False)
             else:
-                console.print(f"[bold green]new bundle[/] {camera} {station}: {names}", highlight=False)
+                out.print(Text.assemble(("new bundle", "bold green"), f" {camera} {station}: {names}"), soft_wrap=True)
     if not reports:
-        console.print("the workers of this host were notified; the host of the cameras decides, see its log")
+        out.print("the workers of this host were notified; the host of the cameras decides, see its log")
     if refused:
         raise ReloadError("; ".join(refused))

@@ -44,7 +44,12 @@ class Tracker:
 @contextmanager
 def tracking(console: Console) -> Iterator[Tracker]:
     """Show progress bars while the block runs."""
-    columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:<18}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         yield Tracker(progress)
 

@@ -11,6 +11,7 @@ import logging
 import os
 import statistics
 from collections import deque
+from functools import partial
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from stream.inference.shadow import Shadow
 from stream.inference.station_models import load_station_models
 from stream.line.config import LineConfig
 from stream.line.lifecycle import Role, lower_priority, start_role
+from stream.line.locks import lock_owner
 from stream.model.patchcore.health import Measures
 from stream.model.station_model import InspectedPart
 from stream.transport.messages import (
@@ -40,7 +42,7 @@ from stream.transport.messages import (
     WorkerStatus,
 )
 from stream.transport.pipeline import RESULTS_WAITING, FrameClients, SinkOutbox, UnreadableFrame
-from stream.transport.sockets import Received, Sockets
+from stream.transport.sockets import Received, Sockets, warn_if_unreached
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,9 @@ class InferenceWorker:
         self.frame_clients.wake_on(self.executor.wake)
         self.clocks = CameraClocks(self.frame_clients, config.cameras)
         self.sink = SinkOutbox(self.sockets, config.results_address(), RESULTS_WAITING)
+        listeners = {f"capture-{camera}": address for camera, address in addresses.items()}
+        for listener, address in ({"sink": config.results_address()} | listeners).items():
+            warn_if_unreached(address, partial(lock_owner, listener, config.state))
         self.stations = {camera: set(config.stations_of(camera)) for camera in config.cameras}
         # A single worker with triggered stations only never needs the idle flag: it gets every frame anyway.
         self.cameras_needing_idle = {
@@ -312,7 +317,7 @@ class InferenceWorker:
 
 def main(config: LineConfig, index: int) -> None:
     """Run one worker until a signal stops it."""
-    role = start_role(config.worker_names[index], config)
+    role = start_role(config.worker_names[index], config, idle_until_ready=True)
     lower_priority(5)  # capture and sink need little and must be on time; inference takes what is left
     worker = InferenceWorker(config, index, role)
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +18,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from stream.core.errors import ConfigError
+from stream.core.files import SOCKET_FOLDER_BYTES, private_folder
 from stream.core.options import Name, Options, without_password
 from stream.devices.actuators import ActuatorOptions
 from stream.devices.cameras import CameraOptions
@@ -171,11 +171,24 @@ class LineConfig(Options):
         return self.transport.taps.get(camera) or self._ipc(f"tap-{list(self.cameras).index(camera)}")
 
     def _ipc(self, name: str) -> str:
-        # Socket paths are limited to 107 bytes, so they cannot be below the store, whose path may be longer.
-        line = hashlib.sha256(str(self.store.path.resolve()).encode()).hexdigest()[:16]
-        runtime = os.environ.get("XDG_RUNTIME_DIR")
-        folder = f"{runtime}/patchline" if runtime else f"{tempfile.gettempdir()}/patchline-{os.getuid()}"
-        return f"ipc://{folder}/{line}-{name}"
+        line = hashlib.sha256(os.fsencode(self.store.path.resolve())).hexdigest()[:16]
+        return f"ipc://{sockets_folder()}/patchline/{line}-{name}"
+
+
+def sockets_folder() -> Path:
+    """Return the folder above that of the line's Unix sockets: $XDG_RUNTIME_DIR, else a private, temporary one.
+
+    Raises ConfigError for one whose path is too long for them, which is why they are not below the store.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if not runtime:
+        return private_folder()
+    if len(os.fsencode(runtime)) > SOCKET_FOLDER_BYTES:
+        raise ConfigError(
+            f"XDG_RUNTIME_DIR: {runtime}: more than {SOCKET_FOLDER_BYTES} bytes are too long for Unix sockets; set a "
+            "shorter one, the same for every command of the line, or unset it"
+        )
+    return Path(runtime)
 
 
 def load(path: Path) -> LineConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -65,10 +66,11 @@ def put_live(line: LineConfig, station: str, bundle: BundleFile, *, base_sha256:
             "with; another user or program has replaced it: make the change again"
         )
     _demand_cameras(line, target)
-    with _aside(target) as before:
-        replace(bundle.path, target)
+    place = _place(target)
+    with _aside(place) as before:
+        replace(bundle.path, place)
         # Renamed: this needs no space on the disk.
-        _take(line, target, bundle.sha256, base_sha256, lambda: before.replace(target))
+        _take(line, target, bundle.sha256, base_sha256, lambda: before.replace(place))
 
 
 def confirm_live(line: LineConfig, station: str, *, before: BundleFile) -> None:
@@ -113,8 +115,8 @@ def sharing(line: LineConfig, target: Path) -> dict[str, str]:
 
 
 def _place(path: Path) -> Path:
-    # A link is replaced itself, not what it leads to.
-    return path.parent.resolve() / path.name
+    # What a symbolic link leads to is replaced, not the link.
+    return Path(os.path.realpath(path))
 
 
 def _demand_cameras(line: LineConfig, target: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from pathlib import Path
 from stream.core import metrics
 from stream.core.backoff import Backoff
 from stream.core.errors import EXIT_USAGE, LineFailed
+from stream.core.files import temporary_folder
 from stream.line.config import LineConfig
 from stream.line.lifecycle import FINISHED, PARENT_VARIABLE, RUN_VARIABLE, STOP_LINE, start_role
 from stream.model.bundle import live_bundle, shadow_bundle
@@ -49,12 +51,14 @@ class Child:
         self.stop_reason: str | None = None
         self.optional = role == "dashboard"
         self.deaths: deque[float] = deque()
+        #: Starts in a row that ended before the process was ready, at whatever intervals.
+        self.failed_starts = 0
         self.started_s = 0.0
         self._arguments = arguments
         self._run = run
         self._process: subprocess.Popen[bytes] | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._address = folder / role
+        self._address = folder / secrets.token_hex(4)  # not the role: socket paths must be short
         self._socket.bind(str(self._address))
         self._not_before_s = 0.0
 
@@ -92,6 +96,7 @@ class Child:
                 self.stop_reason = state.decode(errors="replace").removeprefix(STOP_LINE)
             if b"READY=1" in state and not self.ready:
                 self.ready = self.was_ready = True
+                self.failed_starts = 0
                 metrics.ROLE_UP.labels(self.role).set(1)
                 log.info("%s ready after %.1f s", self.role, time.monotonic() - self.started_s)
 
@@ -102,6 +107,7 @@ class Child:
         code = self._process.poll()
         if code is not None:
             self.receive()  # its last notifications
+            self.failed_starts += not self.ready
             self._process = None
             self.ready = False
             metrics.ROLE_UP.labels(self.role).set(0)
@@ -137,7 +143,7 @@ class Supervisor:
                 shadow_bundle(station.shadow, live, station.roi)
         self.config = config
         self.role = start_role("supervisor", config)
-        self._folder = tempfile.TemporaryDirectory(prefix="patchline-")
+        self._folder = tempfile.TemporaryDirectory(prefix="patchline-", dir=temporary_folder())
         folder, run = Path(self._folder.name), uuid.uuid4().hex
         config_path = str(path)
         self.sink = Child("sink", ["sink", config_path], folder, run)
@@ -231,6 +237,11 @@ class Supervisor:
             raise LineFailed(
                 f"{child.role} died {len(child.deaths)} times within {limits.within_s:.0f} s (last: {reason}); "
                 "the line is stopped (restarts.limit)"
+            )
+        if child.failed_starts > limits.limit and not child.optional:
+            raise LineFailed(
+                f"{child.role} was not ready at {child.failed_starts} starts in a row, each given {limits.ready_s:g} s "
+                f"(last: {reason}); the line is stopped (restarts.limit, restarts.ready_s); see its log above"
             )
         backoff = _DASHBOARD_RESTARTS if child.optional else _RESTARTS
         delay_s = 0.0 if len(child.deaths) == 1 else backoff.pause_s(len(child.deaths) - 1)

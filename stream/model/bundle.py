@@ -39,7 +39,14 @@ from stream.model.patchcore.spec import FeatureSpec, StoredGraph
 
 #: Version of the file format; raised whenever an older reader would misunderstand the file.
 FORMAT = 4
-_TENSORS = {"bank", "calibration_scores", "calibration_peaks", "selftest_input", "selftest_score"}
+#: Tensors of every bundle: number of dimensions and type.
+_TENSORS = {
+    "bank": (2, "float32"),
+    "calibration_scores": (1, "float64"),
+    "calibration_peaks": (1, "float32"),
+    "selftest_input": (3, "uint8"),
+    "selftest_score": (1, "float64"),
+}
 _GRAPH = ("graph_model", "graph_weights")
 _POSITION = ("position_mean", "position_spread")
 _HEADS = "heads"
@@ -271,6 +278,12 @@ def load_bundle(path: Path) -> Bundle:
     absent = (wanted | {_DISTANCES}) - set(tensors) - set(stored.left)
     if absent:
         raise BundleError(f"{path}: damaged: {', '.join(sorted(absent))} missing; copy or fit it again")
+    for name, (dimensions, dtype) in _TENSORS.items():
+        if (tensors[name].ndim, tensors[name].dtype.name) != (dimensions, dtype):
+            raise BundleError(
+                f"{path}: damaged: tensor '{name}' has {tensors[name].ndim} dimensions of {tensors[name].dtype}, not "
+                f"{dimensions} of {dtype}; copy or fit it again"
+            )
     pictures, scores = len(stored.left) - 1, len(tensors["calibration_scores"])
     if not pictures == scores == len(info.calibration_names):
         raise BundleError(
@@ -390,7 +403,7 @@ def _heads(path: Path, info: HeadInfo, rows: NDArray[np.float64]) -> Heads:
 def _read_info(path: Path, text: str) -> BundleInfo:
     try:
         raw: Any = msgspec.json.decode(text)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleError(f"{path}: damaged metadata: {error}; copy or fit it again") from None
     stored_format = raw.get("format") if isinstance(raw, dict) else None
     if stored_format != FORMAT:
@@ -400,7 +413,7 @@ def _read_info(path: Path, text: str) -> BundleInfo:
         )
     try:
         info = msgspec.json.decode(text, type=BundleInfo)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleError(f"{path}: damaged metadata: {error}; copy or fit it again") from None
     if info.spec.preprocessing != PREPROCESSING:
         raise BundleError(

@@ -69,7 +69,7 @@ def read_file(path: Path, *, leave: str) -> StoredFile:
 
             def all_tensors() -> Iterable[tuple[str, NDArray[Any]]]:
                 for name in sorted(file.keys()):
-                    tensor = file.get_tensor(name)
+                    tensor = _tensor(path, file, name)
                     if name.startswith(leave):
                         left.append(name)
                     else:
@@ -98,13 +98,25 @@ def read_left(path: Path, stored_sha256: str, *, left: str | tuple[str, ...]) ->
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            remaining = {name: file.get_tensor(name) for name in sorted(file.keys()) if name.startswith(left)}
+            remaining = {name: _tensor(path, file, name) for name in sorted(file.keys()) if name.startswith(left)}
         unchanged = file_sha256(path) == stored_sha256
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{path}: cannot be read: {error}") from None
     if not unchanged:
         raise BundleError(f"{path}: was replaced while it was being read; try again")
     return remaining
+
+
+def _tensor(path: Path, file: Any, name: str) -> NDArray[Any]:
+    """Return a tensor of an open file; raises BundleError for a type that numpy does not have, such as bfloat16."""
+    try:
+        tensor: NDArray[Any] = file.get_tensor(name)
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise BundleError(
+            f"{path}: damaged or not of this release: tensor '{name}' has a type that cannot be read ({error}); "
+            "fit it again"
+        ) from None
+    return tensor
 
 
 def _checksum(text: str, tensors: Iterable[tuple[str, NDArray[Any]]]) -> str:

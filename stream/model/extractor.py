@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import logging
+import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +21,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.errors import ConfigError
+from stream.core.errors import ConfigError, DiskError
 from stream.core.files import cache_folder, replace
 from stream.model.cpu_lanes import Graph, Lanes
 from stream.model.patchcore.inspector import Extractor
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cuda", "openvino", "torch-cpu"]
 
+log = logging.getLogger(__name__)
+
+#: Least free room of the cache's disk, MiB: a compiled model that fits only in part would be of no use.
+_CACHE_MIB = 256
 #: Part of the cache key: raise it when the graph built here changes.
 _GRAPH_VERSION = 2
 
@@ -127,16 +134,23 @@ class OpenVinoExtractor:
 
         core = openvino.Core()
         folder = cache_folder() / "openvino"
+        usable = _can_be_written(folder / "compiled")
         if graph is None:
             key = f"{spec.key[:32]}-v{_GRAPH_VERSION}-{openvino.__version__.split('-')[0]}"
             path = folder / f"{key}.xml"
-            if not path.exists():
-                _keep(convert(spec, weights), path)
-            model = core.read_model(path)
+            if path.exists():
+                model = core.read_model(path)
+            else:
+                model = convert(spec, weights)
+                if usable:
+                    try:
+                        _keep(model, path)
+                    except (DiskError, OSError, RuntimeError) as error:  # OpenVINO raises the last for a full disk
+                        log.warning("the model is not kept, the next start takes longer: %s", error)
         else:
             model = core.read_model(graph.model, graph.weights)
         self.lanes = lanes
-        self._graph = Graph(core, model, lanes, CACHE_DIR=str(folder / "compiled"))
+        self._graph = Graph(core, model, lanes, **({"CACHE_DIR": str(folder / "compiled")} if usable else {}))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32, several network inputs in lanes."""
@@ -242,6 +256,25 @@ def _keep(model: Any, path: Path) -> None:
         # The graph goes last: a process that finds it also finds its weights.
         for suffix in (".bin", ".xml"):
             replace(saved.with_suffix(suffix), path.with_suffix(suffix))
+
+
+@cache
+def _can_be_written(folder: Path) -> bool:
+    """Return whether a folder of the cache can be used; warns, once for each process, where it cannot."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"1")
+        free_mib = shutil.disk_usage(folder).free // 2**20
+        reason = f"only {free_mib} MiB are free" if free_mib < _CACHE_MIB else None
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason is not None:
+        log.warning(
+            "%s: models are not kept there and each start takes longer (%s); set PATCHLINE_CACHE to another folder",
+            folder, reason,
+        )  # fmt: skip
+    return reason is None
 
 
 def _openvino_present() -> bool:

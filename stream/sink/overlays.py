@@ -12,6 +12,7 @@ import numpy as np
 
 from stream.core import metrics
 from stream.core.backoff import LogPace
+from stream.core.files import write_atomically
 from stream.core.verdict import Verdict
 from stream.model.visualization import draw
 from stream.sink.policy.time_budget import TimeBudget
@@ -74,12 +75,7 @@ class Overlays:
         if data is None:
             raise ValueError("the preview is no JPEG")
         path = self._folder / event.part.station / f"{event.part.seq:09d}_{event.part.verdict}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            path.write_bytes(data)
-        except OSError:
-            path.unlink(missing_ok=True)  # half of an image
-            raise
+        write_atomically(path, data, durable=False)
         files = self._files[event.part.station]
         files.append(path)
         while len(files) > self._keep:

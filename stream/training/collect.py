@@ -19,10 +19,12 @@ from stream.line.config import LineConfig
 from stream.line.locks import lock_owner, lock_role
 from stream.training.progress import Track
 from stream.transport.broadcast import TapListener
-from stream.transport.sockets import Sockets
+from stream.transport.sockets import Sockets, why_unreached
 
 #: How long a receive waits before it is checked whether the capture process still runs.
 _RECEIVE_MS = 500
+#: Time that a running capture process has to listen, s.
+_LISTENS_WITHIN_S = 3.0
 STAGE = "collect parts"
 
 #: (H, W, 3) uint8 BGR.
@@ -52,6 +54,7 @@ def collect(line: LineConfig, camera: str, folder: Path, *, wanted: int, track: 
         CameraError: the camera cannot be opened.
         DatasetError: the folder holds something already.
         DiskError: the images cannot be written.
+        TransportError: the capture process runs, but listens elsewhere than this configuration and environment say.
     """
     _prepare(folder)
     kept = skipped = 0
@@ -106,11 +109,19 @@ def _tapped(line: LineConfig, camera: str) -> Generator[Image | None]:
     try:
         listener = TapListener(sockets, line.tap_address(camera))
         next_seq: int | None = None
+        silent_s = 0.0
         while True:
             received = listener.receive(_RECEIVE_MS)
             if received is None:
-                if lock_owner(role, line.state) is None:
+                owner = lock_owner(role, line.state)
+                if owner is None:
                     return
+                silent_s += _RECEIVE_MS / 1e3
+                # Not at once: the process may be about to listen. A camera may be silent for any time.
+                if next_seq is None and silent_s >= _LISTENS_WITHIN_S:
+                    reason = why_unreached(line.tap_address(camera), owner)
+                    if reason is not None:
+                        raise TransportError(reason)
                 continue
             frame, pixels = received.message, b"".join(received.attachments)
             for _ in range(next_seq or frame.seq, frame.seq):

@@ -15,6 +15,9 @@ from stream.model.visualization import draw
 from stream.training.fit import FitSummary
 from stream.training.progress import Track, silent
 
+#: Letters of an image's name in that of its overlay; names of files are limited to 255 bytes.
+_NAME_LETTERS = 50
+
 
 def check_review(folder: Path) -> None:
     """Raise DatasetError unless the folder is new or empty."""
@@ -45,7 +48,7 @@ def write_review(folder: Path, summary: FitSummary, track: Track = silent) -> No
                 cause=None,
             )
             name = strange.name.replace("/", "_")
-            target = folder / f"{strange.rank:02d}_score_{strange.score:.4g}_{Path(name).stem}.png"
+            target = folder / f"{strange.rank:02d}_score_{strange.score:.4g}_{Path(name).stem[:_NAME_LETTERS]}.png"
             target.write_bytes(cv2.imencode(".png", overlay)[1].tobytes())
             track("draw review", strange.rank, len(summary.strange))
     except OSError as error:

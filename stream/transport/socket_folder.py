@@ -27,18 +27,21 @@ def prepare_folder(folder: Path) -> None:
     except OSError as error:
         raise TransportError(
             f"{folder}: cannot be made for the line's sockets: {error.strerror}; "
-            "set XDG_RUNTIME_DIR, or addresses under transport, to a folder of your own"
+            "check the permissions of its folder, or set XDG_RUNTIME_DIR to one of your own"
         ) from None
-    problem = folder_problem(status, above, os.geteuid())
-    if problem is not None:
-        raise TransportError(
-            f"{folder}: the folder of the line's sockets {problem}, so another user could take a socket's place; "
-            f"remove it or `chmod 700 {folder}`, or set XDG_RUNTIME_DIR to a folder of your own"
-        )
+    for path, problem in (
+        (folder, folder_problem(status, os.geteuid())),
+        (folder.parent, parent_problem(above, os.geteuid())),
+    ):
+        if problem is not None:
+            raise TransportError(
+                f"{path}: the folder of the line's sockets {problem}, so another user could take a socket's place; "
+                f"remove it or `chmod 700 {path}`, or set XDG_RUNTIME_DIR to a folder of your own"
+            )
 
 
-def folder_problem(status: os.stat_result, above: os.stat_result, user: int) -> str | None:
-    """Return why others than `user` could change a folder with this `lstat`, below a folder `above`; or None."""
+def folder_problem(status: os.stat_result, user: int) -> str | None:
+    """Return why others than `user` could change what is in a folder with this `lstat`; or None."""
     if stat.S_ISLNK(status.st_mode):
         return "is a symbolic link"
     if not stat.S_ISDIR(status.st_mode):
@@ -46,10 +49,15 @@ def folder_problem(status: os.stat_result, above: os.stat_result, user: int) -> 
     if status.st_uid != user:
         return f"belongs to another user ({status.st_uid})"
     mode = stat.S_IMODE(status.st_mode)
-    if mode != 0o700:
-        return f"has mode {mode:04o}, not 0700"
-    if above.st_uid not in (user, 0) or (above.st_mode & 0o022 and not above.st_mode & stat.S_ISVTX):
-        return "is in a folder in which others may rename it"
+    return f"has mode {mode:04o}, not 0700" if mode != 0o700 else None
+
+
+def parent_problem(status: os.stat_result, user: int) -> str | None:
+    """Return why others than `user` could rename what is in a folder with this `stat`; or None."""
+    if status.st_uid not in (user, 0):
+        return f"is below one of another user ({status.st_uid})"
+    if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        return f"is below one in which others may rename it (mode {stat.S_IMODE(status.st_mode):04o})"
     return None
 
 

@@ -24,6 +24,9 @@ are bound again when their files have been removed (`Sockets.mend`).
 from __future__ import annotations
 
 import logging
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -90,7 +93,7 @@ class Sockets:
         """Open a listening socket; raises TransportError when the address is taken, or its folder not safe."""
         path = Path(address[6:]) if address.startswith("ipc://") else None
         if path is not None:
-            _prepare_folder(address)
+            _prepare_folder(address, "listen")
         socket = self._socket(kind, address, high_water_mark, server=True)
         try:
             if path is not None and has_listener(path):  # ZeroMQ would silently take the path over
@@ -100,10 +103,10 @@ class Sockets:
                 self._files[path] = socket, SocketFile(path)
         except (zmq.ZMQError, OSError) as error:
             socket.close(0)
-            raise TransportError(
-                f"{address}: cannot listen: {error.strerror}; is another line running? "
-                "Stop it or choose another address under transport"
-            ) from None
+            mends = "check the permissions of its folder, or set XDG_RUNTIME_DIR to one of your own"
+            if not isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError | FileExistsError):
+                mends = "is another line running? Stop it or choose another address under transport"
+            raise TransportError(f"{address}: cannot listen: {error.strerror}; {mends}") from None
         return socket
 
     def mend(self, now_ns: int) -> str | None:
@@ -137,7 +140,7 @@ class Sockets:
     def connect(self, kind: int, address: str, high_water_mark: int) -> zmq.Socket[bytes]:
         """Open a socket that connects now or as soon as the peer appears; raises TransportError for a bad address."""
         if address.startswith("ipc://"):
-            _prepare_folder(address)
+            _prepare_folder(address, "connect")
         socket = self._socket(kind, address, high_water_mark, server=False)
         try:
             socket.connect(address)
@@ -206,11 +209,58 @@ def make_keys(folder: Path) -> Path:
     return secret
 
 
-def _prepare_folder(address: str) -> None:
+def _prepare_folder(address: str, purpose: str) -> None:
     try:
         prepare_folder(Path(address[6:]).parent)
     except TransportError as error:
-        raise TransportError(f"{address}: {error}") from None
+        raise TransportError(f"{address}: cannot {purpose}: {error}") from None
+
+
+def why_unreached(address: str, process: int) -> str | None:
+    """Return why nothing comes from a process of this host that listens; None if it listens at this address.
+
+    Args:
+        address: where this process looks.
+        process: id of the one that is known to run.
+    """
+    if not address.startswith("ipc://") or has_listener(Path(address[6:])):
+        return None
+    here, environment = os.environ.get("XDG_RUNTIME_DIR"), _environment_of(process)
+    there = environment.get("XDG_RUNTIME_DIR")
+    mends = "give both the same XDG_RUNTIME_DIR, TMPDIR and transport"
+    if environment and there != here:
+        mends = f"{f'set XDG_RUNTIME_DIR={there}' if there else 'unset XDG_RUNTIME_DIR'}, as the line has it"
+    return (
+        f"process {process} of the line runs, but nobody listens at {address}, where this process looks "
+        f"(XDG_RUNTIME_DIR is {here or 'not set'} here): {mends}"
+    )
+
+
+def warn_if_unreached(address: str, owner: Callable[[], int | None], after_s: float = 5.0) -> None:
+    """Log an error, once and later, if the process that should listen at an address runs and listens elsewhere.
+
+    `owner` returns the id of that process, None while it does not run on this host.
+    """
+
+    def look() -> None:
+        process = owner()
+        reason = None if process is None else why_unreached(address, process)
+        if reason is not None:
+            log.error("%s", reason)
+
+    timer = threading.Timer(after_s, look)
+    timer.daemon = True
+    timer.start()
+
+
+def _environment_of(process: int) -> dict[str, str]:
+    """Return the environment that a process was started with; empty where this user may not read it."""
+    try:
+        entries = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    pairs = (os.fsdecode(entry).partition("=") for entry in entries if entry)
+    return {name: value for name, _, value in pairs}
 
 
 def receive_burst(socket: zmq.Socket[bytes]) -> list[list[bytes]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -12,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from stream.core.errors import DiskError
-from stream.core.files import file_sha256, identity, partial_file, replace, write_atomically
+from stream.core.files import (
+    cache_folder,
+    file_sha256,
+    identity,
+    partial_file,
+    private_folder,
+    replace,
+    write_atomically,
+)
 
 
 @pytest.fixture
@@ -137,7 +146,7 @@ def test_a_file_in_the_place_of_a_folder_is_refused_and_nothing_is_left(tmp_path
     with pytest.raises(DiskError, match=r"file: cannot be written: Is a directory; check the space and permissions"):
         write_atomically(tmp_path / "file", b"new")
     (tmp_path / "text").touch()
-    with pytest.raises(DiskError, match=r"below: cannot be written: File exists"):
+    with pytest.raises(DiskError, match=r"below: cannot be written: Not a directory"):
         write_atomically(tmp_path / "text" / "below", b"new")
     assert names(tmp_path) == ["file", "text"]
 
@@ -160,3 +169,100 @@ def test_readers_see_whole_files_only(tmp_path: Path):
     finally:
         stop.set()
         writer.join()
+
+
+def test_what_a_symbolic_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "file").write_bytes(b"old")
+    (tmp_path / "inner").symlink_to("shared/file")
+    (tmp_path / "outer").symlink_to(tmp_path / "inner")
+    write_atomically(tmp_path / "outer", b"new")
+    assert (tmp_path / "shared" / "file").read_bytes() == b"new"
+    assert (tmp_path / "outer").is_symlink()
+    assert names(tmp_path / "shared") == ["file"]
+    assert names(tmp_path) == ["inner", "outer", "shared"]
+
+
+def test_a_link_to_nothing_gets_its_file(tmp_path: Path):
+    (tmp_path / "link").symlink_to("later")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "later").read_bytes() == b"new"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_circle_of_links_is_refused(tmp_path: Path):
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(DiskError, match="one: cannot be written: Too many levels of symbolic links"):
+        write_atomically(tmp_path / "one", b"new")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_file_that_is_replaced_keeps_its_owner(tmp_path: Path):
+    (tmp_path / "file").touch()
+    os.chown(tmp_path / "file", 12_345, 23_456)
+    write_atomically(tmp_path / "file", b"new")
+    status = (tmp_path / "file").stat()
+    assert (status.st_uid, status.st_gid) == (12_345, 23_456)
+
+
+def test_a_device_is_written_to_and_stays_a_device(full_device: Path):
+    with pytest.raises(DiskError, match="cannot be written: No space left on device"):
+        write_atomically(full_device, b"new")
+    assert stat.S_ISCHR(full_device.stat().st_mode)
+    write_atomically(Path("/dev/null"), b"new")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    assert [path for path in Path("/dev").iterdir() if path.name.startswith((".null", ".full"))] == []
+
+
+def test_standard_output_receives_the_file_after_what_was_printed(tmp_path: Path):
+    program = """
+import sys
+from pathlib import Path
+from stream.core.files import write_atomically
+print("before")
+write_atomically(Path("/dev/stdout"), b"content\\n")
+print("after")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "before\ncontent\nafter\n"
+    with (tmp_path / "file").open("wb") as output:
+        subprocess.run([sys.executable, "-c", program], stdout=output, check=True)
+    assert (tmp_path / "file").read_bytes() == b"before\ncontent\nafter\n"
+
+
+def test_a_pipe_receives_the_file_and_stays(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    write_atomically(tmp_path / "pipe", b"content")
+    reader.join()
+    assert received == [b"content"]
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_socket_is_refused_and_stays(tmp_path: Path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        with pytest.raises(DiskError, match="socket: cannot be written: a socket, not a file"):
+            write_atomically(tmp_path / "socket", b"new")
+    assert names(tmp_path) == ["socket"]
+
+
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path):
+    write_atomically(tmp_path / ("ü" * 127), b"new")
+    assert names(tmp_path) == ["ü" * 127]
+
+
+def test_a_user_without_a_home_has_the_cache_in_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch):
+    for name in ("PATCHLINE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda _uid: (_ for _ in ()).throw(KeyError("no such user")))
+    assert cache_folder() == private_folder() / "cache"
+
+
+def test_a_folder_for_private_files_that_leads_elsewhere_is_refused(tmp_path: Path):
+    (tmp_path / f"patchline-{os.getuid()}").symlink_to(tmp_path)
+    with pytest.raises(DiskError, match=r"is not a folder of this user .*set TMPDIR"):
+        private_folder(tmp_path)

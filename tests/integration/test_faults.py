@@ -227,6 +227,24 @@ def test_a_role_that_keeps_dying_stops_the_line_with_a_reason(
     assert counts.pending == ()
 
 
+def test_a_role_that_is_never_ready_stops_the_line_however_slowly_its_starts_fail(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    line = make_line(
+        {
+            "cameras": {"top": belt(parts_folder)},
+            "stations": {"cap": station(small_bundle)},
+            "actuators": GATE,
+            # No worker is ready that soon, and deaths that far apart do not add up.
+            "restarts": {"limit": 2, "ready_s": 0.2, "within_s": 0.1},
+        }
+    )
+    line.start()
+    assert line.finish(60) == 1
+    assert "was not ready at 3 starts in a row, each given 0.2 s (last: signal SIGKILL)" in line.output()
+    assert "restarts.ready_s" in line.output()
+
+
 def _other_pid(line: Line, role: str, than: int) -> int | None:
     """Return the process id of a role once it is not the one that was killed."""
     try:

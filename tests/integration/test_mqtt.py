@@ -14,6 +14,7 @@ from support.pulses import MS, PULSE_MS, TOLERANCE_MS, Start, command, fire, fir
 from stream.core.clock import now_ns
 from stream.core.errors import ConfigError
 from stream.devices.actuators.mqtt import MqttActuatorOptions
+from stream.devices.actuators.mqtt_connection import why_lost
 from stream.sink.actuator_thread import Fired
 
 
@@ -125,3 +126,35 @@ def test_a_password_comes_from_a_file_too(tmp_path: Path):
     )
     with pytest.raises(ConfigError, match="password_file"):
         options.open()
+
+
+@needs_program("mosquitto", "mosquitto_passwd")
+def test_two_clients_with_one_id_are_told_apart_from_a_broken_connection(broker: Broker, start: Start):
+    first = mqtt_options(broker, client_id="gate-1").open()
+    second = None
+    try:
+        wait_for(lambda: first.fault is None, "connection")
+        second = mqtt_options(broker, client_id="gate-1").open()
+        wait_for(lambda: "client_id 'gate-1'" in (first.fault or ""), "the id named")
+    finally:
+        first.close()
+        if second is not None:
+            second.close()
+
+
+def test_a_host_whose_name_is_unknown_is_named():
+    actuator = MqttActuatorOptions(kind="mqtt", host="broker.invalid", topic="line/reject").open()
+    try:
+        wait_for(lambda: "host name 'broker.invalid' is unknown" in (actuator.fault or ""), "the name in the fault")
+    finally:
+        actuator.close()
+
+
+def test_a_session_that_another_client_has_taken_over_is_called_so():
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    taken = ReasonCode(PacketTypes.DISCONNECT, identifier=142)
+    assert "session taken over: another client uses client_id 'gate-1'" in why_lost(taken, "gate-1")
+    full = ReasonCode(PacketTypes.DISCONNECT, identifier=151)
+    assert why_lost(full, "gate-1") == "connection lost: Quota exceeded"

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,20 @@ def test_what_cannot_be_taught_is_said_at_once(
     answer = teach(line, "-o", str(tmp_path / "new.safetensors"), *arguments)
     assert answer.returncode == 2
     assert said in answer.stderr
+
+
+def test_a_command_that_looks_for_the_line_elsewhere_says_where_and_what_to_set(
+    make_line: MakeLine, good_folder: Path, small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere = Path(tempfile.mkdtemp(prefix="run-"))  # short enough for sockets
+    line = good_line(make_line, good_folder, small_bundle)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    line.start()
+    line.wait_for(lambda: line.announced("cap") >= 5, "5 parts")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(elsewhere))
+    answer = teach(line, "--parts", "30", "-o", str(tmp_path / "taught.safetensors"))
+    assert answer.returncode == 2, answer.stdout
+    assert f"nobody listens at ipc://{elsewhere}/patchline-" in answer.stderr
+    assert "unset XDG_RUNTIME_DIR, as the line has it" in answer.stderr
+    assert not (tmp_path / "taught.safetensors").exists()
+    elsewhere.rmdir()

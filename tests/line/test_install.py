@@ -157,6 +157,36 @@ def test_stations_share_a_file_however_they_write_its_path(tmp_path: Path, small
     assert sharing(config, config.stations["cap"].bundle) == {"cap": "top", "label": "side"}
 
 
+def test_a_bundle_behind_a_symbolic_link_is_replaced_where_it_is(config: LineConfig, new: BundleFile, base: str):
+    linked = config.stations["cap"].bundle
+    elsewhere = linked.parent / "elsewhere.safetensors"
+    linked.rename(elsewhere)
+    linked.symlink_to(elsewhere.name)
+    put_live(config, "cap", new, base_sha256=base)
+    assert linked.is_symlink()
+    assert file_sha256(elsewhere) == new.sha256
+
+
+def test_a_refused_bundle_behind_a_symbolic_link_comes_back_where_it_was(
+    config: LineConfig, new: BundleFile, base: str, running: Callable[..., None]
+):
+    linked = config.stations["cap"].bundle
+    elsewhere = linked.parent / "elsewhere.safetensors"
+    linked.rename(elsewhere)
+    linked.symlink_to(elsewhere.name)
+    running(REFUSES, TAKES)
+    with pytest.raises(ReloadError):
+        put_live(config, "cap", new, base_sha256=base)
+    assert linked.is_symlink()
+    assert file_sha256(elsewhere) == base
+
+
+def test_stations_share_a_file_that_one_of_them_names_by_a_symbolic_link(tmp_path: Path, small_bundle: Path):
+    config = parse(LINE, name="line.yaml", folder=tmp_path)
+    (tmp_path / "label.safetensors").symlink_to("cap.safetensors")
+    assert sharing(config, config.stations["cap"].bundle) == {"cap": "top", "label": "side"}
+
+
 @pytest.mark.parametrize("roles", [("worker0",), ("sink",), ("supervisor", "worker0", "capture-side")])
 def test_where_nobody_can_say_whether_the_line_takes_it_nothing_is_put_live(
     config: LineConfig, new: BundleFile, base: str, running: Callable[..., None], roles: tuple[str, ...]

@@ -428,3 +428,27 @@ def test_a_changed_threshold_is_noticed(path: Path):
     assert data.count(b"3.25") == 1
     path.write_bytes(data.replace(b"3.25", b"9.25"))
     assert "its content does not match its checksum" in refusal(path)
+
+
+@pytest.mark.parametrize(("dtype", "bytes_each"), [("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1)])
+def test_a_tensor_of_a_type_that_numpy_lacks_is_named(tmp_path: Path, dtype: str, bytes_each: int):
+    header = {
+        "__metadata__": {"patchline": "0 {}"},
+        "bank": {"dtype": dtype, "shape": [4], "data_offsets": [0, 4 * bytes_each]},
+    }
+    write_raw(tmp_path / "odd.safetensors", header, bytes(4 * bytes_each))
+    with pytest.raises(BundleError, match=r"odd.safetensors: .*tensor 'bank' has a type that cannot be read"):
+        load_bundle(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize("depth", [3_000, 100_000])
+def test_metadata_nested_too_deeply_is_damaged(tmp_path: Path, depth: int):
+    write_raw(tmp_path / "deep.safetensors", {"__metadata__": {"patchline": "0 " + "[" * depth + "]" * depth}}, b"")
+    with pytest.raises(BundleError, match=r"deep.safetensors: damaged metadata"):
+        load_bundle(tmp_path / "deep.safetensors")
+
+
+def write_raw(path: Path, header: dict[str, object], data: bytes) -> None:
+    """Write a safetensors file by hand: what its library would not write."""
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)

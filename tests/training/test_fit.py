@@ -447,8 +447,10 @@ def test_without_free_memory_and_disk_the_fit_says_what_it_needs(good_folder: Pa
 
 
 @pytest.mark.usefixtures("no_memory")
-def test_a_disk_that_fills_up_while_images_are_read_ends_the_fit(good_folder: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115
+def test_a_disk_that_fills_up_while_images_are_read_ends_the_fit(
+    good_folder: Path, tmp_path: Path, monkeypatch, full_device: Path
+):
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full_device.open("wb", buffering=0))
     with pytest.raises(DiskError, match="No space left on device"):
         small_fit(good_folder, tmp_path / "cap.safetensors")
 

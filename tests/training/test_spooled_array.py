@@ -56,9 +56,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path):
         SpooledArray((2,), np.float32, capacity=1, folder=tmp_path / "file")
 
 
-def test_a_disk_that_fills_up_is_named():
+def test_a_disk_that_fills_up_is_named(full_device: Path):
     store = SpooledArray((1024,), np.float32, capacity=1, folder=None)
-    store._folder, store._file = Path("/dev/full"), open("/dev/full", "wb", buffering=0)  # noqa: PTH123, SIM115
+    store._folder, store._file = full_device, full_device.open("wb", buffering=0)
     with pytest.raises(DiskError, match=r"/dev/full: No space left on device; .*--max-memory"):
         store.append(np.zeros((1, 1024), np.float32))
     store.close()

@@ -14,7 +14,7 @@ from stream.core.clock import Clock
 from stream.core.errors import TransportError
 from stream.transport.messages import Announcement
 from stream.transport.pipeline import SinkInbox, SinkOutbox
-from stream.transport.socket_folder import SocketFile, folder_problem, prepare_folder
+from stream.transport.socket_folder import SocketFile, folder_problem, parent_problem, prepare_folder
 from stream.transport.sockets import Sockets
 
 GENEROUS_NS = 20_000_000_000
@@ -76,8 +76,12 @@ def test_a_file_in_place_of_the_folder_is_refused(base: Path):
 
 def test_a_folder_of_another_user_is_refused(base: Path):
     status = base.lstat()
-    assert folder_problem(status, status, status.st_uid) is None
-    assert folder_problem(status, status, status.st_uid + 1) == f"belongs to another user ({status.st_uid})"
+    assert folder_problem(status, status.st_uid) is None
+    assert folder_problem(status, status.st_uid + 1) == f"belongs to another user ({status.st_uid})"
+    theirs = os.stat_result((stat.S_IFDIR | 0o755, 0, 0, 1, 1234, 0, 0, 0, 0, 0))
+    assert folder_problem(theirs, 0) == "belongs to another user (1234)"
+    assert parent_problem(theirs, 0) == "is below one of another user (1234)"
+    assert parent_problem(theirs, 1234) is None
 
 
 def test_a_folder_that_others_could_rename_is_refused(base: Path):

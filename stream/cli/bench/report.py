@@ -79,7 +79,7 @@ def run_bench(
         console.print("inspector alone …")
         alone_hz = inspector_hz(loaded, images, min(seconds, 5.0))
         trials: dict[float, Rate] = {}
-        columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn())
+        columns = (TextColumn("{task.description:<24}", markup=False), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, console=console) as progress:
             waiting = list(rates_hz or [])
             while (rate_hz := _next(trials, waiting, search=rates_hz is None)) is not None:

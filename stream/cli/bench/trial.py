@@ -136,7 +136,7 @@ def run_rate(
     """
     shutil.rmtree(folder, ignore_errors=True)
     parts = max(2, round(rate_hz / stations * (WARM_UP_S + seconds)))
-    path = _write_line(folder, bundle, images, stations, cameras, rate_hz / stations, parts, deadline_ms)
+    path = write_line(folder, bundle, images, stations, cameras, rate_hz / stations, parts, deadline_ms)
     config = load(path)
     watch = _Watch(config, parts * stations, track)
     run_trial(path, config, folder / "line.log", watch)
@@ -261,7 +261,7 @@ def _dropped(config: LineConfig) -> dict[str, int]:
     return dropped
 
 
-def _write_line(
+def write_line(
     folder: Path,
     bundle: Path,
     images: Path,
@@ -271,7 +271,9 @@ def _write_line(
     parts: int,
     deadline_ms: float,
 ) -> Path:
-    """Write the configuration: stations shared out among the cameras, all in one worker."""
+    """Write the configuration: stations shared out among the cameras, all in one worker; return its path."""
+    # Relative paths in a configuration begin at its own folder, not where the command runs.
+    folder, bundle, images = folder.absolute(), bundle.absolute(), images.absolute()
     belt = folder / "belt"
     belt.mkdir(parents=True)
     files = sorted(images.iterdir())

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import stream
+from stream.cli.app import err
 from stream.cli.demo.numbers import measure, print_numbers
 from stream.cli.terminal import print_fit, tracking
 from stream.cli.trial_line import free_ports, ledger_of, run_trial
@@ -54,7 +55,7 @@ def run_demo(folder: Path, *, parts: int | None, rate_hz: float, report: Path | 
     dataset = export_elpv(folder / "elpv")
     # Cells chosen at random, one image of each: their order means nothing.
     options = FitOptions(group_by=BY_FILE)
-    with tracking(Console(stderr=True)) as track:
+    with tracking(err) as track:
         summary = fit(dataset / "train" / "good", folder / "cell.safetensors", options, track)
     print_fit(console, summary, folder / "cell.safetensors", track.seconds)
     dashboard = importlib.util.find_spec("fastapi") is not None
@@ -130,7 +131,8 @@ def write_configuration(folder: Path, *, parts: int, rate_hz: float) -> tuple[Pa
     data["dashboard"]["listen"] = f"127.0.0.1:{free_ports(1, config.dashboard.address[1])}"
     data["metrics"]["listen"] = f"127.0.0.1:{free_ports(len(config.roles))}"
     path = folder / "line.yaml"
-    path.write_text("# Written by `patchline demo` from configs/demo.yaml.\n" + json.dumps(data, indent=2) + "\n")
+    text = "# Written by `patchline demo` from configs/demo.yaml.\n" + json.dumps(data, indent=2) + "\n"
+    write_atomically(path, text.encode())
     return path, load(path)
 
 
@@ -144,13 +146,13 @@ def run_line(path: Path, config: LineConfig, total: int, first_pass: Callable[[]
         KeyboardInterrupt: Ctrl-C during the first pass.
     """
     columns = (
-        TextColumn("{task.description:<18}"),
+        TextColumn("{task.description:<18}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[verdicts]}"),
+        TextColumn("{task.fields[verdicts]}", markup=False),
     )
     passed = False
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=err) as progress:
         task = progress.add_task("parts on the belt", total=total, verdicts="")
 
         def look(ledger: dict[str, LedgerCounts], _supervisor: int) -> None:

@@ -10,8 +10,6 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rich.console import Console
-
     from stream.cli.replay.compare import Replayed
     from stream.line.config import LineConfig
     from stream.store.records import Event
@@ -34,10 +32,9 @@ def replay(
 
     Example: `patchline replay run/top line.yaml --report replay.csv`
     """
-    from rich.console import Console
-
     from stream.capture.cropper import load_cropper
     from stream.capture.recording import Recording
+    from stream.cli.app import err
     from stream.cli.replay import compare as replaying
     from stream.cli.terminal import tracking
     from stream.inference.station_models import load_station_models
@@ -51,12 +48,12 @@ def replay(
     croppers = [load_cropper(name, station) for name, station in stations.items()]
     models = load_station_models(line, 0)
     event_of, close = _event_lookup(line)
-    with tracking(Console(stderr=True)) as track:
+    with tracking(err) as track:
         parts = list(replaying.replay(frames, croppers, models, event_of, track))
     close()
     if report is not None:
         replaying.write_report(report, parts)
-    _print(Console(), parts, frames.damaged)
+    _print(parts, frames.damaged)
     if any(part.compared == "differs" for part in parts):
         raise typer.Exit(1)
 
@@ -88,9 +85,10 @@ def _event_lookup(line: LineConfig) -> tuple[Callable[[str, int], Event | None],
     return store.event_of, store.close
 
 
-def _print(console: Console, parts: Sequence[Replayed], damaged: Sequence[str]) -> None:
+def _print(parts: Sequence[Replayed], damaged: Sequence[str]) -> None:
     from rich.table import Table
 
+    from stream.cli.app import out
     from stream.cli.replay.compare import summarise
     from stream.core.verdict import Verdict
 
@@ -102,7 +100,7 @@ def _print(console: Console, parts: Sequence[Replayed], damaged: Sequence[str]) 
             words.append(f"score {part.score:.6f} threshold {part.threshold:.6f}")
         if part.compared == "differs":
             words.append(f"DIFFERS from the line: {part.line_verdict} score {part.line_score!r}, now {part.score!r}")
-        console.print(" ".join(word for word in words if word), markup=False, highlight=False, soft_wrap=True)
+        out.print(" ".join(word for word in words if word), highlight=False, soft_wrap=True)
     table = Table(title="replay", title_justify="left")
     for name in (
         "station",
@@ -120,6 +118,6 @@ def _print(console: Console, parts: Sequence[Replayed], damaged: Sequence[str]) 
         counts = [summary.verdicts.get(verdict, 0) for verdict in Verdict]
         counts += [summary.compared.get(how, 0) for how in ("same", "differs", "other_bundle", "not_judged", "unknown")]
         table.add_row(summary.station, *map(str, counts))
-    console.print(table)
+    out.print(table)
     for reason in damaged:
-        console.print(f"skipped: {reason}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"skipped: {reason}", highlight=False, soft_wrap=True)

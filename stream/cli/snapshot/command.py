@@ -25,9 +25,9 @@ def snapshot(
 
     Example: `patchline snapshot line.yaml top -o top.png`
     """
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.text import Text
 
+    from stream.cli.app import out
     from stream.cli.snapshot.picture import draw_regions, take_picture
     from stream.core.errors import ConfigError
     from stream.line.config import load
@@ -37,19 +37,21 @@ def snapshot(
         raise ConfigError(f"{config}: no camera '{camera}'; known: {', '.join(sorted(line.cameras))}")
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"):
         raise ConfigError(f"--output: {output}: expected a name that ends in .png, .jpg, .bmp or .tif")
-    out = Console()
     regions = _regions(line, camera)
     with _alone(line, camera):
         image = take_picture(line.cameras[camera].open(), wait_s)
     _write(output, image if raw else draw_regions(image, regions))
-    out.print(f"{image.shape[1]}×{image.shape[0]} px written to {escape(str(output))}", highlight=False, soft_wrap=True)
+    out.print(f"{image.shape[1]}×{image.shape[0]} px written to {output}", highlight=False, soft_wrap=True)
     for region in regions:
         if not region.within(image):
             out.print(
-                f"[yellow]warning:[/] stations.{region.station}.roi: {list(region.roi or ())} reaches outside of the "
-                "picture: each of its parts would be UNINSPECTED(wrong_geometry)",
-                highlight=False, soft_wrap=True,
-            )  # fmt: skip
+                Text.assemble(
+                    ("warning: ", "yellow"),
+                    f"stations.{region.station}.roi: {list(region.roi or ())} reaches outside of the picture: "
+                    "each of its parts would be UNINSPECTED(wrong_geometry)",
+                ),
+                soft_wrap=True,
+            )
 
 
 @contextmanager
@@ -91,11 +93,7 @@ def _regions(line: LineConfig, camera: str) -> list[Region]:
 def _write(path: Path, image: object) -> None:
     import cv2
 
-    from stream.core.errors import ConfigError
+    from stream.core.files import write_atomically
 
     _, data = cv2.imencode(path.suffix.lower(), image)  # type: ignore[call-overload]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise ConfigError(f"--output: {path} cannot be written: {error.strerror}") from None
+    write_atomically(path, data.tobytes())

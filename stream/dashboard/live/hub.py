@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from functools import partial
 
 from stream.core.errors import StoreError
 from stream.dashboard.live.frames import live_frame, part_frame, state_header
 from stream.dashboard.live.latest import STATE, LatestParts, LivePart
 from stream.line.config import LineConfig
+from stream.line.locks import lock_owner
 from stream.store.review_store import Review
 from stream.transport.broadcast import FeedClient
 from stream.transport.messages import LineState, ToDashboard
-from stream.transport.sockets import Received, Sockets
+from stream.transport.sockets import Received, Sockets, warn_if_unreached
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ class Hub:
         self._frames: dict[str, tuple[int, bytes]] = {}
         self._sockets = Sockets(config.transport.keys)
         self._client = FeedClient(self._sockets, config.feed_address())
+        warn_if_unreached(config.feed_address(), partial(lock_owner, "sink", config.state))
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._drain, name="feed", daemon=True)
         self._news: set[asyncio.Event] = set()

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from stream.core.options import Options, PositiveMs
 from stream.devices.actuators.networked_output import CONNECT_S, NetworkedOutput, reset
+from stream.devices.host_name import resolve
 from stream.devices.plc.modbus import Address, ModbusDevice
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class ModbusActuatorOptions(ModbusDevice):
         return NetworkedOutput(f"{self.where} {place}", self._connect, heartbeat_ns)
 
     async def _connect(self) -> _ModbusSession:
+        await resolve(self.host)
         client = self.async_client(CONNECT_S)
         if not await client.connect():
             client.close()

@@ -11,17 +11,30 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from stream.core.clock import now_ns
+from stream.devices.host_name import unknown_host
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 _KEEPALIVE_S = 5
 _MAX_MESSAGES = 1_000
-_NO_MATCHING_SUBSCRIBERS = 0x10
+_NO_MATCHING_SUBSCRIBERS, _UNSPECIFIED, _SESSION_TAKEN_OVER = 0x10, 0x80, 0x8E
 
 
 class NoSubscribers(OSError):  # noqa: N818 - a state of the topic
     """The broker took the message and has no subscriber to give it to."""
+
+
+def why_lost(code: Any, client_id: str) -> str:
+    """Return why a connection was lost, by the broker's reason code; `client_id` is what it knew the client as."""
+    if code.value == _SESSION_TAKEN_OVER:
+        return f"connection lost: session taken over: another client uses client_id '{client_id}'; give each its own"
+    if code.value == _UNSPECIFIED:  # also of brokers that give no reasons, as Mosquitto of a session taken over
+        return (
+            "connection lost: closed without a reason; if that repeats, does another client use client_id "
+            f"'{client_id}'?"
+        )
+    return f"connection lost: {code}"
 
 
 class MqttConnection:
@@ -54,7 +67,7 @@ class MqttConnection:
         if trusted is not None:
             client.tls_set_context(trusted)
         client.on_connect = lambda _c, _u, _f, code, _p: self._note(welcome=code)
-        client.on_disconnect = lambda _c, _u, _f, code, _p: self._note(lost=f"connection lost: {code}")
+        client.on_disconnect = lambda _c, _u, _f, code, _p: self._note(lost=why_lost(code, client_id))
         client.on_publish = lambda _c, _u, mid, code, _p: self._note(mid, code)
         client.on_unsubscribe = lambda _c, _u, mid, _codes, _p: self._note(mid, None)
         self._client = client
@@ -62,7 +75,10 @@ class MqttConnection:
     def connect(self, host: str, port: int, timeout_s: float) -> None:
         """Connect; raises OSError when the broker does not answer or refuses."""
         self._client.connect_timeout = timeout_s
-        self._client.connect(host, port, keepalive=_KEEPALIVE_S)
+        try:
+            self._client.connect(host, port, keepalive=_KEEPALIVE_S)
+        except socket.gaierror as error:
+            raise ConnectionError(unknown_host(host, error)) from None
         self._client.loop_start()
         with self._news:
             self._news.wait_for(lambda: self._welcome is not None or self._lost is not None, timeout_s)

@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from stream.core.options import Options, PositiveMs
 from stream.devices.actuators.networked_output import CONNECT_S, NetworkedOutput, reset
+from stream.devices.host_name import resolve
 from stream.devices.plc.opcua import NodeId, OpcUaServer
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class OpcUaActuatorOptions(OpcUaServer):
         heartbeat_ns = None if self.heartbeat is None else int(self.heartbeat.period_ms * 1e6)
 
         async def connect() -> _OpcUaSession:
+            await resolve(self.host)
             client = self.async_client(password, CONNECT_S)
             try:
                 await client.connect()

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import logging
+import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,6 +20,7 @@ from stream.core.errors import ConfigError
 from stream.core.options import ConfigPath, Name, Options
 from stream.devices.actuators.actuator import RejectCommand, payload
 from stream.devices.actuators.loop_thread import LoopThread
+from stream.devices.host_name import unknown_host
 
 if TYPE_CHECKING:
     import httpx
@@ -125,6 +127,8 @@ class WebhookActuator:
                 with suppress(OSError):
                     await writer.wait_closed()
                 self._fault = None
+            except socket.gaierror as error:
+                self._fault = f"webhook {self._url}: {unknown_host(str(parts.hostname), error)}"
             except (OSError, TimeoutError) as error:
                 self._fault = f"webhook {self._url}: no answer: {error or type(error).__name__}"
             await asyncio.sleep(_CHECK_EVERY_S)

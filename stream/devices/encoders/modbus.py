@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import model_validator
 
 from stream.devices.encoders.encoder import Polled
+from stream.devices.host_name import why_unreachable
 from stream.devices.plc.modbus import Address, ModbusDevice
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class ModbusEncoder:
         options, client = self._options, self._client
         try:
             if not client.connected and not client.connect():  # type: ignore[no-untyped-call]
-                raise ConnectionError(f"{options.where}: no connection")
+                raise ConnectionError(f"{options.where}: {why_unreachable(options.host)}")
             if options.input_register is not None:
                 answer = client.read_input_registers(
                     options.input_register, count=options.words, device_id=options.device_id

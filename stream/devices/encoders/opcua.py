@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from stream.devices.encoders.encoder import Polled
+from stream.devices.host_name import unknown_host
 from stream.devices.plc.opcua import NodeId, OpcUaServer
 
 if TYPE_CHECKING:
@@ -47,7 +49,10 @@ class OpcUaEncoder:
 
     def _connect(self) -> None:
         self._client = self._options.client(self._password, _ANSWER_S)
-        self._client.connect()
+        try:
+            self._client.connect()
+        except socket.gaierror as error:
+            raise ConnectionError(unknown_host(self._options.host, error)) from None
         self._node = self._client.get_node(self._options.node)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Annotated, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
@@ -32,6 +33,11 @@ class OpcUaServer(Options):
     def where(self) -> str:
         """The server, for messages."""
         return f"opcua {self.url}"
+
+    @property
+    def host(self) -> str:
+        """The host of the URL."""
+        return urlsplit(self.url).hostname or ""
 
     def read_password(self, field: str) -> str | None:
         """Return the password from where it is given; raises ConfigError, naming `field`, when it cannot be read."""

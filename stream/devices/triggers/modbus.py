@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from stream.core.options import PositiveMs, PositiveS
+from stream.devices.host_name import why_unreachable
 from stream.devices.plc.modbus import Address, ModbusDevice
 from stream.devices.triggers.edge import RisingEdge
 from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource, clean_part_id
@@ -56,7 +57,7 @@ class _Poll:
             client = options.client(options.timeout_ms / 1e3)
             try:
                 if not client.connect():
-                    raise _Lost("cannot be reached")
+                    raise _Lost(why_unreachable(options.host, "cannot be reached"))
                 while not stop.wait(options.poll_ms / 1e3):
                     event = edge.seen(self._bit(client), time.monotonic_ns())
                     if self.fault is not None:

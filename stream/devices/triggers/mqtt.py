@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr
 
 from stream.core.credentials import Tls, read_secret
 from stream.core.options import ConfigPath
+from stream.devices.host_name import why_unreachable
 from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource, part_id_in
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class _Subscription:
         self._heard: queue.SimpleQueue[TriggerEvent] = queue.SimpleQueue()
         self._client = client
         client.on_connect = self._connected
-        client.on_connect_fail = lambda *_: self._down("cannot be reached")
+        client.on_connect_fail = lambda *_: self._down(why_unreachable(options.host, "cannot be reached"))
         client.on_disconnect = self._disconnected
         client.on_subscribe = self._subscribed
         client.on_message = self._message

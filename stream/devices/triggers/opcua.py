@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from stream.core.options import PositiveMs, PositiveS
+from stream.devices.host_name import unknown_host
 from stream.devices.plc.opcua import NodeId, OpcUaServer
 from stream.devices.triggers.edge import RisingEdge
 from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource, clean_part_id
@@ -67,7 +69,10 @@ class _Subscription:
                 yield from self._changes(client, edge, stop)
             except Exception as error:  # noqa: BLE001 - the library raises almost anything when a connection breaks
                 edge.lost()
-                fault = f"{self._name}: {str(error) or type(error).__name__}"
+                why = str(error) or type(error).__name__
+                if isinstance(error, socket.gaierror):
+                    why = unknown_host(self._options.host, error)
+                fault = f"{self._name}: {why}"
                 if fault != self.fault:
                     log.warning("trigger: %s", fault)
                 self.fault = fault
