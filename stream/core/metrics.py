@@ -70,8 +70,10 @@ LOG_LINES = Counter(
     "Log lines escaped (control characters), cut (too long) or left_out (more of the same)",
     ["how"],
 )
-SEQ_REUSED = Counter(
-    "patchline_seq_reused_total", "Announcements with a sequence number that was used before", ["station"]
+NUMBERS_REFUSED = Counter(
+    "patchline_numbers_refused_total",
+    "Announcements and results with a number that was used before or is too far ahead",
+    ["station"],
 )
 FRAMES = Counter("patchline_frames_total", "Frames received from the camera", ["camera"])
 # The label `process`, added by Prometheus, tells capture from workers.

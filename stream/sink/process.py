@@ -214,9 +214,8 @@ class SinkProcess:
         try:
             settled = self.ledger.announce(part, message.cause, message.detail, now)
         except SeqError as error:
-            # The part exists, but its number has a verdict already: act by the station's policy, do not count it.
-            metrics.SEQ_REUSED.labels(part.station).inc()
-            self.settlement.observe("uninspected", part.station, bad=True, now_ns=now, text=str(error))
+            # The part exists, but its number cannot be booked: act by the station's policy, do not count it.
+            self._on_refused_number(part.station, error)
             self.settlement.act(Settled(part, Verdict.UNINSPECTED, Cause.CAMERA_FAULT, str(error), now))
             raise
         if difference is not None:
@@ -239,7 +238,11 @@ class SinkProcess:
         if part.seq >= self.ledger.next_seq(part.station):
             self.watch.unannounced_result(self.config.stations[part.station].camera, received.arrived_ns)
         verdict, cause, detail = self._checked(result)
-        settled = self.ledger.result(part, verdict, cause, detail, received.arrived_ns)
+        try:
+            settled = self.ledger.result(part, verdict, cause, detail, received.arrived_ns)
+        except SeqError as error:
+            self._on_refused_number(part.station, error)
+            raise
         if settled is None:
             metrics.STRAY_RESULTS.labels(frame.station).inc()
             return
@@ -274,6 +277,10 @@ class SinkProcess:
         if settled is not None:
             self.settlement.settle(settled, None)
 
+    def _on_refused_number(self, station: str, error: SeqError) -> None:
+        metrics.NUMBERS_REFUSED.labels(station).inc()
+        self.settlement.observe("uninspected", station, bad=True, now_ns=now_ns(), text=str(error))
+
     def _part(self, station: str, seq: int, captured_ns: int, clock: Clock, part_id: str | None, now: int) -> Part:
         """Return the part on this host's clock; a sender whose clock is wrong cannot postpone a deadline.
 
@@ -307,9 +314,15 @@ class SinkProcess:
         )
         for station, next_seq in status.announced.items():
             # Announcements travel before the status over the same socket: what is missing now was lost.
-            if station in self.config.stations_of(status.camera):
-                for settled in self.ledger.end(station, next_seq, now):
-                    self.settlement.settle(settled, None)
+            if station not in self.config.stations_of(status.camera):
+                continue
+            try:
+                missing = self.ledger.end(station, next_seq, now)
+            except SeqError as error:
+                self._alarm_refused("numbers", str(error))
+                continue
+            for settled in missing:
+                self.settlement.settle(settled, None)
 
     def _on_worker_status(self, status: WorkerStatus) -> None:
         if self.peers.knows("worker", status.worker):

@@ -292,6 +292,10 @@ class LineState(msgspec.Struct, tag="state", frozen=True):
     alarms: list[ActiveAlarm]
 
 
+class Listen(msgspec.Struct, tag="listen", frozen=True):
+    """Dashboard → sink, listener of a tap → capture, once a second: go on sending."""
+
+
 class TapFrame(msgspec.Struct, tag="tap", frozen=True):
     """Capture → listeners of the camera's tap, followed by the whole frame (H·W·3 uint8 BGR)."""
 
@@ -307,6 +311,7 @@ ToSink = Announcement | CameraStatus | EndOfStream | ReloadStatus | WorkerStatus
 ToWorker = FrameHeader | WantedBundles | ClockReply
 ToCapture = CreditGrant | ClockRequest
 ToListener = TapFrame
+ToBroadcaster = Listen
 ToDashboard = SettledPart | LineState
 
 _encoder = msgspec.msgpack.Encoder()
@@ -314,7 +319,7 @@ _encoder = msgspec.msgpack.Encoder()
 T = TypeVar("T")
 
 
-def encode(message: ToSink | ToWorker | ToCapture | ToListener | ToDashboard) -> bytes:
+def encode(message: ToSink | ToWorker | ToCapture | ToListener | ToBroadcaster | ToDashboard) -> bytes:
     """Return the version byte followed by the msgpack map of `message`."""
     try:
         body = _encoder.encode(message)
@@ -355,6 +360,7 @@ class Decoder(Generic[T]):
 decode_to_sink: Decoder[ToSink] = Decoder(ToSink, "the sink")
 decode_to_worker: Decoder[ToWorker] = Decoder(ToWorker, "a worker")
 decode_to_capture: Decoder[ToCapture] = Decoder(ToCapture, "capture")
+decode_to_broadcaster: Decoder[ToBroadcaster] = Decoder(ToBroadcaster, "a feed or tap")
 decode_to_listener: Decoder[ToListener] = Decoder(ToListener, "a camera's listener")
 decode_to_dashboard: Decoder[ToDashboard] = Decoder(ToDashboard, "a dashboard")
 
