@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+from stream.core.redaction import without_password
+
 PositiveMs = Annotated[float, Field(gt=0)]
 PositiveS = Annotated[float, Field(gt=0)]
 PositiveHz = Annotated[float, Field(gt=0, le=10_000)]
+#: Name or address of another host; user and password have options of their own.
+Host = Annotated[str, Field(pattern=r"^[^\s/@]+$")]
 #: A name from which file and folder names are made: never `.` or `..`, nor a hidden one.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 
@@ -23,12 +26,6 @@ def _beside_configuration(path: Path, info: ValidationInfo) -> Path:
 
 #: A path; a relative one begins in the folder of the configuration file.
 ConfigPath = Annotated[Path, AfterValidator(_beside_configuration)]
-
-
-def without_password(text: str) -> str:
-    """Return a text with user and password removed from URLs, and the values of passwords and tokens hidden."""
-    bare = re.sub(r"://[^\s'\"]*@", "://", text)
-    return re.sub(r"(?i)(pass(?:word|wd)?|pwd|token)=[^&\s'\"]*", r"\1=…", bare)
 
 
 class Options(BaseModel):
@@ -45,5 +42,8 @@ class Options(BaseModel):
                 if key not in known:
                     close = difflib.get_close_matches(str(key), known, n=1)
                     hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-                    raise ValueError(f"unknown key '{key}'; {hint}")
+                    # A comma in a text without quotes makes a key of what follows it, which may be half a password.
+                    if data[key] is None and not close:
+                        raise ValueError(f"a key without a value, which is unknown; put texts in quotes; {hint}")
+                    raise ValueError(f"unknown key '{without_password(str(key))}'; {hint}")
         return data

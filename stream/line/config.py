@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,7 +20,8 @@ from ruamel.yaml.error import YAMLError
 
 from stream.core.errors import ConfigError
 from stream.core.files import SOCKET_FOLDER_BYTES, private_folder
-from stream.core.options import Name, Options, without_password
+from stream.core.options import Name, Options
+from stream.core.redaction import is_secret, shown, without_password
 from stream.devices.actuators import ActuatorOptions
 from stream.devices.cameras import CameraOptions
 from stream.devices.encoders import EncoderOptions
@@ -209,9 +211,12 @@ def parse(text: str, *, name: str, folder: Path) -> LineConfig:
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         problem = str(error.problem).replace("found duplicate key", "duplicate key").split(" with value")[0]
+        problem = without_password(problem)
         raise ConfigError(f"{name}:{line}: {problem}: give each key once") from None
     except YAMLError as error:
-        raise ConfigError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{name}: not YAML: {_yaml_problem(error)}") from None
+    except (ValueError, TypeError, KeyError, RecursionError):  # of a value such as !!int "x", or brackets without end
+        raise ConfigError(f"{name}: not YAML: a value cannot be read; put texts in quotes") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: expected a mapping with line, cameras and stations")
     try:
@@ -221,22 +226,43 @@ def parse(text: str, *, name: str, folder: Path) -> LineConfig:
         raise ConfigError("\n".join(lines)) from None
 
 
+#: Errors of pydantic that mean: here should be a section. What is there instead may be a password.
+_NO_SECTION = ("model_type", "dict_type", "model_attributes_type", "union_tag_not_found")
+
+
+def _yaml_problem(error: YAMLError) -> str:
+    """Return what is wrong and where, without the text of the file: it may be a password with unusual characters."""
+    mark = getattr(error, "problem_mark", None)
+    line = "" if mark is None else f"line {mark.line + 1}: "
+    problem = " ".join(str(getattr(error, "problem", None) or "cannot be read").split())
+    # A single sign in quotes stays, as in: expected ':'. Whatever else is quoted is of the file, as is what follows.
+    signs = re.sub(r"'([^\w'])'", r"`\1`", problem)
+    told = re.split("['\"]", signs)[0].replace("`", "'").strip()
+    return f"{line}{told}; put texts with special characters in quotes"
+
+
 def _one_line(name: str, data: Any, item: dict[str, Any]) -> str:
-    """Return a pydantic error as `file: field: problem`, without the union tags that pydantic adds to the path."""
+    """Return a pydantic error as `file: field: problem`, without the union tags that pydantic adds to the path.
+
+    The value is shown, unless it may hold a password or token.
+    """
     field: list[str] = []
     for step in item["loc"]:
         if isinstance(data, dict) and data.get("kind") == step and step not in data:
             continue
-        field.append(str(step))
+        field.append(without_password(str(step)))
         if isinstance(data, dict):
             data = data.get(step)
         elif isinstance(data, list) and isinstance(step, int) and step < len(data):
             data = data[step]
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "union_tag_invalid":
+        message = message.replace(str(item["ctx"]["tag"]), without_password(str(item["ctx"]["tag"])))
     if not field:
         return f"{name}: {message}"
-    shown = without_password(repr(item["input"]))
-    given = "" if isinstance(item["input"], dict) or item["type"] == "missing" else f", got {shown}"
+    secret = any(is_secret(step) for step in field[-2:]) or item["type"] in (*_NO_SECTION, "missing")
+    value = None if secret else shown(item["input"])
+    given = "" if value is None else f", got {value}"
     return f"{name}: {'.'.join(field)}: {message}{given}"
 
 
@@ -248,10 +274,10 @@ def _check_address(field: str, address: str, *, encrypted: bool) -> None:
     if address.startswith("ipc://"):
         return
     if not address.startswith("tcp://") or ":" not in address[6:]:
-        raise ValueError(f"{field}: expected tcp://HOST:PORT or ipc://PATH, got '{address}'")
+        raise ValueError(f"{field}: expected tcp://HOST:PORT or ipc://PATH, got {shown(address)}")
     host = address[6:].rpartition(":")[0]
     if host not in LOOPBACK and not encrypted:
         raise ValueError(
-            f"{field}: '{address}' leaves this host unencrypted; make keys with `patchline keys DIR` "
+            f"{field}: '{without_password(address)}' leaves this host unencrypted; make keys with `patchline keys DIR` "
             "and set transport.keys"
         )
