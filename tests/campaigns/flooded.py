@@ -232,7 +232,7 @@ def flood_capture(folder: Path, material: Material, *, seed: int, count: int, se
                 message = decode_to_sink(inbox.recv_multipart()[0])
                 if isinstance(message, Announcement):
                     numbers.append(message.seq)
-            totals = msgspec.structs.replace(grant, worker="worker9", epoch=epoch, received=received)
+            totals = msgspec.structs.replace(grant, epoch=epoch, received=received)
             _send(genuine, [encode(totals)])
 
         for number in _numbers(count, seconds):
@@ -324,7 +324,16 @@ def _part(seq: int, verdict: Verdict) -> tuple[bytes, bytes]:
         threshold=10.0,
         pixel_threshold=8.0,
     )
-    return encode(Announcement("label", seq, now, now + 2_000_000_000, clock)), encode(result)
+    announcement = Announcement(
+        station="label",
+        seq=seq,
+        captured_ns=now,
+        deadline_ns=now + 2_000_000_000,
+        clock=clock,
+        epoch=header.epoch,
+        bundle_sha256=header.bundle_sha256,
+    )
+    return encode(announcement), encode(result)
 
 
 def _header(seq: int, bundle_sha256: str, height_px: int, width_px: int) -> FrameHeader:
