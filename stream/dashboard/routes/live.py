@@ -53,7 +53,8 @@ async def recent(request: Request, station: str) -> RecentParts:
     history = dashboard_of(request).hub.latest.history
     if station not in history:
         raise HTTPException(404, NO_STATION)
-    return recent_answer(list(history[station]))
+    # They come in the order of their settlement.
+    return recent_answer(sorted(history[station], key=lambda settled: settled.part.seq))
 
 
 @router.get("/stations/{station}/calibration")
