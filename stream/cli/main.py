@@ -20,6 +20,7 @@ from stream.cli.cameras import cameras
 from stream.cli.demo.command import demo
 from stream.cli.reload import reload
 from stream.cli.replay.command import replay
+from stream.cli.schema import schema
 from stream.cli.snapshot.command import snapshot
 from stream.cli.streams import discard_output, flush_output, prepare_streams
 from stream.cli.teach import teach
@@ -35,6 +36,7 @@ COMMANDS = (
     (SET_UP, cameras),
     (SET_UP, snapshot),
     (SET_UP, actuate),
+    (SET_UP, schema),
     (LEARN, learn.fit),
     (LEARN, learn.calibrate),
     (LEARN, learn.evaluate),

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-PositiveMs = Annotated[float, Field(gt=0)]
-PositiveS = Annotated[float, Field(gt=0)]
+#: Largest amount of any number: what is computed from it, ns for example, fits into 64 bits.
+LARGEST = 10**12
+#: Up to a day.
+PositiveMs = Annotated[float, Field(gt=0, le=86_400_000)]
+#: Up to 31 days.
+PositiveS = Annotated[float, Field(gt=0, le=2_678_400)]
 PositiveHz = Annotated[float, Field(gt=0, le=10_000)]
 #: A name from which file and folder names are made: never `.` or `..`, nor a hidden one.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 
 
 def _beside_configuration(path: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(path) or not str(path).isprintable():
+        raise ValueError("expected a path without control characters")
     base = (info.context or {}).get("folder")
     return Path(base, path) if base is not None else path
 
@@ -36,14 +41,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
+    @field_validator("*")
     @classmethod
-    def _name_unknown_keys(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            known = list(cls.model_fields)
-            for key in data:
-                if key not in known:
-                    close = difflib.get_close_matches(str(key), known, n=1)
-                    hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-                    raise ValueError(f"unknown key '{key}'; {hint}")
-        return data
+    def _within_what_can_be_computed(cls, value: Any) -> Any:
+        if any(isinstance(number, int | float) and abs(number) > LARGEST for number in _numbers(value)):
+            raise ValueError(f"expected a number of at most {LARGEST:.0e}")
+        return value
+
+
+def _numbers(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
