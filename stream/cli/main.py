@@ -17,6 +17,7 @@ from stream.cli.actuate import actuate
 from stream.cli.app import LEARN, LINE, ONE, SET_UP, app, err, out
 from stream.cli.bench.command import bench
 from stream.cli.cameras import cameras
+from stream.cli.check.command import check
 from stream.cli.demo.command import demo
 from stream.cli.reload import reload
 from stream.cli.replay.command import replay
@@ -42,6 +43,7 @@ COMMANDS = (
     (LEARN, learn.evaluate),
     (LEARN, learn.show),
     (LEARN, teach),
+    (LINE, check),
     (LINE, run.run),
     (LINE, reload),
     (LINE, demo),

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-#: Largest amount of any number: what is computed from it, ns for example, fits into 64 bits.
-LARGEST = 10**12
+#: Largest amounts of a time, so that it fits into 64 bits in ns, and of any other number.
+LARGEST_TIME, LARGEST = 10**10, 2**63
 #: Up to a day.
 PositiveMs = Annotated[float, Field(gt=0, le=86_400_000)]
 #: Up to 31 days.
@@ -43,9 +43,10 @@ class Options(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _within_what_can_be_computed(cls, value: Any) -> Any:
-        if any(isinstance(number, int | float) and abs(number) > LARGEST for number in _numbers(value)):
-            raise ValueError(f"expected a number of at most {LARGEST:.0e}")
+    def _within_what_can_be_computed(cls, value: Any, info: ValidationInfo) -> Any:
+        largest = LARGEST_TIME if str(info.field_name).endswith(("_ms", "_s", "_us")) else LARGEST
+        if any(isinstance(number, int | float) and abs(number) > largest for number in _numbers(value)):
+            raise ValueError(f"expected a number of at most {largest:.0e}")
         return value
 
 

@@ -242,14 +242,18 @@ def _path(location: tuple[str | int, ...], data: Any, *, missing: bool) -> tuple
     """Return the field that a location of pydantic's means, and its value; a location also names types of unions."""
     path: list[str | int] = []
     for number, step in enumerate(location):
-        if (isinstance(data, Mapping) and step in data) or (
-            isinstance(data, (list, tuple)) and isinstance(step, int) and step < len(data)
-        ):
+        if _holds(data, step):
             path.append(step)
             data = data[step]
         elif missing and number == len(location) - 1:
             path.append(step)
     return tuple(path), data
+
+
+def _holds(data: Any, step: str | int) -> bool:
+    if isinstance(data, Mapping):
+        return step in data
+    return isinstance(data, (list, tuple)) and isinstance(step, int) and step < len(data)
 
 
 def _line_of(node: Node | None, path: Path) -> int:
@@ -289,7 +293,7 @@ def _class_at(path: Path, data: Any, root: type[Options]) -> type[Options] | Non
             annotation = None if field is None else field.annotation
         else:
             annotation = _below(annotation)
-        data = data.get(step) if isinstance(data, Mapping) else data[step] if isinstance(data, list) else None
+        data = data[step] if _holds(data, step) else None
         if annotation is None:
             return None
     return _chosen(annotation, data)

@@ -77,7 +77,7 @@ def test_two_cameras_of_one_name_are_refused_with_the_line():
     text = changed(
         "  top: {kind: folder, path: parts}", "  top: {kind: folder, path: a}\n  top: {kind: folder, path: b}"
     )
-    with pytest.raises(ConfigError, match='^line.yaml:5: duplicate key "top"'):
+    with pytest.raises(ConfigError, match=r'^line\.yaml:5: duplicate key "top"'):
         read(text)
 
 
