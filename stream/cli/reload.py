@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ def reload(
     from stream.line.reload_request import request_reload
 
     line = load(config)
+    os.umask(line.store.umask)  # for the request, which is a file of the line
     reports = request_reload(line, timeout_s=timeout or line.restarts.ready_s + 5)
     refused = []
     for camera, report in reports.items():

@@ -1,4 +1,4 @@
-"""Who may do what: roles, sessions, requests forged by other pages, and how often a password may be tried.
+"""Who may do what: roles, sessions, browsers that are known, and requests forged by other pages.
 
 Pure: secrets, parts of requests and the clock's value in, answers out.
 """
@@ -8,22 +8,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections import OrderedDict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from itsdangerous import BadSignature, TimestampSigner
 
-from stream.core.token_bucket import TokenBuckets
 from stream.line.sections import AccessRole, DashboardOptions
 
 #: Length of a session.
 SESSION_S = 12 * 3600
-#: Passwords that may be tried at once from one address or for one name.
-_ATTEMPTS = 5
-#: Interval between further attempts, in seconds.
-_ATTEMPT_S = 10.0
-#: Ended sessions that are remembered; and addresses and names, each with its attempts.
-_REMEMBERED = 10_000
+#: Time for which a browser counts as known after a login, in seconds.
+KNOWN_S = 90 * 86_400
 #: Values of Sec-Fetch-Site that no page of another server can cause; `same-site` is another port or subdomain.
 _OWN_SITES = ("same-origin", "none")
 _RANKS: dict[AccessRole, int] = {"viewer": 0, "operator": 1, "engineer": 2}
@@ -48,11 +43,11 @@ class Identity(NamedTuple):
 class Authenticator:
     """The users, tokens and sessions of one dashboard."""
 
-    def __init__(self, options: DashboardOptions, secret: bytes) -> None:
-        """Sign sessions with `secret`, which stays on this host."""
+    def __init__(self, options: DashboardOptions, secret: bytes, ended: Iterable[str] = ()) -> None:
+        """Sign sessions with `secret`, which stays on this host; those `ended` are what `end_session` has returned."""
         self._options = options
         self._secret = secret
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._ended = set(ended)
 
     @property
     def open_to_all(self) -> bool:
@@ -69,12 +64,27 @@ class Authenticator:
         text = f"{name}|{secrets.token_urlsafe(16)}"
         return self._signer(self._options.users[name].password, now_s).sign(text).decode()
 
-    def end_session(self, cookie: str) -> None:
-        """Accept this cookie no longer."""
-        # The text alone: a signature in base64 has several spellings.
-        self._ended[cookie.rsplit(".", 2)[0]] = None
-        while len(self._ended) > _REMEMBERED:
-            self._ended.popitem(last=False)
+    def end_session(self, cookie: str, now_s: float) -> str | None:
+        """Accept this cookie no longer; returns the id by which the session stays ended, None where it was none."""
+        if self._session_user(cookie, now_s) is None:
+            return None
+        ended = _session_id(cookie)
+        self._ended.add(ended)
+        return ended
+
+    def known_browser(self, name: str, now_s: float) -> str:
+        """Return the cookie by which a browser of this user is known at its next login."""
+        return self._browser_signer(self._options.users[name].password, now_s).sign(secrets.token_hex(16)).decode()
+
+    def browser_of(self, name: str, cookie: str | None, now_s: float) -> str | None:
+        """Return the id of a browser in which this user has logged in before; None: its cookie does not show that."""
+        user = self._options.users.get(name)
+        if user is None or cookie is None:
+            return None
+        try:
+            return self._browser_signer(user.password, now_s).unsign(cookie, max_age=KNOWN_S).decode()
+        except BadSignature:
+            return None
 
     def identify(self, cookie: str | None, bearer: str | None, now_s: float) -> Identity | None:
         """Return the sender of a request with this cookie and this bearer token; None where they are unknown."""
@@ -98,14 +108,22 @@ class Authenticator:
             return None
         try:
             # An age of SESSION_S seconds is too old, while `max_age` is the oldest that is accepted.
-            text = self._signer(user.password, now_s).unsign(cookie, max_age=SESSION_S - 1).decode()
+            self._signer(user.password, now_s).unsign(cookie, max_age=SESSION_S - 1)
         except BadSignature:
             return None
-        return None if text in self._ended else Identity(name, user.role)
+        return None if _session_id(cookie) in self._ended else Identity(name, user.role)
 
     def _signer(self, password: str, now_s: float) -> TimestampSigner:
         """Return the signer of a user's sessions; a changed password ends the sessions that began with the old one."""
         return _SignerAt(now_s, self._secret, f"session|{password}")
+
+    def _browser_signer(self, password: str, now_s: float) -> TimestampSigner:
+        return _SignerAt(now_s, self._secret, f"browser|{password}")
+
+
+def _session_id(cookie: str) -> str:
+    # Of the text alone: a signature in base64 has several spellings.
+    return hashlib.sha256(cookie.rsplit(".", 2)[0].encode()).hexdigest()
 
 
 class _SignerAt(TimestampSigner):
@@ -128,7 +146,16 @@ def from_another_page(fetch_site: str | None, origin: str | None, host: str | No
         host: header Host.
     """
     foreign_site = fetch_site is not None and fetch_site not in _OWN_SITES
-    return foreign_site or (origin is not None and origin.partition("://")[2] != host)
+    return foreign_site or (origin is not None and _authority(origin) != _with_default_port(origin, host))
+
+
+def _authority(origin: str) -> str:
+    return _with_default_port(origin, origin.partition("://")[2]) or ""
+
+
+def _with_default_port(origin: str, host: str | None) -> str | None:
+    """Return a host without the port that the origin's scheme implies: some proxies add it, no browser does."""
+    return host and host.removesuffix({"http": ":80", "https": ":443"}.get(origin.partition("://")[0], " "))
 
 
 def from_own_page(fetch_site: str | None, origin: str | None, host: str | None) -> bool:
@@ -141,22 +168,3 @@ def is_local_host(host: str | None) -> bool:
     """Whether a Host header names this host itself, so that no foreign name was made to point here."""
     name = (host or "").rpartition(":")[0] if ":" in (host or "").rpartition("]")[2] else host
     return name in ("127.0.0.1", "localhost", "[::1]")
-
-
-class LoginThrottle:
-    """How many passwords may be tried for an address or a user name. Pure: the clock is passed in."""
-
-    def __init__(self) -> None:
-        self._attempts = TokenBuckets(_ATTEMPTS, 1 / (_ATTEMPT_S * 1e9), max_keys=_REMEMBERED)
-
-    def wait_s(self, key: str, now_s: float) -> float:
-        """Take one attempt and return 0, or return the seconds until there is one."""
-        left = self._attempts.available(key, round(now_s * 1e9))
-        if left < 1:
-            return (1 - left) * _ATTEMPT_S
-        self._attempts.take(key, 1)
-        return 0.0
-
-    def forget(self, key: str) -> None:
-        """Give all attempts back, after the right password."""
-        self._attempts.forget(key)

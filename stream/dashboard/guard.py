@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream.dashboard.access import from_another_page, from_own_page, is_local_host
+from stream.dashboard.proxies import origin_of, route_of
+from stream.dashboard.request_body import BodyRefused, has_body, read_body, refuse_framing
 from stream.dashboard.services import Dashboard, bearer_token
 
 _SAFE = {"GET", "HEAD"}
@@ -17,7 +19,8 @@ _SAFE = {"GET", "HEAD"}
 _OPEN = {"/api/v1/me", "/api/v1/login", "/api/v1/openapi.json"}
 _LOGIN = "/api/v1/login"
 _LOGOUT = "/api/v1/logout"
-_LARGEST_BODY = 64 * 1024
+#: Longest reason with which a WebSocket is closed, in bytes (RFC 6455, section 5.5).
+_LONGEST_REASON = 123
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -47,24 +50,53 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        connection = HTTPConnection(scope)
-        refusal = self._refuse(connection, scope)
+        refusal = self._read_origin(scope)
+        # The routes' own path: what a guard checks and what a router takes must be the same.
+        path = route_of(scope["path"], scope["root_path"])
+        send = self._with_headers(send, path or "/")
+        if refusal is None and path is None and scope["type"] == "http":
+            await RedirectResponse(f"{scope['root_path']}/", 308)(scope, receive, send)
+            return
+        refusal = refusal or self._refuse(HTTPConnection(scope), scope, path or "/")
+        if refusal is None and scope["type"] == "http" and has_body(scope["headers"]):
+            try:
+                receive = await read_body(receive)
+            except BodyRefused as error:
+                refusal = error.status, error.reason
         if refusal is None:
-            await self._app(scope, receive, self._with_headers(send, connection.url.path))
+            scope["path"] = scope["root_path"] + (path or "/")
+            await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 4000 + refusal[0], "reason": refusal[1]})
+            reason = refusal[1].encode()[:_LONGEST_REASON].decode(errors="ignore")
+            await send({"type": "websocket.close", "code": 4000 + refusal[0], "reason": reason})
         else:
-            response = JSONResponse({"detail": refusal[1]}, refusal[0])
-            await response(scope, receive, self._with_headers(send, connection.url.path))
+            await _refused(scope, *refusal)(scope, receive, send)
 
-    def _refuse(self, connection: HTTPConnection, scope: Scope) -> tuple[int, str] | None:
+    def _read_origin(self, scope: Scope) -> tuple[int, str] | None:
+        """Put the client's address, scheme and sub-path into the scope; returns a refusal, None: all is well."""
+        options = self._dashboard.config.dashboard
+        peer = scope["client"][0] if scope.get("client") else ""
+        websocket = scope["type"] == "websocket"
+        scheme = "https" if scope["scheme"] in ("https", "wss") else "http"
+        origin = origin_of(peer, scheme, scope["headers"], options.proxies, options.root_path)
+        if origin is None:
+            scope["root_path"] = ""
+            return 400, "the proxy's X-Forwarded-Prefix must be a path like /line1, and none of the page's own"
+        if origin.address != peer:
+            scope["client"] = origin.address, 0
+        secure, plain = ("wss", "ws") if websocket else ("https", "http")
+        scope["scheme"] = secure if origin.scheme == "https" else plain
+        scope["root_path"] = origin.root_path
+        return None
+
+    def _refuse(self, connection: HTTPConnection, scope: Scope, path: str) -> tuple[int, str] | None:
         """Return the status and the reason of a refusal; None: the request may pass."""
         changes = scope["type"] == "http" and scope["method"] not in _SAFE
         return (
-            self._refuse_origin(connection, changes or scope["type"] == "websocket")
-            or self._refuse_size(connection, changes)
-            or self._refuse_identity(connection, scope["path"], changes)
+            refuse_framing(scope["headers"])
+            or self._refuse_origin(connection, changes or scope["type"] == "websocket")
+            or self._refuse_identity(connection, path, changes)
         )
 
     def _refuse_origin(self, connection: HTTPConnection, guarded: bool) -> tuple[int, str] | None:
@@ -78,14 +110,12 @@ class Guard:
             return 403, "without users only http://127.0.0.1, localhost and [::1] are served"
         sender = connection.headers.get("sec-fetch-site"), connection.headers.get("origin"), host
         if guarded and from_another_page(*sender):
-            return 403, "the request comes from a page of another server"
+            return 403, (
+                "the request comes from a page of another server; behind a proxy, that must pass the header Host with "
+                "its port, as the browser sent it (nginx: proxy_set_header Host $http_host)"
+            )
         if guarded and bearer_token(connection) is None and not from_own_page(*sender):
             return 403, "send a bearer token, or the header Origin with the address of this dashboard"
-        return None
-
-    def _refuse_size(self, connection: HTTPConnection, changes: bool) -> tuple[int, str] | None:
-        if changes and not 0 <= _length(connection) <= _LARGEST_BODY:
-            return 413, f"a body of at most {_LARGEST_BODY} bytes with its length is accepted"
         return None
 
     def _refuse_identity(self, connection: HTTPConnection, path: str, changes: bool) -> tuple[int, str] | None:
@@ -114,8 +144,7 @@ class Guard:
         return send_with_headers
 
 
-def _length(connection: HTTPConnection) -> int:
-    try:
-        return int(connection.headers.get("content-length", "-1"))
-    except ValueError:
-        return -1
+def _refused(scope: Scope, status: int, reason: str) -> Response:
+    # What is left of the body is not read: no connection is kept for it.
+    headers = {"connection": "close"} if has_body(scope["headers"]) else None
+    return JSONResponse({"detail": reason}, status, headers=headers)

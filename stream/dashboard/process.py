@@ -9,7 +9,7 @@ from stream.line.lifecycle import lower_priority, start_role
 
 def main(config: LineConfig) -> None:
     """Serve the dashboard until a signal stops it."""
-    role = start_role("dashboard", config)
+    role = start_role("dashboard", config, idle_until_ready=True)
     lower_priority(10)  # the line has priority
     try:
         from stream.dashboard.server import serve
@@ -18,5 +18,5 @@ def main(config: LineConfig) -> None:
             f"the dashboard needs the package {error.name}: pip install 'patchline[dashboard]', "
             "or set dashboard.enabled: false"
         ) from None
-    serve(config, role.ready)
+    serve(config, role.ready, role.stop)
     role.stopping()

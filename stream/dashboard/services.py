@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from argon2 import PasswordHasher
 from fastapi import HTTPException
 from starlette.requests import HTTPConnection, Request
 
 from stream.core.errors import StoreError
-from stream.dashboard.access import Authenticator, Identity, LoginThrottle
+from stream.dashboard.access import Authenticator, Identity
 from stream.dashboard.live.hub import Hub
+from stream.dashboard.login_record import LoginRecord
+from stream.dashboard.login_throttle import LoginThrottle
+from stream.dashboard.passwords import PasswordCheck
 from stream.dashboard.tuning.changes import BundleChanges
 from stream.dashboard.tuning.jobs import Jobs
 from stream.dashboard.tuning.marked_parts import MarkedPart, MarkedParts
@@ -24,6 +26,8 @@ from stream.store.review_store import AuditEntry, Review
 
 log = logging.getLogger(__name__)
 
+NO_STATION = "no such station"
+
 
 class Dashboard(NamedTuple):
     """One dashboard."""
@@ -31,19 +35,23 @@ class Dashboard(NamedTuple):
     config: LineConfig
     access: Authenticator
     throttle: LoginThrottle
-    hasher: PasswordHasher
+    passwords: PasswordCheck
+    logins: LoginRecord
     hub: Hub
     review: Review
     marked: MarkedParts
     changes: BundleChanges
     jobs: Jobs
 
-    @property
-    def cookie(self) -> str:
+    def cookie(self, connection: HTTPConnection) -> str:
         """Name of the session's cookie: each line on a host has its own."""
-        # Browsers take a cookie of this prefix over TLS, and from this host alone.
-        prefix = "" if self.config.dashboard.certificate is None else "__Host-"
+        # Browsers take a cookie of these prefixes over TLS alone; the first also from this host and whole path alone.
+        prefix = "" if not is_encrypted(connection) else "__Secure-" if connection.scope.get("root_path") else "__Host-"
         return f"{prefix}patchline-{self.config.line}"
+
+    def browser_cookie(self, connection: HTTPConnection) -> str:
+        """Name of the cookie by which a browser is known that has logged in before."""
+        return f"{self.cookie(connection)}-browser"
 
     def store(self) -> EventReader:
         """Open the event store for one request, in a `with` block; raises StoreError."""
@@ -56,7 +64,9 @@ class Dashboard(NamedTuple):
 
     def identity_of(self, connection: HTTPConnection) -> Identity | None:
         """Return the sender of a request; None where they are unknown."""
-        return self.access.identify(connection.cookies.get(self.cookie), bearer_token(connection), time.time())
+        return self.access.identify(
+            connection.cookies.get(self.cookie(connection)), bearer_token(connection), time.time()
+        )
 
     def note(self, user: str, what: str, detail: str) -> None:
         """Add to the audit log; a full disk is logged and fails no request."""
@@ -72,6 +82,11 @@ def bearer_token(connection: HTTPConnection) -> str | None:
     return token if scheme.lower() == "bearer" else None
 
 
+def is_encrypted(connection: HTTPConnection) -> bool:
+    """Whether the browser sends its request over TLS, to this dashboard or to a proxy before it."""
+    return connection.scope["scheme"] in ("https", "wss")
+
+
 def dashboard_of(connection: HTTPConnection) -> Dashboard:
     """Return the dashboard that the application serves."""
     dashboard: Dashboard = connection.app.state.dashboard
@@ -82,7 +97,7 @@ def dashboard_of_station(request: Request, station: str) -> Dashboard:
     """Return the dashboard that the application serves; 404 where its line has no such station."""
     dashboard = dashboard_of(request)
     if station not in dashboard.config.stations:
-        raise HTTPException(404, f"no station {station}")
+        raise HTTPException(404, NO_STATION)
     return dashboard
 
 

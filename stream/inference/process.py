@@ -282,7 +282,7 @@ class InferenceWorker:
 
 def main(config: LineConfig, index: int) -> None:
     """Run one worker until a signal stops it."""
-    role = start_role(config.worker_names[index], config)
+    role = start_role(config.worker_names[index], config, idle_until_ready=True)
     lower_priority(5)  # capture and sink need little and must be on time; inference takes what is left
     worker = InferenceWorker(config, index, role)
     try:

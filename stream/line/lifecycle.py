@@ -19,6 +19,7 @@ from stream.core.errors import ConfigError
 from stream.line.config import LineConfig
 from stream.line.folders import check_folders
 from stream.line.locks import lock_role
+from stream.line.permissions import mend
 
 #: Environment variable, set by the supervisor for its children: id of the run, the same across restarts.
 RUN_VARIABLE = "PATCHLINE_RUN"
@@ -40,16 +41,25 @@ log = logging.getLogger(__name__)
 class Role:
     """The running process as a role of the line: its name, signals and lock."""
 
-    def __init__(self, name: str, stop: threading.Event, lock: IO[str], reload: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        stop: threading.Event,
+        lock: IO[str],
+        reload: threading.Event | None = None,
+        starting: threading.Event | None = None,
+    ) -> None:
         """Hold the lock for as long as the process lives."""
         self.name = name
+        self._starting = starting or threading.Event()
         self.stop = stop
         #: Set when the bundles are to be read again; the reader clears it.
         self.reload = reload or threading.Event()
         self._lock = lock
 
     def ready(self) -> None:
-        """Report to the supervisor or systemd that this process is at work."""
+        """Report to the supervisor or systemd that this process is at work; from now on it stops in good order."""
+        self._starting.clear()
         notify("READY=1")
 
     def finished(self) -> None:
@@ -67,25 +77,35 @@ class Role:
         notify("STOPPING=1")
 
 
-def start_role(name: str, config: LineConfig) -> Role:
+def start_role(name: str, config: LineConfig, *, idle_until_ready: bool = False) -> Role:
     """Make this process a role of the line.
+
+    Args:
+        name: of the role.
+        config: of the line.
+        idle_until_ready: nothing is lost if the process ends before it is ready, so a signal ends it at once,
+            however long loading takes.
 
     Raises:
         TransportError: the role runs already, or its metrics address is taken.
         DiskError: a folder of the line cannot be written.
     """
     configure_logging(name)
+    reload, starting = threading.Event(), threading.Event()
+    if idle_until_ready:
+        starting.set()
+    stop = stop_on_signals(reload, starting)
     die_with_parent()
+    os.umask(config.store.umask)
+    if RUN_VARIABLE not in os.environ:  # else the supervisor has done so
+        mend(config)
+        check_folders(config, name)
     allow_open_files()
     # A thread that decodes frames must not hold the GIL for 5 ms while another one announces parts.
     sys.setswitchinterval(0.0005)
-    reload = threading.Event()
-    stop = stop_on_signals(reload)
-    if RUN_VARIABLE not in os.environ:  # not of a supervisor, which has checked them
-        check_folders(config, name)
     lock = lock_role(name, config.state)
     metrics_page.serve(config.metrics_address(name))
-    return Role(name, stop, lock, reload)
+    return Role(name, stop, lock, reload, starting)
 
 
 def allow_open_files() -> None:
@@ -109,24 +129,34 @@ def configure_logging(name: str) -> None:
     )
 
 
-def stop_on_signals(reload: threading.Event | None = None) -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set; SIGHUP sets `reload`, if given."""
+def stop_on_signals(reload: threading.Event | None = None, starting: threading.Event | None = None) -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set; SIGHUP sets `reload`, if given.
+
+    While `starting` is set, SIGTERM and SIGINT end the process at once instead.
+    """
     stop = threading.Event()
     events: dict[int, threading.Event] = {signal.SIGTERM: stop, signal.SIGINT: stop}
     if reload is not None:
         events[signal.SIGHUP] = reload
-    # A handler interrupts the main thread anywhere, also while that holds the event's own lock: setting the event
-    # there could deadlock. Writing to a pipe takes no lock, and a thread passes the signals on.
+    # A handler runs in the main thread between two of its bytecodes: perhaps while that holds the event's own lock, and
+    # not before a library returns that compiles a model for seconds. The interpreter writes to a pipe without delay,
+    # and a thread passes the signals on.
     read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
 
     def pass_on() -> None:
         while True:
             for number in os.read(read_end, 64):
-                events[number].set()
+                event = events.get(number)
+                if event is stop and starting is not None and starting.is_set():
+                    os._exit(0)
+                if event is not None:
+                    event.set()
 
     threading.Thread(target=pass_on, name="signals", daemon=True).start()
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in events:
-        signal.signal(number, lambda number, _frame: os.write(write_end, bytes((number,))))
+        signal.signal(number, lambda _number, _frame: None)
     return stop
 
 

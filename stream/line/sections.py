@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, model_validator
 
 from stream.core.options import ConfigPath, Name, Options, PositiveMs, PositiveS
 from stream.core.verdict import Mode
 
 #: Addresses that only this host can reach.
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+
+#: Paths of the dashboard itself, from which a sub-path must differ.
+PAGE_FOLDERS = {"api", "css", "lib", "vendor", "views"}
 
 Pixels = Annotated[int, Field(ge=1, le=65_535)]
 Offset = Annotated[int, Field(ge=0, le=65_535)]
@@ -88,10 +92,22 @@ class WorkerOptions(Options):
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
+def _octal(value: object) -> object:
+    # YAML reads 0750 as the number 750: its digits are what was meant.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _rights(text: str) -> str:
+    if re.fullmatch(r"0?7[0-7][0-7]", text) is None:
+        raise ValueError('expected three octal digits of which the first is 7, such as "0750" or "0700"')
+    return text.zfill(4)
+
+
 class StoreOptions(Options):
     """The line's folder: event store, overlays, locks and sequence numbers."""
 
     path: ConfigPath = Field(default=Path("events"), validate_default=True)
+    mode: Annotated[str, BeforeValidator(_octal), AfterValidator(_rights)] = "0750"
     record: Literal["non_good", "all"] = "non_good"
     keep_events: Annotated[int, Field(ge=1)] = 1_000_000
     keep_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
@@ -102,6 +118,21 @@ class StoreOptions(Options):
     overlays: Annotated[int, Field(ge=0)] = 200
     preview_max_px: Annotated[int, Field(ge=64, le=16_384)] = 1024
     preview_jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85
+
+    @property
+    def folder_mode(self) -> int:
+        """Rights of the line's folders."""
+        return int(self.mode, 8)
+
+    @property
+    def file_mode(self) -> int:
+        """Rights of the line's files."""
+        return self.folder_mode & 0o666
+
+    @property
+    def umask(self) -> int:
+        """By which new files have these rights."""
+        return 0o777 & ~self.folder_mode
 
 
 class MetricsOptions(Options):
@@ -140,6 +171,8 @@ class DashboardOptions(Options):
     listen: Annotated[str, Field(pattern=r"^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")] = "127.0.0.1:8080"
     certificate: ConfigPath | None = None
     key: ConfigPath | None = None
+    proxies: list[IPvAnyNetwork] = Field(default_factory=list)
+    root_path: Annotated[str, Field(pattern=r"^$|^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$")] = ""
     users: dict[Name, UserOptions] = Field(default_factory=dict)
     tokens: dict[Name, TokenOptions] = Field(default_factory=dict)
 
@@ -151,6 +184,16 @@ class DashboardOptions(Options):
             raise ValueError(
                 f"users: '{self.listen}' can be reached from other hosts, so users must log in; "
                 "add a user with a hash from `patchline password`, or listen on 127.0.0.1"
+            )
+        if self.proxies and not self.users:
+            raise ValueError(
+                "users: proxies pass on requests from other hosts, so users must log in; add a user with a hash from "
+                "`patchline password`, or remove proxies"
+            )
+        if self.root_path.split("/")[1:2] and self.root_path.split("/")[1] in PAGE_FOLDERS:
+            raise ValueError(
+                f"root_path: '{self.root_path}' begins like one of the page's own paths "
+                f"({', '.join(sorted(PAGE_FOLDERS))}); choose another name"
             )
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate: TLS needs both certificate and key")

@@ -34,6 +34,7 @@ class EventStore(EventReader):
         """Open the file at `path` for writing; creates it and its folders. Raises StoreError."""
         with store_errors(path, "cannot be opened; repair it, or move it away to start a new store"):
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()  # SQLite gives its files the rights of this one; made by itself it has fewer
             with connected(path, "rwc") as connection:
                 prepare(path, connection)
         return cls(path, connection)

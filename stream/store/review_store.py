@@ -57,6 +57,7 @@ class Review:
         self._turn = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()  # SQLite gives its files the rights of this one; made by itself it has fewer
             self._connection = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode = WAL")
             if self._is_empty():
@@ -232,7 +233,7 @@ class AlarmName(BaseModel):
 
     kind: Annotated[str, Field(max_length=64)]
     subject: Annotated[str, Field(max_length=64)]
-    raised_ns: Annotated[str, Field(pattern=r"^\d{1,19}$")]
+    raised_ns: Annotated[str, Field(pattern=r"^[0-9]{1,18}$|^[0-8][0-9]{18}$")]
 
 
 class AuditEntry(BaseModel):

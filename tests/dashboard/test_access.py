@@ -10,7 +10,6 @@ from stream.dashboard.access import (
     SESSION_S,
     Authenticator,
     Identity,
-    LoginThrottle,
     from_another_page,
     from_own_page,
     is_local_host,
@@ -21,9 +20,9 @@ HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaA"
 NOW_S = 1_800_000_000.0
 
 
-def access(secret: bytes = b"secret", **users: dict[str, Any]) -> Authenticator:
+def access(secret: bytes = b"secret", ended: tuple[str, ...] = (), **users: dict[str, Any]) -> Authenticator:
     tokens = {"mes": {"sha256": hashlib.sha256(b"token").hexdigest(), "role": "operator"}}
-    return Authenticator(DashboardOptions.model_validate({"users": users, "tokens": tokens}), secret)
+    return Authenticator(DashboardOptions.model_validate({"users": users, "tokens": tokens}), secret, ended)
 
 
 def anna(role: str = "viewer", password: str = HASH) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def test_a_session_ends_with_time_logout_and_a_new_password():
     assert (who.name, who.role) == ("anna", "operator")
     assert door.identify(cookie, None, NOW_S + SESSION_S) is None
     assert access(anna=anna("operator", HASH + "x")).identify(cookie, None, NOW_S) is None
-    door.end_session(cookie)
+    assert door.end_session(cookie, NOW_S)
     assert door.identify(cookie, None, NOW_S) is None
 
 
@@ -79,8 +78,37 @@ def test_a_session_that_was_ended_stays_so_however_its_signature_is_spelled():
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     spellings = [cookie[:-1] + last for last in alphabet]
     assert sum(door.identify(each, None, NOW_S) is not None for each in spellings) > 1, "base64 has some bits to spare"
-    door.end_session(cookie)
+    assert door.end_session(cookie, NOW_S)
     assert not any(door.identify(each, None, NOW_S) for each in spellings)
+
+
+def test_a_session_that_was_ended_stays_so_after_a_restart():
+    door = access(anna=anna())
+    cookie, other = door.begin_session("anna", NOW_S), door.begin_session("anna", NOW_S)
+    ended = door.end_session(cookie, NOW_S)
+    assert ended is not None
+    restarted = access(ended=(ended,), anna=anna())
+    assert restarted.identify(cookie, None, NOW_S) is None
+    assert restarted.identify(other, None, NOW_S) is not None
+
+
+def test_only_a_session_can_be_ended():
+    door = access(anna=anna())
+    assert door.end_session("anna|x.y.z", NOW_S) is None
+    assert door.end_session("", NOW_S) is None
+
+
+def test_a_browser_is_known_by_the_cookie_of_its_last_login_to_its_user_alone():
+    door = access(anna=anna(), otto=anna(password=HASH + "x"))
+    cookie = door.known_browser("anna", NOW_S)
+    assert door.browser_of("anna", cookie, NOW_S) == access(anna=anna()).browser_of("anna", cookie, NOW_S + 1)
+    assert door.browser_of("anna", cookie, NOW_S) is not None
+    assert door.browser_of("otto", cookie, NOW_S) is None
+    assert door.browser_of("anna", cookie + "x", NOW_S) is None
+    assert door.browser_of("anna", None, NOW_S) is None
+    assert door.browser_of("nobody", cookie, NOW_S) is None
+    assert door.browser_of("anna", door.begin_session("anna", NOW_S), NOW_S) is None, "a session is none"
+    assert door.identify(cookie, None, NOW_S) is None, "and it is no session"
 
 
 def test_a_role_is_that_of_the_configuration_not_of_the_moment_of_the_login():
@@ -106,24 +134,6 @@ def test_a_role_includes_those_below_it(role: Any, may: int):
     assert [who.may(each) for each in ("viewer", "operator", "engineer")] == [True] * may + [False] * (3 - may)
 
 
-def test_five_guesses_then_one_in_ten_seconds():
-    guesses = LoginThrottle()
-    assert [guesses.wait_s("10.0.0.7", NOW_S) for _ in range(5)] == [0.0] * 5
-    assert guesses.wait_s("10.0.0.7", NOW_S) == pytest.approx(10.0)
-    assert guesses.wait_s("10.0.0.8", NOW_S) == 0.0
-    assert guesses.wait_s("10.0.0.7", NOW_S + 9) > 0
-    assert guesses.wait_s("10.0.0.7", NOW_S + 11) == 0.0
-    assert guesses.wait_s("10.0.0.7", NOW_S + 11) > 0
-
-
-def test_the_right_password_gives_the_guesses_back():
-    guesses = LoginThrottle()
-    for _ in range(5):
-        guesses.wait_s("anna", NOW_S)
-    guesses.forget("anna")
-    assert guesses.wait_s("anna", NOW_S) == 0.0
-
-
 @pytest.mark.parametrize(
     ("site", "origin", "host", "own", "foreign"),
     [
@@ -144,6 +154,10 @@ def test_the_right_password_gives_the_guesses_back():
         ("cross-site", "https://line.factory", "line.factory", False, True),
         ("same-origin", "http://evil.example", "line.factory", False, True),
         ("none", "null", "line.factory", False, True),
+        (None, "https://line.factory", "line.factory:443", True, False),
+        (None, "http://line.factory", "line.factory:80", True, False),
+        (None, "https://line.factory", "line.factory:80", False, True),
+        (None, "https://line.factory:8443", "line.factory", False, True),
     ],
 )
 def test_pages_of_other_servers_are_told_from_ours(

@@ -22,15 +22,15 @@ CHANGE = "/api/v1/alarms/acknowledge"
 
 
 class Config:
-    dashboard = DashboardOptions()
+    def __init__(self, root_path: str) -> None:
+        self.dashboard = DashboardOptions(root_path=root_path)
 
 
 class Behind:
     """A dashboard of which the guard uses these."""
 
-    config = Config()
-
-    def __init__(self, users: bool) -> None:
+    def __init__(self, users: bool, root_path: str = "") -> None:
+        self.config = Config(root_path)
         known = {"anna": {"role": "engineer", "password": HASH}} if users else {}
         self.access = Authenticator(DashboardOptions.model_validate({"users": known, "tokens": TOKENS}), b"secret")
 
@@ -42,19 +42,34 @@ class Behind:
         return self.access.identify(None, bearer, 0.0)
 
 
-def status(path: str = CHANGE, *, method: str = "POST", kind: str = "http", users: bool = True, **headers: str) -> int:
+def status(path: str = CHANGE, **options: Any) -> int:
     """The status that a request gets: 200 where it passes; of a WebSocket 4000 more where it is closed."""
+    return answer(path, **options)[0]
+
+
+def answer(
+    path: str = CHANGE,
+    *,
+    method: str = "POST",
+    kind: str = "http",
+    users: bool = True,
+    root_path: str = "",
+    **headers: str,
+) -> tuple[int, str]:
+    """The status and the body."""
     seen: list[int] = []
+    body = bytearray()
 
     async def app(_scope: Any, _receive: Any, _send: Any) -> None:
         seen.append(200)
 
-    async def receive() -> dict[str, str]:
-        return {}
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:
         if message["type"] in ("http.response.start", "websocket.close"):
             seen.append(message.get("status", message.get("code")))
+        body.extend(message.get("body", b""))
 
     given = {"host": HOST, "content-length": "0"} | {name.replace("_", "-"): text for name, text in headers.items()}
     scope = {
@@ -66,9 +81,9 @@ def status(path: str = CHANGE, *, method: str = "POST", kind: str = "http", user
     }
     if kind == "http":
         scope["method"] = method
-    asyncio.run(Guard(app, cast(Dashboard, Behind(users)))(scope, receive, send))
+    asyncio.run(Guard(app, cast(Dashboard, Behind(users, root_path)))(scope, receive, send))
     assert len(seen) == 1
-    return seen[0]
+    return seen[0], body.decode()
 
 
 FOREIGN = [
@@ -136,6 +151,28 @@ def test_a_name_that_was_made_to_point_here_is_refused_on_an_open_dashboard():
     assert status("/api/v1/line", method="GET", users=False, **foreign) == 403
 
 
-def test_a_change_without_its_length_or_too_long_is_refused():
-    for length in ("", "-1", "x", str(64 * 1024 + 1)):
+def test_a_change_that_is_too_long_by_its_own_word_is_refused():
+    for length in (str(64 * 1024 + 1), "9" * 5000):
         assert status(**COOKIE, **OWN, content_length=length) == 413
+
+
+def test_a_request_whose_length_is_ambiguous_is_refused():
+    for length in ("", "-1", "x", "1, 2", "+5", "\u0665"):
+        assert status(**COOKIE, **OWN, content_length=length) == 400
+    for method in ("GET", "POST"):
+        assert status(method=method, **COOKIE, **OWN, transfer_encoding="chunked") == 400
+
+
+def test_below_a_sub_path_the_same_doors_are_closed():
+    for path in ("/line1/api/v1/line", "/api/v1/line"):
+        assert status(path, method="GET", root_path="/line1") == 401
+        assert status(path, method="GET", root_path="/line1", **COOKIE) == 200
+    assert status("/line1/api/v1/live", kind="websocket", root_path="/line1", **OWN) == 4401
+    assert status("/line1", method="GET", root_path="/line1") == 308
+    assert status("/line1/", method="GET", root_path="/line1") == 200
+
+
+def test_a_host_without_the_port_of_the_page_is_refused_with_what_the_proxy_must_pass():
+    seen = answer(**COOKIE, host="line.factory", origin="https://line.factory:8443")
+    assert seen[0] == 403
+    assert "proxy_set_header Host $http_host" in seen[1]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.programs import needs_program
 
 from stream.core.errors import TransportError
 from stream.line.lifecycle import PARENT_VARIABLE, Role, notify
@@ -227,6 +228,71 @@ def test_a_signal_asks_the_process_to_stop_or_to_reload_and_interrupts_nothing(n
     process = python(SIGNALLED, *(int(number) for number in numbers))
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (0, "done\n")
+
+
+STARTING = """
+import os, signal, sys, threading, time
+from stream.line.lifecycle import stop_on_signals
+
+starting = threading.Event()
+starting.set()
+stop = stop_on_signals(None, starting)
+if sys.argv[1] == "ready":
+    starting.clear()
+print("starting", flush=True)
+if sys.argv[1] == "ready":
+    print("stopped" if stop.wait(20) else "lost", flush=True)
+else:
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_process_at_once_that_is_still_loading(number: signal.Signals):
+    process = python(STARTING, "loading")
+    assert process.stdout.readline() == "starting\n"
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=GENEROUS_S)
+    assert (process.returncode, output) == (0, "")
+
+
+def test_a_process_that_is_ready_stops_in_good_order():
+    process = python(STARTING, "ready")
+    assert process.stdout.readline() == "starting\n"
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=GENEROUS_S)
+    assert (process.returncode, output) == (0, "stopped\n")
+
+
+# The command as the first process of a container: the kernel drops signals that it has no handler for.
+FIRST_PROCESS = """
+import sys, time
+import stream.__main__ as command
+
+sys.modules["stream.cli.main"] = sys  # in place of all that is loaded before the work begins
+sys.main = lambda: (print("loading", flush=True), time.sleep(600))
+command.main()
+"""
+
+
+def first_process(program: str) -> subprocess.Popen[str]:
+    """Start a program as process 1 of a namespace."""
+    namespace = ("unshare", "--pid", "--fork", "--kill-child", "--user", "--map-root-user")
+    if subprocess.run([*namespace, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this host permits no namespaces")
+    return subprocess.Popen([*namespace, sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+
+
+@needs_program("unshare")
+def test_the_first_process_of_a_container_ends_when_it_is_asked_to_while_it_loads():
+    with first_process(FIRST_PROCESS) as process:
+        assert process.stdout.readline() == "loading\n"
+        (inner,) = psutil.Process(process.pid).children()
+        inner.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(GENEROUS_S) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
 
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
@@ -27,6 +28,8 @@ from stream.store.review_store import OF_GOOD, Mark, MarkKind
 from stream.store.schema import EVENT_COLUMNS, PART_COLUMNS
 
 router = APIRouter(tags=["events"])
+
+_NO_EVENT = "no such event, or no longer"
 
 #: Latest time of a filter, in seconds; nanoseconds beyond it do not fit the store.
 _LATEST_S = 9e9
@@ -166,7 +169,7 @@ def network_input(request: Request, event_id: int) -> Response:
     with dashboard_of(request).store() as store:
         data = store.network_input_png(event_id) if 0 < event_id < 2**62 else None
     if data is None:
-        raise HTTPException(404, f"event {event_id} has no network input, or no longer")
+        raise HTTPException(404, "this event has no network input, or no longer")
     return _unchanging(data, "image/png")
 
 
@@ -188,7 +191,7 @@ def mark(
     dashboard = dashboard_of(request)
     event, _ = _event(dashboard, event_id)
     if (event.part.verdict is Verdict.GOOD) != (finding.mark in OF_GOOD):
-        raise HTTPException(409, f"event {event_id} is {event.part.verdict}: it cannot be marked {finding.mark}")
+        raise HTTPException(409, f"this event is {event.part.verdict}: it cannot be marked {finding.mark}")
     mark = Mark(
         station=event.part.station,
         seq=event.part.seq,
@@ -210,11 +213,11 @@ def _place(text: str | None) -> EventPlace | None:
 
 def _event(dashboard: Dashboard, event_id: int) -> tuple[Event, EventImages | None]:
     if not 0 < event_id < 2**62:
-        raise HTTPException(404, f"no event {event_id}")
+        raise HTTPException(404, _NO_EVENT)
     with dashboard.store() as store:
         event = store.event(event_id)
         if event is None:
-            raise HTTPException(404, f"no event {event_id}, or no longer")
+            raise HTTPException(404, _NO_EVENT)
         return event, store.images(event_id)
 
 
@@ -238,7 +241,8 @@ def _zip(dashboard: Dashboard, filters: EventFilter, pictures: bool) -> Iterator
     """Yield a zip file piece by piece: images as they are read, then the table."""
     target = _Pieces()
     table = io.StringIO()
-    rows = csv.writer(table)
+    # Quoted, so that a separator of another country does not begin a new cell.
+    rows = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC)
     rows.writerow([*_TABLE, "picture", "mark", "note", "marked_by"])
     with dashboard.store() as store, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for event in _all(store, filters):
@@ -253,7 +257,7 @@ def _zip(dashboard: Dashboard, filters: EventFilter, pictures: bool) -> Iterator
                     archive.writestr(f"overlays/{name}.jpg", drawn)
             mark = _mark_of(dashboard, event)
             marked = [mark.mark, mark.note, mark.who] if mark else ["", "", ""]
-            rows.writerow([_cell(value) for value in _row(event)] + [name, *map(_cell, marked)])
+            rows.writerow([_cell(value) for value in (*_row(event), name, *marked)])
             yield target.take()
         archive.writestr("events.csv", table.getvalue())
     yield target.take()
@@ -292,8 +296,19 @@ def _row(event: Event) -> list[object]:
 
 
 def _cell(value: object) -> object:
-    """Return a value for a table; text that a spreadsheet would run as a formula is quoted."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    """Return a value for a table; text that a spreadsheet would run as a formula is quoted (OWASP, CSV injection)."""
+    return f"'{value}" if isinstance(value, str) and _may_be_formula(value) else value
+
+
+def _may_be_formula(text: str) -> bool:
+    """Whether a spreadsheet may take a text for a formula, after what it strips and what it makes of wide signs."""
+    if text[:1] in ("\t", "\r", "\n"):
+        return True
+    # Compatibility forms (full-width, small, superscript) become the plain sign; format characters such as a byte
+    # order mark and a zero-width space are not seen.
+    plain = unicodedata.normalize("NFKC", text)
+    begin = next((sign for sign in plain if not (sign.isspace() or unicodedata.category(sign)[0] in "CZ")), "")
+    return begin != "" and begin in "=+-@\N{MINUS SIGN}"
 
 
 class _Pieces(io.RawIOBase):

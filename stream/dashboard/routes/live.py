@@ -19,7 +19,7 @@ from stream.core.images import jpeg_within
 from stream.core.verdict import Cause, Verdict
 from stream.dashboard.live.latest import STATE, Subscription
 from stream.dashboard.routes.schemas import Calibration, LineAnswer, RecentParts, StationAnswer, recent_answer
-from stream.dashboard.services import Dashboard, dashboard_of
+from stream.dashboard.services import NO_STATION, Dashboard, dashboard_of
 from stream.model.bundle import live_bundle
 
 router = APIRouter(tags=["live"])
@@ -52,7 +52,7 @@ async def recent(request: Request, station: str) -> RecentParts:
     """Return the last parts of a station, oldest first."""
     history = dashboard_of(request).hub.latest.history
     if station not in history:
-        raise HTTPException(404, f"no station {station}")
+        raise HTTPException(404, NO_STATION)
     return recent_answer(list(history[station]))
 
 
@@ -61,7 +61,7 @@ def calibration(request: Request, station: str) -> Calibration:
     """Return the scores that the station's live bundle was calibrated with."""
     options = dashboard_of(request).config.stations.get(station)
     if options is None:
-        raise HTTPException(404, f"no station {station}")
+        raise HTTPException(404, NO_STATION)
     bundle = live_bundle(options.bundle)
     thresholds = bundle.info.thresholds
     assert thresholds is not None, "live bundles are calibrated"
@@ -78,7 +78,7 @@ async def reject(request: Request, station: str, seq: int) -> Response:
     """Return a thumbnail of one of the last parts that were not GOOD."""
     part = dashboard_of(request).hub.latest.reject(station, seq)
     if part is None or not part.preview_jpeg:
-        raise HTTPException(404, f"no preview of part {seq} of {station}, or no longer")
+        raise HTTPException(404, "no preview of this part, or no longer")
     data = await asyncio.to_thread(thumbnail, part.preview_jpeg)
     return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
@@ -134,7 +134,7 @@ async def _receive(socket: WebSocket, subscription: Subscription, news: asyncio.
         while True:
             subscription.acknowledge(json.loads(await socket.receive_text())["ack"])
             news.set()
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         await socket.close(1003, 'expected {"ack": CHANNEL}')
     finally:
         news.set()

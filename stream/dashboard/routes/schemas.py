@@ -5,6 +5,7 @@ Times in nanoseconds are text, since JavaScript's numbers cannot hold them; seco
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ from stream.core.verdict import Cause, Verdict
 from stream.line.sections import AccessRole
 from stream.store.records import AlarmRecord, Event
 from stream.store.review_store import AlarmName, Mark
-from stream.store.search import NearMissPlace, Place
+from stream.store.search import LARGEST, NearMissPlace, Place
 from stream.transport.messages import SettledPart
 
 
@@ -164,7 +165,12 @@ class EventPlace(NamedTuple):
     def read(cls, text: str) -> EventPlace:
         """Read a place; raises ValueError."""
         captured_ns, event_id, score = text.split("_")
-        return cls(int(captured_ns), int(event_id), float(score))
+        place = cls(int(captured_ns), int(event_id), float(score))
+        if not (0 <= place.captured_realtime_ns <= LARGEST and 0 <= place.event_id <= LARGEST):
+            raise ValueError("a number that no event has")
+        if not math.isfinite(place.score):
+            raise ValueError("a score that no event has")
+        return place
 
     def text(self) -> str:
         """Return what `read` reads."""

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import functools
-import secrets
-import threading
+import logging
 import time
 
-from argon2 import PasswordHasher
-from argon2.exceptions import Argon2Error, InvalidHashError
 from fastapi import APIRouter, HTTPException
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from stream.dashboard.access import SESSION_S, Identity
+from stream.core.errors import DiskError
+from stream.dashboard.access import KNOWN_S, SESSION_S, Identity
+from stream.dashboard.login_throttle import Sender
+from stream.dashboard.passwords import TooManyLogins
+from stream.dashboard.proxies import throttled
 from stream.dashboard.routes.schemas import Credentials, Me
-from stream.dashboard.services import Dashboard, dashboard_of
+from stream.dashboard.services import Dashboard, dashboard_of, is_encrypted
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["session"])
-#: Each check by argon2 takes 64 MiB and a core.
-_one_at_a_time = threading.Lock()
 
 
 @router.get("/me")
@@ -30,60 +31,73 @@ def me(request: Request) -> Me:
 
 
 @router.post("/login")
-def login(request: Request, credentials: Credentials) -> JSONResponse:
+async def login(request: Request, credentials: Credentials) -> JSONResponse:
     """Begin a session; the response sets its cookie."""
-    dashboard = dashboard_of(request)
+    dashboard, name = dashboard_of(request), credentials.name
     address, now_s = request.client.host if request.client else "", time.time()
-    for key in (f"address {address}", f"name {credentials.name}"):
-        wait_s = dashboard.throttle.wait_s(key, now_s)
-        if wait_s:
-            raise HTTPException(429, "too many attempts", headers={"retry-after": str(int(wait_s) + 1)})
-    if not _right_password(dashboard, credentials):
-        dashboard.note(credentials.name[:64], "login refused", address)
+    sender = _sender(dashboard, request, name, address, now_s)
+    wait_s = dashboard.throttle.wait_s(sender, name, time.monotonic())
+    if wait_s:
+        raise HTTPException(429, "too many attempts", headers={"retry-after": str(int(wait_s) + 1)})
+    try:
+        stored = dashboard.access.password_hash(name)
+        right = await dashboard.passwords.right(stored, credentials.password, known=sender.known)
+    except TooManyLogins:
+        raise HTTPException(503, "too many logins at once; try again", headers={"retry-after": "1"}) from None
+    if not right:
+        await run_in_threadpool(dashboard.note, name, "login refused", address)
         raise HTTPException(401, "name or password is wrong")
-    dashboard.throttle.forget(f"address {address}")
-    dashboard.throttle.forget(f"name {credentials.name}")
-    dashboard.note(credentials.name, "login", address)
-    cookie = dashboard.access.begin_session(credentials.name, now_s)
+    dashboard.throttle.forget(sender, name)
+    await run_in_threadpool(_record, dashboard, name, address)
+    cookie = dashboard.access.begin_session(name, now_s)
     response = JSONResponse(_me(dashboard, dashboard.access.identify(cookie, None, now_s)).model_dump())
-    response.set_cookie(
-        dashboard.cookie,
-        cookie,
-        max_age=SESSION_S,
-        path="/",
-        secure=dashboard.config.dashboard.certificate is not None,
-        httponly=True,
-        samesite="strict",
-    )
+    known = dashboard.access.known_browser(name, now_s)
+    for cookie_name, value, age_s in (
+        (dashboard.cookie(request), cookie, SESSION_S),
+        (dashboard.browser_cookie(request), known, KNOWN_S),
+    ):
+        response.set_cookie(
+            cookie_name,
+            value,
+            max_age=age_s,
+            path=_cookie_path(request),
+            secure=is_encrypted(request),
+            httponly=True,
+            samesite="strict",
+        )
     return response
 
 
 @router.post("/logout")
 def logout(request: Request) -> JSONResponse:
-    """End the session, also for copies of its cookie."""
-    dashboard = dashboard_of(request)
-    cookie = request.cookies.get(dashboard.cookie)
-    if cookie:
-        dashboard.access.end_session(cookie)
+    """End the session, also for copies of its cookie and after a restart of the dashboard."""
+    dashboard, now_s = dashboard_of(request), time.time()
+    cookie = request.cookies.get(dashboard.cookie(request))
+    ended = dashboard.access.end_session(cookie, now_s) if cookie else None
+    if ended is not None:
+        dashboard.logins.end(ended, now_s)
     response = JSONResponse(_me(dashboard, None).model_dump())
-    response.delete_cookie(dashboard.cookie, path="/")
+    response.delete_cookie(dashboard.cookie(request), path=_cookie_path(request), secure=is_encrypted(request))
     return response
 
 
-def _right_password(dashboard: Dashboard, credentials: Credentials) -> bool:
-    # An unknown name takes as long as a known one, so that the time does not tell which names exist.
-    stored = dashboard.access.password_hash(credentials.name)
-    with _one_at_a_time:
-        try:
-            right = dashboard.hasher.verify(stored or _hash_of_nobody(dashboard.hasher), credentials.password)
-        except (Argon2Error, InvalidHashError):
-            return False
-    return right and stored is not None
+def _sender(dashboard: Dashboard, request: Request, name: str, address: str, now_s: float) -> Sender:
+    browser = dashboard.access.browser_of(name, request.cookies.get(dashboard.browser_cookie(request)), now_s)
+    if browser is not None:
+        return Sender(f"browser {browser}", known=True)
+    return Sender(throttled(address), known=dashboard.logins.knows(name, throttled(address)))
 
 
-@functools.cache
-def _hash_of_nobody(hasher: PasswordHasher) -> str:
-    return hasher.hash(secrets.token_hex())
+def _record(dashboard: Dashboard, name: str, address: str) -> None:
+    dashboard.note(name, "login", address)
+    try:
+        dashboard.logins.add_address(name, throttled(address))
+    except DiskError as error:
+        log.error("%s", error)  # noqa: TRY400 - one line says it all
+
+
+def _cookie_path(request: Request) -> str:
+    return f"{request.scope.get('root_path', '')}/"
 
 
 def _me(dashboard: Dashboard, identity: Identity | None) -> Me:

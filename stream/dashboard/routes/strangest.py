@@ -55,7 +55,7 @@ def strange_picture(request: Request, station: str, bundle_sha256: str, rank: in
     """Return one of them with heat map, while its bundle is live."""
     strange = _strange(request, station)
     if bundle_sha256 != strange.bundle_sha256 or not 1 <= rank <= len(strange.jpegs):
-        raise HTTPException(404, f"no strange picture {rank} of bundle {bundle_sha256[:12]}, or no longer")
+        raise HTTPException(404, "no such strange picture of the live bundle, or no longer")
     headers = {"cache-control": "private, max-age=86400, immutable"}
     return Response(strange.jpegs[rank - 1], media_type="image/jpeg", headers=headers)
 

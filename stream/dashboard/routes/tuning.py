@@ -39,7 +39,7 @@ _RECENT_NS, _RECENT = 86_400 * 10**9, 1000
 class Accepting(BaseModel):
     """Marked parts to add to the memory bank as good."""
 
-    event_ids: Annotated[list[int], Field(min_length=1, max_length=200)]
+    event_ids: Annotated[list[Annotated[int, Field(ge=1, lt=2**62)]], Field(min_length=1, max_length=200)]
     note: Note = ""
 
 
@@ -157,7 +157,7 @@ def leave_out(request: Request, station: str, wanted: LeavingOut, engineer: Engi
     known = set(live_bundle(dashboard.config.stations[station].bundle).info.calibration_names)
     for name in names:
         if name not in known:
-            raise HTTPException(409, f"the live bundle of {station} keeps no good picture {name}")
+            raise HTTPException(409, f"the live bundle of {station} does not keep all of these good pictures")
     order = _order(dashboard, station, "leave_out", engineer, wanted.note, dashboard.marked_parts(station))
     return _begin(dashboard, order, "leave_out", f"pictures {', '.join(names)}", leave_out_job, {"names": names})
 
@@ -216,7 +216,7 @@ def stop(request: Request, number: int, engineer: Engineer) -> Job:
     dashboard = dashboard_of(request)
     job = next((job for job in dashboard.jobs.all() if job.id == number), None)
     if job is None:
-        raise HTTPException(404, f"no job {number}")
+        raise HTTPException(404, "no such job")
     if job.state == "running":
         dashboard.note(engineer.name, f"stop {job.kind}", f"{job.station}: begun by {job.who}")
     return dashboard.jobs.stop(number) or job
@@ -226,8 +226,8 @@ def stop(request: Request, number: int, engineer: Engineer) -> Job:
 def step(request: Request, number: int, step: Step, engineer: Engineer) -> Change:
     """Put a change live, undo it or discard it."""
     changes = dashboard_of(request).changes
-    if changes.get(number) is None:
-        raise HTTPException(404, f"no change {number}")
+    if not 0 < number < 2**62 or changes.get(number) is None:
+        raise HTTPException(404, "no such change")
     return changes.apply(number, step, engineer.name)
 
 

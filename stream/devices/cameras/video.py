@@ -15,6 +15,7 @@ from stream.core.options import ConfigPath, PositiveHz
 from stream.devices.cameras.camera import Camera, CommonCameraOptions, Frame, Start
 from stream.devices.cameras.decoding import Decoder, bgr, video_stream
 from stream.devices.cameras.ticks import tick_ns, wait_until
+from stream.devices.triggers import TriggerOptions
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -34,6 +35,7 @@ class VideoCameraOptions(CommonCameraOptions):
     path: ConfigPath  # the file; anything FFmpeg reads
     rate_hz: PositiveHz | None = None  # frames per second; None: that of the file, else 25
     loop: bool = False  # begin again after the last frame
+    trigger: TriggerOptions | None = None  # event for each part; None: every frame is a part
 
     def open(self) -> Camera:
         """Return the camera; raises CameraError when the file is missing or cannot be decoded."""
@@ -117,7 +119,8 @@ def _pictures(path: Path, container: InputContainer, stream: VideoStream) -> Ite
             packet = next(packets, None)
         except av.FFmpegError as error:
             log.warning("%s: it ends in the middle: %s", path, error.strerror)
-            return
+            packet = None
         if packet is None:
+            yield from decoder.finish()
             return
         yield from decoder.decode(packet)

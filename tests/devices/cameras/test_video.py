@@ -3,15 +3,18 @@ from __future__ import annotations
 import itertools
 import struct
 import threading
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from stream.capture.triggered_camera import TriggeredCamera, open_camera
 from stream.core.errors import CameraError
 from stream.devices.cameras.camera import Frame, Start
 from stream.devices.cameras.video import VideoCameraOptions
+from stream.line.config import LineConfig
 
 LEVELS = [20, 60, 100, 140, 180, 220]
 
@@ -122,3 +125,16 @@ def test_a_video_held_upright_is_played_upright(tmp_path: Path) -> None:
     bright = frame.image[:, :, 0] > 128
     assert bright[:30, 26:].all(), "the corner has moved to the top right"
     assert not bright[34:].any()
+
+
+def test_a_recorded_video_takes_a_trigger_like_every_free_running_camera(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.avi")
+    camera = {"kind": "video", "path": path, "loop": True, "trigger": {"kind": "rate", "rate_hz": 5}}
+    station = {"camera": "top", "bundle": "cap.safetensors", "deadline_ms": 1000, "mode": "triggered"}
+    config = LineConfig.model_validate({"line": "one", "cameras": {"top": camera}, "stations": {"cap": station}})
+    stop = threading.Event()
+    opened = open_camera(config, "top")
+    assert isinstance(opened, TriggeredCamera)
+    parts = list(itertools.islice(opened.frames(Start(0, time.monotonic_ns()), stop), 3))
+    stop.set()
+    assert all(part.image is not None for part in parts)

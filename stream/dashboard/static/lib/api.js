@@ -74,7 +74,7 @@ async function request(method, path, body) {
   /** @type {Record<string, string>} */
   const headers = body === undefined ? {} : { "content-type": "application/json" };
   const session = identities;
-  const answer = await fetch(`/api/v1/${path}`, {
+  const answer = await fetch(`api/v1/${path}`, {
     method,
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),

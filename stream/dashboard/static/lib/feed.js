@@ -45,7 +45,8 @@ export class Feed {
   }
 
   _connect() {
-    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/v1/live`);
+    // Below the path of the page, which a proxy may have put elsewhere; http becomes ws, https wss.
+    const socket = new WebSocket(new URL("api/v1/live", location.href).href.replace(/^http/, "ws"));
     socket.binaryType = "arraybuffer";
     this._socket = socket;
     socket.onopen = () => {

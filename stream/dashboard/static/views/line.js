@@ -103,7 +103,7 @@ class Rejects {
 function thumb(part) {
   const image = h("div", { class: "thumb-picture" }, h("span", { class: "quiet" }, part.picture ? "" : "no picture"));
   if (part.picture) {
-    const loaded = h("img", { alt: "", src: `/api/v1/rejects/${part.channel}/${part.seq}.jpg` });
+    const loaded = h("img", { alt: "", src: `api/v1/rejects/${part.channel}/${part.seq}.jpg` });
     loaded.decode().then(() => image.replaceChildren(loaded), () => image.replaceChildren("gone"));
   }
   return h(

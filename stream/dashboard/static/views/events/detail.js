@@ -73,7 +73,7 @@ export class Detail {
     this._fillFacts(this._event);
     const links = image ? [["Picture", "preview.jpg"], ["With heat map", "overlay.jpg"]] : [];
     this._links.replaceChildren(
-      ...links.map(([text, file]) => h("a", { href: `/api/v1/events/${event.event_id}/${file}`, target: "_blank" }, text)),
+      ...links.map(([text, file]) => h("a", { href: `api/v1/events/${event.event_id}/${file}`, target: "_blank" }, text)),
     );
   }
 

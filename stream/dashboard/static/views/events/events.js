@@ -161,7 +161,7 @@ class EventsView {
     }
     this._newer.disabled = !this._page.newer;
     this._older.disabled = !this._page.older;
-    this._export.href = `/api/v1/events.zip${query(this._filters.parameters)}`;
+    this._export.href = `api/v1/events.zip${query(this._filters.parameters)}`;
   }
 
   // A list that was scrolled down stays where it is: new events above do not push away what is being read.

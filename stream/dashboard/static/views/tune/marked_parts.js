@@ -76,7 +76,7 @@ export class Reviewed {
     const box = acceptable(part) && may("engineer") ? h("input", tick) : null;
     const missing = h("span", { class: "no-picture quiet" }, "no picture");
     const picture = h("img", { alt: "", loading: "lazy", width: 96, height: 72, onerror: () => picture.replaceWith(missing) });
-    picture.src = `/api/v1/events/${part.event_id}/preview.jpg`;
+    picture.src = `api/v1/events/${part.event_id}/preview.jpg`;
     const state = part.accepted ? "accepted" : part.mark === "false_alarm" && !part.picture ? "no picture kept to learn from" : "";
     const joined = (...texts) => texts.filter(Boolean).join(" · ");
     const element = h(

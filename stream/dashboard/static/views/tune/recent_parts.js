@@ -16,7 +16,7 @@ export function recentParts(change) {
 
 /** @param {string} station @param {ChangedPart} part */
 function thumbnail(station, part) {
-  const image = h("img", { alt: "", loading: "lazy", src: `/api/v1/events/${part.event_id}/preview.jpg`, width: 96, height: 72 });
+  const image = h("img", { alt: "", loading: "lazy", src: `api/v1/events/${part.event_id}/preview.jpg`, width: 96, height: 72 });
   const verdict = h("b", { class: `word ${verdictClass(part.verdict_after)}` }, part.verdict_after);
   return h(
     "a",

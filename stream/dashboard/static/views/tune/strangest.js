@@ -98,7 +98,7 @@ export class Strangest {
     const id = `tune-strange-${rank}`;
     const box = may("engineer") ? h("input", { type: "checkbox", id, value: name, onchange: () => this._enable() }) : null;
     if (box) this._boxes.set(name, box);
-    const image = h("img", { alt: "", loading: "lazy", src: `/api/v1/stations/${this._station}/strangest/${bundle}/${rank}.jpg` });
+    const image = h("img", { alt: "", loading: "lazy", src: `api/v1/stations/${this._station}/strangest/${bundle}/${rank}.jpg` });
     return h(
       "li",
       {},

@@ -69,6 +69,6 @@ function fillRow(target, text, events) {
 /** @param {EventAnswer} event */
 function thumbnail(event) {
   const text = `#${event.seq} · ${score(event.score)}`;
-  const image = h("img", { alt: "", loading: "lazy", src: `/api/v1/events/${event.event_id}/preview.jpg`, width: 96, height: 72 });
+  const image = h("img", { alt: "", loading: "lazy", src: `api/v1/events/${event.event_id}/preview.jpg`, width: 96, height: 72 });
   return h("a", { href: `#/event/${event.station}/${event.seq}`, "aria-label": `event ${text}`, "data-event": event.event_id }, image, h("span", {}, text));
 }
