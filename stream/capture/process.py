@@ -18,12 +18,14 @@ from stream.capture.bundle_switch import BundleSwitch
 from stream.capture.camera_monitor import CameraMonitor
 from stream.capture.cropper import CroppedPart, PartCropper, deadline_ns, load_cropper
 from stream.capture.policy.backlog import Backlog, WaitingPart
+from stream.capture.policy.connections import WorkerConnections
 from stream.capture.policy.credit import Credit
 from stream.capture.reader import Reader
 from stream.capture.recording import RecordingThread
 from stream.capture.sequence import FrameSequence, run_has_begun
 from stream.capture.triggered_camera import open_camera
 from stream.core import metrics
+from stream.core.backoff import LogPace
 from stream.core.clock import local_clock, now_ns
 from stream.core.errors import CameraError, FrameFault
 from stream.core.images import jpeg_within
@@ -77,6 +79,8 @@ class CaptureProcess:
         self.monitor = CameraMonitor(camera, self.camera, now_ns())
         #: Socket identities of the workers, by name.
         self.workers: dict[str, bytes] = {}
+        self.connections = WorkerConnections(config.worker_names)
+        self._strangers = LogPace()
         self._stopped_ns: int | None = None
         self._next_status_ns = 0
         self.bundle_switch = BundleSwitch(config, camera, croppers, role.reload)
@@ -131,9 +135,24 @@ class CaptureProcess:
 
     def _receive_credit(self) -> None:
         for identity, grant in self.frame_server.receive_credit():
+            if not self._is_of_the_line(grant.worker, identity):
+                continue
             self.credit.update(identity, grant)
             self.bundle_switch.on_credit(grant)
             self.workers[grant.worker] = identity
+
+    def _is_of_the_line(self, worker: str, identity: bytes) -> bool:
+        """Whether a grant comes from a worker of the configuration; what strangers send costs no memory."""
+        try:
+            former = self.connections.note(worker, identity)
+        except KeyError:
+            metrics.WIRE_ERRORS.labels("credit").inc()
+            if self._strangers.due(now_ns()) is not None:
+                log.error("credit of worker %.100r, not in the configuration", worker)  # noqa: TRY400 - a peer's fault
+            return False
+        if former is not None:
+            self.credit.remove(former)
+        return True
 
     def _switch_bundles(self) -> None:
         """Switch to bundles that all workers hold, and report it; parts already cropped stay as they are."""

@@ -26,7 +26,8 @@ def read_secret(field: str, value: SecretStr | None, file: Path | None, variable
         try:
             return file.read_text(encoding="utf-8").strip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{field}_file: {file} cannot be read: {getattr(error, 'strerror', error)}") from None
+            reason = getattr(error, "strerror", "it is no UTF-8 text")
+            raise ConfigError(f"{field}_file: {file} cannot be read: {reason}") from None
     if variable is not None:
         if variable not in os.environ:
             raise ConfigError(f"{field}_env: the environment variable {variable} is not set")

@@ -57,8 +57,10 @@ QUEUE_DEPTH = Gauge("patchline_queue_depth", "Entries waiting in a bounded queue
 DROPPED = Counter("patchline_dropped_total", "Events, images, reports and messages dropped under overload", ["what"])
 STRAY_RESULTS = Counter("patchline_stray_results_total", "Results for parts that already had a verdict", ["station"])
 WIRE_ERRORS = Counter("patchline_wire_errors_total", "Messages that could not be decoded or handled", ["socket"])
-SEQ_REUSED = Counter(
-    "patchline_seq_reused_total", "Announcements with a sequence number that was used before", ["station"]
+NUMBERS_REFUSED = Counter(
+    "patchline_numbers_refused_total",
+    "Announcements and results with a number that was used before or is too far ahead",
+    ["station"],
 )
 FRAMES = Counter("patchline_frames_total", "Frames received from the camera", ["camera"])
 # The label `process`, added by Prometheus, tells capture from workers.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,8 @@ PositiveMs = Annotated[float, Field(gt=0, le=86_400_000)]
 #: Up to 31 days.
 PositiveS = Annotated[float, Field(gt=0, le=2_678_400)]
 PositiveHz = Annotated[float, Field(gt=0, le=10_000)]
+#: Name or address of another host; user and password have options of their own.
+Host = Annotated[str, Field(pattern=r"^[^\s/@]+$")]
 #: A name from which file and folder names are made: never `.` or `..`, nor a hidden one.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 
@@ -28,12 +29,6 @@ def _beside_configuration(path: Path, info: ValidationInfo) -> Path:
 
 #: A path; a relative one begins in the folder of the configuration file.
 ConfigPath = Annotated[Path, AfterValidator(_beside_configuration)]
-
-
-def without_password(text: str) -> str:
-    """Return a text with user and password removed from URLs, and the values of passwords and tokens hidden."""
-    bare = re.sub(r"://[^\s'\"]*@", "://", text)
-    return re.sub(r"(?i)(pass(?:word|wd)?|pwd|token)=[^&\s'\"]*", r"\1=…", bare)
 
 
 class Options(BaseModel):

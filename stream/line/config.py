@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -17,11 +18,12 @@ import ruamel.yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 
 from stream.core.errors import ConfigError
 from stream.core.files import SOCKET_FOLDER_BYTES, private_folder
 from stream.core.options import Name, Options
+from stream.core.redaction import shown, without_password
 from stream.devices.actuators import ActuatorOptions
 from stream.devices.cameras import CameraOptions
 from stream.devices.encoders import EncoderOptions
@@ -222,17 +224,14 @@ def parse(text: str, *, name: str, folder: Path) -> LineConfig:
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         problem = str(error.problem).replace("found duplicate key", "duplicate key").split(" with value")[0]
+        problem = without_password(problem)
         raise ConfigError(f"{name}:{line}: {problem}: give each key once") from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        problem = " ".join(filter(None, (error.problem, error.context))).replace("\n", " ")
-        raise ConfigError(f"{name}:{line}: not YAML: {problem}") from None
     except YAMLError as error:
-        raise ConfigError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{name}: not YAML: {_yaml_problem(error)}") from None
     except RecursionError:
         raise ConfigError(f"{name}: not a configuration: nested too deeply") from None
-    except Exception as error:  # noqa: BLE001 - impossible dates and endless numbers raise many kinds
-        raise ConfigError(f"{name}: not YAML: a date or number that does not exist: {error}") from None
+    except (ValueError, TypeError, KeyError):  # of a value such as !!int "x", or a date that does not exist
+        raise ConfigError(f"{name}: not YAML: a value cannot be read; put texts in quotes") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: expected a mapping with line, cameras and stations")
     try:
@@ -241,6 +240,17 @@ def parse(text: str, *, name: str, folder: Path) -> LineConfig:
         from stream.line.config_errors import problems_of
 
         raise ConfigError(problems_of(name, text, data, error, LineConfig)) from None
+
+
+def _yaml_problem(error: YAMLError) -> str:
+    """Return what is wrong and where, without the text of the file: it may be a password with unusual characters."""
+    mark = getattr(error, "problem_mark", None)
+    line = "" if mark is None else f"line {mark.line + 1}: "
+    problem = " ".join(str(getattr(error, "problem", None) or "cannot be read").split())
+    # A single sign in quotes stays, as in: expected ':'. Whatever else is quoted is of the file, as is what follows.
+    signs = re.sub(r"'([^\w'])'", r"`\1`", problem)
+    told = re.split("['\"]", signs)[0].replace("`", "'").strip()
+    return f"{line}{told}; put texts with special characters in quotes"
 
 
 def _known(wanted: str, names: Iterable[str]) -> str:
@@ -253,8 +263,11 @@ def _problem_of_address(address: str, *, encrypted: bool) -> str | None:
     if address.startswith("ipc://"):
         return None
     if not address.startswith("tcp://") or ":" not in address[6:]:
-        return f"expected tcp://HOST:PORT or ipc://PATH, got '{address}'"
+        return f"expected tcp://HOST:PORT or ipc://PATH, got {shown(address)}"
     host = address[6:].rpartition(":")[0]
     if host not in LOOPBACK and not encrypted:
-        return f"'{address}' leaves this host unencrypted; make keys with `patchline keys DIR` and set transport.keys"
+        return (
+            f"'{without_password(address)}' leaves this host unencrypted; make keys with `patchline keys DIR` "
+            "and set transport.keys"
+        )
     return None

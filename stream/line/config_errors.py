@@ -13,7 +13,8 @@ import ruamel.yaml
 from pydantic import ValidationError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from stream.core.options import Options, without_password
+from stream.core.options import Options
+from stream.core.redaction import is_secret, shown, without_password
 
 #: A field: names of sections and options, and numbers of entries of lists.
 Path = tuple[str | int, ...]
@@ -35,8 +36,9 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
-#: Options whose values are not shown.
-_SECRET = ("password", "secret", "token")
+#: Errors that mean: here should be a section. What is there instead may be a password.
+_NO_SECTION = ("model_type", "dict_type", "model_attributes_type", "union_tag_not_found")
+_HIDDEN = "a value that may be secret"
 _NAME = "a name of 1 to 64 letters, digits, _ . or -, not beginning with a dot"
 
 
@@ -64,7 +66,8 @@ def problems_of(name: str, text: str, data: Any, error: ValidationError, root: t
     ]
     found.sort(key=lambda problem: problem[0])
     return "\n".join(
-        f"{name}:{line}: {'.'.join(map(str, field))}: {message}" if field else f"{name}:{line}: {message}"
+        f"{name}: {''.join(f'{without_password(str(step))}.' for step in field)[:-1]}{': ' if field else ''}{message} "
+        f"(line {line})"
         for line, field, message in found
     )
 
@@ -83,17 +86,17 @@ def _messages(item: dict[str, Any], data: Any, root: type[Options]) -> Iterator[
         head = message.partition(": ")[0]
         yield (*path, head) if isinstance(value, Mapping) else path, path, message
     elif kind == "extra_forbidden":
-        yield path, path[:-1], f"unknown key '{option}'; {_instead(option, path, data, root)}"
+        yield path, path[:-1], _unknown(option, given, path, data, root)
     elif kind == "missing" and isinstance(path[-1], int):
         yield path[:-1], path[:-1], f"expected more than {path[-1]} entries"
     elif kind == "missing":
         yield path, path, _required(option, path, data, root)
     elif kind == "union_tag_not_found":
         kinds = ", ".join(_tags(path, data, root))
-        yield path, (*path, "kind"), f"is required; kinds: {kinds}" if isinstance(given, Mapping) else _section(given)
+        yield path, (*path, "kind"), f"is required; kinds: {kinds}" if isinstance(given, Mapping) else _section()
     elif kind == "union_tag_invalid":
         kinds_known = _tags(path, data, root)
-        yield (*path, "kind"), (*path, "kind"), _other_than(str(context["tag"]), kinds_known, "kinds")
+        yield (*path, "kind"), (*path, "kind"), _other_than(without_password(str(context["tag"])), kinds_known, "kinds")
     elif kind == "literal_error":
         choices = re.findall(r"'([^']*)'|(\d+)", str(context["expected"]))
         yield path, path, _other_than(_shown(given), [text or number for text, number in choices], "expected")
@@ -102,9 +105,9 @@ def _messages(item: dict[str, Any], data: Any, root: type[Options]) -> Iterator[
     elif kind == "invalid_key":
         yield path, path, f"expected names as keys, got {_shown(given)}; put it into quotes"
     else:
-        shown = "a value that is not shown" if option in _SECRET else _shown(given)
-        wanted = _expected(kind, context, option, given)
-        yield path, path, f"expected {wanted}, got {shown}{_fix(option, kind, given)}"
+        hidden = any(is_secret(str(step)) for step in path[-2:]) or kind in _NO_SECTION
+        got = f"{_HIDDEN}" if hidden else f"{_shown(given)}{_fix(option, kind, given)}"
+        yield path, path, f"expected {_expected(kind, context, option, given)}, got {got}"
 
 
 def _expected(kind: str, context: dict[str, Any], option: str, given: Any) -> str:  # noqa: PLR0911, PLR0912 - one for each
@@ -163,6 +166,15 @@ def _unit(option: str, before: str = " ") -> str:
     return "" if unit is None else f"{before}{ {'gib': 'GiB', 'hz': 'Hz', 'db': 'dB'}.get(unit, unit) }"
 
 
+def _unknown(option: str, given: Any, path: Path, data: Any, root: type[Options]) -> str:
+    """Return what an unknown key may have been meant for."""
+    instead = _instead(option, path, data, root)
+    # A comma in a text without quotes makes a key of what follows it, which may be half a password.
+    if given is None and "did you mean" not in instead:
+        return f"a key without a value, which is unknown; put texts in quotes; {instead}"
+    return f"unknown key '{without_password(option)}'; {instead}"
+
+
 def _instead(option: str, path: Path, data: Any, root: type[Options]) -> str:
     """Return what an unknown key may have been meant for."""
     known = _fields(_class_at(path[:-1], data, root))
@@ -193,8 +205,8 @@ def _other_than(given: str, choices: list[str], word: str) -> str:
     return f"expected {listed}, got {given}{hint}"
 
 
-def _section(given: Any) -> str:
-    return f"expected a section, names with their values below it, got {_shown(given)}"
+def _section() -> str:
+    return "expected a section, names with their values below it"
 
 
 def _joined(messages: list[str]) -> Iterable[str]:
@@ -229,7 +241,7 @@ def _shown(value: Any) -> str:  # noqa: PLR0911 - one for each type
         return str(value).lower()
     if isinstance(value, int) and abs(value) >= 10**20:
         return "a number of more than 20 digits"
-    text = without_password(repr(value))
+    text = shown(value) or _HIDDEN
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 

@@ -182,9 +182,8 @@ class SinkProcess:
         try:
             settled = self.ledger.announce(part, message.cause, message.detail, now)
         except SeqError as error:
-            # The part exists, but its number has a verdict already: act by the station's policy, do not count it.
-            metrics.SEQ_REUSED.labels(part.station).inc()
-            self.settlement.observe("uninspected", part.station, bad=True, now_ns=now, text=str(error))
+            # The part exists, but its number cannot be booked: act by the station's policy, do not count it.
+            self._on_refused_number(part.station, error)
             self.settlement.act(Settled(part, Verdict.UNINSPECTED, Cause.CAMERA_FAULT, str(error), now))
             raise
         for item in settled:
@@ -200,12 +199,20 @@ class SinkProcess:
         cause = result.cause
         if result.verdict is Verdict.UNINSPECTED and cause is None:
             cause = Cause.WORKER_ERROR
-        settled = self.ledger.result(part, result.verdict, cause, result.detail, received.arrived_ns)
+        try:
+            settled = self.ledger.result(part, result.verdict, cause, result.detail, received.arrived_ns)
+        except SeqError as error:
+            self._on_refused_number(part.station, error)
+            raise
         if settled is None:
             metrics.STRAY_RESULTS.labels(frame.station).inc()
             return
         self.settlement.settle(settled, received)
         self.drift_monitor.add(result)
+
+    def _on_refused_number(self, station: str, error: SeqError) -> None:
+        metrics.NUMBERS_REFUSED.labels(station).inc()
+        self.settlement.observe("uninspected", station, bad=True, now_ns=now_ns(), text=str(error))
 
     def _part(self, station: str, seq: int, captured_ns: int, clock: Clock, part_id: str | None, now: int) -> Part:
         """Return the part on this host's clock; a sender whose clock is wrong cannot postpone a deadline."""

@@ -17,7 +17,7 @@ from stream.core.parts import PartResult, Seq
 from stream.core.verdict import Cause, Mode, Verdict
 
 #: Raised whenever the meaning or layout of any struct below changes.
-WIRE_VERSION = 4
+WIRE_VERSION = 5
 
 #: A time of the sender's monotonic clock.
 Ns = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
@@ -254,6 +254,10 @@ class LineState(msgspec.Struct, tag="state", frozen=True):
     alarms: list[ActiveAlarm]
 
 
+class Listen(msgspec.Struct, tag="listen", frozen=True):
+    """Dashboard → sink, listener of a tap → capture, once a second: go on sending."""
+
+
 class TapFrame(msgspec.Struct, tag="tap", frozen=True):
     """Capture → listeners of the camera's tap, followed by the whole frame (H·W·3 uint8 BGR)."""
 
@@ -269,6 +273,7 @@ ToSink = Announcement | CameraStatus | EndOfStream | ReloadStatus | WorkerStatus
 ToWorker = FrameHeader | WantedBundles
 ToCapture = CreditGrant
 ToListener = TapFrame
+ToBroadcaster = Listen
 ToDashboard = SettledPart | LineState
 
 _encoder = msgspec.msgpack.Encoder()
@@ -276,7 +281,7 @@ _encoder = msgspec.msgpack.Encoder()
 T = TypeVar("T")
 
 
-def encode(message: ToSink | ToWorker | ToCapture | ToListener | ToDashboard) -> bytes:
+def encode(message: ToSink | ToWorker | ToCapture | ToListener | ToBroadcaster | ToDashboard) -> bytes:
     """Return the version byte followed by the msgpack map of `message`."""
     return bytes((WIRE_VERSION,)) + _encoder.encode(message)
 
@@ -300,6 +305,7 @@ class Decoder(Generic[T]):
 decode_to_sink: Decoder[ToSink] = Decoder(ToSink, "the sink")
 decode_to_worker: Decoder[ToWorker] = Decoder(ToWorker, "a worker")
 decode_to_capture: Decoder[ToCapture] = Decoder(ToCapture, "capture")
+decode_to_broadcaster: Decoder[ToBroadcaster] = Decoder(ToBroadcaster, "a feed or tap")
 decode_to_listener: Decoder[ToListener] = Decoder(ToListener, "a camera's listener")
 decode_to_dashboard: Decoder[ToDashboard] = Decoder(ToDashboard, "a dashboard")
 

@@ -7,8 +7,8 @@
     worker    PUSH ──────results─────▶ PULL*   sink       64           the result is dropped and counted
     capture   ROUTER* ◀───credit─── DEALER     worker     1,000        it is dropped; the next comes within 250 ms
     capture   ROUTER* ────frames──▶ DEALER     worker     its credit   frames stay in capture's backlog
-    capture   XPUB* ───whole frames──▶ SUB     teach      4            the frame is dropped and counted
-    sink      XPUB* ────live feed────▶ SUB     dashboard  64           the message is dropped
+    capture   ROUTER* ─whole frames─▶ DEALER   teach      4            the frame is dropped and counted
+    sink      ROUTER* ──live feed──▶ DEALER    dashboard  64           the message is dropped
 
     * binds; the other end connects, now or as soon as its peer appears
 
@@ -80,9 +80,16 @@ class Sockets:
                 )
             self._keys = public_key, secret_key
 
-    def bind(self, kind: int, address: str, high_water_mark: int) -> zmq.Socket[bytes]:
-        """Open a listening socket; raises TransportError when the address is taken."""
+    def bind(
+        self, kind: int, address: str, high_water_mark: int, *, max_part_bytes: int | None = None
+    ) -> zmq.Socket[bytes]:
+        """Open a listening socket; raises TransportError when the address is taken.
+
+        A peer that sends a longer part than `max_part_bytes` is disconnected.
+        """
         socket = self._socket(kind, address, high_water_mark, server=True)
+        if max_part_bytes is not None:
+            socket.maxmsgsize = max_part_bytes
         try:
             if address.startswith("ipc://"):
                 Path(address[6:]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)

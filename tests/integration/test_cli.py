@@ -152,7 +152,7 @@ def test_check_prints_a_table_and_ends_with_2_if_anything_is_wrong(
     line.path.write_text("line: a b\n")
     done = patchline("check", line.path)
     assert done.returncode == 2
-    assert "line.yaml:1: line: expected a name" in done.stdout
+    assert "line.yaml: line: expected a name" in done.stdout
 
 
 def test_the_schema_is_printed_whole(tmp_path: Path):

@@ -33,7 +33,7 @@ def refusal(text: str) -> str:
     """The error of a configuration that must not be accepted, without the numbers of lines."""
     with pytest.raises(ConfigError) as error:
         read(text)
-    return re.sub(r"^line\.yaml:\d+: ", "line.yaml: ", str(error.value), flags=re.MULTILINE)
+    return re.sub(r" \(line \d+\)$", "", str(error.value), flags=re.MULTILINE)
 
 
 def changed(old: str, new: str) -> str:

@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, model_validator
 from stream.core.backoff import Backoff
 from stream.core.clock import now_ns
 from stream.core.credentials import Tls, read_secret
-from stream.core.options import ConfigPath, Options, PositiveMs
+from stream.core.options import ConfigPath, Host, Options, PositiveMs
 from stream.devices.actuators.actuator import RejectCommand, payload
 from stream.devices.actuators.mqtt_connection import MqttConnection, NoSubscribers
 from stream.devices.actuators.mqtt_verdicts import MqttVerdicts
@@ -48,7 +48,7 @@ class MqttActuatorOptions(Options):
     """Publish every pulse as a JSON message, QoS 1; the receiver times its pulse itself. Publish every verdict too."""
 
     kind: Literal["mqtt"]
-    host: str
+    host: Host
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     topic: Topic
     state_topic: Topic | None = None

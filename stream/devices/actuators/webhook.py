@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr
 from stream.core.credentials import read_secret
 from stream.core.errors import ConfigError
 from stream.core.options import ConfigPath, Name, Options
+from stream.core.redaction import without_password
 from stream.devices.actuators.actuator import RejectCommand, payload
 from stream.devices.actuators.loop_thread import LoopThread
 from stream.devices.host_name import unknown_host
@@ -68,10 +69,11 @@ class WebhookActuator:
     def __init__(self, url: str, secret: str | None, client: httpx.AsyncClient) -> None:
         """Take over a client; without a secret messages are not signed."""
         self._url = url
+        self._where = f"webhook {without_password(url)}"
         self._secret = secret
         self._client = client
         self._sequence = 0
-        self._fault: str | None = f"webhook {url}: not reached yet"
+        self._fault: str | None = f"{self._where}: not reached yet"
         self._loop_thread = LoopThread("webhook")
         self._loop_thread.start(self._check_connection())
 
@@ -92,7 +94,7 @@ class WebhookActuator:
         try:
             self._loop_thread.call(lambda: self._post(body), command.expires_ns)
         except OSError as error:
-            raise type(error)(f"webhook {self._url}: {error}") from error
+            raise type(error)(f"{self._where}: {error}") from error
 
     def end(self) -> None:
         """Do nothing: the message has the length of the pulse."""
@@ -102,7 +104,7 @@ class WebhookActuator:
 
     def close(self) -> None:
         """Close the connections."""
-        self._fault = f"webhook {self._url}: closed"
+        self._fault = f"{self._where}: closed"
         self._loop_thread.end()
 
     async def _post(self, body: bytes) -> None:
@@ -128,9 +130,9 @@ class WebhookActuator:
                     await writer.wait_closed()
                 self._fault = None
             except socket.gaierror as error:
-                self._fault = f"webhook {self._url}: {unknown_host(str(parts.hostname), error)}"
+                self._fault = f"{self._where}: {unknown_host(str(parts.hostname), error)}"
             except (OSError, TimeoutError) as error:
-                self._fault = f"webhook {self._url}: no answer: {error or type(error).__name__}"
+                self._fault = f"{self._where}: no answer: {error or type(error).__name__}"
             await asyncio.sleep(_CHECK_EVERY_S)
 
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from stream.core.errors import FrameFault
-from stream.core.options import PositiveMs, without_password
+from stream.core.options import PositiveMs
+from stream.core.redaction import without_password
 from stream.devices.cameras.camera import Camera, Frame
 from stream.devices.cameras.decoding import Decoder, bgr, video_stream
 from stream.devices.cameras.reconnecting import CameraLost, FrozenFrames, ReconnectingCamera, ReconnectingCameraOptions
@@ -151,12 +152,14 @@ def _sent_ns(packet: Packet[VideoStream]) -> int | None:
 
 def _why_not(url: str, timeout_s: float, reason: str | None) -> str:
     """Say what keeps a camera from opening; FFmpeg's own words are the same for most of it."""
-    address = urlsplit(url)
     try:
+        address = urlsplit(url)
         port = address.port or (322 if address.scheme == "rtsps" else 554)
         socket.create_connection((address.hostname or "", port), math.ceil(timeout_s)).close()
     except TimeoutError:
         return "nothing answers at its address; is it switched on and in this network?"
-    except (OSError, ValueError) as error:
-        return f"{error.strerror if isinstance(error, OSError) else error}; are host and port of the URL right?"
+    except ValueError:  # its text may hold a part of the password
+        return "its URL cannot be read; in user and password write @ : / ? # [ ] as %40 %3A %2F %3F %23 %5B %5D"
+    except OSError as error:
+        return f"{error.strerror or 'no such host'}; are host and port of the URL right?"
     return f"it answers, but with no stream ({reason}); check path, user and password of the URL"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from stream.core.options import Options
+from stream.core.options import Host, Options
 
 if TYPE_CHECKING:
     from pymodbus.client import AsyncModbusTcpClient, ModbusTcpClient
@@ -19,7 +19,7 @@ Address = Annotated[int, Field(ge=0, le=65_535)]
 class ModbusDevice(Options):
     """Where the device is, and which unit behind that address."""
 
-    host: Annotated[str, Field(min_length=1)]
+    host: Host
     port: Annotated[int, Field(ge=1, le=65_535)] = 502
     device_id: Annotated[int, Field(ge=0, le=255)] = 1
 

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr
 
 from stream.core.credentials import read_secret
 from stream.core.options import ConfigPath, Options
+from stream.core.redaction import without_password
 
 if TYPE_CHECKING:
     from asyncua.client.client import Client
@@ -24,7 +25,7 @@ NodeId = Annotated[str, Field(pattern=r"^(ns=\d+;)?[isgb]=.+$")]
 class OpcUaServer(Options):
     """Where the server is, and the user that logs in there; without one: anonymous."""
 
-    url: Annotated[str, Field(pattern=r"^opc\.tcp://[^\s/@]+(/\S*)?$")]
+    url: Annotated[str, Field(pattern=r"^opc\.tcp://[^\s/@]+(/[^\s@]*)?$")]
     username: str | None = None
     password: SecretStr | None = None
     password_file: ConfigPath | None = None
@@ -32,7 +33,7 @@ class OpcUaServer(Options):
     @property
     def where(self) -> str:
         """The server, for messages."""
-        return f"opcua {self.url}"
+        return f"opcua {without_password(self.url)}"
 
     @property
     def host(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, SecretStr
 
 from stream.core.credentials import Tls, read_secret
-from stream.core.options import ConfigPath
+from stream.core.options import ConfigPath, Host
 from stream.devices.host_name import why_unreachable
 from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, TriggerSource, part_id_in
 
@@ -28,7 +28,7 @@ class MqttTriggerOptions(CommonTriggerOptions):
     """Every message on the topic is an event; its payload is the part's name, or JSON with a field `part_id`."""
 
     kind: Literal["mqtt"]
-    host: Annotated[str, Field(min_length=1)]
+    host: Host
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     topic: Annotated[str, Field(min_length=1)]  # may hold wildcards
     username: str | None = None

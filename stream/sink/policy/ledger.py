@@ -13,10 +13,19 @@ from collections.abc import Iterable
 from stream.core.parts import LedgerCounts, Part, Settled
 from stream.core.verdict import Cause, Verdict
 
-#: Longest gap in the numbers that counts as lost parts; a longer one is a defect of the sender.
-MAX_GAP = 100_000_000
+#: How far a number may be ahead of those that its camera is known to have reached. What is further ahead is the error
+#: of one message or one host, and must not make the parts that follow come again.
+MAX_AHEAD = 10_000
+#: Longest gap in front of an announcement that is booked at once. A longer one waits until the camera's own status
+#: confirms it: otherwise one wrong number would cost the verdicts of as many parts.
+MAX_GAP = 64
+#: Time after which a gap is booked where no status has come since, ns.
+PATIENCE_NS = 1_000_000_000
+#: Time between two statuses that agree on a number further ahead than `MAX_AHEAD`, which only a sink sees that was away
+#: for long; longer than a camera's interval, so that its own status contradicts a wrong one in between, ns.
+CONFIRM_NS = 300_000_000
 #: Longest gap whose parts are settled one by one; the parts of a longer one are booked in one event.
-MAX_EVENTS = 10_000
+MAX_EVENTS = 1_000
 
 
 class SeqError(ValueError):
@@ -26,16 +35,26 @@ class SeqError(ValueError):
 class _Account:
     """The parts of one station."""
 
-    def __init__(self, next_seq: int) -> None:
+    def __init__(self, next_seq: int, *, begun: bool = True) -> None:
         self.announced = 0
         self.verdicts: Counter[Verdict] = Counter()
         self.causes: Counter[Cause] = Counter()
         self.pending: dict[int, Part] = {}
         self.deadlines: list[tuple[int, int]] = []
         self.next_seq = next_seq
-        self.ahead: set[int] = set()  # known from their result, before their announcement
-        self.settled_unannounced: set[int] = set()  # settled at a restart, before their announcement
+        self.begun = begun  # the camera has reported its first number
+        self.ahead: set[int] = set()  # known before those below it: from results, or from announcements behind a gap
+        self.behind_gap: set[int] = set()  # those of them that were announced
+        self.gap_ns = 0  # when the last announcement before the gap came, or the first behind it
+        self.reported_ns: int | None = None  # when the camera last reported how far it is
+        self.claim: tuple[int, int] | None = None  # number and time of a report too far ahead to believe it alone
         self.gap_cause = Cause.CAMERA_FAULT
+
+    def check_plausible(self, station: str, seq: int) -> None:
+        if seq - self.next_seq > MAX_AHEAD:
+            raise SeqError(
+                f"{station}: number {seq} is too far ahead, expected {self.next_seq} to {self.next_seq + MAX_AHEAD}"
+            )
 
     def open(self, part: Part) -> None:
         self.announced += 1
@@ -64,39 +83,46 @@ class Ledger:
         self._accounts: dict[str, _Account] = {}
 
     def begin(self, station: str, first_seq: int) -> None:
-        """Open a station's account at the first number of the run; an existing account stays as it is."""
-        self._accounts.setdefault(station, _Account(first_seq))
+        """Open a station's account at the first number of the run; one that counts parts stays as it is."""
+        account = self._accounts.setdefault(station, _Account(first_seq))
+        if not account.begun:  # messages about parts were faster than this
+            account.begun = True
+            account.next_seq = max(account.next_seq, first_seq)
+        elif account.announced == 0:  # an earlier report was wrong
+            account.next_seq = min(account.next_seq, first_seq)
 
     def restore(self, station: str, counts: LedgerCounts, now_ns: int) -> list[Settled]:
-        """Continue an account after a restart; settles what was pending or missing then as UNINSPECTED(sink_down)."""
+        """Continue an account after a restart; settles what was pending then as UNINSPECTED(sink_down).
+
+        Numbers that are missing are found by the next announcement or report, and are sink_down, too.
+        """
         account = self._accounts[station] = _Account(counts.next_seq)
         account.announced = counts.announced - len(counts.pending)
         account.verdicts.update({Verdict.GOOD: counts.good, Verdict.DEFECT: counts.defect})
         account.verdicts[Verdict.UNINSPECTED] = sum(counts.uninspected.values())
         account.causes.update(counts.uninspected)
         account.gap_cause = Cause.SINK_DOWN
-        # Numbers below one that is known from its result were assigned too; their announcements may still come.
-        account.next_seq = max([counts.next_seq, *(seq + 1 for seq in counts.ahead)])
-        account.settled_unannounced = set(range(counts.next_seq, account.next_seq))
-        lost = sorted({*counts.pending, *account.settled_unannounced} - set(counts.ahead))
+        account.ahead = {seq for seq in counts.ahead if 0 <= seq - counts.next_seq <= MAX_AHEAD}
         captured_ns = dict(zip(counts.pending, counts.captured_ns, strict=False))
         part_ids = dict(zip(counts.pending, counts.part_ids, strict=False))
-        detail = "pending when the sink ended"
         return [
             self._settle_lost(
                 station,
                 seq,
                 Cause.SINK_DOWN,
-                detail,
+                "pending when the sink ended",
                 now_ns,
                 captured_ns=captured_ns.get(seq),
                 part_id=part_ids.get(seq),
             )
-            for seq in lost
+            for seq in counts.pending
         ]
 
     def announce(self, part: Part, cause: Cause | None, detail: str, now_ns: int) -> list[Settled]:
         """Book a part, and the parts that its number shows to be missing.
+
+        Behind a gap of more than `MAX_GAP` only the part itself is booked: what is missing follows when the camera
+        reports that it has passed these numbers (`end`), or after `PATIENCE_NS` without a report.
 
         Args:
             part: as announced.
@@ -108,19 +134,31 @@ class Ledger:
             The parts settled by this: the missing ones, then the announced one if it has a cause.
 
         Raises:
-            SeqError: the number was announced before, or is too far ahead.
+            SeqError: the number was announced before, or is too far ahead; nothing is booked.
         """
-        account = self._accounts.setdefault(part.station, _Account(0))
-        if part.seq in account.settled_unannounced:
-            account.settled_unannounced.discard(part.seq)
-            return []
-        if part.seq < account.next_seq:
+        account = self._accounts.setdefault(part.station, _Account(0, begun=False))
+        if part.seq < account.next_seq or part.seq in account.behind_gap:
             raise SeqError(f"{part.station}: number {part.seq} came again, expected {account.next_seq}")
-        settled = self._missing(part.station, part.seq, now_ns)
-        account.next_seq = part.seq + 1
-        account.gap_cause = Cause.CAMERA_FAULT
-        if part.seq in account.ahead:
+        account.check_plausible(part.station, part.seq)
+        account.claim = None
+        settled: list[Settled] = []
+        known = part.seq in account.ahead
+        missing = part.seq - account.next_seq
+        if missing > MAX_GAP:
+            missing -= sum(seq < part.seq for seq in account.ahead)
+        if missing <= MAX_GAP:
+            settled = self._pass(part.station, part.seq, now_ns)
+            account.next_seq = part.seq + 1
             account.ahead.discard(part.seq)
+            account.gap_cause = Cause.CAMERA_FAULT
+            account.gap_ns = now_ns
+        else:
+            # Another number may be wrong, but not silently: the part itself is inspected or timed out.
+            if not account.behind_gap:
+                account.gap_ns = now_ns
+            account.behind_gap.add(part.seq)
+            account.ahead.add(part.seq)
+        if known:
             return settled
         account.open(part)
         if cause is not None:
@@ -137,13 +175,12 @@ class Ledger:
         Raises:
             SeqError: the number is too far ahead.
         """
-        account = self._accounts.setdefault(part.station, _Account(0))
+        account = self._accounts.setdefault(part.station, _Account(0, begun=False))
         pending = account.pending.get(part.seq)
         if pending is None:
             if part.seq < account.next_seq or part.seq in account.ahead:
                 return None
-            if part.seq - account.next_seq > MAX_GAP:
-                raise SeqError(f"{part.station}: number {part.seq} is too far ahead, expected {account.next_seq}")
+            account.check_plausible(part.station, part.seq)
             account.ahead.add(part.seq)
             account.open(part)
             pending = part
@@ -152,9 +189,9 @@ class Ledger:
         return account.settle(part.seq, verdict, cause, detail, now_ns)
 
     def expire(self, now_ns: int) -> list[Settled]:
-        """Settle every pending part whose deadline has passed as UNINSPECTED(timeout)."""
+        """Settle every pending part whose deadline has passed as UNINSPECTED(timeout), and what is missing in gaps."""
         settled = []
-        for account in self._accounts.values():
+        for station, account in self._accounts.items():
             while account.deadlines and (
                 account.deadlines[0][1] not in account.pending or account.deadlines[0][0] < now_ns
             ):
@@ -163,14 +200,26 @@ class Ledger:
                     settled.append(
                         account.settle(seq, Verdict.UNINSPECTED, Cause.TIMEOUT, "no result by the deadline", now_ns)
                     )
+            silent_since_ns = max(account.gap_ns, account.reported_ns or 0)
+            if account.behind_gap and now_ns - silent_since_ns > PATIENCE_NS:
+                settled += self._pass(station, max(account.behind_gap) + 1, now_ns)
         return settled
 
     def end(self, station: str, next_seq: int, now_ns: int) -> list[Settled]:
-        """Book what is missing below `next_seq`, the number after a camera's last part."""
+        """Book what is missing below `next_seq`, the number after the last part that a camera reports as announced.
+
+        Raises:
+            SeqError: it is too far ahead; repeated after `CONFIRM_NS` it is believed unless lower numbers have come.
+        """
         account = self._accounts.setdefault(station, _Account(next_seq))
-        settled = self._missing(station, next_seq, now_ns)
-        account.next_seq = max(account.next_seq, next_seq)
-        return settled
+        account.reported_ns = now_ns
+        if next_seq - account.next_seq > MAX_AHEAD:
+            seq, claimed_ns = account.claim or (next_seq, now_ns)
+            account.claim = (seq, claimed_ns) if seq <= next_seq else (next_seq, now_ns)
+            if seq > next_seq or now_ns - claimed_ns < CONFIRM_NS:
+                account.check_plausible(station, next_seq)
+        account.claim = None
+        return self._pass(station, next_seq, now_ns)
 
     def shut_down(self, now_ns: int) -> list[Settled]:
         """Settle everything still pending as UNINSPECTED(shutdown)."""
@@ -210,26 +259,26 @@ class Ledger:
             part_ids=tuple(part.part_id for _, part in sorted(account.pending.items())),
         )
 
-    def _missing(self, station: str, below: int, now_ns: int) -> list[Settled]:
+    def _pass(self, station: str, below: int, now_ns: int) -> list[Settled]:
+        """Settle what is missing below a number, and go on from there; a long gap in one event."""
         account = self._accounts[station]
-        if below - account.next_seq > MAX_GAP:
-            raise SeqError(f"{station}: number {below} is too far ahead, expected {account.next_seq}")
+        if below <= account.next_seq:
+            return []
+        known = {seq for seq in account.ahead if seq < below}
+        count = below - account.next_seq - len(known)
+        missing = (seq for seq in range(account.next_seq, below) if seq not in known)
+        account.next_seq = below
+        account.ahead -= known
+        account.behind_gap -= known
         detail = "its announcement never came"
-        if below - account.next_seq > MAX_EVENTS:
-            ahead = {seq for seq in account.ahead if seq < below}
-            count = below - account.next_seq - len(ahead)
-            account.ahead -= ahead
+        if count > MAX_EVENTS:
             account.book_missing(count - 1)
-            detail = f"{count} announcements never came"
-            first = next(seq for seq in range(account.next_seq, below) if seq not in ahead)
-            return [self._settle_lost(station, first, account.gap_cause, detail, now_ns)]
-        settled = []
-        for seq in range(account.next_seq, below):
-            if seq in account.ahead:
-                account.ahead.discard(seq)
-                continue
-            settled.append(self._settle_lost(station, seq, account.gap_cause, detail, now_ns))
-        return settled
+            return [
+                self._settle_lost(
+                    station, next(missing), account.gap_cause, f"{count} announcements never came", now_ns
+                )
+            ]
+        return [self._settle_lost(station, seq, account.gap_cause, detail, now_ns) for seq in missing]
 
     def _settle_lost(
         self,

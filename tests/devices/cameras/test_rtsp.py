@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from stream.core.errors import CameraError, ConfigError
-from stream.core.options import without_password
+from stream.core.redaction import without_password
 from stream.devices.cameras.rtsp import OLDEST_NS, RtspCameraOptions, exposed_ns
 from stream.line.config import parse
 

@@ -4,7 +4,7 @@ import pytest
 
 from stream.core.parts import LedgerCounts, Part, Settled
 from stream.core.verdict import Cause, Verdict
-from stream.sink.policy.ledger import MAX_EVENTS, MAX_GAP, Ledger, SeqError
+from stream.sink.policy.ledger import CONFIRM_NS, MAX_AHEAD, MAX_EVENTS, MAX_GAP, PATIENCE_NS, Ledger, SeqError
 
 MS = 1_000_000
 DEADLINE_NS = 150 * MS
@@ -223,36 +223,150 @@ def test_a_number_that_was_booked_as_missing_is_refused_afterwards():
     assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
 
 
-def test_a_gap_that_is_too_long_is_refused_and_counts_nothing():
+def uncounted(ledger: Ledger) -> LedgerCounts:
+    return ledger.counts("cap")._replace(captured_ns=(), part_ids=())
+
+
+@pytest.mark.parametrize("seq", [MAX_AHEAD + 2, 50_000_000, 2**53 - 1])
+def test_a_number_that_is_too_far_ahead_is_refused_and_the_parts_that_follow_are_no_repetitions(seq: int):
     ledger = announced(0)
-    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
+    before = uncounted(ledger)
+    with pytest.raises(SeqError, match=rf"cap: number {seq} is too far ahead, expected 1 to {MAX_AHEAD + 1}"):
+        ledger.announce(part(seq), None, "", 5)
     with pytest.raises(SeqError, match="too far ahead"):
-        ledger.announce(part(2 + MAX_GAP), None, "", 5)
+        ledger.result(part(seq), Verdict.GOOD, None, "", 5)
     with pytest.raises(SeqError, match="too far ahead"):
-        ledger.result(part(2 + MAX_GAP), Verdict.GOOD, None, "", 5)
-    with pytest.raises(SeqError, match="too far ahead"):
-        ledger.end("cap", 2 + MAX_GAP, 5)
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
+        ledger.end("cap", seq, 5)
+    assert uncounted(ledger) == before
     assert ledger.announce(part(1), None, "", 6) == [], "the line goes on"
 
 
-def test_the_longest_gap_allowed_is_booked():
-    ledger = announced(0)
-    (settled,) = ledger.announce(part(1 + MAX_GAP), None, "", 5)
-    assert settled.detail == f"{MAX_GAP} announcements never came"
+@pytest.mark.parametrize("seq", [MAX_GAP + 2, MAX_AHEAD + 1])
+@pytest.mark.parametrize("known_from", ["announcement", "result"])
+def test_one_number_ahead_costs_no_other_part_its_verdict(seq: int, known_from: str):
+    """Another host's count, or an old message."""
+    ledger, now_ns = announced(0), 5
+    if known_from == "announcement":
+        assert ledger.announce(part(seq), None, "", now_ns) == []
+    else:
+        assert ledger.result(part(seq), Verdict.GOOD, None, "", now_ns).part.seq == seq
+    for honest in range(1, seq):
+        now_ns += 10 * MS
+        assert ledger.announce(part(honest, captured_ns=now_ns), None, "", now_ns) == []
+        assert ledger.result(part(honest), Verdict.GOOD, None, "", now_ns).verdict is Verdict.GOOD
+        assert Cause.CAMERA_FAULT not in {each.cause for each in ledger.expire(now_ns)}
+        if honest % 25 == 0:
+            assert ledger.end("cap", honest + 1, now_ns) == []
     assert ledger.counts("cap").closed
-    assert ledger.counts("cap").uninspected == {Cause.CAMERA_FAULT: MAX_GAP}
+    assert ledger.counts("cap").good >= seq - 1
+
+
+def test_after_a_number_ahead_of_all_others_every_later_sink_starts_with_nothing_to_book():
+    before = announced(0)
+    before.result(part(0), Verdict.GOOD, None, "", 1)
+    before.result(part(MAX_AHEAD), Verdict.GOOD, None, "", 1)
+    for _ in range(3):
+        after = Ledger()
+        assert after.restore("cap", before.counts("cap"), 3) == []
+        before = after
+    assert after.announce(part(1), None, "", 4) == []
+    assert after.result(part(1), Verdict.GOOD, None, "", 4).verdict is Verdict.GOOD
+
+
+def test_a_ledger_with_numbers_out_of_all_bounds_is_continued_without_them():
+    ledger = Ledger()
+    assert ledger.restore("cap", LedgerCounts(3, 3, 0, {}, (), 2, (50_000_000,)), 3) == []
+    assert uncounted(ledger) == LedgerCounts(3, 3, 0, {}, (), 2)
+    assert ledger.announce(part(2), None, "", 4) == []
+
+
+def test_a_gap_of_more_than_a_few_is_booked_when_the_camera_confirms_it():
+    ledger, seq = announced(0), MAX_GAP + 2
+    assert ledger.announce(part(seq), None, "", 5) == []
+    assert uncounted(ledger) == LedgerCounts(2, 0, 0, {}, (0, seq), 1, (seq,))
+    assert ledger.result(part(seq), Verdict.GOOD, None, "", 6).verdict is Verdict.GOOD
+    assert outcome(ledger.end("cap", seq + 1, 7)) == lost(Cause.CAMERA_FAULT, *range(1, seq))
+    assert ledger.announce(part(seq + 1), None, "", 8) == []
+
+
+def test_a_gap_is_booked_after_a_while_when_the_camera_reports_nothing():
+    ledger, seq = announced(0), MAX_GAP + 2
+    for behind in (seq, seq + 1):
+        assert ledger.announce(part(behind, captured_ns=10**12), None, "", 5) == []
+    ledger.expire(PATIENCE_NS)
+    assert ledger.counts("cap").next_seq == 1
+    assert outcome(ledger.expire(PATIENCE_NS + 6)) == lost(Cause.CAMERA_FAULT, *range(1, seq))
+    assert ledger.announce(part(seq + 2), None, "", PATIENCE_NS + 7) == []
+
+
+def test_a_number_announced_twice_behind_a_gap_came_again():
+    ledger, seq = announced(0), MAX_GAP + 2
+    ledger.announce(part(seq), None, "", 5)
+    before = uncounted(ledger)
+    with pytest.raises(SeqError, match="came again"):
+        ledger.announce(part(seq), None, "", 6)
+    assert uncounted(ledger) == before
+
+
+def test_the_longest_gap_of_single_events_and_one_more():
+    ledger = announced(0)
+    assert len(ledger.end("cap", 1 + MAX_EVENTS, 5)) == MAX_EVENTS
+    (settled,) = ledger.end("cap", 2 + 2 * MAX_EVENTS, 6)
+    assert settled.detail == f"{MAX_EVENTS + 1} announcements never came"
+    counts = ledger.counts("cap")
+    assert (counts.closed, counts.next_seq) == (True, 2 + 2 * MAX_EVENTS)
+    assert counts.uninspected == {Cause.CAMERA_FAULT: 2 * MAX_EVENTS + 1}
 
 
 def test_a_long_gap_is_one_event_and_parts_known_from_results_are_not_in_it():
     ledger = announced(0)
     for seq in (1, 40):
         ledger.result(part(seq), Verdict.GOOD, None, "", 1)
-    (settled,) = ledger.announce(part(2 + MAX_EVENTS), None, "", 5)
+    (settled,) = ledger.end("cap", 4 + MAX_EVENTS, 5)
     assert settled.part.seq == 2
     counts = ledger.counts("cap")
-    assert counts.uninspected == {Cause.CAMERA_FAULT: MAX_EVENTS - 1}
-    assert (counts.good, counts.next_seq, counts.closed) == (2, MAX_EVENTS + 3, True)
+    assert counts.uninspected == {Cause.CAMERA_FAULT: MAX_EVENTS + 1}
+    assert (counts.good, counts.next_seq, counts.closed) == (2, MAX_EVENTS + 4, True)
+
+
+def test_a_sink_that_was_away_for_millions_of_parts_believes_the_camera_when_it_says_so_again():
+    ledger = Ledger()
+    ledger.restore("cap", LedgerCounts(2, 2, 0, {}, (), 2), 3)
+    with pytest.raises(SeqError, match="too far ahead"):
+        ledger.end("cap", 8_000_000, 5)
+    with pytest.raises(SeqError, match="too far ahead"):
+        ledger.end("cap", 8_000_010, 5 + CONFIRM_NS - 1)
+    (settled,) = ledger.end("cap", 8_000_020, 5 + CONFIRM_NS)
+    assert (settled.cause, settled.detail) == (Cause.SINK_DOWN, "8000018 announcements never came")
+    assert ledger.announce(part(8_000_020), None, "", 6 + CONFIRM_NS) == []
+
+
+def test_a_report_far_ahead_is_not_believed_when_the_camera_itself_contradicts_it():
+    ledger = announced(0)
+    for turn in range(5):
+        now_ns = turn * CONFIRM_NS
+        with pytest.raises(SeqError, match="too far ahead"):
+            ledger.end("cap", 8_000_000, now_ns)
+        if turn % 2:
+            assert ledger.end("cap", 1 + turn // 2, now_ns + 1) == []
+        else:
+            assert ledger.announce(part(1 + turn // 2), None, "", now_ns + 1) == []
+
+
+def test_a_wrong_first_number_is_corrected_by_the_camera_while_no_part_is_counted():
+    ledger = Ledger()
+    ledger.begin("cap", 8_000_000)
+    ledger.begin("cap", 40)
+    assert ledger.announce(part(40), None, "", 0) == []
+
+
+def test_an_announcement_before_the_first_report_books_nothing_before_the_run():
+    ledger = Ledger()
+    with pytest.raises(SeqError):
+        ledger.announce(part(5_000_000), None, "", 0)
+    ledger.begin("cap", 5_000_000)
+    assert ledger.announce(part(5_000_001), None, "", 1) != []
+    assert ledger.counts("cap").announced == 2
 
 
 def test_a_part_pending_when_the_sink_died_keeps_exposure_and_part_id_so_that_it_can_be_rejected():
@@ -346,15 +460,15 @@ def test_after_a_restart_an_old_result_is_stray():
     )
 
 
-def test_after_a_restart_parts_known_from_results_stay_settled_and_one_announcement_of_each_is_accepted():
+def test_after_a_restart_parts_known_from_results_stay_settled_and_their_announcements_are_accepted():
     ledger = Ledger()
     settled = ledger.restore("cap", LedgerCounts(4, 3, 0, {}, (1,), 2, (3, 5)), 3)
-    assert outcome(settled) == lost(Cause.SINK_DOWN, 1, 2, 4), "numbers below a known one were given out"
-    before = ledger.counts("cap")._replace(captured_ns=(), part_ids=())
-    assert before == LedgerCounts(6, 3, 0, {Cause.SINK_DOWN: 3}, (), 6)
-    for seq in (2, 3, 4, 5):
-        assert ledger.announce(part(seq), None, "", 4) == []
-    assert ledger.counts("cap")._replace(captured_ns=(), part_ids=()) == before
+    assert outcome(settled) == lost(Cause.SINK_DOWN, 1)
+    assert uncounted(ledger) == LedgerCounts(4, 3, 0, {Cause.SINK_DOWN: 1}, (), 2, (3, 5))
+    assert ledger.result(part(3), Verdict.DEFECT, None, "", 4) is None
+    assert ledger.announce(part(2), None, "", 4) == [], "it can still be inspected"
+    assert ledger.announce(part(3), None, "", 4) == []
+    assert outcome(ledger.announce(part(6), None, "", 5)) == lost(Cause.CAMERA_FAULT, 4)
+    assert uncounted(ledger) == LedgerCounts(7, 3, 0, {Cause.SINK_DOWN: 1, Cause.CAMERA_FAULT: 1}, (2, 6), 7)
     with pytest.raises(SeqError):
         ledger.announce(part(3), None, "", 5)
-    assert ledger.announce(part(6), None, "", 5) == []
