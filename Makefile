@@ -1,6 +1,7 @@
 # make demo   set up, fit on good solar cells, run the line, show what it found; the dashboard stays until Ctrl-C
 # make test   set up, run all tests (as root on Debian: with the packages of tests/debian-packages.txt)
 # make check  lint and types (the page's scripts too)
+# make campaign   kill, fuzz, wire, http, hosts, disk, soak one after the other (CAMPAIGN=kill SECONDS=600 SEED=7 COUNT=100)
 # make docs   the documentation as a site in site/
 # make setup  .venv with the command .venv/bin/patchline
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 # A machine with an NVIDIA driver searches with faiss-gpu; every other one with faiss-cpu beside OpenVINO.
 EXTRAS ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu),int8,genicam,bench,dashboard,demo,dev,docs
 
-.PHONY: setup demo test check docs clean
+.PHONY: setup demo test check campaign docs clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml
@@ -31,6 +32,12 @@ check: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	tests/page/check
+
+CAMPAIGN ?= all
+SECONDS ?= 600
+campaign: setup
+	PYTHONPATH=tests:benchmarks:. .venv/bin/python -m campaigns $(CAMPAIGN) --seconds $(SECONDS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet

@@ -54,14 +54,23 @@ class CameraMonitor:
         log.warning("camera %s: %s", self._name, fault)
         return Frame(None, now_ns, fault=FrameFault(Cause.CAMERA_FAULT, fault))
 
-    def status(self, first_seq: int, now_ns: int) -> CameraStatus:
-        """Update the camera's metrics and return its status; `first_seq` is the first number of the run."""
+    def status(
+        self, first_seq: int, now_ns: int, announced: dict[str, int] | None = None, socket_fault: str | None = None
+    ) -> CameraStatus:
+        """Update the camera's metrics and return its status.
+
+        Args:
+            first_seq: the first number of the run.
+            now_ns: the clock.
+            announced: for each station, the number below which every part has been announced.
+            socket_fault: why workers cannot reach this process, if they cannot.
+        """
         if self._last_frame_ns is not None:
             metrics.LAST_FRAME_AGE_SECONDS.labels(self._name).set((now_ns - self._last_frame_ns) / 1e9)
         reconnects = self._camera.reconnects
         metrics.CAMERA_RECONNECTS.labels(self._name).inc(reconnects - self._reconnects)
         self._reconnects = reconnects
-        fault = _joined(self._stall.text, self._camera.fault, self._frozen.text)
+        fault = _joined(self._stall.text, self._camera.fault, self._frozen.text, socket_fault)
         metrics.CAMERA_UP.labels(self._name).set(0 if fault else 1)
         return CameraStatus(
             camera=self._name,
@@ -71,6 +80,7 @@ class CameraMonitor:
             last_frame_ns=self._last_frame_ns,
             clock=local_clock(),
             detail=fault,
+            announced=dict(announced or {}),
         )
 
 

@@ -79,6 +79,8 @@ class CaptureProcess:
         self.monitor = CameraMonitor(camera, self.camera, now_ns())
         #: Socket identities of the workers, by name.
         self.workers: dict[str, bytes] = {}
+        #: By station, the number below which every part has been announced.
+        self.announced = dict.fromkeys(stations, self.sequence.next_seq)
         self.connections = WorkerConnections(config.worker_names)
         self._strangers = LogPace()
         self._stopped_ns: int | None = None
@@ -140,13 +142,17 @@ class CaptureProcess:
             self.credit.update(identity, grant)
             self.bundle_switch.on_credit(grant)
             self.workers[grant.worker] = identity
+        forgotten = self.credit.forget_overdue(now_ns())
+        if forgotten:
+            metrics.CREDIT_FORGOTTEN.labels(self.camera_name).inc(forgotten)
+            log.error("%d frames were sent to a worker that never counted them; its credit is given back", forgotten)
 
     def _is_of_the_line(self, worker: str, identity: bytes) -> bool:
         """Whether a grant comes from a worker of the configuration; what strangers send costs no memory."""
         try:
             former = self.connections.note(worker, identity)
         except KeyError:
-            metrics.WIRE_ERRORS.labels("credit").inc()
+            metrics.MESSAGES_REFUSED.labels("credit").inc()
             if self._strangers.due(now_ns()) is not None:
                 log.error("credit of worker %.100r, not in the configuration", worker)  # noqa: TRY400 - a peer's fault
             return False
@@ -208,7 +214,10 @@ class CaptureProcess:
             part_id=frame.part_id,
             cause=fault.cause if fault else None,
             detail=fault.detail if fault else "",
+            epoch="" if fault else self.epoch,
+            bundle_sha256="" if fault else cropper.bundle_sha256,
         )
+        self.announced[cropper.name] = seq + 1
         if not self.sink.send(announcement):
             # The sink notices the gap in the numbers and books the part as missing.
             metrics.DROPPED.labels("announcement").inc()
@@ -265,7 +274,7 @@ class CaptureProcess:
             log.warning("worker %s: its connection has ended", worker.hex())
             self.credit.remove(worker)
             return False
-        self.credit.count_sent(worker)
+        self.credit.count_sent(worker, now_ns())
         return True
 
     def _tap(self, frames: list[Frame]) -> None:
@@ -289,7 +298,7 @@ class CaptureProcess:
         for identity in self.workers.values():
             self.frame_server.send_wanted(identity, wanted_bundles)
         metrics.QUEUE_DEPTH.labels("backlog").set(len(self.backlog))
-        self.sink.send(self.monitor.status(self.sequence.first_seq, now))
+        self.sink.send(self.monitor.status(self.sequence.first_seq, now, self.announced, self.sockets.mend(now)))
 
 
 def open_or_wait(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Camera:

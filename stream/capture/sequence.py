@@ -1,8 +1,13 @@
-"""A camera's frame numbers and its run, kept on disk so that a restarted capture process goes on counting."""
+"""A camera's frame numbers and its run, kept on disk so that a restarted capture process goes on counting.
+
+`CAMERA.seq` holds the next number twice, in decimal digits of a fixed length: each copy checks the other, and a person
+can read and write it. A number that has no place on the wire is never taken, whatever the file says.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -10,15 +15,19 @@ import msgspec
 
 from stream.core.errors import CameraError, DiskError
 from stream.core.files import write_atomically
+from stream.core.parts import SEQ_END, Seq
 
-_NUMBER = struct.Struct("<q")
+_DIGITS = len(str(SEQ_END))
+#: The number alone, as the file was before it had two copies; it is written anew at once.
+_FORMER = struct.Struct("<q")
+_CONTENT = re.compile(rb"\s*(\d{1,20})\s+(\d{1,20})\s*")
 
 
 class _Run(msgspec.Struct, frozen=True):
     """The present run: its name, its first number, and when it began on the monotonic clock."""
 
     run: str
-    first_seq: int
+    first_seq: Seq
     origin_ns: int
 
 
@@ -45,20 +54,22 @@ class FrameSequence:
         Raises:
             CameraError: a file is damaged or cannot be written.
         """
+        seq_path, run_path = folder / f"{camera}.seq", folder / f"{camera}.run.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(folder / f"{camera}.seq", os.O_RDWR | os.O_CREAT, 0o644)
-            stored = os.pread(self._file, _NUMBER.size, 0)
-            if len(stored) not in (0, _NUMBER.size):
+            self._file = os.open(seq_path, os.O_RDWR | os.O_CREAT, 0o644)
+            self.next_seq: int = _next_seq(os.pread(self._file, 256, 0), seq_path)
+            begun = _run(run_path.read_bytes(), run_path) if run_path.exists() else None
+            if begun is not None and begun.first_seq > self.next_seq:
                 raise ValueError(
-                    f"{camera}.seq is damaged; write the next number of the event store into it, or remove both"
+                    f"{run_path.name} says that the run began with number {begun.first_seq}, {seq_path.name} that the "
+                    f"next one is {self.next_seq}; {_fix(seq_path)}"
                 )
-            self.next_seq: int = _NUMBER.unpack(stored)[0] if stored else 0
-            path = folder / f"{camera}.run.json"
-            begun = msgspec.json.decode(path.read_bytes(), type=_Run) if path.exists() else None
             if begun is None or begun.run != run:
                 begun = _Run(run, self.next_seq, now_ns)
-                write_atomically(path, msgspec.json.encode(begun))
+                write_atomically(run_path, msgspec.json.encode(begun))
+            os.pwrite(self._file, _content(self.next_seq), 0)
+            os.ftruncate(self._file, len(_content(self.next_seq)))
         except (OSError, ValueError, DiskError) as error:
             raise CameraError(f"{folder}: cannot keep the numbers of camera {camera}: {error}") from None
         self.first_seq = begun.first_seq
@@ -70,10 +81,49 @@ class FrameSequence:
         return self.next_seq - self.first_seq
 
     def take(self) -> int:
-        """Return the next number, marked on disk as used before it is sent anywhere."""
+        """Return the next number, marked on disk as used before it is sent anywhere.
+
+        Raises CameraError when there is none that the wire can carry.
+        """
         seq = self.next_seq
+        if seq + 1 >= SEQ_END:  # also the number after it is sent
+            raise CameraError(f"the camera's frame numbers are used up ({seq}): remove store.path and begin at 0")
         self.next_seq = seq + 1
         # Without fsync: 1 µs for each frame instead of 90 µs on a fast disk, and seconds on a busy one. The page cache
         # outlives a killed process; a power failure ends the run anyway.
-        os.pwrite(self._file, _NUMBER.pack(self.next_seq), 0)
+        os.pwrite(self._file, _content(self.next_seq), 0)
         return seq
+
+
+def _content(next_seq: int) -> bytes:
+    return b"%0*d %0*d\n" % (_DIGITS, next_seq, _DIGITS, next_seq)
+
+
+def _next_seq(content: bytes, path: Path) -> int:
+    """Return the number in a file's content, 0 for an empty one; raises ValueError."""
+    if not content:
+        return 0
+    if len(content) == _FORMER.size:
+        number: int = _FORMER.unpack(content)[0]
+    else:
+        copies = _CONTENT.fullmatch(content)
+        if copies is None or int(copies[1]) != int(copies[2]):
+            raise ValueError(f"{path.name} is damaged; {_fix(path)}")
+        number = int(copies[1])
+    if not 0 <= number < SEQ_END:
+        raise ValueError(f"{path.name} is damaged: {number} is no number of a frame (0 to {SEQ_END - 1}); {_fix(path)}")
+    return number
+
+
+def _run(content: bytes, path: Path) -> _Run:
+    try:
+        return msgspec.json.decode(content, type=_Run)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} is damaged ({error}); remove it") from None
+
+
+def _fix(path: Path) -> str:
+    return (
+        f"write the number after the camera's last event into it twice (`echo N N > {path}`), or remove "
+        "the whole store.path to begin at 0"
+    )

@@ -69,7 +69,14 @@ def fit(
         str | None,
         typer.Option(metavar="X,Y,W,H", help="Region of the image to inspect; default: all of it."),
     ] = None,
-    coreset: Annotated[float, typer.Option(min=1e-4, max=1.0, help="Share of the patches to remember.")] = 0.01,
+    coreset: Annotated[
+        float,
+        typer.Option(
+            min=1e-4,
+            max=1.0,
+            help="Share of the patches to remember; of few images more, up to 1,500 patches or a tenth of them.",
+        ),
+    ] = 0.01,
     neighbourhood: Annotated[
         int, typer.Option(min=1, max=15, help="p: odd edge of the neighbourhood a patch feature averages.")
     ] = 3,

@@ -27,6 +27,7 @@ from stream.cli.streams import discard_output, flush_output, prepare_streams
 from stream.cli.teach import teach
 from stream.core.errors import EXIT_USAGE, DiskError, PatchLineError
 from stream.core.files import private_folder
+from stream.core.log_lines import printable
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,9 @@ def _run() -> int:
 
 
 def _complain(message: str) -> None:
-    err.print(Text.assemble(("error:", "bold red"), f" {message}"), soft_wrap=True)
+    # Several errors are several lines; whatever else a file's text contains must not drive the terminal.
+    shown = "\n".join(map(printable, message.split("\n")))
+    err.print(Text.assemble(("error:", "bold red"), f" {shown}"), soft_wrap=True)
 
 
 def _reason(error: OSError) -> str:

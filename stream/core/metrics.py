@@ -56,7 +56,20 @@ REJECT_ERROR_SECONDS = Histogram(
 QUEUE_DEPTH = Gauge("patchline_queue_depth", "Entries waiting in a bounded queue", ["queue"])
 DROPPED = Counter("patchline_dropped_total", "Events, images, reports and messages dropped under overload", ["what"])
 STRAY_RESULTS = Counter("patchline_stray_results_total", "Results for parts that already had a verdict", ["station"])
-WIRE_ERRORS = Counter("patchline_wire_errors_total", "Messages that could not be decoded or handled", ["socket"])
+MESSAGES_REFUSED = Counter(
+    "patchline_messages_refused_total", "Messages that could not be decoded or handled, by socket", ["socket"]
+)
+SOCKETS_BOUND_AGAIN = Counter(
+    "patchline_sockets_bound_again_total", "Sockets bound again because their file had been removed", []
+)
+CREDIT_FORGOTTEN = Counter(
+    "patchline_credit_forgotten_total", "Frames sent to a worker that it never counted as received", ["camera"]
+)
+LOG_LINES = Counter(
+    "patchline_log_lines_changed_total",
+    "Log lines escaped (control characters), cut (too long) or left_out (more of the same)",
+    ["how"],
+)
 NUMBERS_REFUSED = Counter(
     "patchline_numbers_refused_total",
     "Announcements and results with a number that was used before or is too far ahead",
@@ -100,7 +113,7 @@ HTTP_REFUSED = Counter(
 )
 CLOCK_OFFSET_SECONDS = Gauge(
     "patchline_clock_offset_seconds",
-    "Offset between the boot clocks of camera host and sink host, taking their real time as equal",
+    "Skew of the camera host's clock against this host's, measured; 0 on the same host",
     ["camera"],
 )
 

@@ -8,8 +8,12 @@ import msgspec
 
 from stream.core.verdict import Cause, Verdict
 
-#: A part's number, within what every store and every client can hold.
-Seq = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+#: The first number that no part can have: what every store and every client can hold ends here.
+SEQ_END = 2**53
+#: A part's number.
+Seq = Annotated[int, msgspec.Meta(ge=0, lt=SEQ_END)]
+#: A number that compares with others: the bounds refuse infinities and NaN.
+Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
 
 
 class PartResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,9 +33,9 @@ class PartResult(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     cause: Cause | None = None
     detail: str = ""
-    score: float | None = None
-    threshold: float | None = None
-    pixel_threshold: float | None = None
+    score: Finite | None = None
+    threshold: Finite | None = None
+    pixel_threshold: Finite | None = None
 
 
 class Part(NamedTuple):

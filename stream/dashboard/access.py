@@ -43,8 +43,13 @@ class Identity(NamedTuple):
 class Authenticator:
     """The users, tokens and sessions of one dashboard."""
 
-    def __init__(self, options: DashboardOptions, secret: bytes, ended: Iterable[str] = ()) -> None:
-        """Sign sessions with `secret`, which stays on this host; those `ended` are what `end_session` has returned."""
+    def __init__(self, options: DashboardOptions, secret: bytes, ended: Iterable[str] = (), *, boot: str = "") -> None:
+        """Sign sessions with `secret`, which stays on this host; those `ended` are what `end_session` has returned.
+
+        The times of sessions are those of the monotonic clock, so that a step of real time neither ends nor prolongs
+        them; `boot` names the host's boot to which that clock belongs, and with which sessions end.
+        """
+        self._boot = boot
         self._options = options
         self._secret = secret
         self._ended = set(ended)
@@ -115,7 +120,7 @@ class Authenticator:
 
     def _signer(self, password: str, now_s: float) -> TimestampSigner:
         """Return the signer of a user's sessions; a changed password ends the sessions that began with the old one."""
-        return _SignerAt(now_s, self._secret, f"session|{password}")
+        return _SignerAt(now_s, self._secret, f"session|{password}|{self._boot}")
 
     def _browser_signer(self, password: str, now_s: float) -> TimestampSigner:
         return _SignerAt(now_s, self._secret, f"browser|{password}")

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from stream import __version__
+from stream.core.clock import boot_id
 from stream.core.errors import ConfigError, ConflictError, PatchLineError, ReloadError, TransportError
 from stream.dashboard.access import Authenticator
 from stream.dashboard.connection import MOST_CONNECTIONS, Connection, Server
@@ -65,7 +66,7 @@ def serve(config: LineConfig, ready: Callable[[], None], stop: threading.Event) 
     logins = _logins(config.state)
     dashboard = Dashboard(
         config,
-        Authenticator(options, _secret(config.state), logins.ended),
+        Authenticator(options, _secret(config.state), logins.ended, boot=boot_id()),
         LoginThrottle(),
         PasswordCheck(PasswordHasher()),
         logins,

@@ -65,7 +65,7 @@ class Dashboard(NamedTuple):
     def identity_of(self, connection: HTTPConnection) -> Identity | None:
         """Return the sender of a request; None where they are unknown."""
         return self.access.identify(
-            connection.cookies.get(self.cookie(connection)), bearer_token(connection), time.time()
+            connection.cookies.get(self.cookie(connection)), bearer_token(connection), time.monotonic()
         )
 
     def note(self, user: str, what: str, detail: str) -> None:

@@ -16,9 +16,10 @@ from functools import partial
 import numpy as np
 
 from stream.core import metrics
-from stream.core.clock import local_clock, now_ns, to_local_ns
+from stream.core.clock import local_clock, now_ns
 from stream.core.verdict import Cause, Verdict, verdict_of
 from stream.inference.bundles import LoadedBundles
+from stream.inference.camera_clocks import CameraClocks
 from stream.inference.executor import InferenceExecutor, InspectionOutcome
 from stream.inference.policy.batching import BatchQueue, QueuedFrame
 from stream.inference.policy.good_inputs import GoodInputs
@@ -29,8 +30,18 @@ from stream.line.lifecycle import Role, lower_priority, start_role
 from stream.line.locks import lock_owner
 from stream.model.patchcore.health import Measures
 from stream.model.station_model import InspectedPart
-from stream.transport.messages import CreditGrant, FrameHeader, Result, ResultStamps, WantedBundles, WorkerStatus
-from stream.transport.pipeline import RESULTS_WAITING, FrameClients, SinkOutbox
+from stream.transport.messages import (
+    ClockReply,
+    CreditGrant,
+    FrameHeader,
+    Result,
+    ResultStamps,
+    ToWorker,
+    UnreadFrame,
+    WantedBundles,
+    WorkerStatus,
+)
+from stream.transport.pipeline import RESULTS_WAITING, FrameClients, SinkOutbox, UnreadableFrame
 from stream.transport.sockets import Received, Sockets, warn_if_unreached
 
 log = logging.getLogger(__name__)
@@ -63,6 +74,7 @@ class InferenceWorker:
         addresses = {camera: config.frames_address(camera) for camera in config.cameras}
         self.frame_clients = FrameClients(self.sockets, addresses)
         self.frame_clients.wake_on(self.executor.wake)
+        self.clocks = CameraClocks(self.frame_clients, config.cameras)
         self.sink = SinkOutbox(self.sockets, config.results_address(), RESULTS_WAITING)
         listeners = {f"capture-{camera}": address for camera, address in addresses.items()}
         for listener, address in ({"sink": config.results_address()} | listeners).items():
@@ -136,25 +148,43 @@ class InferenceWorker:
         messages = self.frame_clients.receive(IDLE_WAIT_NS if wait_ns is None else wait_ns)
         for camera, received in messages:
             self._on_message(camera, received)
+        for unreadable in self.frame_clients.take_unreadable():
+            self._on_unreadable(unreadable)
         return bool(messages)
 
-    def _on_message(self, camera: str, received: Received[FrameHeader | WantedBundles]) -> None:
-        if isinstance(received.message, WantedBundles):
-            self.bundles.on_wanted(received.message)
-        else:
-            self._on_frame(camera, received.message, received.attachments)
+    def _on_message(self, camera: str, received: Received[ToWorker]) -> None:
+        match received.message:
+            case WantedBundles():
+                self.bundles.on_wanted(received.message)
+            case ClockReply():
+                self.clocks.on_reply(camera, received.message)
+            case FrameHeader():
+                self._on_frame(camera, received.message, received.attachments)
+
+    def _count_received(self, camera: str, epoch: str) -> None:
+        before, count = self.received[camera]
+        self.received[camera] = (epoch, count + 1 if before == epoch else 1)
+
+    def _on_unreadable(self, frame: UnreadableFrame) -> None:
+        """Count a frame that cannot be read, so that its credit returns, and report its part if it says which one."""
+        name = frame.name
+        self._count_received(frame.camera, name.epoch if name else self.received[frame.camera][0])
+        if name is not None and name.station in self.stations[frame.camera]:
+            message = UnreadFrame(self.name, name.station, name.seq, frame.detail)
+            if not self.sink.send(message):
+                metrics.DROPPED.labels("result").inc()
 
     def _on_frame(self, camera: str, header: FrameHeader, attachments: list[bytes]) -> None:
         """Count a frame, then queue or refuse it."""
-        epoch, count = self.received[camera]
-        self.received[camera] = (header.epoch, count + 1 if epoch == header.epoch else 1)
+        self._count_received(camera, header.epoch)
+        self.clocks.note(camera, header.clock)
         pixels, preview_jpeg = attachments if len(attachments) == 2 else (b"", b"")
         model = self.bundles.model(header.station, header.bundle_sha256)
         frame = QueuedFrame(
             header=header,
             pixels=pixels,
             preview_jpeg=preview_jpeg,
-            deadline_ns=to_local_ns(header.deadline_ns, header.clock, local_clock()),
+            deadline_ns=self.clocks.to_local_ns(camera, header.deadline_ns, header.clock),
             received_ns=now_ns(),
             group=model.group if model else "",
         )
@@ -268,8 +298,12 @@ class InferenceWorker:
             metrics.DROPPED.labels("result").inc()
 
     def _report_status(self) -> None:
-        """Send the worker's status several times a second, unless a batch hangs: then the sink raises an alarm."""
+        """Several times a second: ask the cameras' clocks, and send the worker's status to the sink.
+
+        Not while a batch hangs: then the sink raises an alarm.
+        """
         now = now_ns()
+        self.clocks.ask(now)
         begun_ns = self.executor.begun_ns
         hangs = begun_ns is not None and now - begun_ns > STATUS_INTERVAL_NS
         if now < self._next_status_ns or hangs:
@@ -277,7 +311,8 @@ class InferenceWorker:
         self._next_status_ns = now + STATUS_INTERVAL_NS
         metrics.QUEUE_DEPTH.labels("inbox").set(len(self.queue))
         self.last_grants.clear()  # to be sent again: a camera's process may be new
-        self.sink.send(WorkerStatus(worker=self.name, pid=os.getpid(), device=self.device))
+        status = WorkerStatus(self.name, os.getpid(), self.device, skews_ns=self.clocks.skews_ns())
+        self.sink.send(status)
 
 
 def main(config: LineConfig, index: int) -> None:

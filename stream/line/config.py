@@ -187,11 +187,11 @@ class LineConfig(Options):
 
     def _ipc(self, name: str) -> str:
         line = hashlib.sha256(os.fsencode(self.store.path.resolve())).hexdigest()[:16]
-        return f"ipc://{sockets_folder()}/patchline-{line}-{name}"
+        return f"ipc://{sockets_folder()}/patchline/{line}-{name}"
 
 
 def sockets_folder() -> Path:
-    """Return the folder of the line's Unix sockets: $XDG_RUNTIME_DIR, else a private one for temporary files.
+    """Return the folder above that of the line's Unix sockets: $XDG_RUNTIME_DIR, else a private, temporary one.
 
     Raises ConfigError for one whose path is too long for them, which is why they are not below the store.
     """

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO
 
 from stream.core import metrics_page
-from stream.core.errors import ConfigError
 from stream.line.config import LineConfig
 from stream.line.folders import check_folders
 from stream.line.locks import lock_role
+from stream.line.log import configure_logging
 from stream.line.permissions import mend
 
 #: Environment variable, set by the supervisor for its children: id of the run, the same across restarts.
@@ -90,7 +90,7 @@ def start_role(name: str, config: LineConfig, *, idle_until_ready: bool = False)
         TransportError: the role runs already, or its metrics address is taken.
         DiskError: a folder of the line cannot be written.
     """
-    configure_logging(name)
+    configure_logging(name, os.environ.get("PATCHLINE_LOG", "INFO").upper())
     reload, starting = threading.Event(), threading.Event()
     if idle_until_ready:
         starting.set()
@@ -113,20 +113,6 @@ def allow_open_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # a container that forbids it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def configure_logging(name: str) -> None:
-    """Write log lines with time, role and level to standard error."""
-    level = os.environ.get("PATCHLINE_LOG", "INFO").upper()
-    if level not in logging.getLevelNamesMapping():
-        raise ConfigError(f"PATCHLINE_LOG: expected DEBUG, INFO, WARNING or ERROR, got '{level}'")
-    logging.basicConfig(
-        level=level,
-        format=f"%(asctime)s.%(msecs)03d {name:<14} %(levelname)-7s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-        force=True,
-    )
 
 
 def stop_on_signals(reload: threading.Event | None = None, starting: threading.Event | None = None) -> threading.Event:

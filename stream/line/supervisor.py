@@ -7,6 +7,7 @@ SIGTERM from the kernel if the supervisor itself is killed.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -57,9 +58,8 @@ class Child:
         self._arguments = arguments
         self._run = run
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._address = folder / secrets.token_hex(4)  # not the role: socket paths must be short
-        self._socket.bind(str(self._address))
+        self._socket = _listening(self._address)
         self._not_before_s = 0.0
 
     def start(self) -> None:
@@ -84,11 +84,17 @@ class Child:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def receive(self) -> None:
-        """Receive the process's notifications; never blocks."""
+        """Receive the process's notifications; never blocks.
+
+        A socket whose file was removed, perhaps by a job that cleans up temporary folders, is made again: without it a
+        restarted process could not report READY.
+        """
         while True:
             try:
                 state = self._socket.recv(4096)
             except BlockingIOError:
+                if not self._address.exists():
+                    self._listen_again()
                 return
             if FINISHED.encode() in state:
                 self.finished = True
@@ -99,6 +105,19 @@ class Child:
                 self.failed_starts = 0
                 metrics.ROLE_UP.labels(self.role).set(1)
                 log.info("%s ready after %.1f s", self.role, time.monotonic() - self.started_s)
+
+    def _listen_again(self) -> None:
+        try:
+            self._address.parent.mkdir(mode=0o700, exist_ok=True)
+            if self._address.parent.lstat().st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, "another user has made its folder")
+            again = _listening(self._address)
+        except OSError as error:
+            log.error("%s: removed, and cannot be made again: %s", self._address, error.strerror)  # noqa: TRY400
+            return
+        self._socket.close()
+        self._socket = again
+        log.warning("%s: the folder of the supervisor's sockets was removed; made again", self._address.parent)
 
     def exit_code(self) -> int | None:
         """Return the exit code of a process that has ended since the last call, else None."""
@@ -130,6 +149,16 @@ class Child:
     def close(self) -> None:
         """Close the notification socket."""
         self._socket.close()
+
+
+def _listening(address: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        listening.bind(str(address))
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 class Supervisor:

@@ -10,17 +10,21 @@ from __future__ import annotations
 import logging
 
 from stream.core import metrics
-from stream.core.clock import Clock, local_clock, now_ns, to_local_ns
+from stream.core.clock import Clock, now_ns
+from stream.core.log_lines import FROM_PEER, bounded, printable
 from stream.core.parts import Part, Settled
 from stream.core.verdict import Cause, Verdict
 from stream.line.config import LineConfig
 from stream.line.lifecycle import Role, start_role
 from stream.model.bundle import live_bundle
+from stream.sink.camera_clocks import CameraClocks, skew_text
 from stream.sink.drift_monitor import DriftMonitor
 from stream.sink.event import ReceivedResult
 from stream.sink.live_feed import LiveFeed
 from stream.sink.outputs import Outputs
+from stream.sink.policy.announcement_watch import AnnouncementWatch
 from stream.sink.policy.decision import Decision
+from stream.sink.policy.frame_match import FrameIdentity, FrameMatch
 from stream.sink.policy.ledger import Ledger, SeqError
 from stream.sink.policy.peer_health import PeerHealth, PeerMonitor, parts_may_be_missed
 from stream.sink.policy.write_queue import Snapshot
@@ -35,6 +39,7 @@ from stream.transport.messages import (
     ReloadStatus,
     Result,
     ToSink,
+    UnreadFrame,
     WorkerStatus,
 )
 from stream.transport.pipeline import SinkInbox
@@ -69,7 +74,17 @@ class SinkProcess:
         self.restored = {name: counts for name, counts in self.store.ledger().items() if name in config.stations}
         self.outputs = Outputs(config)
         self.sockets = Sockets(config.transport.keys)
-        self.inbox = SinkInbox(self.sockets, config.announcements_address(), config.results_address())
+        self.inbox = SinkInbox(
+            self.sockets,
+            config.announcements_address(),
+            config.results_address(),
+            {camera: config.frames_address(camera) for camera in config.cameras},
+        )
+        self.clocks = CameraClocks(config, self.inbox)
+        self.frames = FrameMatch()
+        self.watch = AnnouncementWatch(config.cameras)
+        #: Skew of the cameras' clocks against a worker's, as the worker reports them.
+        self._worker_skews_ns: dict[str, dict[str, int]] = {}
         self.recorder = Recorder(self.store, config.store)
         self.feed = LiveFeed(self.sockets, config)
         self.settlement = Settlement(config, self.outputs, self.recorder, self.feed, self._stop_line)
@@ -113,6 +128,9 @@ class SinkProcess:
         """One iteration of the loop."""
         messages = self.inbox.receive(self._timeout_ns())
         self._inbox_empty = not messages
+        self.clocks.step()
+        for name, why in self.inbox.take_refused().items():
+            self._alarm_refused(name, why)
         for received in messages:
             self._handle(received)
         self._settle_overdue()
@@ -132,8 +150,8 @@ class SinkProcess:
 
     def _timeout_ns(self) -> int:
         """Return how long to wait for a message: until the next deadline at the latest."""
-        deadline_ns = self.ledger.next_deadline_ns
-        return _TICK_NS if deadline_ns is None else max(0, min(_TICK_NS, deadline_ns - now_ns()))
+        due_ns = [time_ns for time_ns in (self.ledger.next_deadline_ns, self.clocks.next_ns) if time_ns is not None]
+        return max(0, min(_TICK_NS, min(due_ns, default=now_ns() + _TICK_NS) - now_ns()))
 
     def _settle_overdue(self) -> None:
         """Settle the parts whose deadline has passed; the heartbeat goes on while that happens in time."""
@@ -153,9 +171,10 @@ class SinkProcess:
                     self._on_announcement(message)
                 case Result():
                     attachments = received.attachments
-                    patch_distances, preview_jpeg, network_input = (
-                        attachments if len(attachments) == 3 else (b"", b"", b"")
-                    )
+                    if len(attachments) != 3:  # its verdict is whole
+                        metrics.MESSAGES_REFUSED.labels("results").inc()
+                        attachments = [b"", b"", b""]
+                    patch_distances, preview_jpeg, network_input = attachments
                     self._on_result(ReceivedResult(message, patch_distances, preview_jpeg, network_input, now_ns()))
                 case CameraStatus():
                     self._on_camera_status(message)
@@ -165,19 +184,32 @@ class SinkProcess:
                     self._on_end_of_stream(message)
                 case ReloadStatus():
                     self._on_reload_status(message)
+                case UnreadFrame():
+                    self._on_unread_frame(message)
         except SeqError as error:
             log.error("%s", error)  # noqa: TRY400 - a peer's fault, not ours
-        except Exception:
+            self._alarm_refused("numbers", str(error))
+        except Exception as error:
             # One message must not end the process that settles all other parts; its part's deadline still applies.
-            metrics.WIRE_ERRORS.labels("sink").inc()
+            metrics.MESSAGES_REFUSED.labels("sink").inc()
             log.exception("message cannot be handled: %s", type(message).__name__)
+            self._alarm_refused("sink", f"a {type(message).__name__} cannot be handled: {error}")
+
+    def _alarm_refused(self, subject: str, why: str) -> None:
+        """Raise an alarm: a part may be hidden in a message that cannot be used."""
+        text = f"a message was refused, a part in it has no verdict of its own: {bounded(printable(why), 300)}"
+        self.settlement.observe("message_refused", subject, True, now_ns(), text)
 
     def _on_announcement(self, message: Announcement) -> None:
         if message.station not in self.config.stations:
-            metrics.WIRE_ERRORS.labels("announcements").inc()
-            log.error("announcement for unknown station %s", message.station)
+            metrics.MESSAGES_REFUSED.labels("announcements").inc()
+            log.error("announcement for unknown station %s", message.station, extra=FROM_PEER)
+            self._alarm_refused("announcements", f"announcement for unknown station {message.station}")
             return
         now = now_ns()
+        self.watch.announced(self.config.stations[message.station].camera)
+        frame = FrameIdentity(message.captured_ns, message.epoch, message.bundle_sha256)
+        difference = self.frames.announced(message.station, message.seq, frame)
         part = self._part(message.station, message.seq, message.captured_ns, message.clock, message.part_id, now)
         try:
             settled = self.ledger.announce(part, message.cause, message.detail, now)
@@ -186,21 +218,28 @@ class SinkProcess:
             self._on_refused_number(part.station, error)
             self.settlement.act(Settled(part, Verdict.UNINSPECTED, Cause.CAMERA_FAULT, str(error), now))
             raise
+        if difference is not None:
+            # The part has its verdict from a result for another frame: act by the station's policy.
+            text = f"part {part.seq}: its result was for another frame: {difference}"
+            metrics.MESSAGES_REFUSED.labels("results").inc()
+            self.settlement.observe("uninspected", part.station, bad=True, now_ns=now, text=text)
+            self.settlement.act(Settled(part, Verdict.UNINSPECTED, Cause.WORKER_ERROR, text, now))
         for item in settled:
             self.settlement.settle(item, None)
 
     def _on_result(self, received: ReceivedResult) -> None:
         result, frame = received.result, received.result.frame
         if frame.station not in self.config.stations:
-            metrics.WIRE_ERRORS.labels("results").inc()
-            log.error("result for unknown station %s", frame.station)
+            metrics.MESSAGES_REFUSED.labels("results").inc()
+            log.error("result for unknown station %s", frame.station, extra=FROM_PEER)
+            self._alarm_refused("results", f"result for unknown station {frame.station}")
             return
         part = self._part(frame.station, frame.seq, frame.captured_ns, frame.clock, frame.part_id, received.arrived_ns)
-        cause = result.cause
-        if result.verdict is Verdict.UNINSPECTED and cause is None:
-            cause = Cause.WORKER_ERROR
+        if part.seq >= self.ledger.next_seq(part.station):
+            self.watch.unannounced_result(self.config.stations[part.station].camera, received.arrived_ns)
+        verdict, cause, detail = self._checked(result)
         try:
-            settled = self.ledger.result(part, result.verdict, cause, result.detail, received.arrived_ns)
+            settled = self.ledger.result(part, verdict, cause, detail, received.arrived_ns)
         except SeqError as error:
             self._on_refused_number(part.station, error)
             raise
@@ -210,14 +249,48 @@ class SinkProcess:
         self.settlement.settle(settled, received)
         self.drift_monitor.add(result)
 
+    def _checked(self, result: Result) -> tuple[Verdict, Cause | None, str]:
+        """Return verdict, cause and detail of a result; UNINSPECTED unless it is about the frame that was announced."""
+        frame = result.frame
+        identity = FrameIdentity(frame.captured_ns, frame.epoch, frame.bundle_sha256)
+        difference = self.frames.result(frame.station, frame.seq, identity)
+        if difference is not None:
+            metrics.MESSAGES_REFUSED.labels("results").inc()
+            return Verdict.UNINSPECTED, Cause.WORKER_ERROR, f"the result is for another frame: {difference}"
+        exceeds = result.score is not None and result.threshold is not None and result.score > result.threshold
+        if result.verdict is Verdict.GOOD and exceeds:
+            detail = f"called GOOD with a score of {result.score:g} above its threshold {result.threshold:g}"
+            return Verdict.UNINSPECTED, Cause.WORKER_ERROR, detail
+        if result.verdict is Verdict.UNINSPECTED:
+            return Verdict.UNINSPECTED, result.cause or Cause.WORKER_ERROR, result.detail
+        return result.verdict, result.cause, result.detail
+
+    def _on_unread_frame(self, message: UnreadFrame) -> None:
+        """Settle the part of a frame that a worker could not read."""
+        if message.station not in self.config.stations:
+            return
+        now = now_ns()
+        deadline_ns = now + int(self.config.stations[message.station].deadline_ms * 1e6)
+        part = Part(message.station, message.seq, None, deadline_ns)
+        detail = f"{message.worker} cannot read its frame: {message.detail}"
+        settled = self.ledger.result(part, Verdict.UNINSPECTED, Cause.WORKER_ERROR, detail, now)
+        if settled is not None:
+            self.settlement.settle(settled, None)
+
     def _on_refused_number(self, station: str, error: SeqError) -> None:
         metrics.NUMBERS_REFUSED.labels(station).inc()
         self.settlement.observe("uninspected", station, bad=True, now_ns=now_ns(), text=str(error))
 
     def _part(self, station: str, seq: int, captured_ns: int, clock: Clock, part_id: str | None, now: int) -> Part:
-        """Return the part on this host's clock; a sender whose clock is wrong cannot postpone a deadline."""
-        here = local_clock()
-        captured: int | None = to_local_ns(captured_ns, clock, here)
+        """Return the part on this host's clock; a sender whose clock is wrong cannot postpone a deadline.
+
+        Its moment of exposure is None, so that no reject is placed by it, where the sender's clock cannot be trusted.
+        """
+        camera = self.config.stations[station].camera
+        self.clocks.note(camera, clock, now)
+        captured: int | None = self.clocks.to_local_ns(camera, captured_ns, clock)
+        if not self.clocks.trusts(camera, clock):
+            captured = None
         if captured is not None and captured > now + _CLOCK_TOLERANCE_NS:
             captured = None  # the sender's clock is wrong: it cannot place a reject
         allowed_ns = int(self.config.stations[station].deadline_ms * 1e6)
@@ -229,20 +302,32 @@ class SinkProcess:
         for station in self.config.stations_of(status.camera):
             if station not in self.ledger.stations:
                 self.ledger.begin(station, status.first_seq)
-        here, frame_ns = local_clock(), status.last_frame_ns
+        now, frame_ns = now_ns(), status.last_frame_ns
+        self.clocks.note(status.camera, status.clock, now)
+        self.watch.status(status.camera, frame_ns, now)
         self.peers.camera_reported(
             status.camera,
             pid=status.pid,
             fault=None if status.up else status.detail,
-            last_frame_ns=None if frame_ns is None else to_local_ns(frame_ns, status.clock, here),
-            now_ns=now_ns(),
+            last_frame_ns=None if frame_ns is None else self.clocks.to_local_ns(status.camera, frame_ns, status.clock),
+            now_ns=now,
         )
-        offset_ns = here.realtime_offset_ns - status.clock.realtime_offset_ns
-        metrics.CLOCK_OFFSET_SECONDS.labels(status.camera).set(offset_ns / 1e9)
+        for station, next_seq in status.announced.items():
+            # Announcements travel before the status over the same socket: what is missing now was lost.
+            if station not in self.config.stations_of(status.camera):
+                continue
+            try:
+                missing = self.ledger.end(station, next_seq, now)
+            except SeqError as error:
+                self._alarm_refused("numbers", str(error))
+                continue
+            for settled in missing:
+                self.settlement.settle(settled, None)
 
     def _on_worker_status(self, status: WorkerStatus) -> None:
         if self.peers.knows("worker", status.worker):
             self.peers.worker_reported(status.worker, pid=status.pid, ending=status.ending, now_ns=now_ns())
+            self._worker_skews_ns[status.worker] = status.skews_ns
 
     def _on_end_of_stream(self, message: EndOfStream) -> None:
         if not self.peers.knows("camera", message.camera):
@@ -266,6 +351,9 @@ class SinkProcess:
             return
         self._next_check_ns = now + _TICK_NS
         peers = self._check_peers(now)
+        self._check_clocks(now)
+        socket_fault = self.sockets.mend(now)
+        self.settlement.observe("socket_fault", "sink", socket_fault is not None, now, socket_fault or "")
         outputs = self.outputs.health(now)
         for output in outputs:
             self.settlement.check_output(output, now)
@@ -293,6 +381,22 @@ class SinkProcess:
                 metrics.WORKER_UP.labels(peer.name).set(int(peer.up))
                 self.settlement.observe("worker_down", peer.name, peer.down, now, peer.text)
         return peers
+
+    def _check_clocks(self, now: int) -> None:
+        """Alarms about clocks that differ, and about cameras whose parts are not announced."""
+        for camera in self.config.cameras:
+            fault = self.clocks.fault(camera, now)
+            self.settlement.observe("clock_skew", camera, fault is not None, now, fault or "")
+            text = f"parts of camera {camera} are seen but not announced: they have no verdict by their deadline"
+            self.settlement.observe("announcements_missing", camera, self.watch.missing(camera, now), now, text)
+        for worker, skews_ns in self._worker_skews_ns.items():
+            texts = [
+                skew_text(f"camera {camera}", worker, skew_ns, self.clocks.allowed_ns[camera])
+                for camera, skew_ns in skews_ns.items()
+                if camera in self.clocks.allowed_ns
+            ]
+            wrong = next(filter(None, texts), None)
+            self.settlement.observe("clock_skew", worker, wrong is not None, now, wrong or "")
 
     def _take_snapshot(self, *, force: bool = False) -> None:
         """Hand the ledger to the recorder when it has changed."""

@@ -62,7 +62,8 @@ class Settlement:
         if self._outputs.plan(settled, station.reject, pulse_ns, score):
             self.board.observe("late_reject", settled.part.station, bad=False, now_ns=settled.settled_ns, text="")
         else:
-            self.late_reject(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) was past the reject")
+            why = "was past the reject" if settled.part.captured_ns is not None else "has no known moment of exposure"
+            self.late_reject(settled.part.station, f"part {settled.part.seq} ({settled.verdict}) {why}")
         return decision
 
     def _count(

@@ -9,10 +9,11 @@ from typing import Self
 
 import msgspec
 
-from stream.core.clock import boot_id
+from stream.core.clock import boot_id, uptime_ns
 from stream.core.images import png_of
 from stream.core.parts import LedgerCounts
 from stream.devices.actuators.actuator import RejectCommand
+from stream.store.believed_time import BelievedTime, believed
 from stream.store.database import UNFIT_VALUE, connected, prepare, store_errors
 from stream.store.event_reader import EventReader
 from stream.store.records import AlarmRecord, Event
@@ -28,6 +29,9 @@ _VACUUM_PAGES = 4096
 
 class EventStore(EventReader):
     """The open file, which is written; used by one thread at a time."""
+
+    #: Whether this process has looked at the clock.
+    _has_time = False
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -60,6 +64,9 @@ class EventStore(EventReader):
                     self._insert(event)
                 for alarm in alarms:
                     self._connection.execute(INSERT_ALARM, asdict(alarm))
+                dates = [event.captured_realtime_ns for event in events] + [one.raised_realtime_ns for one in alarms]
+                if dates and not self._has_time:
+                    self._believe(max(dates))
                 for station, counts in ledger.items():
                     self._connection.execute(REPLACE_LEDGER, (station, _json(counts)))
                 if planned is not None:
@@ -115,10 +122,14 @@ class EventStore(EventReader):
     ) -> int:
         """Delete the oldest events beyond any of the limits, free their space, return their number.
 
-        `keep_bytes` counts pages in use; `at_most` limits the events of one call, so that a writer
-        can serve its queue in between. Alarms follow `keep_days`. Raises StoreError.
+        The days count back from the newest entry, from `now_realtime_ns`, or from the time that is believed
+        (`believed_time.py`), whichever is earliest, so that a clock that steps makes no event old. `keep_bytes` counts
+        pages in use; `at_most` limits the events of one call, so that a writer can serve its queue in between. Alarms
+        follow `keep_days`. Raises StoreError.
         """
-        oldest_ns = max(0, now_realtime_ns - round(keep_days * _DAY_NS))
+        with store_errors(self._path, "old events not deleted; check the space and rights of its folder"):
+            now_ns = min(now_realtime_ns, self._believe(now_realtime_ns), self._newest_ns() or now_realtime_ns)
+        oldest_ns = max(0, now_ns - round(keep_days * _DAY_NS))
         by_time = f"WHERE captured_realtime_ns < {oldest_ns} ORDER BY captured_realtime_ns"
         left = at_most
         with store_errors(self._path, "old events not deleted; check the space and rights of its folder"):
@@ -133,6 +144,21 @@ class EventStore(EventReader):
                 left -= deleted
             self._shrink()
         return at_most - left
+
+    def _believe(self, realtime_ns: int) -> int:
+        """Look at the clock, note what is believed about the date, and return that date."""
+        row = self._connection.execute("SELECT value FROM believed_time").fetchone()
+        before = None if row is None else msgspec.json.decode(row[0], type=BelievedTime)
+        time = believed(before, boot_id(), uptime_ns(), realtime_ns, self._newest_ns())
+        self._connection.execute("INSERT OR REPLACE INTO believed_time VALUES (0, ?)", (_json(time),))
+        self._has_time = True
+        return time.realtime_ns
+
+    def _newest_ns(self) -> int | None:
+        """Return the date of the newest event or alarm."""
+        queries = ("SELECT max(captured_realtime_ns) FROM events", "SELECT max(raised_realtime_ns) FROM alarms")
+        dates = [self._connection.execute(query).fetchone()[0] for query in queries]
+        return max((date for date in dates if date is not None), default=None)
 
     def _delete(self, which: str, at_most: int) -> int:
         """Delete the next few of `which` events with their images in one transaction; returns their number."""

@@ -59,8 +59,10 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
-# Filter columns, each indexed with time, so that a page is one index range.
+# Made at every opening, also in a file that has none of them yet. Filter columns, each indexed with time, so that a
+# page is one index range. `believed_time` has one row.
 INDICES = """
+CREATE TABLE IF NOT EXISTS believed_time (id INTEGER PRIMARY KEY CHECK (id = 0), value TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS events_by_station_time ON events (station, captured_realtime_ns);
 CREATE INDEX IF NOT EXISTS events_by_verdict_time ON events (verdict, captured_realtime_ns);
 CREATE INDEX IF NOT EXISTS events_by_station_verdict_time ON events (station, verdict, captured_realtime_ns);

@@ -28,7 +28,7 @@ from stream.model.patchcore.search import MemoryBank
 from stream.training.dataset import ImageSet, iter_inputs, read_network_inputs
 from stream.training.fit_options import FitOptions
 from stream.training.inspection_time import milliseconds
-from stream.training.learned_bank import BankOptions, learn_bank
+from stream.training.learned_bank import BankOptions, coreset_size, learn_bank
 from stream.training.learning import patches_of
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
@@ -175,7 +175,7 @@ class Evidence:
         self, extractor: Extractor, input_px: tuple[int, int], grid: tuple[int, int], coreset: float
     ) -> float:
         """Measure one picture on this machine, with a bank as large as the fit's will be."""
-        rows = max(1, round(self.total * grid[0] * grid[1] * coreset))
+        rows = coreset_size(self.total * grid[0] * grid[1], coreset)
         regions = [crop(read_image(path), self.options.roi) for path in self.paths[:4]]
         return milliseconds(extractor, regions, input_px, bank_rows=rows)
 

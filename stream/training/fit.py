@@ -40,7 +40,7 @@ from stream.training.learning import learn, search_of
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 from stream.training.registration import MIN_PICTURES, PICTURES, Registration, registration_of
-from stream.training.selection import chosen_images, copies_note, plan_for, region_px, without_names
+from stream.training.selection import chosen_images, learned_rows, plan_for, region_px, without_names
 from stream.training.strangest import STRANGEST, StrangePicture, strangest
 
 
@@ -190,7 +190,8 @@ def calibrate(
         if bundle.heads is not None:  # its head was trained on what calibrates now
             in_bank |= {network_input_hash(pixels) for pixels in calibration_inputs(path)}
         names = [item.name for item in images.paths]
-        fresh = np.array([row for row in images.distinct() if images.hashes[row] not in in_bank], dtype=np.int64)
+        rows, notes = learned_rows(images, names)
+        fresh = np.array([row for row in rows if images.hashes[row] not in in_bank], dtype=np.int64)
         if not len(fresh):
             raise DatasetError(
                 f"{good}: every image is in the bundle's memory bank, where it scores 0; give good images it never saw"
@@ -221,7 +222,6 @@ def calibrate(
             graph=bundle.graph,
             heads=None if bundle.heads is None else Heads(bundle.heads.head),
         )
-        notes = copies_note(images, names)
         return _summary(saved, extractor.device, images, calibration, fresh, notes, warnings)
 
 

@@ -16,6 +16,15 @@ from stream.training.patch_store import PatchStore
 
 #: Pictures whose distances describe the places; more change results by less than the draw of a calibration does.
 _POSITION_PICTURES = 100
+#: Patches that a bank of few pictures remembers at least, as far as they are a tenth of all; their variety is no
+#: smaller than that of many, and the time is that of a usual bank.
+_LEAST_CORESET, _LARGEST_RAISED_SHARE = 1500, 0.1
+
+
+def coreset_size(patches: int, share: float) -> int:
+    """Return how many of so many patches a bank remembers for a `share` of them that a user asked for."""
+    least = min(_LEAST_CORESET, round(patches * _LARGEST_RAISED_SHARE))
+    return max(1, least, round(patches * share))
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,7 @@ class BankOptions:
 
     Attributes:
         grid: (h, w) patches of each picture in the store.
-        coreset: share of the patches that the bank remembers.
+        coreset: share of the patches that the bank remembers, see `coreset_size`.
         seed: of the choice.
         position: learn the position-aware score too.
         cuda: choose and search on the GPU.
@@ -43,7 +52,7 @@ class BankOptions:
 
     def wanted(self, pictures: int) -> int:
         """Return the size of a bank that is chosen from so many pictures."""
-        return max(1, round(pictures * self.patches * self.coreset))
+        return coreset_size(pictures * self.patches, self.coreset)
 
 
 class LearnedBank(NamedTuple):

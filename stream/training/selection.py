@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream.core.errors import DatasetError
 from stream.core.images import image_size, list_images
 from stream.model.patchcore.calibrate import images_needed
 from stream.model.patchcore.preprocess import Roi
 from stream.training.consistency import likeness
+from stream.training.copies import near_copies
 from stream.training.dataset import ImageSet, iter_inputs
 from stream.training.fit_options import FitOptions
 from stream.training.folds import BY_FILE, BY_FOLDER, SPLIT_BLOCKS, blocks, deal, groups_of, neighbour_blocks
@@ -49,7 +51,8 @@ def region_px(paths: list[Path], roi: Roi | None) -> tuple[int, int]:
 
 def plan_for(good: Path, images: ImageSet, names: list[str], options: FitOptions) -> tuple[Plan, list[str]]:
     """Return which images are remembered and which calibrate, and what to say about copies."""
-    rows = images.distinct()
+    # By file: the user knows each to be of another part.
+    rows, copies = learned_rows(images, names, near=options.group_by != BY_FILE)
     if len(rows) < 2:
         raise DatasetError(
             f"{good}: {len(rows)} different readable image(s), but a fit needs at least 2, so that each can be "
@@ -74,13 +77,26 @@ def plan_for(good: Path, images: ImageSet, names: list[str], options: FitOptions
         plan = plan_of([rows[fold] for fold in folds])
     else:
         plan = split_plan(rows, groups, options.holdout, options.seed)
-    return plan, copies_note(images, names)
+    return plan, copies
 
 
-def copies_note(images: ImageSet, names: list[str]) -> list[str]:
-    kept = set(images.distinct().tolist())
-    copies = [names[row] for row in range(len(images)) if row not in kept]
-    if not copies:
-        return []
-    shown = ", ".join(copies[:5]) + (", …" if len(copies) > 5 else "")
-    return [f"{len(copies)} images are exact copies of others and count once: {shown}"]
+def learned_rows(images: ImageSet, names: list[str], *, near: bool = True) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the rows of the images that count, and what to say about copies of them; `near`: also of almost copies."""
+    rows = images.distinct()
+    kept = set(rows.tolist())
+    exact = [names[row] for row in range(len(images)) if row not in kept]
+    similar = near_copies(images.inputs, rows) if near else {}
+    notes = []
+    if exact:
+        notes.append(f"{len(exact)} images are exact copies of others and count once: {_some(exact)}")
+    if similar:
+        pairs = [f"{names[row]} of {names[original]}" for row, original in similar.items()]
+        notes.append(
+            f"{len(similar)} images are almost copies of others, saved again perhaps, and count once: {_some(pairs)}; "
+            "if each shows another part, --group-by file"
+        )
+    return np.array([row for row in rows.tolist() if row not in similar], dtype=np.int64), notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -13,7 +13,7 @@ import msgspec
 
 from stream.core.clock import Clock
 from stream.core.errors import WireError
-from stream.core.parts import PartResult, Seq
+from stream.core.parts import Finite, PartResult, Seq
 from stream.core.verdict import Cause, Mode, Verdict
 
 #: Raised whenever the meaning or layout of any struct below changes.
@@ -22,12 +22,20 @@ WIRE_VERSION = 5
 #: A time of the sender's monotonic clock.
 Ns = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 GridSize = Annotated[int, msgspec.Meta(ge=0, lt=2**15)]
+Pixels = Annotated[int, msgspec.Meta(ge=0, lt=2**20)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+#: Unix time, or a difference of clocks.
+RealtimeNs = Annotated[int, msgspec.Meta(ge=-(2**62), lt=2**62)]
+
+#: Longest header, bytes; no sender comes near it.
+MAX_HEADER_BYTES = 4 * 2**20
 
 
 class Announcement(msgspec.Struct, tag="announcement", frozen=True):
     """Capture → sink: a part exists; its verdict is due by `deadline_ns`.
 
-    With a `cause` the part is UNINSPECTED from the start and no result will follow.
+    With a `cause` the part is UNINSPECTED from the start and no result will follow. `epoch` and `bundle_sha256` are
+    those of the frame that will be sent to a worker, empty where none will be.
     """
 
     station: str
@@ -38,21 +46,25 @@ class Announcement(msgspec.Struct, tag="announcement", frozen=True):
     part_id: str | None = None
     cause: Cause | None = None
     detail: str = ""
+    epoch: str = ""
+    bundle_sha256: str = ""
 
 
 class CameraStatus(msgspec.Struct, tag="camera", frozen=True):
     """Capture → sink, several times a second: the camera's process is alive; `up` says whether the camera is.
 
-    `first_seq` is the number with which the run began; `detail` names the camera's fault.
+    `first_seq` is the number with which the run began; `detail` names the camera's fault; `announced` has, for each
+    station, the number below which every part has been announced in this run.
     """
 
     camera: str
-    pid: int
+    pid: Count
     first_seq: Seq
     up: bool
     last_frame_ns: Ns | None
     clock: Clock
     detail: str = ""
+    announced: dict[str, Seq] = {}
 
 
 class EndOfStream(msgspec.Struct, tag="end", frozen=True):
@@ -75,9 +87,26 @@ class WorkerStatus(msgspec.Struct, tag="worker", frozen=True):
     """Worker → sink, several times a second: the worker is alive; with `ending`, it stops on purpose."""
 
     worker: str
-    pid: int
+    pid: Count
     device: str
     ending: bool = False
+    #: Skew of the camera hosts' clocks against the worker's, ns, where it was measured.
+    skews_ns: dict[str, RealtimeNs] = {}
+
+
+class ClockRequest(msgspec.Struct, tag="clock_request", frozen=True):
+    """Worker or sink → capture: what time is it? `asked_ns` is the time of asking, by the sender's clock."""
+
+    asked_ns: Ns
+
+
+class ClockReply(msgspec.Struct, tag="clock", frozen=True):
+    """Capture → worker or sink: the request's time, and when it was received and answered by capture's clock."""
+
+    asked_ns: Ns
+    received_ns: Ns
+    answered_ns: Ns
+    clock: Clock
 
 
 class FrameStamps(msgspec.Struct, frozen=True, array_like=True):
@@ -100,13 +129,22 @@ class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     deadline_ns: Ns
     mode: Mode
     bundle_sha256: str
-    height_px: int
-    width_px: int
-    siblings: int
+    height_px: Pixels
+    width_px: Pixels
+    siblings: Count
     epoch: str
     stamps: FrameStamps
     clock: Clock
     part_id: str | None = None
+
+
+class UnreadFrame(msgspec.Struct, tag="unread", frozen=True):
+    """Worker → sink: a frame arrived of which no more than station and number could be read; no result will follow."""
+
+    worker: str
+    station: str
+    seq: Seq
+    detail: str
 
 
 class WantedBundles(msgspec.Struct, tag="wanted_bundles", frozen=True):
@@ -122,7 +160,7 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
     """
 
     bundle_sha256: str
-    attempt: int
+    attempt: Count
     reason: str
 
 
@@ -143,8 +181,8 @@ class CreditGrant(msgspec.Struct, tag="credit", frozen=True):
 
     worker: str
     epoch: str
-    received: int
-    free: int
+    received: Count
+    free: Count
     idle: bool
     accepts: dict[str, tuple[str, ...]] = {}
     refused: dict[str, Refusal] = {}
@@ -177,11 +215,11 @@ class Result(msgspec.Struct, tag="result", frozen=True):
     clock: Clock
     cause: Cause | None = None
     detail: str = ""
-    score: float | None = None
-    threshold: float | None = None
-    pixel_threshold: float | None = None
-    brightness: float | None = None
-    focus: float | None = None
+    score: Finite | None = None
+    threshold: Finite | None = None
+    pixel_threshold: Finite | None = None
+    brightness: Finite | None = None
+    focus: Finite | None = None
     grid: tuple[GridSize, GridSize] = (0, 0)
 
 
@@ -193,9 +231,9 @@ class SettledPart(msgspec.Struct, tag="settled", frozen=True):
 
     part: PartResult
     decision: str
-    captured_realtime_ns: int
-    stages: dict[str, float] = {}
-    total_ms: float | None = None
+    captured_realtime_ns: RealtimeNs
+    stages: dict[str, Finite] = {}
+    total_ms: Finite | None = None
     grid: tuple[GridSize, GridSize] = (0, 0)
 
 
@@ -206,23 +244,23 @@ class DriftState(msgspec.Struct, frozen=True):
     of 0 means that the calibration is too small to distinguish any drift from chance.
     """
 
-    parts: int
-    window: int
-    psi: dict[str, float] = {}
+    parts: Count
+    window: Count
+    psi: dict[str, Finite] = {}
     drifting: tuple[str, ...] = ()
 
 
 class StationState(msgspec.Struct, frozen=True):
     """One station's counts in the ledger, its parts per second and latency over the last seconds, and its drift."""
 
-    announced: int
-    good: int
-    defect: int
-    uninspected: dict[str, int]
-    pending: int
-    rate_hz: float
-    p50_ms: float | None
-    p99_ms: float | None
+    announced: Count
+    good: Count
+    defect: Count
+    uninspected: dict[str, Count]
+    pending: Count
+    rate_hz: Finite
+    p50_ms: Finite | None
+    p99_ms: Finite | None
     drift: DriftState
 
 
@@ -238,7 +276,7 @@ class ActiveAlarm(msgspec.Struct, frozen=True):
 
     kind: str
     subject: str
-    raised_realtime_ns: int
+    raised_realtime_ns: RealtimeNs
     text: str
 
 
@@ -246,7 +284,7 @@ class LineState(msgspec.Struct, tag="state", frozen=True):
     """Sink → dashboards, a few times a second: the state of the whole line."""
 
     line: str
-    at_realtime_ns: int
+    at_realtime_ns: RealtimeNs
     stations: dict[str, StationState]
     cameras: dict[str, PeerState]
     workers: dict[str, PeerState]
@@ -264,14 +302,14 @@ class TapFrame(msgspec.Struct, tag="tap", frozen=True):
     camera: str
     seq: Seq
     captured_ns: Ns
-    height_px: int
-    width_px: int
+    height_px: Pixels
+    width_px: Pixels
     part_id: str | None = None
 
 
-ToSink = Announcement | CameraStatus | EndOfStream | ReloadStatus | WorkerStatus | Result
-ToWorker = FrameHeader | WantedBundles
-ToCapture = CreditGrant
+ToSink = Announcement | CameraStatus | EndOfStream | ReloadStatus | WorkerStatus | Result | UnreadFrame
+ToWorker = FrameHeader | WantedBundles | ClockReply
+ToCapture = CreditGrant | ClockRequest
 ToListener = TapFrame
 ToBroadcaster = Listen
 ToDashboard = SettledPart | LineState
@@ -283,7 +321,22 @@ T = TypeVar("T")
 
 def encode(message: ToSink | ToWorker | ToCapture | ToListener | ToBroadcaster | ToDashboard) -> bytes:
     """Return the version byte followed by the msgpack map of `message`."""
-    return bytes((WIRE_VERSION,)) + _encoder.encode(message)
+    try:
+        body = _encoder.encode(message)
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        body = _encoder.encode(_encodable(msgspec.to_builtins(message)))
+    return bytes((WIRE_VERSION,)) + body
+
+
+def _encodable(value: Any) -> Any:
+    """Return the value with every character that UTF-8 does not have escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value
 
 
 class Decoder(Generic[T]):
@@ -298,8 +351,10 @@ class Decoder(Generic[T]):
         """Return the message in a version byte and a msgpack map; raises WireError."""
         try:
             return self._decoder.decode(_body(data))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise WireError(f"message to {self._receiver}: {error}") from error
+        except WireError:
+            raise
+        except Exception as error:  # noqa: BLE001 - no closed list: RecursionError of deep nesting, UnicodeError …
+            raise WireError(f"message to {self._receiver}: {type(error).__name__}: {error}") from None
 
 
 decode_to_sink: Decoder[ToSink] = Decoder(ToSink, "the sink")
@@ -310,9 +365,23 @@ decode_to_listener: Decoder[ToListener] = Decoder(ToListener, "a camera's listen
 decode_to_dashboard: Decoder[ToDashboard] = Decoder(ToDashboard, "a dashboard")
 
 
+class FrameName(msgspec.Struct, tag="frame", frozen=True):
+    """The fields of a `FrameHeader` that are needed to count and report a frame that cannot be read."""
+
+    station: str
+    seq: Seq
+    epoch: str
+
+
+decode_clock_reply: Decoder[ClockReply] = Decoder(ClockReply, "the sink")
+decode_frame_name: Decoder[FrameName] = Decoder(FrameName, "a worker")
+
+
 def _body(data: bytes) -> memoryview:
     if not data:
         raise WireError("empty header")
+    if len(data) > MAX_HEADER_BYTES:
+        raise WireError(f"header of {len(data)} bytes, at most {MAX_HEADER_BYTES} are read")
     if data[0] != WIRE_VERSION:
         raise WireError(
             f"the peer speaks wire version {data[0]}, this process {WIRE_VERSION}: "

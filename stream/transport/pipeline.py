@@ -6,18 +6,26 @@ The diagram is in `sockets.py`. Each class is one process's end and is used by o
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import zmq
 
+from stream.core.clock import Clock, local_clock, now_ns
 from stream.core.errors import WireError
+from stream.core.log_lines import bounded, printable
 from stream.transport.messages import (
+    ClockReply,
+    ClockRequest,
     CreditGrant,
     FrameHeader,
+    FrameName,
     ToSink,
     ToWorker,
     WantedBundles,
+    decode_clock_reply,
+    decode_frame_name,
     decode_to_capture,
     decode_to_sink,
     decode_to_worker,
@@ -36,16 +44,27 @@ RESULTS_WAITING: Final = 64
 FRAMES_WAITING: Final = 1_000
 
 
-class SinkInbox:
-    """The sink's end: it receives announcements, results and status messages."""
+#: Longest text about an unreadable message that goes further than the log, characters.
+_DETAIL_CHARS: Final = 200
+_NO_CAMERAS: Final[Mapping[str, str]] = MappingProxyType({})
 
-    def __init__(self, sockets: Sockets, announcements: str, results: str) -> None:
-        """Listen on both addresses; raises TransportError."""
+
+class SinkInbox:
+    """The sink's end: it receives announcements, results and status messages, and asks capture processes the time."""
+
+    def __init__(
+        self, sockets: Sockets, announcements: str, results: str, cameras: Mapping[str, str] = _NO_CAMERAS
+    ) -> None:
+        """Listen on both addresses; connect to those on which the `cameras` listen. Raises TransportError."""
         self._announcements = sockets.bind(zmq.PULL, announcements, ANNOUNCEMENTS_WAITING)
         self._results = sockets.bind(zmq.PULL, results, RESULTS_WAITING)
+        self._clocks = {camera: sockets.connect(zmq.DEALER, address, 4) for camera, address in cameras.items()}
+        self._refused: dict[str, str] = {}
         self._poller = zmq.Poller()
-        self._poller.register(self._announcements, zmq.POLLIN)
-        self._poller.register(self._results, zmq.POLLIN)
+        for socket in (self._announcements, self._results, *self._clocks.values()):
+            self._poller.register(socket, zmq.POLLIN)
+        for socket in self._clocks.values():
+            socket.linger = 0
 
     def receive(self, timeout_ns: int) -> list[Received[ToSink]]:
         """Return the messages that have arrived, announcements first; waits at most `timeout_ns` for one."""
@@ -57,7 +76,28 @@ class SinkInbox:
                     received.append(Received(decode_to_sink(parts[0]), parts[1:]))
                 except WireError as error:
                     count_unreadable(name, error)
+                    self._refused[name] = bounded(printable(str(error)), _DETAIL_CHARS)
         return received
+
+    def take_refused(self) -> dict[str, str]:
+        """Return why messages could not be read since the last call, by `announcements` or `results`."""
+        refused, self._refused = self._refused, {}
+        return refused
+
+    def ask_clock(self, camera: str) -> int:
+        """Ask a camera's process what time it is, and return the question's; dropped while that process is down."""
+        return _send_clock_request(self._clocks[camera])
+
+    def clock_replies(self) -> list[tuple[str, ClockReply]]:
+        """Return (camera, reply) for the replies that have arrived; `receive` waits for them, too."""
+        replies: list[tuple[str, ClockReply]] = []
+        for camera, socket in self._clocks.items():
+            for parts in receive_burst(socket):
+                try:
+                    replies.append((camera, decode_clock_reply(parts[0])))
+                except WireError as error:
+                    count_unreadable("clocks", error)
+        return replies
 
 
 class SinkOutbox:
@@ -79,8 +119,9 @@ class SinkOutbox:
 class FrameServer:
     """Capture's end: it receives the workers' credit and sends each frame to the worker that capture has chosen."""
 
-    def __init__(self, sockets: Sockets, address: str) -> None:
-        """Listen on the camera's address; raises TransportError."""
+    def __init__(self, sockets: Sockets, address: str, clock: Callable[[], Clock] = local_clock) -> None:
+        """Listen on the camera's address, and answer what time it is by `clock`; raises TransportError."""
+        self._clock = clock
         self._socket = sockets.bind(zmq.ROUTER, address, FRAMES_WAITING)
         self._socket.router_mandatory = True
         self._poller = zmq.Poller()
@@ -95,32 +136,50 @@ class FrameServer:
         self._poller.poll(round(timeout_ms))
 
     def receive_credit(self) -> list[tuple[bytes, CreditGrant]]:
-        """Return the grants that have arrived, each with the worker's socket identity."""
+        """Return the grants that have arrived, each with the worker's socket identity; answer who asks the time."""
         grants: list[tuple[bytes, CreditGrant]] = []
         for parts in receive_burst(self._socket):
             try:
-                grants.append((parts[0], decode_to_capture(parts[1])))
+                message = decode_to_capture(parts[1])
+                if isinstance(message, CreditGrant):
+                    grants.append((parts[0], message))
+                else:
+                    received_ns = now_ns()
+                    self._send(parts[0], ClockReply(message.asked_ns, received_ns, now_ns(), self._clock()))
             except (WireError, IndexError) as error:
                 count_unreadable("credit", error)
         return grants
 
     def send_frame(self, worker: bytes, header: FrameHeader, pixels: bytes, preview_jpeg: bytes) -> bool:
         """Send a frame to a worker; False when its connection has ended or is full."""
+        return self._send(worker, header, pixels, preview_jpeg)
+
+    def send_wanted(self, worker: bytes, message: WantedBundles) -> None:
+        """Send the wanted bundles to a worker; dropped when its connection is full or closed, since it is repeated."""
+        self._send(worker, message)
+
+    def _send(self, receiver: bytes, message: ToWorker, *attachments: bytes) -> bool:
         try:
-            self._socket.send_multipart([worker, encode(header), pixels, preview_jpeg], zmq.NOBLOCK)
+            self._socket.send_multipart([receiver, encode(message), *attachments], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False
             raise
         return True
 
-    def send_wanted(self, worker: bytes, message: WantedBundles) -> None:
-        """Send the wanted bundles to a worker; dropped when its connection is full or closed, since it is repeated."""
-        try:
-            self._socket.send_multipart([worker, encode(message)], zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
-                raise
+
+class UnreadableFrame(NamedTuple):
+    """A frame that a worker has received and cannot read.
+
+    Attributes:
+        camera: whose socket it came over.
+        name: the part and its epoch, as far as these can be read.
+        detail: what is wrong with it.
+    """
+
+    camera: str
+    name: FrameName | None
+    detail: str
 
 
 class FrameClients:
@@ -133,6 +192,7 @@ class FrameClients:
         }
         for socket in self._sockets.values():
             socket.linger = 0  # a camera that has ended needs no credit
+        self._unreadable: list[UnreadableFrame] = []
         self._poller = zmq.Poller()
         for socket in self._sockets.values():
             self._poller.register(socket, zmq.POLLIN)
@@ -151,7 +211,19 @@ class FrameClients:
                     received.append((camera, Received(decode_to_worker(parts[0]), parts[1:])))
                 except WireError as error:
                     count_unreadable("frames", error)
+                    if len(parts) > 1:  # only frames have attachments
+                        detail = bounded(printable(str(error)), _DETAIL_CHARS)
+                        self._unreadable.append(UnreadableFrame(camera, _name_of(parts[0]), detail))
         return received
+
+    def take_unreadable(self) -> list[UnreadableFrame]:
+        """Return the frames that could not be read since the last call: their sender counts them until told."""
+        unreadable, self._unreadable = self._unreadable, []
+        return unreadable
+
+    def ask_clock(self, camera: str) -> int:
+        """Ask a camera's process what time it is, and return the question's; dropped while that process is down."""
+        return _send_clock_request(self._sockets[camera])
 
     def send_credit(self, camera: str, grant: CreditGrant) -> None:
         """Send a grant to a camera's process; dropped while that process is down, since it is repeated."""
@@ -159,3 +231,19 @@ class FrameClients:
             self._sockets[camera].send(encode(grant), zmq.NOBLOCK)
         except zmq.Again:
             log.debug("credit for camera %s dropped: its queue is full", camera)
+
+
+def _send_clock_request(socket: zmq.Socket[bytes]) -> int:
+    asked_ns = now_ns()
+    try:
+        socket.send(encode(ClockRequest(asked_ns)), zmq.NOBLOCK)
+    except zmq.Again:
+        log.debug("a question for the time is dropped: the camera's process is down")
+    return asked_ns
+
+
+def _name_of(header: bytes) -> FrameName | None:
+    try:
+        return decode_frame_name(header)
+    except WireError:
+        return None

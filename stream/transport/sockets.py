@@ -17,14 +17,14 @@ with the frames. The first four sockets are in `pipeline.py`, the last two in `b
 
 Every queue is bounded and no send blocks: a full queue is reported to the caller, who counts the loss. A message that
 cannot be read, or has another wire version, is counted and logged by its receiver. TCP is encrypted and authenticated
-with CURVE when the line has keys; Unix sockets need none.
+with CURVE when the line has keys; Unix sockets are in a folder that no other user may enter (`socket_folder.py`), and
+are bound again when their files have been removed (`Sockets.mend`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import socket as socket_module
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,9 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
 from stream.core.errors import TransportError
-from stream.core.metrics import WIRE_ERRORS
+from stream.core.log_lines import FROM_PEER
+from stream.core.metrics import MESSAGES_REFUSED, SOCKETS_BOUND_AGAIN
+from stream.transport.socket_folder import SocketFile, has_listener, prepare_folder
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,10 @@ _LINGER_MS: Final = 2_000
 _RECONNECT_MS: Final = 20
 #: Most messages read from one socket before the next socket's turn.
 _BURST: Final = 256
+#: Interval at which the files of the Unix sockets are looked at.
+_MEND_NS: Final = 1_000_000_000
+#: Longest part of a message, which is more than a frame of any camera; a peer that sends more is disconnected.
+_MAX_PART_BYTES: Final = 2**30
 
 M = TypeVar("M")
 
@@ -63,6 +69,9 @@ class Sockets:
         """Load the keys; raises TransportError when they are missing or damaged."""
         self._context = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
+        self._files: dict[Path, tuple[zmq.Socket[bytes], SocketFile]] = {}
+        self._next_mend_ns = 0
+        self._fault: str | None = None
         self._keys: tuple[bytes, bytes] | None = None
         if keys is not None:
             secret = keys / "line.key_secret"
@@ -83,19 +92,22 @@ class Sockets:
     def bind(
         self, kind: int, address: str, high_water_mark: int, *, max_part_bytes: int | None = None
     ) -> zmq.Socket[bytes]:
-        """Open a listening socket; raises TransportError when the address is taken.
+        """Open a listening socket; raises TransportError when the address is taken, or its folder not safe.
 
         A peer that sends a longer part than `max_part_bytes` is disconnected.
         """
+        path = Path(address[6:]) if address.startswith("ipc://") else None
+        if path is not None:
+            _prepare_folder(address, "listen")
         socket = self._socket(kind, address, high_water_mark, server=True)
         if max_part_bytes is not None:
             socket.maxmsgsize = max_part_bytes
         try:
-            if address.startswith("ipc://"):
-                Path(address[6:]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                if _has_listener(Path(address[6:])):  # ZeroMQ would silently take the path over
-                    raise zmq.ZMQError(zmq.EADDRINUSE)
+            if path is not None and has_listener(path):  # ZeroMQ would silently take the path over
+                raise zmq.ZMQError(zmq.EADDRINUSE)
             socket.bind(address)
+            if path is not None:
+                self._files[path] = socket, SocketFile(path)
         except (zmq.ZMQError, OSError) as error:
             socket.close(0)
             mends = "check the permissions of its folder, or set XDG_RUNTIME_DIR to one of your own"
@@ -104,8 +116,38 @@ class Sockets:
             raise TransportError(f"{address}: cannot listen: {error.strerror}; {mends}") from None
         return socket
 
+    def mend(self, now_ns: int) -> str | None:
+        """Bind again the Unix sockets whose files were removed; for the thread that uses the sockets, about each tick.
+
+        Returns what could not be mended, with the folder's name, or None. Looks once a second, and touches the files
+        and their folder from time to time, so that jobs that clean up temporary folders take them for used.
+        """
+        if now_ns < self._next_mend_ns:
+            return self._fault
+        self._next_mend_ns = now_ns + _MEND_NS
+        self._fault = None
+        for path, (socket, file) in self._files.items():
+            if file.is_in_place(now_ns):
+                continue
+            try:
+                prepare_folder(path.parent)
+                if has_listener(path):
+                    raise TransportError(f"{path}: another process has taken this socket's place")
+                # The listener without a file stays: its end, in a thread of ZeroMQ's, would remove the new file.
+                socket.bind(f"ipc://{path}")
+                self._files[path] = socket, SocketFile(path)
+            except (TransportError, zmq.ZMQError, OSError) as error:
+                self._fault = f"{path.parent}: a socket of the line was removed and cannot be bound again: {error}"
+                log.error("%s", self._fault)  # noqa: TRY400 - one line says it all
+                continue
+            SOCKETS_BOUND_AGAIN.inc()
+            log.warning("%s: the socket was removed, perhaps by a job that cleans up the folder; bound again", path)
+        return self._fault
+
     def connect(self, kind: int, address: str, high_water_mark: int) -> zmq.Socket[bytes]:
         """Open a socket that connects now or as soon as the peer appears; raises TransportError for a bad address."""
+        if address.startswith("ipc://"):
+            _prepare_folder(address, "connect")
         socket = self._socket(kind, address, high_water_mark, server=False)
         try:
             socket.connect(address)
@@ -127,6 +169,7 @@ class Sockets:
         socket.set_hwm(high_water_mark)
         socket.linger = _LINGER_MS
         socket.reconnect_ivl = _RECONNECT_MS
+        socket.maxmsgsize = _MAX_PART_BYTES
         if address.startswith("tcp://"):
             # Detect within seconds that a peer's host has vanished, and close its connection.
             socket.heartbeat_ivl = 1_000
@@ -173,6 +216,13 @@ def make_keys(folder: Path) -> Path:
     return secret
 
 
+def _prepare_folder(address: str, purpose: str) -> None:
+    try:
+        prepare_folder(Path(address[6:]).parent)
+    except TransportError as error:
+        raise TransportError(f"{address}: cannot {purpose}: {error}") from None
+
+
 def why_unreached(address: str, process: int) -> str | None:
     """Return why nothing comes from a process of this host that listens; None if it listens at this address.
 
@@ -180,7 +230,7 @@ def why_unreached(address: str, process: int) -> str | None:
         address: where this process looks.
         process: id of the one that is known to run.
     """
-    if not address.startswith("ipc://") or _has_listener(Path(address[6:])):
+    if not address.startswith("ipc://") or has_listener(Path(address[6:])):
         return None
     here, environment = os.environ.get("XDG_RUNTIME_DIR"), _environment_of(process)
     there = environment.get("XDG_RUNTIME_DIR")
@@ -220,19 +270,6 @@ def _environment_of(process: int) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _has_listener(path: Path) -> bool:
-    """Whether a process listens on this Unix socket; the file alone may be left over from one that was killed."""
-    with socket_module.socket(socket_module.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except TimeoutError:
-            return True  # alive but busy
-        except OSError:
-            return False
-    return True
-
-
 def receive_burst(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
     """Return the multipart messages that wait on a socket, not more than let the other sockets have their turn."""
     messages: list[list[bytes]] = []
@@ -246,5 +283,5 @@ def receive_burst(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
 
 def count_unreadable(socket: str, error: Exception) -> None:
     """Count and log a message that cannot be read; `socket` is the metric's label."""
-    WIRE_ERRORS.labels(socket).inc()
-    log.error("%s: unreadable message: %s", socket, error)
+    MESSAGES_REFUSED.labels(socket).inc()
+    log.error("%s: unreadable message: %s", socket, error, extra=FROM_PEER)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,4 +125,66 @@ def test_a_number_cut_short_on_disk_is_refused_and_not_taken_for_zero(tmp_path: 
     taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
     (tmp_path / "top.seq").write_bytes(b"\x03\x00")
     with pytest.raises(CameraError, match=r"camera top"):
+        FrameSequence(tmp_path, "top", "monday", 88)
+
+
+DAMAGED = {
+    "the first number that the wire refuses": (2**53).to_bytes(8, "little"),
+    "far beyond": (2**63 - 1).to_bytes(8, "little"),
+    "negative": (-1).to_bytes(8, "little", signed=True),
+    "very negative": (-(2**62)).to_bytes(8, "little", signed=True),
+    "ones": b"\xff" * 34,
+    "zeros": bytes(34),
+    "copies that differ": b"0000000000000017 0000000000000018\n",
+    "one copy": b"17\n",
+    "no digits": b"-000000000000001 -000000000000001\n",
+    "two copies beyond the wire": b"9007199254740992 9007199254740992\n",
+    "text": b"seventeen\n",
+    "too long": b"17 17\n" * 50,
+    "a bit": b"\xb1" + b"000000000000017 0000000000000017\n",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_number_is_refused_in_one_line_with_the_file_and_the_fix(tmp_path: Path, content: bytes):
+    (tmp_path / "top.seq").write_bytes(content)
+    with pytest.raises(CameraError) as refused:
+        FrameSequence(tmp_path, "top", "monday", 77)
+    assert re.match(rf"{tmp_path}: cannot keep the numbers of camera top: top.seq is damaged", str(refused.value))
+    assert f"echo N N > {tmp_path}/top.seq" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert (tmp_path / "top.seq").read_bytes() == content
+
+
+def test_no_flipped_bit_of_the_file_changes_the_number(tmp_path: Path):
+    taken(FrameSequence(tmp_path, "top", "monday", 77), 1234)
+    content = (tmp_path / "top.seq").read_bytes()
+    for place in range(8 * (len(content) - 1)):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        (tmp_path / "top.seq").write_bytes(damaged)
+        with contextlib.suppress(CameraError):
+            assert FrameSequence(tmp_path, "top", "monday", 77).next_seq == 1234, damaged
+
+
+def test_a_number_written_by_hand_is_taken(tmp_path: Path):
+    (tmp_path / "top.seq").write_text("1234 1234\n")
+    assert taken(FrameSequence(tmp_path, "top", "monday", 77), 2) == [1234, 1235]
+    assert (tmp_path / "top.seq").read_text() == "0000000000001236 0000000000001236\n"
+
+
+def test_the_last_number_is_taken_and_none_beyond_it(tmp_path: Path):
+    (tmp_path / "top.seq").write_text(f"{2**53 - 2} {2**53 - 2}")
+    sequence = FrameSequence(tmp_path, "top", "monday", 77)
+    assert sequence.take() == 2**53 - 2, "the number after it, which is sent at the end, is the last of the wire"
+    with pytest.raises(CameraError, match="used up"):
+        sequence.take()
+
+
+def test_a_run_that_began_after_the_next_number_is_refused(tmp_path: Path):
+    taken(FrameSequence(tmp_path, "top", "monday", 77), 5)
+    (tmp_path / "top.seq").write_text("3 3")
+    FrameSequence(tmp_path, "side", "monday", 77)
+    (tmp_path / "top.run.json").write_text('{"run": "monday", "first_seq": 4, "origin_ns": 77}')
+    with pytest.raises(CameraError, match=r"the run began with number 4, top.seq that the next one is 3"):
         FrameSequence(tmp_path, "top", "monday", 88)

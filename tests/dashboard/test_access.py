@@ -176,3 +176,10 @@ def test_pages_of_other_servers_are_told_from_ours(
 )
 def test_a_foreign_name_that_points_here_is_not_this_host(host: str | None, local: bool):
     assert is_local_host(host) == local
+
+
+def test_sessions_end_with_the_boot_whose_clock_dates_them():
+    options, secret = DashboardOptions.model_validate({"users": {"anna": anna()}}), b"secret"
+    cookie = Authenticator(options, secret, boot="monday").begin_session("anna", 5.0)
+    assert Authenticator(options, secret, boot="monday").identify(cookie, None, 6.0) is not None
+    assert Authenticator(options, secret, boot="tuesday").identify(cookie, None, 6.0) is None

@@ -347,3 +347,11 @@ def test_an_export_holds_nothing_that_a_spreadsheet_would_run(site: Site, config
     cells = {int(row["seq"]): row["part_id"] for row in rows}
     assert [cells[1000 + number] for number in range(len(formulas))] == [f"'{text}" for text in formulas]
     assert [cells[1000 + len(formulas) + number] for number in range(len(plain))] == plain
+
+
+def test_an_export_without_an_event_store_is_refused_before_it_begins(site: Site, config: LineConfig):
+    for path in config.store.path.glob(f"{FILE_NAME}*"):
+        path.unlink()
+    answer = site.ask("/api/v1/events.zip")
+    assert answer.status == 503
+    assert b"no event store yet" in answer.body

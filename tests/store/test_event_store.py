@@ -499,3 +499,41 @@ def test_a_cause_this_release_does_not_know_is_a_store_error(store):
     store._connection.execute("UPDATE events SET cause = 'cosmic_ray'")
     with pytest.raises(StoreError, match=r"event 1 was written by another release .*cosmic_ray"):
         list(store.events())
+
+
+def test_a_clock_that_jumps_ahead_deletes_nothing(store):
+    honest = [event(seq, captured_realtime_ns=NOW_NS - seq) for seq in range(600)]
+    store.record(honest, [AlarmRecord(NOW_NS, "defect", "cap", "honest")], {})
+    store.record([event(600, captured_realtime_ns=NOW_NS + 31 * DAY_NS)], [], {})
+    limits = NO_LIMIT | {"keep_days": 30.0}
+    assert store.retain(**limits | {"now_realtime_ns": NOW_NS + 31 * DAY_NS}) == 0
+    assert store.retain(**limits | {"now_realtime_ns": NOW_NS}) == 0, "the date is set right again"
+    assert len(seqs(store)) == 601
+    assert len(list(store.alarms())) == 1
+
+
+def test_a_sink_that_starts_again_with_a_wrong_clock_deletes_nothing(path, store):
+    store.record([event(seq, captured_realtime_ns=NOW_NS) for seq in range(50)], [], {})
+    limits = NO_LIMIT | {"keep_days": 30.0}
+    assert store.retain(**limits | {"now_realtime_ns": NOW_NS}) == 0
+    store.close()
+    with EventStore.open(path) as again:
+        again.record([event(50, captured_realtime_ns=NOW_NS + 31 * DAY_NS)], [], {})
+        assert again.retain(**limits | {"now_realtime_ns": NOW_NS + 31 * DAY_NS}) == 0
+        assert len(seqs(again)) == 51
+
+
+def test_a_store_of_an_earlier_release_counts_back_from_its_newest_event(path, store):
+    store.record([event(seq, captured_realtime_ns=NOW_NS) for seq in range(50)], [], {})
+    store._connection.execute("DROP TABLE believed_time")
+    store.close()
+    with EventStore.open(path) as again:
+        limits = NO_LIMIT | {"keep_days": 30.0}
+        assert again.retain(**limits | {"now_realtime_ns": NOW_NS + 31 * DAY_NS}) == 0
+
+
+def test_a_clock_that_jumps_back_deletes_nothing_that_is_young(store):
+    store.record([event(0, captured_realtime_ns=NOW_NS), event(1, captured_realtime_ns=NOW_NS - 40 * DAY_NS)], [], {})
+    limits = NO_LIMIT | {"keep_days": 30.0}
+    assert store.retain(**limits | {"now_realtime_ns": NOW_NS - 3_600 * 10**9}) == 1
+    assert seqs(store) == [0]

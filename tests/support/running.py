@@ -43,6 +43,8 @@ class Line:
             "dashboard": {"enabled": False},
         }
         self.path.write_text(json.dumps(defaults | configuration))
+        #: Before every command of the line, such as one that enters another host's namespaces.
+        self.prefix: tuple[str, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
         self._started: list[subprocess.Popen[bytes]] = []
 
@@ -52,7 +54,7 @@ class Line:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `patchline run`, or another command on this configuration."""
-        command = [sys.executable, "-m", "stream", *(arguments or ("run", str(self.path)))]
+        command = [*self.prefix, sys.executable, "-m", "stream", *(arguments or ("run", str(self.path)))]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self._started.append(self.process)

@@ -95,7 +95,8 @@ def test_the_new_thresholds_are_the_conformal_ones_of_the_same_calibration_pictu
     assert (result.bundle.calibration_scores >= image_scores(path, held_out)).mean() > 0.9
     before = load_bundle(small_bundle).calibration_scores
     assert not np.array_equal(result.bundle.calibration_scores, before)
-    np.testing.assert_allclose(result.bundle.calibration_scores, before, rtol=0.01)
+    # Few of them are closer to the new patches than to all that was remembered.
+    assert np.isclose(result.bundle.calibration_scores, before, rtol=0.01).mean() > 0.9
     assert result.bundle.info.thresholds is not None
     assert result.bundle.info.thresholds.image == conformal_threshold(result.bundle.calibration_scores, 0.01)
     assert result.bundle.info.thresholds.pixel == conformal_threshold(result.bundle.calibration_peaks, 0.01)

@@ -147,4 +147,4 @@ def test_every_listener_of_a_tap_has_the_whole_frame(new_sockets, address):
 
 
 def unreadable() -> float:
-    return REGISTRY.get_sample_value("patchline_wire_errors_total", {"socket": "feed"}) or 0.0
+    return REGISTRY.get_sample_value("patchline_messages_refused_total", {"socket": "feed"}) or 0.0

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import time
-from typing import get_args
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -13,14 +16,18 @@ from stream.core.errors import WireError
 from stream.core.parts import PartResult
 from stream.core.verdict import Cause, Verdict
 from stream.transport.messages import (
+    MAX_HEADER_BYTES,
     WIRE_VERSION,
     ActiveAlarm,
     Announcement,
     CameraStatus,
+    ClockReply,
+    ClockRequest,
     CreditGrant,
     DriftState,
     EndOfStream,
     FrameHeader,
+    FrameName,
     FrameStamps,
     LineState,
     PeerState,
@@ -36,8 +43,11 @@ from stream.transport.messages import (
     ToListener,
     ToSink,
     ToWorker,
+    UnreadFrame,
     WantedBundles,
     WorkerStatus,
+    decode_clock_reply,
+    decode_frame_name,
     decode_to_capture,
     decode_to_dashboard,
     decode_to_listener,
@@ -80,9 +90,11 @@ TO_SINK = [
     Announcement("cap", 0, 1, 2, CLOCK),
     Announcement("cap", 1, 1, 2, CLOCK, part_id="17", cause=Cause.OVERRUN, detail="the backlog of 16 was full"),
     CameraStatus("top", pid=4711, first_seq=3, up=True, last_frame_ns=99, clock=CLOCK),
+    CameraStatus("top", 4711, 3, True, 99, CLOCK, announced={"cap": 17, "neck": 2**53 - 1}),
     CameraStatus("top", pid=4711, first_seq=3, up=False, last_frame_ns=None, clock=CLOCK, detail="stalled"),
     EndOfStream("top", 1000),
-    WorkerStatus("worker0", 4712, "openvino"),
+    WorkerStatus("worker0", 4712, "openvino", skews_ns={"top": -200_000_000}),
+    UnreadFrame("worker0", "cap", 17, "Expected `int` <= 4611686018427387903"),
     ReloadStatus("cap", "ab" * 32, "cd" * 32),
     ReloadStatus("cap", "ab" * 32, "", reason="truncated"),
     RESULT,
@@ -127,6 +139,8 @@ STATE = LineState(
 WAYS = [
     *((message, decode_to_sink) for message in TO_SINK),
     (FRAME, decode_to_worker),
+    (ClockReply(1, 2, 3, CLOCK), decode_to_worker),
+    (ClockRequest(2**62 - 1), decode_to_capture),
     (WantedBundles({"cap": ("ab" * 32,), "neck": ("cd" * 32, "ef" * 32)}), decode_to_worker),
     (GRANT, decode_to_capture),
     (GRANT_WITH_BUNDLES, decode_to_capture),
@@ -135,7 +149,15 @@ WAYS = [
     (STATE, decode_to_dashboard),
 ]
 NAMES = [f"{type(message).__name__}-{index}" for index, (message, _) in enumerate(WAYS)]
-DECODERS = [decode_to_sink, decode_to_worker, decode_to_capture, decode_to_listener, decode_to_dashboard]
+DECODERS = [
+    decode_to_sink,
+    decode_to_worker,
+    decode_to_capture,
+    decode_to_listener,
+    decode_to_dashboard,
+    decode_clock_reply,
+    decode_frame_name,
+]
 
 
 @pytest.mark.parametrize(("message", "decode"), WAYS, ids=NAMES)
@@ -146,7 +168,7 @@ def test_a_message_arrives_as_it_was_sent(message, decode):
 
 
 def test_every_kind_of_message_is_among_those_tested_above():
-    kinds = {*get_args(ToSink), *get_args(ToWorker), ToCapture, ToListener, *get_args(ToDashboard)}
+    kinds = {*get_args(ToSink), *get_args(ToWorker), *get_args(ToCapture), ToListener, *get_args(ToDashboard)}
     assert {type(message) for message, _ in WAYS} == kinds
 
 
@@ -250,6 +272,113 @@ def test_a_field_of_the_wrong_type_is_refused_and_named(wrong: dict[str, object]
 def test_a_missing_field_is_refused_and_named():
     with pytest.raises(WireError, match="next_seq"):
         decode_to_sink(bytes((WIRE_VERSION,)) + msgspec.msgpack.encode({"type": "end", "camera": "top"}))
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize("opening", [b"\x81\xa1y", b"\x91", b"\xdd\x00\x00\x00\x01", b"\x81\xa4type"])
+@pytest.mark.parametrize("depth", [1_000, 50_000])
+def test_deep_nesting_is_refused(decode, opening: bytes, depth: int):
+    with pytest.raises(WireError):
+        decode(bytes((WIRE_VERSION,)) + opening * depth + b"\xc0")
+
+
+@pytest.mark.parametrize(("message", "decode"), WAYS, ids=NAMES)
+def test_deep_nesting_in_an_unknown_field_is_refused(message, decode):
+    fields = msgspec.msgpack.encode(msgspec.to_builtins(message) | {"unknown": None})
+    assert fields.endswith(b"\xc0")
+    with pytest.raises(WireError):
+        decode(bytes((WIRE_VERSION,)) + fields[:-1] + b"\x91" * 50_000 + b"\xc0")
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+def test_a_header_longer_than_any_sender_writes_is_refused(decode):
+    with pytest.raises(WireError, match="header of"):
+        decode(bytes((WIRE_VERSION,)) + bytes(MAX_HEADER_BYTES))
+
+
+def numbers_of(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """Where the numbers of a message are."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from numbers_of(item, (*path, key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path
+
+
+def at(value: Any, path: tuple[Any, ...]) -> object:
+    return at(value[path[0]], path[1:]) if path else value
+
+
+def replaced(value: Any, path: tuple[Any, ...], number: object) -> Any:
+    if not path:
+        return number
+    changed = dict(value) if isinstance(value, dict) else list(value)
+    changed[path[0]] = replaced(value[path[0]], path[1:], number)
+    return changed
+
+
+@pytest.mark.parametrize(("message", "decode"), WAYS, ids=NAMES)
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 2**64 - 1, -(2**63)])
+def test_no_field_takes_a_number_that_is_none_or_that_no_sender_writes(message, decode, number):
+    fields = json.loads(json.dumps(msgspec.to_builtins(message)))
+    for path in numbers_of(fields):
+        if isinstance(number, int) and isinstance(at(fields, path), float):
+            continue  # an integer is a valid fraction
+        with pytest.raises(WireError):
+            decode(bytes((WIRE_VERSION,)) + msgspec.msgpack.encode(replaced(fields, path, number)))
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@given(data=st.data())
+def test_a_mutated_message_raises_nothing_but_a_wire_error(decode, data):
+    """Bytes of a real message replaced, removed and put in; also messages for other receivers."""
+    message, _ = data.draw(st.sampled_from(WAYS))
+    raw = bytearray(encode(message))
+    for _ in range(data.draw(st.integers(1, 6))):
+        place = data.draw(st.integers(1, len(raw)))
+        cut = data.draw(st.integers(0, 4))
+        raw[place : place + cut] = data.draw(st.binary(max_size=6))
+    with contextlib.suppress(WireError):
+        decode(bytes(raw))
+
+
+ANY_VALUE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@given(data=st.data())
+def test_a_message_with_any_value_in_any_field_raises_nothing_but_a_wire_error(decode, data):
+    message, _ = data.draw(st.sampled_from(WAYS))
+    fields = msgspec.to_builtins(message)
+    name = data.draw(st.sampled_from(sorted(fields)))
+    fields[name] = data.draw(ANY_VALUE)
+    with contextlib.suppress(WireError):
+        decode(bytes((WIRE_VERSION,)) + msgspec.msgpack.encode(fields))
+
+
+def test_a_file_name_that_is_no_utf_8_crosses_the_wire_escaped():
+    name = b"bottle-\xff.png".decode("utf-8", "surrogateescape")
+    message = Announcement("cap", 1, 1, 2, CLOCK, part_id=name, detail=name)
+    arrived = decode_to_sink(encode(message))
+    assert (arrived.part_id, arrived.detail) == (r"bottle-\udcff.png",) * 2
+
+
+def test_a_frame_that_cannot_be_read_may_still_tell_its_name():
+    fields = msgspec.to_builtins(FRAME) | {"deadline_ns": 2**63, "stamps": None}
+    data = bytes((WIRE_VERSION,)) + msgspec.msgpack.encode(fields)
+    with pytest.raises(WireError):
+        decode_to_worker(data)
+    assert decode_frame_name(data) == FrameName("cap", 2**40, "camera-7")
 
 
 def test_within_one_boot_times_stay_as_they_are():

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 import zmq.auth
@@ -22,9 +23,11 @@ from stream.transport.broadcast import Tap, TapListener
 from stream.transport.messages import (
     WIRE_VERSION,
     Announcement,
+    ClockReply,
     CreditGrant,
     EndOfStream,
     FrameHeader,
+    FrameName,
     FrameStamps,
     Result,
     ResultStamps,
@@ -144,7 +147,7 @@ def credit(server: FrameServer, count: int) -> list[tuple[bytes, CreditGrant]]:
 
 
 def unreadable(name: str) -> float:
-    return REGISTRY.get_sample_value("patchline_wire_errors_total", {"socket": name}) or 0.0
+    return REGISTRY.get_sample_value("patchline_messages_refused_total", {"socket": name}) or 0.0
 
 
 def test_announcements_and_results_arrive_in_order_with_their_attachments_untouched(new_sockets, address):
@@ -570,3 +573,53 @@ def test_a_listener_that_does_not_read_costs_frames_and_no_time(new_sockets, add
         time.sleep(0.01)
         tap.update_listeners()
     assert not tap.has_listeners
+
+
+def test_a_frame_that_cannot_be_read_is_reported_with_its_name_as_far_as_it_tells(new_sockets, address):
+    capture = new_sockets().bind(zmq.ROUTER, address("f"), 100)
+    worker = FrameClients(new_sockets(), {"top": address("f")})
+    worker.send_credit("top", GRANT)
+    assert capture.poll(GENEROUS_S * 1e3)
+    identity = capture.recv_multipart()[0]
+    out_of_range = msgspec.msgpack.encode(msgspec.to_builtins(FRAME) | {"deadline_ns": 2**63})
+    for header in (bytes((WIRE_VERSION,)) + out_of_range, b"\x07hello"):
+        capture.send_multipart([identity, header, PIXELS, PREVIEW_JPEG])
+    capture.send_multipart([identity, b"no frame: nothing follows it"])
+    capture.send_multipart([identity, encode(FRAME), PIXELS, PREVIEW_JPEG])
+    assert frames(worker, 1) == [("top", Received(FRAME, [PIXELS, PREVIEW_JPEG]))]
+    first, second = worker.take_unreadable()
+    assert (first.camera, first.name) == ("top", FrameName(FRAME.station, FRAME.seq, FRAME.epoch))
+    assert "deadline_ns" in first.detail
+    assert (second.camera, second.name) == ("top", None)
+    assert worker.take_unreadable() == []
+
+
+def test_capture_answers_workers_and_the_sink_what_time_it_is(new_sockets, address):
+    server = FrameServer(new_sockets(), address("f"), lambda: CLOCK)
+    worker = FrameClients(new_sockets(), {"top": address("f")})
+    inbox = SinkInbox(new_sockets(), address("a"), address("r"), {"top": address("f")})
+    asked_ns = {worker.ask_clock("top"), inbox.ask_clock("top")}
+    replies: list[ClockReply] = []
+    until_s = time.monotonic() + GENEROUS_S
+    while len(replies) < 2 and time.monotonic() < until_s:
+        server.wait(20)
+        assert server.receive_credit() == []
+        replies += [item.message for _, item in worker.receive(0)]
+        inbox.receive(0)
+        replies += [reply for camera, reply in inbox.clock_replies() if camera == "top"]
+    assert {reply.asked_ns for reply in replies} == asked_ns
+    assert all(reply.asked_ns <= reply.received_ns <= reply.answered_ns for reply in replies)
+    assert all(reply.clock == CLOCK for reply in replies)
+
+
+def test_the_sink_learns_why_a_message_was_refused(new_sockets, address):
+    inbox = SinkInbox(new_sockets(), address("a"), address("r"))
+    stranger = new_sockets().connect(zmq.PUSH, address("a"), 100)
+    stranger.send(b"\x07hello")
+    stranger.send(encode(announcement(0)))
+    assert len(received(inbox, 1)) == 1
+    assert inbox.take_refused() == {
+        "announcements": f"the peer speaks wire version 7, this process {WIRE_VERSION}: "
+        "run the same PatchLine release on every host"
+    }
+    assert inbox.take_refused() == {}

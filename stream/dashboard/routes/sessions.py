@@ -49,8 +49,8 @@ async def login(request: Request, credentials: Credentials) -> JSONResponse:
         raise HTTPException(401, "name or password is wrong")
     dashboard.throttle.forget(sender, name)
     await run_in_threadpool(_record, dashboard, name, address)
-    cookie = dashboard.access.begin_session(name, now_s)
-    response = JSONResponse(_me(dashboard, dashboard.access.identify(cookie, None, now_s)).model_dump())
+    cookie = dashboard.access.begin_session(name, time.monotonic())
+    response = JSONResponse(_me(dashboard, dashboard.access.identify(cookie, None, time.monotonic())).model_dump())
     known = dashboard.access.known_browser(name, now_s)
     for cookie_name, value, age_s in (
         (dashboard.cookie(request), cookie, SESSION_S),
@@ -71,11 +71,11 @@ async def login(request: Request, credentials: Credentials) -> JSONResponse:
 @router.post("/logout")
 def logout(request: Request) -> JSONResponse:
     """End the session, also for copies of its cookie and after a restart of the dashboard."""
-    dashboard, now_s = dashboard_of(request), time.time()
+    dashboard = dashboard_of(request)
     cookie = request.cookies.get(dashboard.cookie(request))
-    ended = dashboard.access.end_session(cookie, now_s) if cookie else None
+    ended = dashboard.access.end_session(cookie, time.monotonic()) if cookie else None
     if ended is not None:
-        dashboard.logins.end(ended, now_s)
+        dashboard.logins.end(ended, time.time())
     response = JSONResponse(_me(dashboard, None).model_dump())
     response.delete_cookie(dashboard.cookie(request), path=_cookie_path(request), secure=is_encrypted(request))
     return response

@@ -120,10 +120,10 @@ def _handler(endpoint: _Endpoint) -> type[HttpHandler]:
 
         def do_POST(self) -> None:  # noqa: N802 - the library's name
             at_ns = time.monotonic_ns()
-            length = self.headers.get("Content-Length", "0")
-            if "Transfer-Encoding" in self.headers:
+            length, *others = self.headers.get_all("Content-Length", ["0"])
+            if "Transfer-Encoding" in self.headers or others:  # a proxy may go by the other one
                 self.close_connection = True
-                self._answer(411, "expected Content-Length, not Transfer-Encoding")
+                self._answer(411, "expected one Content-Length, not Transfer-Encoding")
                 return
             if not (length.isascii() and length.isdigit()) or int(length) > _LONGEST_BODY:
                 self.close_connection = True

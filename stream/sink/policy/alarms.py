@@ -9,9 +9,19 @@ from typing import Literal
 from stream.line.sections import AlarmOptions, AlarmRule
 
 #: Alarms about single observations, which may be chance: they follow an AlarmRule.
-RuledKind = Literal["defect", "uninspected", "late_reject", "reload_failed"]
+RuledKind = Literal["defect", "uninspected", "late_reject", "reload_failed", "message_refused"]
 #: Alarms about a state that lasts: raised once when it begins, and again only after an observation that it ended.
-LevelKind = Literal["camera_down", "worker_down", "actuator_fault", "encoder_fault", "store_fault", "drift"]
+LevelKind = Literal[
+    "camera_down",
+    "worker_down",
+    "announcements_missing",
+    "clock_skew",
+    "socket_fault",
+    "actuator_fault",
+    "encoder_fault",
+    "store_fault",
+    "drift",
+]
 AlarmKind = RuledKind | LevelKind
 
 #: Shortest time that an alarm is active: enough to read it.
@@ -60,6 +70,7 @@ class AlarmBoard:
             "uninspected": rules.uninspected,
             "late_reject": rules.late_reject,
             "reload_failed": AlarmRule(cooldown_s=0),  # a user waits for the outcome of each request
+            "message_refused": AlarmRule(cooldown_s=10),
         }
         self._debounces: dict[tuple[str, str], NofM] = {}
         self._active_levels: set[tuple[str, str]] = set()

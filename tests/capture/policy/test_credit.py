@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.capture.policy.credit import Credit
+from stream.capture.policy.credit import OVERDUE_NS, Credit
 from stream.transport.messages import CreditGrant
 
 ALICE, BOB = b"\x00alice", b"\x00bob"
@@ -27,7 +27,7 @@ def handed_out(known: Credit) -> list[bytes]:
     workers = []
     while (worker := known.best_worker()) is not None:
         assert len(workers) < 100, "room without end"
-        known.count_sent(worker)
+        known.count_sent(worker, 0)
         workers.append(worker)
     return workers
 
@@ -44,8 +44,8 @@ def test_a_worker_gets_as_many_frames_as_it_has_room_for():
 
 def test_frames_on_their_way_count_against_the_room():
     known = credit(alice=grant(free=3))
-    known.count_sent(ALICE)
-    known.count_sent(ALICE)
+    known.count_sent(ALICE, 0)
+    known.count_sent(ALICE, 0)
     known.update(ALICE, grant(received=0, free=3))  # granted before the two had arrived
     assert handed_out(known) == [ALICE]
     known.update(ALICE, grant(received=1, free=2))
@@ -56,7 +56,7 @@ def test_frames_on_their_way_count_against_the_room():
 
 def test_a_repeated_grant_is_no_second_grant():
     known = credit(alice=grant(free=1))
-    known.count_sent(ALICE)
+    known.count_sent(ALICE, 0)
     for _ in range(5):
         known.update(ALICE, grant(received=0, free=1))
     assert known.best_worker() is None
@@ -64,8 +64,8 @@ def test_a_repeated_grant_is_no_second_grant():
 
 def test_a_lost_grant_is_made_up_for_by_the_next():
     known = credit(alice=grant(free=2))
-    known.count_sent(ALICE)
-    known.count_sent(ALICE)
+    known.count_sent(ALICE, 0)
+    known.count_sent(ALICE, 0)
     known.update(ALICE, grant(received=2, free=2))  # the grant after the first frame was lost
     assert handed_out(known) == [ALICE] * 2
 
@@ -86,7 +86,7 @@ def test_two_workers_that_answer_at_once_share_the_frames():
     received = {ALICE: 0, BOB: 0}
     for _ in range(100):
         worker = known.best_worker()
-        known.count_sent(worker)
+        known.count_sent(worker, 0)
         received[worker] += 1
         known.update(worker, grant(received=received[worker], free=1))
     assert received == {ALICE: 50, BOB: 50}
@@ -99,7 +99,7 @@ def test_a_free_running_frame_goes_to_a_worker_that_has_nothing_to_do():
 
 def test_a_worker_to_which_a_frame_is_on_its_way_is_not_idle():
     known = credit(alice=grant(free=5, idle=True))
-    known.count_sent(ALICE)
+    known.count_sent(ALICE, 0)
     assert known.idle_worker() is None
     known.update(ALICE, grant(received=0, free=5, idle=True))
     assert known.idle_worker() is None, "it does not know yet of the frame"
@@ -112,7 +112,7 @@ def test_a_worker_to_which_a_frame_is_on_its_way_is_not_idle():
 def test_idle_workers_take_turns():
     known = credit(alice=grant(idle=True), bob=grant(idle=True))
     first = known.idle_worker()
-    known.count_sent(first)
+    known.count_sent(first, 0)
     known.update(first, grant(received=1, idle=True))
     assert known.idle_worker() == ({ALICE, BOB} - {first}).pop()
 
@@ -132,7 +132,7 @@ def test_an_idle_worker_is_idle_for_a_new_capture_too():
 
 def test_a_restarted_worker_is_another_one_and_its_predecessor_is_removed():
     known = credit(alice=grant(free=3))
-    known.count_sent(ALICE)
+    known.count_sent(ALICE, 0)
     known.update(BOB, grant(received=0, free=3))  # the same worker under its new identity
     known.remove(ALICE)
     assert handed_out(known) == [BOB] * 3
@@ -143,7 +143,7 @@ def test_a_worker_on_a_new_connection_gets_no_more_than_its_room():
     """It has counted the frames of the old connection, which capture has not sent to this identity."""
     known = credit(alice=grant(free=3))
     for received in range(1, 1_001):
-        known.count_sent(ALICE)
+        known.count_sent(ALICE, 0)
         known.update(ALICE, grant(received=received, free=3))
     known.remove(ALICE)
     known.update(BOB, grant(received=1_000, free=3))
@@ -172,7 +172,7 @@ def test_a_worker_never_holds_more_than_its_room_however_messages_interleave(ste
     grants = [grant(free=room)]
     for step in steps:
         if step == "send" and (worker := known.best_worker()) is not None:
-            known.count_sent(worker)
+            known.count_sent(worker, 0)
             on_the_way += 1
         elif step == "receive" and on_the_way:
             on_the_way -= 1
@@ -190,9 +190,9 @@ def test_a_worker_never_holds_more_than_its_room_however_messages_interleave(ste
 def test_an_idle_worker_comes_before_a_busy_one_with_more_room():
     known = credit(alice=grant(free=9, idle=True), bob=grant(free=2, idle=True))
     assert known.best_worker() == ALICE
-    known.count_sent(ALICE)
+    known.count_sent(ALICE, 0)
     assert known.best_worker() == BOB, "alice has room for eight more, bob has nothing to do"
-    known.count_sent(BOB)
+    known.count_sent(BOB, 0)
     assert known.best_worker() == ALICE
 
 
@@ -205,7 +205,54 @@ def test_a_frame_goes_to_a_worker_that_holds_its_bundle_or_to_any_if_none_does()
     assert (known.best_worker(("cap", "old")), known.idle_worker(("cap", "old"))) == (ALICE, ALICE)
     assert (known.best_worker(("cap", "new")), known.idle_worker(("cap", "new"))) == (BOB, BOB)
     for _ in range(3):
-        known.count_sent(BOB)
+        known.count_sent(BOB, 0)
     assert known.best_worker(("cap", "new")) is None, "alice has room, but not for this bundle"
     assert known.best_worker(("cap", "newest")) == ALICE
     assert known.idle_worker(("cap", "old"), ("cap", "new")) == ALICE
+
+
+S = 1_000_000_000
+
+
+def granted(known: Credit, times: int, **fields: int) -> None:
+    for _ in range(times):
+        known.update(ALICE, grant(**fields))
+
+
+def test_credit_of_frames_that_a_talking_worker_never_counts_comes_back():
+    known = credit(alice=grant(free=2))
+    known.count_sent(ALICE, 0)
+    known.count_sent(ALICE, S // 2)
+    granted(known, 9, received=0, free=2)
+    assert known.best_worker() is None
+    assert known.forget_overdue(OVERDUE_NS - 1) == 0
+    assert known.forget_overdue(OVERDUE_NS) == 1
+    assert handed_out(known) == [ALICE]
+    assert known.forget_overdue(OVERDUE_NS + S // 2) == 1
+
+
+def test_a_silent_worker_keeps_its_frames():
+    known = credit(alice=grant(free=2))
+    known.count_sent(ALICE, 0)
+    granted(known, 2, received=0, free=2)
+    assert known.forget_overdue(60 * S) == 0
+
+
+def test_a_frame_counted_after_all_takes_its_credit_again():
+    known = credit(alice=grant(free=1))
+    known.count_sent(ALICE, 0)
+    granted(known, 3, received=0, free=1)
+    assert known.forget_overdue(OVERDUE_NS) == 1
+    known.update(ALICE, grant(received=1, free=0))
+    assert known.best_worker() is None
+    known.update(ALICE, grant(received=1, free=1))
+    assert handed_out(known) == [ALICE]
+
+
+def test_counted_frames_are_not_overdue():
+    known = credit(alice=grant(free=3))
+    for received in range(1, 100):
+        known.count_sent(ALICE, 0)
+        known.update(ALICE, grant(received=received, free=3))
+    assert known.forget_overdue(60 * S) == 0
+    assert handed_out(known) == [ALICE] * 3

@@ -152,5 +152,21 @@ def test_a_body_in_chunks_is_refused_since_its_end_would_be_read_as_a_request():
     assert listener.part_ids == ["b"]
 
 
+def test_two_lengths_of_one_body_are_refused_since_a_proxy_may_go_by_the_other():
+    port, body = free_port(), b'{"part_id": "a"}'
+    with listening(HttpTriggerOptions(kind="http", port=port).open()) as listener:
+        for lengths in ((len(body), 0), (0, len(body)), (len(body), len(body))):
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            client.putrequest("POST", "/trigger")
+            for length in lengths:
+                client.putheader("Content-Length", str(length))
+            client.endheaders(body)
+            assert client.getresponse().status == 411
+            client.close()
+        httpx.post(f"http://127.0.0.1:{port}/trigger", json={"part_id": "b"})
+        listener.events(1)
+    assert listener.part_ids == ["b"]
+
+
 def refused(why: str) -> float:
     return REGISTRY.get_sample_value("patchline_http_refused_total", {"server": "trigger", "why": why}) or 0.0

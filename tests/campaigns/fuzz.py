@@ -1,0 +1,124 @@
+"""Readers are given damaged input: each input is read or refused in words; none crashes, hangs or fills the memory."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NamedTuple
+
+from campaigns.invariants import Violation
+from campaigns.targets import Target
+
+from stream.core.errors import PatchLineError
+
+#: Longest text of a refusal, characters: it goes to a log, once for each message.
+LONGEST_REFUSAL = 10_000
+#: Violations of one kind that a report keeps.
+_KEPT = 5
+_SHOWN_BYTES = 400
+
+
+class Fuzzed(NamedTuple):
+    """What a number of inputs came to."""
+
+    inputs: int
+    accepted: int
+    refusals: Counter[str]
+    growth_mib: float
+    violations: list[Violation]
+
+
+class _TooLong(BaseException):
+    """The reader has used more CPU time than an input may take."""
+
+
+def outcome_of(target: Target, data: bytes) -> tuple[str, Violation | None]:
+    """Read one input; returns 'accepted' or the kind of the refusal, and what is wrong with either."""
+    try:
+        with _cpu_limit(target.longest_s):
+            target.read(data)
+    except PatchLineError as error:
+        text = str(error)
+        if not text or len(text) > LONGEST_REFUSAL:
+            return type(error).__name__, Violation("refusal", f"of {len(text)} characters: {text[:200]!r}")
+        return type(error).__name__, None
+    except _TooLong:
+        return "hung", Violation("hang", f"more than {target.longest_s} s of CPU time")
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return "crashed", Violation("crash", f"{type(error).__name__}: {str(error)[:300]}")
+    return "accepted", None
+
+
+def drawn(target: Target, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the corpus, then damaged inputs, each with a name by which it can be drawn again."""
+    yield from ((f"corpus: {name}", data) for name, data in target.corpus.items())
+    for number in range(count):
+        yield f"seed {seed + number}", target.draw(random.Random(seed + number))
+
+
+def campaign(target: Target, *, seed: int, count: int, seconds: float) -> Fuzzed:
+    """Read the corpus and `count` damaged inputs, or as many as the time allows. For the main thread."""
+    until = time.monotonic() + seconds
+    before = _peak_mib()
+    kinds: Counter[str] = Counter()
+    found: list[Violation] = []
+    seen: Counter[str] = Counter()
+    for name, data in drawn(target, seed, count):
+        if time.monotonic() > until:
+            break
+        with _silent():
+            kind, violation = outcome_of(target, data)
+        kinds[kind] += 1
+        if violation is None:
+            continue
+        seen[violation.text[:60]] += 1
+        if seen[violation.text[:60]] <= _KEPT:
+            found.append(violation._replace(text=f"{target.name}: {name}: {violation.text}; {data[:_SHOWN_BYTES]!r}"))
+    growth = _peak_mib() - before
+    if growth > target.growth_mib:
+        found.append(Violation("memory", f"{target.name}: grew by {growth:.0f} MiB, {target.growth_mib} are allowed"))
+    accepted = kinds.pop("accepted", 0)
+    return Fuzzed(kinds.total() + accepted, accepted, kinds, growth, found)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Drop what libraries in C write of damaged input, past Python, to standard error."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@contextmanager
+def _cpu_limit(seconds: float) -> Iterator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
