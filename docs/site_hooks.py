@@ -5,20 +5,15 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import sys
 import typing
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from example_line import ShownOption, kinds, sections_of, shown_options
-
 from stream.core.options import Options
 from stream.line.config import LineConfig
+from stream.line.example import ShownOption, kinds, sections_of, shown_options
 
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?://)([^)\s#]+)(#[^)]*)?\)")
 

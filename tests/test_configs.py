@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from example_line import REQUIRED, TEXT, WHOLE, kinds, options_within, shown_options
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
@@ -16,6 +15,8 @@ from stream.core.options import Options
 from stream.devices.actuators import ActuatorOptions
 from stream.devices.cameras import CameraOptions
 from stream.line.config import LineConfig, load, parse
+from stream.line.config_schema import FILE_NAME, all_descriptions, schema_text
+from stream.line.example import REQUIRED, TEXT, WHOLE, kinds, options_within, shown_options
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -93,3 +94,17 @@ def test_the_example_line_as_it_stands_uses_no_sockets_of_the_network():
     line = parse(TEXT, name="line.yaml", folder=CONFIGS)
     assert line.announcements_address().startswith("ipc://")
     assert list(line.cameras) == ["top"]
+
+
+def test_every_option_and_section_is_described():
+    known = all_descriptions()
+    named = {(cls.__name__, field) for cls in options_within(LineConfig) for field in cls.model_fields}
+    assert sorted(named - known.keys()) == []
+
+
+def test_the_schema_for_editors_is_up_to_date_and_named_by_every_example():
+    assert (CONFIGS / FILE_NAME).read_text(encoding="utf-8") == schema_text(), (
+        f"`patchline schema > configs/{FILE_NAME}` writes it"
+    )
+    for path in CONFIGS.glob("*.yaml"):
+        assert path.read_text(encoding="utf-8").startswith(f"# yaml-language-server: $schema={FILE_NAME}\n"), path

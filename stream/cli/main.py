@@ -17,9 +17,11 @@ from stream.cli.actuate import actuate
 from stream.cli.app import LEARN, LINE, ONE, SET_UP, app, err, out
 from stream.cli.bench.command import bench
 from stream.cli.cameras import cameras
+from stream.cli.check.command import check
 from stream.cli.demo.command import demo
 from stream.cli.reload import reload
 from stream.cli.replay.command import replay
+from stream.cli.schema import schema
 from stream.cli.snapshot.command import snapshot
 from stream.cli.streams import discard_output, flush_output, prepare_streams
 from stream.cli.teach import teach
@@ -36,11 +38,13 @@ COMMANDS = (
     (SET_UP, cameras),
     (SET_UP, snapshot),
     (SET_UP, actuate),
+    (SET_UP, schema),
     (LEARN, learn.fit),
     (LEARN, learn.calibrate),
     (LEARN, learn.evaluate),
     (LEARN, learn.show),
     (LEARN, teach),
+    (LINE, check),
     (LINE, run.run),
     (LINE, reload),
     (LINE, demo),

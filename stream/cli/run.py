@@ -13,9 +13,12 @@ from stream.core.errors import ConfigError
 
 def run(config: ConfigArgument) -> None:
     """Run all processes of a line until the cameras end or Ctrl-C."""
+    from stream.cli.check.unfit_pictures import check_pictures
     from stream.line import supervisor
 
-    supervisor.main(load_line(config), config)
+    line = load_line(config)
+    check_pictures(line)
+    supervisor.main(line, config)
 
 
 def keys(

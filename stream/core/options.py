@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from stream.core.redaction import without_password
-
-PositiveMs = Annotated[float, Field(gt=0)]
-PositiveS = Annotated[float, Field(gt=0)]
+#: Largest amounts of a time, so that it fits into 64 bits in ns, and of any other number.
+LARGEST_TIME, LARGEST = 10**10, 2**63
+#: Up to a day.
+PositiveMs = Annotated[float, Field(gt=0, le=86_400_000)]
+#: Up to 31 days.
+PositiveS = Annotated[float, Field(gt=0, le=2_678_400)]
 PositiveHz = Annotated[float, Field(gt=0, le=10_000)]
 #: Name or address of another host; user and password have options of their own.
 Host = Annotated[str, Field(pattern=r"^[^\s/@]+$")]
@@ -20,6 +21,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 
 
 def _beside_configuration(path: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(path) or not str(path).isprintable():
+        raise ValueError("expected a path without control characters")
     base = (info.context or {}).get("folder")
     return Path(base, path) if base is not None else path
 
@@ -33,17 +36,14 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
+    @field_validator("*")
     @classmethod
-    def _name_unknown_keys(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            known = list(cls.model_fields)
-            for key in data:
-                if key not in known:
-                    close = difflib.get_close_matches(str(key), known, n=1)
-                    hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-                    # A comma in a text without quotes makes a key of what follows it, which may be half a password.
-                    if data[key] is None and not close:
-                        raise ValueError(f"a key without a value, which is unknown; put texts in quotes; {hint}")
-                    raise ValueError(f"unknown key '{without_password(str(key))}'; {hint}")
-        return data
+    def _within_what_can_be_computed(cls, value: Any, info: ValidationInfo) -> Any:
+        largest = LARGEST_TIME if str(info.field_name).endswith(("_ms", "_s", "_us")) else LARGEST
+        if any(isinstance(number, int | float) and abs(number) > largest for number in _numbers(value)):
+            raise ValueError(f"expected a number of at most {largest:.0e}")
+        return value
+
+
+def _numbers(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)

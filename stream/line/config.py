@@ -6,22 +6,24 @@ of a `LineConfig` are in `sections.py`, the options of devices in `stream/device
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import ruamel.yaml
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from stream.core.errors import ConfigError
 from stream.core.files import SOCKET_FOLDER_BYTES, private_folder
 from stream.core.options import Name, Options
-from stream.core.redaction import is_secret, shown, without_password
+from stream.core.redaction import shown, without_password
 from stream.devices.actuators import ActuatorOptions
 from stream.devices.cameras import CameraOptions
 from stream.devices.encoders import EncoderOptions
@@ -36,6 +38,9 @@ from stream.line.sections import (
     TransportOptions,
     WorkerOptions,
 )
+
+#: A field and what is wrong with it.
+Problem = tuple[tuple[str, ...], str]
 
 
 class LineConfig(Options):
@@ -56,64 +61,72 @@ class LineConfig(Options):
     transport: TransportOptions = TransportOptions()
 
     @model_validator(mode="after")
-    def _references_exist(self) -> Self:
+    def _sections_fit_together(self) -> Self:
+        problems = [*self._wrong_references(), *self._wrong_cameras(), *self._wrong_addresses()]
+        if problems:
+            raise PydanticCustomError("several", "sections contradict each other", {"problems": problems})
+        return self
+
+    def _wrong_references(self) -> Iterator[Problem]:
         for name, station in self.stations.items():
+            here = ("stations", name)
             if station.camera not in self.cameras:
-                raise ValueError(f"stations.{name}.camera: no camera '{station.camera}'; {_known(self.cameras)}")
-            if station.reject and station.reject.actuator not in self.actuators:
-                raise ValueError(
-                    f"stations.{name}.reject.actuator: no actuator '{station.reject.actuator}'; "
-                    f"{_known(self.actuators)}"
+                yield (*here, "camera"), f"no camera '{station.camera}'; {_known(station.camera, self.cameras)}"
+            reject = station.reject
+            if reject is None:
+                continue
+            if reject.actuator not in self.actuators:
+                known = _known(reject.actuator, self.actuators)
+                yield (*here, "reject", "actuator"), f"no actuator '{reject.actuator}'; {known}"
+            if reject.encoder is not None and reject.encoder not in self.encoders:
+                yield (
+                    (*here, "reject", "encoder"),
+                    f"no encoder '{reject.encoder}'; {_known(reject.encoder, self.encoders)}",
                 )
-            encoder = station.reject.encoder if station.reject else None
-            if encoder is not None and encoder not in self.encoders:
-                raise ValueError(f"stations.{name}.reject.encoder: no encoder '{encoder}'; {_known(self.encoders)}")
-            if station.reject and station.reject.gate == "open_on_good" and self._shares_output(name):
-                raise ValueError(
-                    f"stations.{name}.reject.gate: open_on_good would open for parts that another station has not "
-                    "passed; give this station its own actuator"
+            if reject.gate == "open_on_good" and self._shares_output(name):
+                yield (
+                    (*here, "reject", "gate"),
+                    "open_on_good would open for parts that another station has not passed; "
+                    "give this station its own actuator",
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _cameras_are_used(self) -> Self:
+    def _wrong_cameras(self) -> Iterator[Problem]:
+        # A station that names no camera may have been meant for the one that seems unused.
+        all_found = all(station.camera in self.cameras for station in self.stations.values())
         for camera in self.cameras:
-            if not self.stations_of(camera):
-                raise ValueError(f"cameras.{camera}: no station uses it; add one or remove the camera")
-        folders = [camera.record.path for camera in self.cameras.values() if camera.record is not None]
-        for folder in folders:
-            if folders.count(folder) > 1:
-                raise ValueError(f"cameras: several have record.path {folder}; give each its own folder")
-        return self
+            if all_found and not self.stations_of(camera):
+                yield ("cameras", camera), "no station uses it; add one or remove the camera"
+        folders = {name: camera.record.path for name, camera in self.cameras.items() if camera.record is not None}
+        for name, folder in folders.items():
+            if list(folders.values()).count(folder) > 1:
+                yield (
+                    ("cameras", name, "record", "path"),
+                    f"several have record.path {folder}; give each its own folder",
+                )
 
-    @model_validator(mode="after")
-    def _addresses_are_safe(self) -> Self:
+    def _wrong_addresses(self) -> Iterator[Problem]:
         for field, addresses in (("frames", self.transport.frames), ("taps", self.transport.taps)):
             for camera in addresses:
                 if camera not in self.cameras:
-                    raise ValueError(f"transport.{field}.{camera}: no such camera; {_known(self.cameras)}")
-        for field, address in self._addresses():
-            _check_address(field, address, encrypted=self.transport.keys is not None)
-        return self
+                    yield ("transport", field, camera), f"no such camera; {_known(camera, self.cameras)}"
+        for path, address in self._addresses():
+            problem = _problem_of_address(address, encrypted=self.transport.keys is not None)
+            if problem is not None:
+                yield path, problem
 
     def _shares_output(self, station: str) -> bool:
         used = [other.reject.actuator for other in self.stations.values() if other.reject is not None]
         reject = self.stations[station].reject
         return reject is not None and used.count(reject.actuator) > 1
 
-    def _addresses(self) -> Iterable[tuple[str, str]]:
+    def _addresses(self) -> Iterator[tuple[tuple[str, ...], str]]:
         transport = self.transport
-        yield from (
-            (f"transport.{field}", address)
-            for field, address in (
-                ("announcements", transport.announcements),
-                ("results", transport.results),
-                ("feed", transport.feed),
-            )
-            if address is not None
-        )
-        yield from ((f"transport.frames.{camera}", address) for camera, address in transport.frames.items())
-        yield from ((f"transport.taps.{camera}", address) for camera, address in transport.taps.items())
+        for field in ("announcements", "results", "feed"):
+            address = getattr(transport, field)
+            if address is not None:
+                yield ("transport", field), address
+        yield from ((("transport", "frames", camera), address) for camera, address in transport.frames.items())
+        yield from ((("transport", "taps", camera), address) for camera, address in transport.taps.items())
 
     def stations_of(self, camera: str) -> dict[str, StationOptions]:
         """Return the stations that use `camera`, by name."""
@@ -215,19 +228,18 @@ def parse(text: str, *, name: str, folder: Path) -> LineConfig:
         raise ConfigError(f"{name}:{line}: {problem}: give each key once") from None
     except YAMLError as error:
         raise ConfigError(f"{name}: not YAML: {_yaml_problem(error)}") from None
-    except (ValueError, TypeError, KeyError, RecursionError):  # of a value such as !!int "x", or brackets without end
+    except RecursionError:
+        raise ConfigError(f"{name}: not a configuration: nested too deeply") from None
+    except (ValueError, TypeError, KeyError):  # of a value such as !!int "x", or a date that does not exist
         raise ConfigError(f"{name}: not YAML: a value cannot be read; put texts in quotes") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: expected a mapping with line, cameras and stations")
     try:
         return LineConfig.model_validate(data, context={"folder": folder})
     except ValidationError as error:
-        lines = [_one_line(name, data, dict(item)) for item in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        from stream.line.config_errors import problems_of
 
-
-#: Errors of pydantic that mean: here should be a section. What is there instead may be a password.
-_NO_SECTION = ("model_type", "dict_type", "model_attributes_type", "union_tag_not_found")
+        raise ConfigError(problems_of(name, text, data, error, LineConfig)) from None
 
 
 def _yaml_problem(error: YAMLError) -> str:
@@ -241,43 +253,21 @@ def _yaml_problem(error: YAMLError) -> str:
     return f"{line}{told}; put texts with special characters in quotes"
 
 
-def _one_line(name: str, data: Any, item: dict[str, Any]) -> str:
-    """Return a pydantic error as `file: field: problem`, without the union tags that pydantic adds to the path.
-
-    The value is shown, unless it may hold a password or token.
-    """
-    field: list[str] = []
-    for step in item["loc"]:
-        if isinstance(data, dict) and data.get("kind") == step and step not in data:
-            continue
-        field.append(without_password(str(step)))
-        if isinstance(data, dict):
-            data = data.get(step)
-        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
-            data = data[step]
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "union_tag_invalid":
-        message = message.replace(str(item["ctx"]["tag"]), without_password(str(item["ctx"]["tag"])))
-    if not field:
-        return f"{name}: {message}"
-    secret = any(is_secret(step) for step in field[-2:]) or item["type"] in (*_NO_SECTION, "missing")
-    value = None if secret else shown(item["input"])
-    given = "" if value is None else f", got {value}"
-    return f"{name}: {'.'.join(field)}: {message}{given}"
+def _known(wanted: str, names: Iterable[str]) -> str:
+    known = sorted(names)
+    close = difflib.get_close_matches(wanted, known, n=1)
+    return f"known: {', '.join(known) or 'none'}" + (f"; did you mean '{close[0]}'?" if close else "")
 
 
-def _known(names: Iterable[str]) -> str:
-    return f"known: {', '.join(sorted(names)) or 'none'}"
-
-
-def _check_address(field: str, address: str, *, encrypted: bool) -> None:
+def _problem_of_address(address: str, *, encrypted: bool) -> str | None:
     if address.startswith("ipc://"):
-        return
+        return None
     if not address.startswith("tcp://") or ":" not in address[6:]:
-        raise ValueError(f"{field}: expected tcp://HOST:PORT or ipc://PATH, got {shown(address)}")
+        return f"expected tcp://HOST:PORT or ipc://PATH, got {shown(address)}"
     host = address[6:].rpartition(":")[0]
     if host not in LOOPBACK and not encrypted:
-        raise ValueError(
-            f"{field}: '{without_password(address)}' leaves this host unencrypted; make keys with `patchline keys DIR` "
+        return (
+            f"'{without_password(address)}' leaves this host unencrypted; make keys with `patchline keys DIR` "
             "and set transport.keys"
         )
+    return None

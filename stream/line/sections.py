@@ -17,8 +17,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 #: Paths of the dashboard itself, from which a sub-path must differ.
 PAGE_FOLDERS = {"api", "css", "lib", "vendor", "views"}
 
-Pixels = Annotated[int, Field(ge=1)]
-Offset = Annotated[int, Field(ge=0)]
+Pixels = Annotated[int, Field(ge=1, le=65_535)]
+Offset = Annotated[int, Field(ge=0, le=65_535)]
 OnUninspected = Literal["reject", "pass", "ignore"]
 
 
@@ -89,7 +89,7 @@ class WorkerOptions(Options):
     device: Literal["auto", "cuda", "openvino", "torch-cpu"] = "auto"
     max_batch: Annotated[int, Field(ge=1, le=256)] = 8
     max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 2.0
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
 def _octal(value: object) -> object:
@@ -110,13 +110,13 @@ class StoreOptions(Options):
     mode: Annotated[str, BeforeValidator(_octal), AfterValidator(_rights)] = "0750"
     record: Literal["non_good", "all"] = "non_good"
     keep_events: Annotated[int, Field(ge=1)] = 1_000_000
-    keep_days: Annotated[float, Field(gt=0)] = 30.0
-    keep_gib: Annotated[float, Field(gt=0)] = 20.0
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
+    keep_gib: Annotated[float, Field(gt=0, le=1_000_000)] = 20.0
     good_per_hour: Annotated[int, Field(ge=0, le=1000)] = 12
     good_one_in: Annotated[int, Field(ge=0)] = 500
-    good_gib: Annotated[float, Field(gt=0)] = 4.0
+    good_gib: Annotated[float, Field(gt=0, le=1_000_000)] = 4.0
     overlays: Annotated[int, Field(ge=0)] = 200
-    preview_max_px: Annotated[int, Field(ge=64)] = 1024
+    preview_max_px: Annotated[int, Field(ge=64, le=16_384)] = 1024
     preview_jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85
 
     @property
@@ -221,7 +221,7 @@ class AlarmRule(Options):
 
     n: Annotated[int, Field(ge=1)] = 1
     of: Annotated[int, Field(ge=1)] = 1
-    cooldown_s: Annotated[float, Field(ge=0)] = 60.0
+    cooldown_s: Annotated[float, Field(ge=0, le=2_678_400)] = 60.0
 
     @model_validator(mode="after")
     def _n_of_m(self) -> Self:

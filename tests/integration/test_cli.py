@@ -136,6 +136,30 @@ def test_unknown_and_duplicate_keys_are_named(make_line: MakeLine, parts_folder:
     assert 'line.yaml:4: duplicate key "top"' in complaint(patchline("run", line.path))
 
 
+def test_check_prints_a_table_and_ends_with_2_if_anything_is_wrong(
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+):
+    parts = {"cameras": {"top": belt(parts_folder)}, "actuators": GATE}
+    done = patchline("check", make_line(parts | {"stations": {"cap": station(small_bundle)}}).path)
+    assert done.returncode == 0, done.stdout
+    assert "in order" in done.stdout
+    line = make_line(parts | {"stations": {"cap": station(small_bundle, roi=[900, 0, 160, 120])}})
+    done = patchline("check", line.path)
+    assert done.returncode == 2
+    assert "WRONG" in done.stdout
+    assert "too small for region 900,0,160,120" in done.stdout
+    assert "too small for region 900,0,160,120" in complaint(patchline("run", line.path))
+    line.path.write_text("line: a b\n")
+    done = patchline("check", line.path)
+    assert done.returncode == 2
+    assert "line.yaml: line: expected a name" in done.stdout
+
+
+def test_the_schema_is_printed_whole(tmp_path: Path):
+    done = patchline("schema")
+    assert json.loads(done.stdout)["properties"]["line"]["description"] == "name of the line"
+
+
 def test_a_metrics_port_in_use_stops_the_line_with_the_port_named(
     make_line: MakeLine, parts_folder: Path, small_bundle: Path
 ):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,10 @@ def read(text: str) -> LineConfig:
 
 
 def refusal(text: str) -> str:
-    """The error of a configuration that must not be accepted."""
+    """The error of a configuration that must not be accepted, without the numbers of lines."""
     with pytest.raises(ConfigError) as error:
         read(text)
-    return str(error.value)
+    return re.sub(r" \(line \d+\)$", "", str(error.value), flags=re.MULTILINE)
 
 
 def changed(old: str, new: str) -> str:
@@ -76,7 +77,8 @@ def test_two_cameras_of_one_name_are_refused_with_the_line():
     text = changed(
         "  top: {kind: folder, path: parts}", "  top: {kind: folder, path: a}\n  top: {kind: folder, path: b}"
     )
-    assert refusal(text).startswith('line.yaml:5: duplicate key "top"')
+    with pytest.raises(ConfigError, match=r'^line\.yaml:5: duplicate key "top"'):
+        read(text)
 
 
 def test_a_key_given_twice_is_refused_at_any_depth():

@@ -19,7 +19,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-import stream
 from stream.cli.app import err
 from stream.cli.demo.numbers import measure, print_numbers
 from stream.cli.terminal import print_fit, tracking
@@ -28,6 +27,7 @@ from stream.core.errors import LineFailed, PatchLineError
 from stream.core.files import write_atomically
 from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig, load
+from stream.line.example import configs_folder
 from stream.store.event_reader import FILE_NAME, EventReader
 from stream.training.fit import fit
 from stream.training.fit_options import FitOptions
@@ -120,7 +120,7 @@ def export_elpv(target: Path) -> Path:
 
 def write_configuration(folder: Path, *, parts: int, rate_hz: float) -> tuple[Path, LineConfig]:
     """Write the demo's line for this folder: configs/demo.yaml with its paths and rate, on ports that are free."""
-    config = load(_configs() / "demo.yaml")
+    config = load(configs_folder() / "demo.yaml")
     store = folder / "line"
     shutil.rmtree(store, ignore_errors=True)
     data = config.model_dump(mode="json")
@@ -189,12 +189,3 @@ def _verdicts(counts: LedgerCounts) -> str:
 
 def _image_count(folder: Path) -> int:
     return sum(1 for _ in folder.iterdir())
-
-
-def _configs() -> Path:
-    """Return the folder of the example configurations, in a checkout or inside the installed package."""
-    package = Path(stream.__file__).parent
-    for folder in (package.parent / "configs", package / "configs"):
-        if (folder / "demo.yaml").is_file():
-            return folder
-    raise PatchLineError("configs/demo.yaml is missing from this installation; install patchline again")

@@ -156,7 +156,7 @@ def refreshed(before: Reference, now: Reference) -> Reference:
 
 def check(measures: Measures, reference: Reference) -> str | None:
     """Return why a network input cannot be inspected, as text for the user; None: it can."""
-    return _light_fault(measures, reference) or _format_fault(measures, reference) or _focus_fault(measures, reference)
+    return _light_fault(measures, reference) or format_fault(measures, reference) or _focus_fault(measures, reference)
 
 
 def _light_fault(measures: Measures, reference: Reference) -> str | None:
@@ -174,7 +174,8 @@ def _light_fault(measures: Measures, reference: Reference) -> str | None:
     return f"too {extreme}: mean brightness {measures.brightness:.0f}, good pictures {_range(reference.brightness, 0)}"
 
 
-def _format_fault(measures: Measures, reference: Reference) -> str | None:
+def format_fault(measures: Measures, reference: Reference) -> str | None:
+    """Return why a network input is of another colour format than the good pictures; None: it is not."""
     if reference.is_gray and measures.chroma > _COLOUR:
         return "in colour, but the bundle learned gray pictures; check the camera's pixel format"
     if reference.chroma.low > _COLOUR and measures.chroma <= _GRAY:

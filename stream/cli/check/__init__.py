@@ -1,0 +1,1 @@
+"""`patchline check`: what would keep a line from inspecting, before it runs."""

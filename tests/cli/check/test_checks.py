@@ -1,0 +1,125 @@
+"""What `patchline check` finds before a line runs, each with what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from support.running import free_ports
+
+from stream.cli.check.checks import Check, check_line
+from stream.cli.check.unfit_pictures import check_pictures
+from stream.core.errors import BundleError
+from stream.core.images import read_image
+from stream.line.config import LineConfig, parse
+
+
+def line(folder: Path, good: Path, bundle: Path, **changes: Any) -> LineConfig:
+    data = {
+        "line": "test",
+        "cameras": {"top": {"kind": "folder", "path": str(good), "rate_hz": 50}},
+        "stations": {"cap": {"camera": "top", "bundle": str(bundle)} | changes.pop("station", {})},
+        "actuators": {"gate": {"kind": "log", "path": "rejects.jsonl"}},
+        "store": {"path": "store"},
+        "metrics": {"listen": f"127.0.0.1:{free_ports(8)}"},
+        "dashboard": {"enabled": False},
+    } | changes
+    return parse(json.dumps(data), name="line.yaml", folder=folder)
+
+
+def results(config: LineConfig) -> dict[str, Check]:
+    return {result.what: result for result in check_line(config, wait_s=2.0)}
+
+
+def wrong(config: LineConfig) -> dict[str, str]:
+    return {what: result.found for what, result in results(config).items() if result.wrong}
+
+
+def test_a_line_in_order_has_nothing_wrong_and_a_frame_inspected(good_folder: Path, small_bundle: Path, tmp_path: Path):
+    found = results(line(tmp_path, good_folder, small_bundle))
+    assert [result.what for result in found.values() if result.wrong] == []
+    assert found["cameras.top"].found == "a frame of 160×120 px"
+    assert found["stations.cap"].found.startswith(("GOOD, score", "DEFECT, score"))
+    assert found["actuators.gate"].found == "log: connected; no pulse was fired"
+    assert (tmp_path / "rejects.jsonl").read_text() == "", "no pulse was fired"
+    assert {"store.path", "sockets", "disk", "clock", "stations.cap.bundle", "metrics of sink"} <= found.keys()
+
+
+def test_everything_that_is_wrong_is_found_in_one_run(good_folder: Path, small_bundle: Path, tmp_path: Path):
+    (tmp_path / "store").write_text("in the way")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = wrong(
+            line(
+                tmp_path,
+                good_folder,
+                small_bundle,
+                stations={
+                    "cap": {"camera": "top", "bundle": str(small_bundle), "roi": [100, 0, 160, 120]},
+                    "lid": {"camera": "top", "bundle": "absent.safetensors"},
+                },
+                actuators={"gate": {"kind": "modbus", "host": "plc.invalid", "coil": 1}},
+                encoders={"belt": {"kind": "modbus", "host": "plc.invalid", "input_register": 1}},
+                dashboard={"listen": f"127.0.0.1:{port}"},
+                cameras={"top": {"kind": "folder", "path": str(good_folder)}},
+            )
+        )
+    assert found.keys() == {
+        *("store.path", "dashboard.listen", "stations.lid.bundle", "stations.cap", "actuators.gate", "encoders.belt"),
+    }
+    assert "a file is in the place of a folder" in found["store.path"]
+    assert "Address already in use; end what is there, or change dashboard.listen" in found["dashboard.listen"]
+    assert "no such bundle; make it with `patchline fit" in found["stations.lid.bundle"]
+    assert "too small for region 100,0,160,120; set stations.cap.roi" in found["stations.cap"]
+    assert "host name 'plc.invalid' is unknown" in found["actuators.gate"]
+    assert "host name 'plc.invalid' is unknown" in found["encoders.belt"]
+
+
+def test_a_camera_that_cannot_be_opened_is_named(small_bundle: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    found = wrong(line(tmp_path, tmp_path / "empty", small_bundle))
+    assert list(found) == ["cameras.top"]
+    assert "empty" in found["cameras.top"]
+
+
+@pytest.fixture
+def gray(good_folder: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "gray"
+    folder.mkdir()
+    for path in sorted(good_folder.iterdir())[:5]:
+        picture = cv2.cvtColor(read_image(path), cv2.COLOR_BGR2GRAY)
+        assert cv2.imwrite(str(folder / path.name), picture)
+    return folder
+
+
+def test_colours_that_the_bundle_has_not_learned_are_an_error_at_the_start(
+    gray: Path, good_folder: Path, small_bundle: Path, tmp_path: Path
+):
+    with pytest.raises(BundleError, match=r"stations\.cap: none of the first pictures .* gray, but the bundle learned"):
+        check_pictures(line(tmp_path, gray, small_bundle))
+    assert "check the camera's pixel format" in wrong(line(tmp_path, gray, small_bundle))["stations.cap"]
+    check_pictures(line(tmp_path, gray, small_bundle, station={"frame_checks": False}))
+    shutil.copy(sorted(good_folder.iterdir())[0], gray / "zz.png")
+    check_pictures(line(tmp_path, gray, small_bundle))  # one of them can be inspected
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        {"kind": "folder", "rate_hz": 50},
+        {"kind": "conveyor", "belt_px": [200, 160], "rate_hz": 50},
+    ],
+    ids=lambda camera: camera["kind"],
+)
+def test_a_region_that_no_picture_holds_is_an_error_at_the_start(
+    good_folder: Path, small_bundle: Path, tmp_path: Path, camera: dict[str, Any]
+):
+    station = {"roi": [500, 20, 160, 120]}
+    cameras = {"top": camera | {"path": str(good_folder)}}
+    with pytest.raises(BundleError, match=r"stations\.cap: .*too small for region 500,20,160,120; set"):
+        check_pictures(line(tmp_path, good_folder, small_bundle, station=station, cameras=cameras))

@@ -1,0 +1,133 @@
+"""All mistakes of a configuration at once, each with file, line, field and what to write instead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stream.core.errors import ConfigError
+from stream.line.config import parse
+
+LINE = """\
+line: bottling
+cameras:
+  top: {kind: folder, path: parts}
+stations:
+  cap:
+    camera: top
+    bundle: cap.safetensors
+"""
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        parse(text, name="line.yaml", folder=Path("/line"))
+    lines = str(error.value).splitlines()
+    # `file: … (line 7)` as `file:7: …`, which is shorter here
+    return [re.sub(r"^line\.yaml: (.*) \(line (\d+)\)$", r"line.yaml:\2: \1", line) for line in lines]
+
+
+def test_all_mistakes_are_named_in_the_order_of_the_file():
+    assert mistakes(
+        """\
+line: bottling 3
+cameras:
+  top: {kind: foldre, path: parts}
+  side:
+    kind: rtsp
+stations:
+  cap:
+    camra: top
+    bundle: cap.safetensors
+    deadline_ms: 12 ms
+    watch: maybe
+store:
+  keep_days: -1
+"""
+    ) == [
+        "line.yaml:1: line: expected a name of 1 to 64 letters, digits, _ . or -, not beginning with a dot, "
+        "got 'bottling 3'",
+        "line.yaml:3: cameras.top.kind: unknown kind 'foldre'; kinds: folder, video, conveyor, rtsp, v4l2, genicam; "
+        "did you mean 'folder'?",
+        "line.yaml:4: cameras.side.url: is required: rtsp://…; messages show it without user and password",
+        "line.yaml:7: stations.cap.camera: is required: one of `cameras`",
+        "line.yaml:8: stations.cap: unknown key 'camra'; did you mean 'camera'?",
+        "line.yaml:10: stations.cap.deadline_ms: expected a number of ms, got '12 ms'; the unit is in the option's "
+        "name: give 12",
+        "line.yaml:11: stations.cap.watch: expected true or false, got 'maybe'",
+        "line.yaml:13: store.keep_days: expected more than 0 days, got -1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "instead"),
+    [
+        ("deadline_ms", "0.2 s", "give 200"),
+        ("deadline_ms", "1,5", "1.5"),
+        ("deadline_ms", "300ms", "give 300"),
+    ],
+)
+def test_a_value_with_a_unit_is_answered_with_the_number_to_give(option: str, given: str, instead: str):
+    (line,) = mistakes(LINE + f"    {option}: {given}\n")
+    assert line.startswith(f"line.yaml:8: stations.cap.{option}: expected a number of ms, got '{given}'; ")
+    assert line.endswith(instead)
+
+
+def test_references_to_what_is_not_there_are_named_together():
+    text = (
+        LINE + "    reject: {actuator: gaet, transport_delay_ms: 600}\n" + "actuators: {gate: {kind: log, path: g}}\n"
+    )
+    assert mistakes(text.replace("camera: top", "camera: tpo")) == [
+        "line.yaml:6: stations.cap.camera: no camera 'tpo'; known: top; did you mean 'top'?",
+        "line.yaml:8: stations.cap.reject.actuator: no actuator 'gaet'; known: gate; did you mean 'gate'?",
+    ]
+
+
+def test_a_key_in_the_wrong_section_is_sent_to_the_right_one():
+    assert mistakes(LINE + "deadline_ms: 300\n") == [
+        "line.yaml:8: unknown key 'deadline_ms'; it belongs below stations.NAME"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (LINE.replace("bottling", "2024-01-01"), "line.yaml:1: line: expected text, got the date 2024-01-01; put it"),
+        (LINE.replace("top:", "2024-01-01:"), "line.yaml:2: cameras: expected a name of 1 to 64 letters"),
+        (LINE.replace("bottling", "2024-13-45"), "line.yaml: not YAML: a value cannot be read"),
+        (LINE + "    backlog: 1" + "0" * 5_000, "line.yaml: not YAML: a value cannot be read"),
+        (LINE + "    backlog: 1" + "0" * 500, "got a number of more than 20 digits"),
+        (LINE + "    deadline_ms: 1.0e+400", "line.yaml:8: stations.cap.deadline_ms: expected a number of ms, got inf"),
+        (LINE + "    deadline_ms: 1.0e+300", "expected at most 86,400,000 ms, got 1e+300"),
+        (LINE + "alarms: {defect: {of: 1.0e+25}}", "alarms.defect.of: expected a "),
+        ("[" * 3_000 + "]" * 3_000, "line.yaml: not a configuration: nested too deeply"),
+        ("{a: " * 3_000 + "}" * 3_000, "line.yaml: not a configuration: nested too deeply"),
+        ("line: &a [*a]\ncameras: *a\n", "line.yaml:1: line: expected text, got a list of 1 entries"),
+        (
+            LINE.replace("cap.safetensors", '"a\\0b"'),
+            "line.yaml:7: stations.cap.bundle: expected a path without control",
+        ),
+        (LINE + "    roi: [1, 2, 3]", "line.yaml:8: stations.cap.roi: expected more than 3 entries"),
+        (LINE + "    roi: 12", "line.yaml:8: stations.cap.roi: expected a list such as [0, 0, 640, 480], got 12"),
+    ],
+    ids=range(14),
+)
+def test_what_yaml_makes_of_a_slip_is_one_line_and_no_traceback(text: str, expected: str):
+    assert expected in "\n".join(mistakes(text))
+
+
+def test_a_value_that_may_be_of_several_types_has_one_message():
+    text = LINE.replace("{kind: folder, path: parts}", "{kind: folder, path: parts, record: {path: r, keep: some}}")
+    (line,) = mistakes(text)
+    assert line.startswith("line.yaml:3: cameras.top.record.keep: expected ")
+    assert "a whole number" in line
+    assert "'all'" in line
+
+
+def test_a_password_is_not_shown():
+    users = "dashboard: {users: {anna: {password: hunter2}}}\n"
+    (line,) = mistakes(LINE + users)
+    assert "hunter2" not in line
+    assert "the hash that `patchline password` prints" in line
