@@ -13,6 +13,7 @@ import msgspec
 
 from stream.core.clock import Clock
 from stream.core.errors import WireError
+from stream.core.log_lines import bounded
 from stream.core.parts import Finite, PartResult, Seq
 from stream.core.verdict import Cause, Mode, Verdict
 
@@ -27,6 +28,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 #: Unix time, or a difference of clocks.
 RealtimeNs = Annotated[int, msgspec.Meta(ge=-(2**62), lt=2**62)]
 
+#: Longest text of an error about a message, characters.
+_PROBLEM_CHARS = 500
 #: Longest header, bytes; no sender comes near it.
 MAX_HEADER_BYTES = 4 * 2**20
 
@@ -354,7 +357,9 @@ class Decoder(Generic[T]):
         except WireError:
             raise
         except Exception as error:  # noqa: BLE001 - no closed list: RecursionError of deep nesting, UnicodeError …
-            raise WireError(f"message to {self._receiver}: {type(error).__name__}: {error}") from None
+            # msgspec repeats an unknown value, which may be as long as the message.
+            problem = bounded(str(error), _PROBLEM_CHARS)
+            raise WireError(f"message to {self._receiver}: {type(error).__name__}: {problem}") from None
 
 
 decode_to_sink: Decoder[ToSink] = Decoder(ToSink, "the sink")

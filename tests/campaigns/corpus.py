@@ -42,6 +42,7 @@ MESSAGES: dict[str, bytes] = {
         b"\xa3cap", b"\xa3\xed\xa0\x80"
     ),
     "an unknown kind": _map(type="unheard-of"),
+    "a kind of 20,000 letters": _map(type="ä" * 20_000),
     "no kind": _map(station="cap"),
     "a kind twice": _VERSION + b"\x82\xa4type\xa3end\xa4type\xa6worker",
     "an extension type": _VERSION + b"\xc7\x08\x01" + b"\x00" * 8,

@@ -211,7 +211,9 @@ def _damaged_tensors(dice: random.Random, tensors: Mapping[str, NDArray[Any]]) -
         changed[name] = np.ascontiguousarray(array.reshape(dice.choice(((-1,), (1, -1), (-1, 1), (1, 1, -1)))))
     elif deed == 4 and array.dtype.kind == "f":
         changed[name] = array.copy()
-        changed[name].flat[dice.randrange(max(1, array.size))] = dice.choice((np.nan, np.inf, -np.inf, 3e38, -1.0, 0.0))
+        with np.errstate(over="ignore"):  # 3e38 is infinite in 16 bits
+            place = dice.randrange(max(1, array.size))
+            changed[name].flat[place] = dice.choice((np.nan, np.inf, -np.inf, 3e38, -1.0, 0.0))
     elif deed == 5:
         changed[dice.choice(("bank", "heads", "graph_model", "kept_picture_000000", "unknown"))] = array
     else:

@@ -27,7 +27,7 @@ def readers(folder: Path, small_bundle: Path) -> dict[str, Target]:
     return {target.name: target for target in found}
 
 
-@pytest.mark.parametrize("name", ["messages", "bundles", "pictures"])
+@pytest.mark.parametrize("name", ["messages", "configurations", "bundles", "pictures"])
 def test_what_a_reader_once_fell_over_is_read_or_refused_in_words(readers: dict[str, Target], name: str):
     target = readers[name]
     assert dict(drawn(target, 40, 3)) == dict(drawn(target, 40, 3)), "a seed draws the same again"

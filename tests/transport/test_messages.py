@@ -408,3 +408,10 @@ def test_the_local_clock_converts_monotonic_time_to_real_time():
     real_ns = time.monotonic_ns() + clock.realtime_offset_ns
     assert abs(real_ns - time.time_ns()) < 1_000_000_000
     assert clock.boot_id == local_clock().boot_id != ""
+
+
+def test_what_is_said_of_an_unknown_kind_of_message_is_short_however_long_its_name():
+    data = bytes((WIRE_VERSION,)) + msgspec.msgpack.encode({"type": "x" * 100_000})
+    with pytest.raises(WireError, match="more characters") as refused:
+        decode_to_sink(data)
+    assert len(str(refused.value)) < 1_000
