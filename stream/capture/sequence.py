@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from pathlib import Path
 
 import msgspec
@@ -18,8 +17,6 @@ from stream.core.files import write_atomically
 from stream.core.parts import SEQ_END, Seq
 
 _DIGITS = len(str(SEQ_END))
-#: The number alone, as the file was before it had two copies; it is written anew at once.
-_FORMER = struct.Struct("<q")
 _CONTENT = re.compile(rb"\s*(\d{1,20})\s+(\d{1,20})\s*")
 
 
@@ -103,13 +100,10 @@ def _next_seq(content: bytes, path: Path) -> int:
     """Return the number in a file's content, 0 for an empty one; raises ValueError."""
     if not content:
         return 0
-    if len(content) == _FORMER.size:
-        number: int = _FORMER.unpack(content)[0]
-    else:
-        copies = _CONTENT.fullmatch(content)
-        if copies is None or int(copies[1]) != int(copies[2]):
-            raise ValueError(f"{path.name} is damaged; {_fix(path)}")
-        number = int(copies[1])
+    copies = _CONTENT.fullmatch(content)
+    if copies is None or int(copies[1]) != int(copies[2]):
+        raise ValueError(f"{path.name} is damaged, or of another release; {_fix(path)}")
+    number = int(copies[1])
     if not 0 <= number < SEQ_END:
         raise ValueError(f"{path.name} is damaged: {number} is no number of a frame (0 to {SEQ_END - 1}); {_fix(path)}")
     return number

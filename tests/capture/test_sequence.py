@@ -94,7 +94,7 @@ def test_a_number_is_on_disk_before_it_is_used(tmp_path: Path):
 
 
 def test_numbers_outgrow_32_bits(tmp_path: Path):
-    (tmp_path / "top.seq").write_bytes((2**40).to_bytes(8, "little"))
+    (tmp_path / "top.seq").write_text(f"{2**40} {2**40}")
     sequence = FrameSequence(tmp_path, "top", "monday", 77)
     assert taken(sequence, 2) == [2**40, 2**40 + 1]
     assert FrameSequence(tmp_path, "top", "monday", 77).next_seq == 2**40 + 2
@@ -129,6 +129,7 @@ def test_a_number_cut_short_on_disk_is_refused_and_not_taken_for_zero(tmp_path: 
 
 
 DAMAGED = {
+    "a number without its copy": (2**40).to_bytes(8, "little"),
     "the first number that the wire refuses": (2**53).to_bytes(8, "little"),
     "far beyond": (2**63 - 1).to_bytes(8, "little"),
     "negative": (-1).to_bytes(8, "little", signed=True),

@@ -62,7 +62,7 @@ def test_every_part_gets_the_verdict_of_the_offline_score_and_only_bad_ones_are_
     assert all(0 <= reject["error_ms"] <= 100 for reject in rejects)
 
 
-def test_overlays_and_pictures_of_bad_parts_are_kept_for_people(
+def test_overlays_of_the_last_parts_are_kept_and_others_read_no_file_of_the_line(
     make_line: MakeLine, parts_folder: Path, small_bundle: Path
 ):
     line = make_line(
@@ -78,6 +78,9 @@ def test_overlays_and_pictures_of_bad_parts_are_kept_for_people(
     overlays = sorted((line.folder / "store" / "overlays" / "cap").glob("*.jpg"))
     assert [path.name[:9] for path in overlays] == [f"{seq:09d}" for seq in range(4, 10)]
     assert cv2.imread(str(overlays[0])).shape[1] >= 160
+    kept = list((line.folder / "store").rglob("*"))
+    assert {path.name for path in kept} >= {"events.sqlite", "top.seq", "overlays"}
+    assert [path for path in kept if path.lstat().st_mode & 0o007] == []
     assert {event.part.part_id for event in line.events()} >= {"part3.png", "part7.png"}
     good = [event for event in line.events() if event.part.verdict is Verdict.GOOD]
     assert all(event.kept_as is not None for event in good), "of the good parts only near misses and samples are stored"
