@@ -15,7 +15,7 @@ import sys
 
 #: Packages that only send statistics. Their users have a stand-in for their absence.
 _STATISTICS = ("openvino_telemetry",)
-#: Environment variables by which libraries are told to send none.
+#: Environment variables by which libraries send none.
 _REFUSALS = ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK")
 
 

@@ -1,4 +1,4 @@
-"""Names of hosts that cannot be resolved, told apart from hosts that do not answer."""
+"""Names of hosts that cannot be resolved, as distinct from hosts that do not answer."""
 
 from __future__ import annotations
 

@@ -249,8 +249,8 @@ def _yaml_problem(error: YAMLError) -> str:
     problem = " ".join(str(getattr(error, "problem", None) or "cannot be read").split())
     # A single sign in quotes stays, as in: expected ':'. Whatever else is quoted is of the file, as is what follows.
     signs = re.sub(r"'([^\w'])'", r"`\1`", problem)
-    told = re.split("['\"]", signs)[0].replace("`", "'").strip()
-    return f"{line}{told}; put texts with special characters in quotes"
+    problem = re.split("['\"]", signs)[0].replace("`", "'").strip()
+    return f"{line}{problem}; put texts with special characters in quotes"
 
 
 def _known(wanted: str, names: Iterable[str]) -> str:

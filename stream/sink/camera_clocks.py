@@ -30,7 +30,7 @@ class CameraClocks:
         #: By camera, the largest skew with which its times may place a reject.
         self.allowed_ns = {camera: _allowed_ns(config, camera) for camera in config.cameras}
         self._clocks = {camera: PeerClock() for camera in config.cameras}
-        #: By camera on another host, its last clock and when that host was heard of first.
+        #: By camera on another host, its last clock and when that host first appeared.
         self._remote: dict[str, tuple[Clock, int]] = {}
         #: By camera, the questions that may still be answered.
         self._asked_ns: dict[str, deque[int]] = {camera: deque(maxlen=64) for camera in config.cameras}

@@ -1,7 +1,7 @@
 """Pictures that are copies of others in all but the letter: saved again as JPEG, converted, or with a pixel changed.
 
 They are no evidence of their own, so they count once, as exact copies do: remembered and held out at the same time,
-they would make every threshold too low. Two exposures of a still scene are told from them by their fine structure,
+they would make every threshold too low. Two exposures of a still scene differ from them in their fine structure,
 which a sensor's noise changes in each, and by what the other pictures of the set differ by.
 """
 

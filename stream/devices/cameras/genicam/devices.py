@@ -123,12 +123,12 @@ def _complaints() -> Iterator[list[str]]:
 
 
 def _device(info: Any) -> GenicamDevice:
-    serial = _told(info, "serial_number") or _told(info, "id_") or "unknown"
+    serial = _text_of(info, "serial_number") or _text_of(info, "id_") or "unknown"
     producer = Path(str(info.parent.parent.parent.path_name))
-    return GenicamDevice(serial, _told(info, "vendor") or "", _told(info, "model") or "", producer, info)
+    return GenicamDevice(serial, _text_of(info, "vendor") or "", _text_of(info, "model") or "", producer, info)
 
 
-def _told(info: Any, what: str) -> str | None:
+def _text_of(info: Any, what: str) -> str | None:
     """Return a producer's information about a camera, any of which may be missing."""
     from genicam import gentl
 
