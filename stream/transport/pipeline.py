@@ -217,7 +217,7 @@ class FrameClients:
         return received
 
     def take_unreadable(self) -> list[UnreadableFrame]:
-        """Return the frames that could not be read since the last call: until this returns them, their sender counts them."""
+        """Return the frames that could not be read since the last call."""
         unreadable, self._unreadable = self._unreadable, []
         return unreadable
 
