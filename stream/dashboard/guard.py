@@ -57,12 +57,17 @@ class Guard:
         if refusal is None and path is None and scope["type"] == "http":
             await RedirectResponse(f"{scope['root_path']}/", 308)(scope, receive, send)
             return
-        refusal = refusal or self._refuse(HTTPConnection(scope), scope, path or "/")
-        if refusal is None and scope["type"] == "http" and has_body(scope["headers"]):
-            try:
-                receive = await read_body(receive)
-            except BodyRefused as error:
-                refusal = error.status, error.reason
+        refusal = refusal or refuse_framing(scope["headers"])
+        unread = scope["type"] == "http" and has_body(scope["headers"])
+        if refusal is None:
+            refusal = self._refuse(HTTPConnection(scope), scope, path or "/")
+            if unread:
+                # Also of a request that is refused: a connection that is closed on a body loses the answer.
+                try:
+                    receive = await read_body(receive)
+                    unread = False
+                except BodyRefused as error:
+                    refusal = error.status, error.reason
         if refusal is None:
             scope["path"] = scope["root_path"] + (path or "/")
             await self._app(scope, receive, send)
@@ -71,7 +76,7 @@ class Guard:
             reason = refusal[1].encode()[:_LONGEST_REASON].decode(errors="ignore")
             await send({"type": "websocket.close", "code": 4000 + refusal[0], "reason": reason})
         else:
-            await _refused(scope, *refusal)(scope, receive, send)
+            await _refused(*refusal, close=unread)(scope, receive, send)
 
     def _read_origin(self, scope: Scope) -> tuple[int, str] | None:
         """Put the client's address, scheme and sub-path into the scope; returns a refusal, None: all is well."""
@@ -93,10 +98,8 @@ class Guard:
     def _refuse(self, connection: HTTPConnection, scope: Scope, path: str) -> tuple[int, str] | None:
         """Return the status and the reason of a refusal; None: the request may pass."""
         changes = scope["type"] == "http" and scope["method"] not in _SAFE
-        return (
-            refuse_framing(scope["headers"])
-            or self._refuse_origin(connection, changes or scope["type"] == "websocket")
-            or self._refuse_identity(connection, path, changes)
+        return self._refuse_origin(connection, changes or scope["type"] == "websocket") or self._refuse_identity(
+            connection, path, changes
         )
 
     def _refuse_origin(self, connection: HTTPConnection, guarded: bool) -> tuple[int, str] | None:
@@ -144,7 +147,6 @@ class Guard:
         return send_with_headers
 
 
-def _refused(scope: Scope, status: int, reason: str) -> Response:
-    # What is left of the body is not read: no connection is kept for it.
-    headers = {"connection": "close"} if has_body(scope["headers"]) else None
-    return JSONResponse({"detail": reason}, status, headers=headers)
+def _refused(status: int, reason: str, *, close: bool) -> Response:
+    # No connection is kept for what is left of a body.
+    return JSONResponse({"detail": reason}, status, headers={"connection": "close"} if close else None)

@@ -308,16 +308,16 @@ def test_what_makes_no_sense_is_refused_in_words(line: Line, engineer: httpx.Cli
         ("stations/cap/accept", {"event_ids": [defect]}, 409, "no marked false alarm"),
         ("stations/cap/accept", {"event_ids": [10**9]}, 409, "no marked false alarm"),
         ("stations/cap/accept", {"event_ids": []}, 422, "event_ids"),
-        ("stations/cap/leave-out", {"names": ["nobody.png"]}, 409, "keeps no good picture nobody.png"),
+        ("stations/cap/leave-out", {"names": ["nobody.png"]}, 409, "does not keep all of these good pictures"),
         ("stations/cap/leave-out", {"names": []}, 422, "names"),
-        ("stations/nowhere/leave-out", {"names": ["good.png"]}, 404, "no station nowhere"),
+        ("stations/nowhere/leave-out", {"names": ["good.png"]}, 404, "no such station"),
         ("stations/cap/threshold", {"threshold": 0}, 422, "threshold"),
         ("stations/cap/threshold", {"threshold": "much"}, 422, "threshold"),
         ("stations/cap/teach", {"parts": 1}, 422, "parts"),
-        ("stations/nowhere/teach", {"parts": 20}, 404, "no station nowhere"),
-        ("changes/77/live", {}, 404, "no change 77"),
+        ("stations/nowhere/teach", {"parts": 20}, 404, "no such station"),
+        ("changes/77/live", {}, 404, "no such change"),
         ("changes/77/erase", {}, 422, "step"),
-        ("jobs/77/stop", {}, 404, "no job 77"),
+        ("jobs/77/stop", {}, 404, "no such job"),
     ]
     for path, body, status, says in cases:
         answer = engineer.post(f"/api/v1/{path}", json=body)
@@ -359,5 +359,5 @@ def test_only_engineers_change_a_bundle_also_by_direct_requests(line: Line, live
                 answer = client.post(f"/api/v1/{path}", json=body, headers={"authorization": f"Bearer {name}"})
                 assert answer.status_code == 403, (name, path)
         answer = client.post("/api/v1/jobs/1/stop", headers={"authorization": "Bearer engineer"})
-        assert (answer.status_code, answer.json()["detail"]) == (404, "no job 1"), "a program may be an engineer"
+        assert (answer.status_code, answer.json()["detail"]) == (404, "no such job"), "a program may be an engineer"
     assert file_sha256(live) == before

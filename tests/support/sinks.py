@@ -122,6 +122,8 @@ class SinkAlone:
         self.store = folder / "store" / FILE_NAME
         self.process: subprocess.Popen[bytes] | None = None
         self.peer: Sockets | None = None
+        #: Exposure of each part: its announcement and its result name the same.
+        self.exposed_ns: dict[int, int] = {}
         self.reconnect()
 
     def reconnect(self) -> None:
@@ -153,11 +155,13 @@ class SinkAlone:
 
     def announce(self, *seqs: int) -> None:
         for seq in seqs:
-            assert self.camera.send(Announcement("cap", seq, now_ns(), now_ns() + 10**12, local_clock()))
+            exposed_ns = self.exposed_ns.setdefault(seq, now_ns())
+            assert self.camera.send(Announcement("cap", seq, exposed_ns, exposed_ns + 10**12, local_clock()))
 
     def result(self, seq: int, verdict: Verdict, score: float) -> None:
+        exposed_ns = self.exposed_ns.setdefault(seq, now_ns())
         frame = FrameHeader(
-            *("cap", seq, now_ns(), now_ns() + 10**12, "triggered", "ab", 32, 32, 1, "epoch"),
+            *("cap", seq, exposed_ns, exposed_ns + 10**12, "triggered", "ab", 32, 32, 1, "epoch"),
             *(FrameStamps(1, 2, 3), local_clock()),
         )
         stamps = ResultStamps(1, 2, 3, 4, 5, 6, 7)
