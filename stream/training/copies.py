@@ -35,26 +35,21 @@ def near_copies(inputs: Inputs, rows: Rows) -> dict[int, int]:
         return {}
     small = np.stack([_small(inputs[np.array([row])][0]) for row in rows])
     random = np.random.default_rng(0)
-    one, other = random.integers(0, len(rows), (2, _PAIRS))
-    apart = one != other
-    usual = float(np.quantile(np.linalg.norm(small[one[apart]] - small[other[apart]], axis=1), 0.9))
+    left, right = random.integers(0, len(rows), (2, _PAIRS))
+    apart = left != right
+    usual = float(np.quantile(np.linalg.norm(small[left[apart]] - small[right[apart]], axis=1), 0.9))
     found: dict[int, int] = {}
     kept: list[int] = []
     for place, row in enumerate(rows.tolist()):
         nearby = kept[-_REACH:]
         distances = np.linalg.norm(small[nearby] - small[place], axis=1)
-        for candidate in np.argsort(distances)[:3]:
-            if distances[candidate] > _SHARE * usual:
-                break
-            original = int(rows[nearby[candidate]])
-            if _copied(inputs[np.array([original])][0], inputs[np.array([row])][0]):
-                found[row] = original
-                break
+        alike = (int(rows[nearby[near]]) for near in np.argsort(distances)[:3] if distances[near] <= _SHARE * usual)
+        pixels = inputs[np.array([row])][0]
+        original = next((other for other in alike if _copied(inputs[np.array([other])][0], pixels)), None)
+        if original is None:
+            kept.append(place)
         else:
-            kept.append(place)
-            continue
-        if row not in found:
-            kept.append(place)
+            found[row] = original
     return found
 
 
