@@ -8,6 +8,8 @@ recorder. `Settlement` does what follows from a verdict. Nothing in this loop wa
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from stream.core import metrics
 from stream.core.clock import Clock, now_ns
@@ -17,16 +19,16 @@ from stream.core.verdict import Cause, Verdict
 from stream.line.config import LineConfig
 from stream.line.lifecycle import Role, start_role
 from stream.model.bundle import live_bundle
-from stream.sink.camera_clocks import CameraClocks, skew_text
+from stream.sink.camera_clocks import CameraClocks
 from stream.sink.drift_monitor import DriftMonitor
 from stream.sink.event import ReceivedResult
+from stream.sink.health_checks import HealthChecks
 from stream.sink.live_feed import LiveFeed
 from stream.sink.outputs import Outputs
-from stream.sink.policy.announcement_watch import AnnouncementWatch
 from stream.sink.policy.decision import Decision
+from stream.sink.policy.early_results import EarlyResults
 from stream.sink.policy.frame_match import FrameIdentity, FrameMatch
 from stream.sink.policy.ledger import Ledger, SeqError
-from stream.sink.policy.peer_health import PeerHealth, PeerMonitor, parts_may_be_missed
 from stream.sink.policy.write_queue import Snapshot
 from stream.sink.recorder import Recorder
 from stream.sink.settlement import Settlement
@@ -82,25 +84,17 @@ class SinkProcess:
         )
         self.clocks = CameraClocks(config, self.inbox)
         self.frames = FrameMatch()
-        self.watch = AnnouncementWatch(config.cameras)
-        #: Skew of the cameras' clocks against a worker's, as the worker reports them.
-        self._worker_skews_ns: dict[str, dict[str, int]] = {}
+        self.early: EarlyResults[ReceivedResult] = EarlyResults()
         self.recorder = Recorder(self.store, config.store)
         self.feed = LiveFeed(self.sockets, config)
         self.settlement = Settlement(config, self.outputs, self.recorder, self.feed, self._stop_line)
-        limits = config.alarms
-        self.peers = PeerMonitor(
-            config.cameras,
-            config.worker_names,
-            since_ns=now_ns(),
-            grace_ns=int(config.restarts.ready_s * 1e9),
-            silent_ns={"camera": int(limits.camera_down_ms * 1e6), "worker": int(limits.worker_down_ms * 1e6)},
+        self.health = HealthChecks(
+            config, self.settlement, self.outputs, self.recorder, self.sockets, self.clocks, self.drift_monitor
         )
         self._recorded = Snapshot({}, {})
         self._next_snapshot_ns = 0
         self._next_check_ns = 0
         self._inbox_empty = False
-        self._parts_may_be_missed = True
         #: Announced parts by station that the metric has already.
         self._announced_counted = {
             name: self.restored[name].announced if name in self.restored else 0 for name in config.stations
@@ -120,6 +114,7 @@ class SinkProcess:
             if stop_by_ns is None and self.role.stop.is_set():
                 self.role.stopping()
                 stop_by_ns = now_ns() + int((self.config.drain_s - _CLOSE_S) * 1e9)
+        self._book_early(self.early.all())
         for settled in self.ledger.shut_down(now_ns()):
             self.settlement.settle(settled, None)
         self._close()
@@ -133,6 +128,7 @@ class SinkProcess:
             self._alarm_refused(name, why)
         for received in messages:
             self._handle(received)
+        self._book_early(self.early.due(now_ns()))
         self._settle_overdue()
         for outcome in self.outputs.outcomes():
             self.settlement.count_pulse(outcome)
@@ -150,7 +146,8 @@ class SinkProcess:
 
     def _timeout_ns(self) -> int:
         """Return how long to wait for a message: until the next deadline at the latest."""
-        due_ns = [time_ns for time_ns in (self.ledger.next_deadline_ns, self.clocks.next_ns) if time_ns is not None]
+        moments = (self.ledger.next_deadline_ns, self.early.next_ns, self.clocks.next_ns)
+        due_ns = [moment_ns for moment_ns in moments if moment_ns is not None]
         return max(0, min(_TICK_NS, min(due_ns, default=now_ns() + _TICK_NS) - now_ns()))
 
     def _settle_overdue(self) -> None:
@@ -160,12 +157,12 @@ class SinkProcess:
         for settled in overdue:
             self.settlement.settle(settled, None)
         in_time = all(now - settled.part.deadline_ns < _OVERDUE_NS for settled in overdue)
-        if in_time and not self._parts_may_be_missed:
+        if in_time and not self.health.parts_may_be_missed:
             self.outputs.alive(now)
 
     def _handle(self, received: Received[ToSink]) -> None:
         message = received.message
-        try:
+        with self._guarded(message):
             match message:
                 case Announcement():
                     self._on_announcement(message)
@@ -186,11 +183,16 @@ class SinkProcess:
                     self._on_reload_status(message)
                 case UnreadFrame():
                     self._on_unread_frame(message)
+
+    @contextmanager
+    def _guarded(self, message: ToSink) -> Iterator[None]:
+        """One message must not end the process that settles all other parts; its part's deadline still applies."""
+        try:
+            yield
         except SeqError as error:
             log.error("%s", error)  # noqa: TRY400 - a peer's fault, not ours
             self._alarm_refused("numbers", str(error))
         except Exception as error:
-            # One message must not end the process that settles all other parts; its part's deadline still applies.
             metrics.MESSAGES_REFUSED.labels("sink").inc()
             log.exception("message cannot be handled: %s", type(message).__name__)
             self._alarm_refused("sink", f"a {type(message).__name__} cannot be handled: {error}")
@@ -206,8 +208,9 @@ class SinkProcess:
             log.error("announcement for unknown station %s", message.station, extra=FROM_PEER)
             self._alarm_refused("announcements", f"announcement for unknown station {message.station}")
             return
+        self._book_early(self.early.below(message.station, message.seq))
         now = now_ns()
-        self.watch.announced(self.config.stations[message.station].camera)
+        self.health.announcements.announced(self.config.stations[message.station].camera)
         frame = FrameIdentity(message.captured_ns, message.epoch, message.bundle_sha256)
         difference = self.frames.announced(message.station, message.seq, frame)
         part = self._part(message.station, message.seq, message.captured_ns, message.clock, message.part_id, now)
@@ -226,28 +229,51 @@ class SinkProcess:
             self.settlement.act(Settled(part, Verdict.UNINSPECTED, Cause.WORKER_ERROR, text, now))
         for item in settled:
             self.settlement.settle(item, None)
+        early = self.early.take(message.station, message.seq)
+        if early is not None:
+            self._book(early, now)
 
     def _on_result(self, received: ReceivedResult) -> None:
-        result, frame = received.result, received.result.frame
+        frame = received.result.frame
         if frame.station not in self.config.stations:
             metrics.MESSAGES_REFUSED.labels("results").inc()
             log.error("result for unknown station %s", frame.station, extra=FROM_PEER)
             self._alarm_refused("results", f"result for unknown station {frame.station}")
             return
-        part = self._part(frame.station, frame.seq, frame.captured_ns, frame.clock, frame.part_id, received.arrived_ns)
-        if part.seq >= self.ledger.next_seq(part.station):
-            self.watch.unannounced_result(self.config.stations[part.station].camera, received.arrived_ns)
+        if not self.ledger.awaits_announcement(frame.station, frame.seq):
+            self._book(received, received.arrived_ns)
+            return
+        self.health.announcements.unannounced_result(self.config.stations[frame.station].camera, received.arrived_ns)
+        if self.early.holds(frame.station, frame.seq):
+            metrics.STRAY_RESULTS.labels(frame.station).inc()
+            return
+        deadline_ns = self._part_of(received).deadline_ns
+        self._book_early(self.early.hold(frame.station, frame.seq, received, received.arrived_ns, deadline_ns))
+
+    def _book_early(self, results: list[ReceivedResult]) -> None:
+        """Book results that wait for their announcements no longer."""
+        for received in results:
+            with self._guarded(received.result):
+                self._book(received, now_ns())
+
+    def _book(self, received: ReceivedResult, now: int) -> None:
+        """Book a result in the ledger, and settle its part."""
+        result, part = received.result, self._part_of(received)
         verdict, cause, detail = self._checked(result)
         try:
-            settled = self.ledger.result(part, verdict, cause, detail, received.arrived_ns)
+            settled = self.ledger.result(part, verdict, cause, detail, now)
         except SeqError as error:
             self._on_refused_number(part.station, error)
             raise
         if settled is None:
-            metrics.STRAY_RESULTS.labels(frame.station).inc()
+            metrics.STRAY_RESULTS.labels(part.station).inc()
             return
         self.settlement.settle(settled, received)
         self.drift_monitor.add(result)
+
+    def _part_of(self, received: ReceivedResult) -> Part:
+        frame = received.result.frame
+        return self._part(frame.station, frame.seq, frame.captured_ns, frame.clock, frame.part_id, received.arrived_ns)
 
     def _checked(self, result: Result) -> tuple[Verdict, Cause | None, str]:
         """Return verdict, cause and detail of a result; UNINSPECTED unless it is about the frame that was announced."""
@@ -297,15 +323,15 @@ class SinkProcess:
         return Part(station, seq, captured, (now if captured is None else min(captured, now)) + allowed_ns, part_id)
 
     def _on_camera_status(self, status: CameraStatus) -> None:
-        if not self.peers.knows("camera", status.camera):
+        if not self.health.peers.knows("camera", status.camera):
             return
         for station in self.config.stations_of(status.camera):
             if station not in self.ledger.stations:
                 self.ledger.begin(station, status.first_seq)
         now, frame_ns = now_ns(), status.last_frame_ns
         self.clocks.note(status.camera, status.clock, now)
-        self.watch.status(status.camera, frame_ns, now)
-        self.peers.camera_reported(
+        self.health.announcements.status(status.camera, frame_ns, now)
+        self.health.peers.camera_reported(
             status.camera,
             pid=status.pid,
             fault=None if status.up else status.detail,
@@ -316,6 +342,7 @@ class SinkProcess:
             # Announcements travel before the status over the same socket: what is missing now was lost.
             if station not in self.config.stations_of(status.camera):
                 continue
+            self._book_early(self.early.below(station, next_seq))
             try:
                 missing = self.ledger.end(station, next_seq, now)
             except SeqError as error:
@@ -325,15 +352,16 @@ class SinkProcess:
                 self.settlement.settle(settled, None)
 
     def _on_worker_status(self, status: WorkerStatus) -> None:
-        if self.peers.knows("worker", status.worker):
-            self.peers.worker_reported(status.worker, pid=status.pid, ending=status.ending, now_ns=now_ns())
-            self._worker_skews_ns[status.worker] = status.skews_ns
+        if self.health.peers.knows("worker", status.worker):
+            self.health.peers.worker_reported(status.worker, pid=status.pid, ending=status.ending, now_ns=now_ns())
+            self.health.worker_skews_ns[status.worker] = status.skews_ns
 
     def _on_end_of_stream(self, message: EndOfStream) -> None:
-        if not self.peers.knows("camera", message.camera):
+        if not self.health.peers.knows("camera", message.camera):
             return
-        self.peers.camera_ended(message.camera)
+        self.health.peers.camera_ended(message.camera)
         for station in self.config.stations_of(message.camera):
+            self._book_early(self.early.below(station, message.next_seq))
             for settled in self.ledger.end(station, message.next_seq, now_ns()):
                 self.settlement.settle(settled, None)
 
@@ -345,58 +373,16 @@ class SinkProcess:
             self.drift_monitor.reload(message.station, station.bundle, station.drift.window)
 
     def _check_health(self) -> None:
-        """Alarms and metrics for every camera, worker and output, for drift and for the store; every `_TICK_NS`."""
+        """Alarms, metrics and the live feed's state, every `_TICK_NS`."""
         now = now_ns()
         if now < self._next_check_ns:
             return
         self._next_check_ns = now + _TICK_NS
-        peers = self._check_peers(now)
-        self._check_clocks(now)
-        socket_fault = self.sockets.mend(now)
-        self.settlement.observe("socket_fault", "sink", socket_fault is not None, now, socket_fault or "")
-        outputs = self.outputs.health(now)
-        for output in outputs:
-            self.settlement.check_output(output, now)
-        if drift := self.drift_monitor.compare():
-            alarm = self.settlement.observe("drift", drift.station, drift.drifting, now, drift.text)
-            if alarm is not None and self.config.stations[drift.station].on_drift == "stop_line":
-                self.role.stop_line(drift.text)
-        fault = self.recorder.fault if self.recorder.is_alive() else "the recorder's thread has ended"
-        self.settlement.observe("store_fault", "store", fault is not None, now, fault or "")
-        loss = self.recorder.loss
-        self.settlement.observe("store_fault", "events", loss is not None, now, loss or "")
+        peers, outputs, stop = self.health.check(now)
+        if stop is not None:
+            self._stop_line(stop)
         alarms = self.settlement.board.active(now)
         self.feed.publish_state(self.ledger, self.drift_monitor, peers, outputs, alarms, now)
-
-    def _check_peers(self, now: int) -> list[PeerHealth]:
-        peers = self.peers.health(now)
-        self._parts_may_be_missed = parts_may_be_missed(peers, self._parts_may_be_missed)
-        for peer in peers:
-            if peer.kind == "camera":
-                metrics.CAMERA_UP.labels(peer.name).set(int(peer.up))
-                if peer.last_frame_age_ns is not None:
-                    metrics.LAST_FRAME_AGE_SECONDS.labels(peer.name).set(peer.last_frame_age_ns / 1e9)
-                self.settlement.observe("camera_down", peer.name, peer.down, now, peer.text)
-            else:
-                metrics.WORKER_UP.labels(peer.name).set(int(peer.up))
-                self.settlement.observe("worker_down", peer.name, peer.down, now, peer.text)
-        return peers
-
-    def _check_clocks(self, now: int) -> None:
-        """Alarms about clocks that differ, and about cameras whose parts are not announced."""
-        for camera in self.config.cameras:
-            fault = self.clocks.fault(camera, now)
-            self.settlement.observe("clock_skew", camera, fault is not None, now, fault or "")
-            text = f"parts of camera {camera} are seen but not announced: they have no verdict by their deadline"
-            self.settlement.observe("announcements_missing", camera, self.watch.missing(camera, now), now, text)
-        for worker, skews_ns in self._worker_skews_ns.items():
-            texts = [
-                skew_text(f"camera {camera}", worker, skew_ns, self.clocks.allowed_ns[camera])
-                for camera, skew_ns in skews_ns.items()
-                if camera in self.clocks.allowed_ns
-            ]
-            wrong = next(filter(None, texts), None)
-            self.settlement.observe("clock_skew", worker, wrong is not None, now, wrong or "")
 
     def _take_snapshot(self, *, force: bool = False) -> None:
         """Hand the ledger to the recorder when it has changed."""

@@ -314,7 +314,44 @@ def test_a_result_for_another_frame_is_never_good(tmp_path: Path):
     assert "for bundle abababababab, not cdcdcdcdcdcd" in details[2]
 
 
-def test_a_part_that_is_announced_after_a_result_for_another_frame_is_rejected_with_an_alarm(tmp_path: Path):
+def test_a_result_waits_for_its_announcement_and_counts_only_for_the_announced_frame(tmp_path: Path):
+    with running(tmp_path) as camera:
+        captured_ns = now_ns()
+        camera.judge(0, captured_ns - 100 * MS, Verdict.GOOD)
+        camera.judge(1, captured_ns, Verdict.GOOD)
+        wait_for(lambda: camera.sink.early.holds("cap", 1), "results")
+        assert camera.counts() is None
+        camera.announce(0, captured_ns)
+        camera.announce(1, captured_ns)
+        camera.settled(2)
+        wait_for(lambda: rejects(tmp_path) == [0], "reject")
+        counts = camera.counts()
+        assert counts is not None
+        assert (counts.good, counts.uninspected) == (1, {Cause.WORKER_ERROR: 1})
+    assert "the result is for another frame: exposed 100.000 ms apart" in verdicts(tmp_path)[0][2]
+
+
+def test_a_result_whose_announcement_was_lost_is_booked_before_its_deadline(tmp_path: Path):
+    with running(tmp_path) as camera:
+        camera.judge(0, now_ns(), Verdict.DEFECT, score=9.0)
+        camera.settled(1)
+        wait_for(lambda: rejects(tmp_path) == [0], "reject")
+    assert verdicts(tmp_path)[0][0] is Verdict.DEFECT
+
+
+def test_results_whose_announcements_were_lost_are_booked_when_a_later_part_is_announced(tmp_path: Path):
+    with running(tmp_path) as camera:
+        captured_ns = now_ns()
+        camera.judge(0, captured_ns, Verdict.GOOD)
+        wait_for(lambda: camera.sink.early.holds("cap", 0), "result")
+        camera.announce(1, captured_ns, cause=Cause.OVERRUN)
+        camera.settled(2)
+        counts = camera.counts()
+        assert counts is not None
+        assert (counts.good, counts.uninspected) == (1, {Cause.OVERRUN: 1})
+
+
+def test_a_part_that_is_announced_too_late_after_a_result_for_another_frame_is_rejected_with_an_alarm(tmp_path: Path):
     with running(tmp_path) as camera:
         captured_ns = now_ns()
         camera.judge(0, captured_ns - 300 * MS, Verdict.GOOD)

@@ -229,9 +229,12 @@ class Ledger:
             for seq in sorted(account.pending)
         ]
 
-    def next_seq(self, station: str) -> int:
-        """Return the lowest number of a station that has not been announced yet."""
-        return self._accounts[station].next_seq if station in self._accounts else 0
+    def awaits_announcement(self, station: str, seq: int) -> bool:
+        """Whether a part is not known yet, and its number may be announced next."""
+        if station not in self._accounts:
+            return 0 <= seq <= MAX_AHEAD
+        account = self._accounts[station]
+        return 0 <= seq - account.next_seq <= MAX_AHEAD and seq not in account.ahead
 
     @property
     def next_deadline_ns(self) -> int | None:

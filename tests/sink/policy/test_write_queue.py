@@ -189,7 +189,7 @@ class KilledAnywhere(RuleBasedStateMachine):
             self.ledger.begin("cap", 0)
         else:
             self.settled(*self.ledger.restore("cap", self.stored_ledger, self.now_ns))
-        self.next_seq = max(self.next_seq, self.ledger.next_seq("cap"))
+        self.next_seq = max(self.next_seq, self.ledger.counts("cap").next_seq)
 
     @invariant()
     def the_store_has_an_event_for_every_part_that_its_ledger_counts(self) -> None:
