@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
-import signal
+import threading
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 
 from campaigns.invariants import Violation
@@ -24,6 +24,8 @@ LONGEST_REFUSAL = 10_000
 #: Violations of one kind that a report keeps.
 _KEPT = 5
 _SHOWN_BYTES = 400
+#: Inputs from one look at the memory to the next.
+_MEASURED_EVERY = 16
 
 
 class Fuzzed(NamedTuple):
@@ -74,8 +76,11 @@ def campaign(target: Target, *, seed: int, count: int, seconds: float) -> Fuzzed
     kinds: Counter[str] = Counter()
     found: list[Violation] = []
     seen: Counter[str] = Counter()
-    for name, data in drawn(target, seed, count):
-        if time.monotonic() > until:
+    growth = 0.0
+    for number, (name, data) in enumerate(drawn(target, seed, count)):
+        if number % _MEASURED_EVERY == 0:
+            growth = _memory_mib("VmHWM") - before
+        if time.monotonic() > until or growth > target.growth_mib:
             break
         with _silent():
             kind, violation = outcome_of(target, data)
@@ -113,15 +118,55 @@ def _memory_mib(field: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))
 
 
+class _Watch(threading.Thread):
+    """Raises `_TooLong` in a thread that has used more CPU time than its input may take.
+
+    Not by a timer's signal: libraries that a reader loads leave too small a stack for one on processors with wide
+    registers, and the process would end.
+    """
+
+    _INTERVAL_S = 0.02
+
+    def __init__(self) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._thread_id = threading.get_ident()
+        self._clock = time.pthread_getcpuclockid(self._thread_id)
+        self._lock = threading.Lock()
+        self._until_s: float | None = None
+        self.start()
+
+    def begin(self, seconds: float) -> None:
+        self._until_s = time.clock_gettime(self._clock) + seconds
+
+    def end(self) -> None:
+        with self._lock:  # none is raised after this
+            self._until_s = None
+            _raise_in(self._thread_id, None)
+
+    def run(self) -> None:
+        while True:
+            time.sleep(self._INTERVAL_S)
+            with self._lock:
+                if self._until_s is not None and time.clock_gettime(self._clock) > self._until_s:
+                    self._until_s = None
+                    _raise_in(self._thread_id, _TooLong)
+
+
+def _raise_in(thread_id: int, kind: type[BaseException] | None) -> None:
+    """Raise an exception between two bytecodes of a thread; None takes back one that it has not met yet."""
+    exception = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), exception)
+
+
+_watch: dict[int, _Watch] = {}
+
+
 @contextmanager
 def _cpu_limit(seconds: float) -> Iterator[None]:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _TooLong
-
-    before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    """Raise `_TooLong` in this thread when it has used so much CPU time."""
+    watch = _watch.get(threading.get_ident()) or _watch.setdefault(threading.get_ident(), _Watch())
+    watch.begin(seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+        watch.end()
