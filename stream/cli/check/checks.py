@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.cli.check.check import Check
+from stream.cli.check.listeners import check_listeners
 from stream.cli.check.unfit_pictures import reason_of
 from stream.cli.snapshot.picture import take_picture
 from stream.core.errors import PatchLineError
 from stream.devices.actuators.actuator import Actuator
+from stream.devices.triggers import TriggerOptions
+from stream.devices.triggers.trigger import TriggerSource
 from stream.line.config import LineConfig, sockets_folder
 from stream.line.folders import folder_problems
 from stream.line.locks import lock_owner
@@ -28,22 +31,8 @@ from stream.transport.sockets import Sockets
 #: Result of adjtimex(2) while the clock is not synchronised, and the bytes of its structure at most.
 _UNSYNCHRONISED, _TIMEX_BYTES = 5, 512
 _POLL_S = 0.05
-
-
-class Check(NamedTuple):
-    """The result of a check.
-
-    Attributes:
-        what: was checked: an option, or what it stands for.
-        found: and, if it is wrong or doubtful, what to do.
-        wrong: the line would not run, or not inspect.
-        doubtful: it would, but perhaps not as wanted.
-    """
-
-    what: str
-    found: str
-    wrong: bool = False
-    doubtful: bool = False
+#: Longest wait for a trigger to let go.
+_GOODBYE_S = 5.0
 
 
 def check_line(line: LineConfig, wait_s: float) -> Iterator[Check]:
@@ -53,7 +42,7 @@ def check_line(line: LineConfig, wait_s: float) -> Iterator[Check]:
     yield _sockets(line)
     yield _disk(line)
     yield _clock()
-    yield from _ports(line)
+    yield from check_listeners(line)
     usable = {}
     for name, station in line.stations.items():
         result = _bundle(name, station)
@@ -107,30 +96,6 @@ def _clock() -> Check:
     return Check("clock", time.strftime("%Y-%m-%d %H:%M:%S %Z"))
 
 
-def _ports(line: LineConfig) -> Iterator[Check]:
-    listeners: list[tuple[str, str, tuple[str, int]]] = []
-    for role in line.roles:
-        address = line.metrics_address(role)
-        if address is not None and (role != "dashboard" or line.dashboard.enabled):
-            listeners.append((f"metrics of {role}", role, address))
-    if line.dashboard.enabled:
-        listeners.append(("dashboard.listen", "dashboard", line.dashboard.address))
-    for what, role, (host, port) in listeners:
-        if lock_owner(role, line.state) is not None:
-            yield Check(what, f"{host}:{port}, held by the running line")
-            continue
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-        except OSError as error:
-            option = "metrics.listen" if what.startswith("metrics") else what
-            yield Check(what, f"{host}:{port}: {error.strerror}; end what is there, or change {option}", wrong=True)
-        else:
-            yield Check(what, f"{host}:{port} is free")
-
-
 def _bundle(name: str, station: StationOptions) -> Check:
     what = f"stations.{name}.bundle"
     try:
@@ -157,6 +122,9 @@ def _camera(line: LineConfig, camera: str, usable: dict[str, bool], wait_s: floa
         yield Check(what, f"{type(error).__name__}: {error}", wrong=True)
         return
     yield Check(what, f"a frame of {picture.shape[1]}×{picture.shape[0]} px")
+    trigger: TriggerOptions | None = getattr(line.cameras[camera], "trigger", None)
+    if trigger is not None:
+        yield _trigger(f"{what}.trigger", trigger, wait_s)
     for name, station in line.stations_of(camera).items():
         if usable[name]:
             yield _inspection(line, name, station, picture)
@@ -195,6 +163,27 @@ def _inspection(line: LineConfig, name: str, station: StationOptions, picture: N
     return Check(what, f"{found} on {model.extractor.device}")
 
 
+def _trigger(what: str, options: TriggerOptions, wait_s: float) -> Check:
+    """Connect to a trigger; parts that it announces meanwhile are nobody's."""
+    stop = threading.Event()
+    try:
+        trigger = options.open()
+        reading = threading.Thread(target=lambda: [None for _ in trigger.events(stop)], daemon=True)
+        reading.start()
+        try:
+            fault = _waited_for(trigger, wait_s)
+        finally:
+            stop.set()
+            reading.join(_GOODBYE_S)
+    except PatchLineError as error:
+        return Check(what, str(error), wrong=True)
+    except Exception as error:  # noqa: BLE001 - drivers raise many kinds
+        return Check(what, f"{type(error).__name__}: {error}", wrong=True)
+    if fault is not None:
+        return Check(what, f"no connection within {wait_s:g} s: {fault}", wrong=True)
+    return Check(what, f"{options.kind}: ready; no part was triggered")
+
+
 def _output(line: LineConfig, name: str, wait_s: float) -> Check:
     """Connect to an output, without a pulse."""
     what = f"actuators.{name}"
@@ -212,10 +201,10 @@ def _output(line: LineConfig, name: str, wait_s: float) -> Check:
     return Check(what, f"{line.actuators[name].kind}: connected; no pulse was fired")
 
 
-def _waited_for(actuator: Actuator, wait_s: float) -> str | None:
-    """Return the fault that an output still has after a while; None once it has none."""
+def _waited_for(device: Actuator | TriggerSource, wait_s: float) -> str | None:
+    """Return the fault that a device still has after a while; None once it has none."""
     until_s = time.monotonic() + wait_s
-    while (fault := actuator.fault) is not None and time.monotonic() < until_s:
+    while (fault := device.fault) is not None and time.monotonic() < until_s:
         time.sleep(_POLL_S)
     return fault
 

@@ -11,7 +11,7 @@ from stream.cli.app import ConfigArgument, load_line, out
 from stream.core.errors import EXIT_USAGE, ConfigError
 
 if TYPE_CHECKING:
-    from stream.cli.check.checks import Check
+    from stream.cli.check.check import Check
 
 
 def check(
@@ -20,14 +20,14 @@ def check(
 ) -> None:
     """Try everything that a line needs, and print what would keep it from running or inspecting.
 
-    Opens the cameras and passes one frame of each through its stations; connects to the outputs, encoders and PLCs
-    without a pulse; looks at ports, permissions, disk, clock and bundles. What a running line holds is left alone.
+    Opens the cameras and passes one frame of each through its stations; connects to triggers, outputs, encoders and
+    PLCs without a pulse; looks at ports, permissions, disk, clock and bundles. What a running line holds is left alone.
 
     Exit code 2 if anything is wrong.
 
     Example: `patchline check line.yaml`
     """
-    from stream.cli.check.checks import Check as Result
+    from stream.cli.check.check import Check as Result
     from stream.cli.check.checks import check_line
 
     try:

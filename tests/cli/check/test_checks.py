@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import pytest
+from support.outputs import make_certificates
 from support.running import free_ports
 
 from stream.cli.check.checks import Check, check_line
@@ -17,6 +18,7 @@ from stream.cli.check.unfit_pictures import check_pictures
 from stream.core.errors import BundleError
 from stream.core.images import read_image
 from stream.line.config import LineConfig, parse
+from stream.transport.sockets import make_keys
 
 
 def line(folder: Path, good: Path, bundle: Path, **changes: Any) -> LineConfig:
@@ -123,3 +125,80 @@ def test_a_region_that_no_picture_holds_is_an_error_at_the_start(
     cameras = {"top": camera | {"path": str(good_folder)}}
     with pytest.raises(BundleError, match=r"stations\.cap: .*too small for region 500,20,160,120; set"):
         check_pictures(line(tmp_path, good_folder, small_bundle, station=station, cameras=cameras))
+
+
+@pytest.fixture
+def film(good_folder: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "parts.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (160, 120))
+    for picture in sorted(good_folder.iterdir())[:10]:
+        writer.write(read_image(picture))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("trigger", "found"),
+    [
+        ({"kind": "http", "port": 1}, "trigger.port: cannot listen on 127.0.0.1:1"),
+        ({"kind": "mqtt", "host": "broker.invalid", "topic": "parts"}, "host name 'broker.invalid' is unknown"),
+        ({"kind": "modbus", "host": "plc.invalid", "address": 1}, "host name 'plc.invalid' is unknown"),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
+)
+def test_a_trigger_without_a_connection_is_named(
+    film: Path, small_bundle: Path, tmp_path: Path, trigger: dict[str, Any], found: str
+):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        if "port" in trigger:
+            trigger = trigger | {"port": taken.getsockname()[1]}
+            found = found.replace(":1", f":{trigger['port']}")
+        cameras = {"top": {"kind": "video", "path": str(film), "trigger": trigger}}
+        assert found in wrong(line(tmp_path, film, small_bundle, cameras=cameras))["cameras.top.trigger"]
+
+
+def test_a_trigger_that_is_ready_says_so(film: Path, small_bundle: Path, tmp_path: Path):
+    trigger = {"kind": "http", "port": free_ports(1)}
+    cameras = {"top": {"kind": "video", "path": str(film), "trigger": trigger}}
+    found = results(line(tmp_path, film, small_bundle, cameras=cameras))["cameras.top.trigger"]
+    assert found == ("cameras.top.trigger", "http: ready; no part was triggered", False, False)
+
+
+def test_sockets_between_hosts_need_a_free_port_of_this_host(good_folder: Path, small_bundle: Path, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port, free = taken.getsockname()[1], free_ports(1)
+        addresses = {"announcements": f"tcp://127.0.0.1:{port}", "results": f"tcp://127.0.0.1:{free}"}
+        found = results(line(tmp_path, good_folder, small_bundle, transport=addresses))
+    assert (
+        "Address already in use; end what is there, or change transport.anno" in found["transport.announcements"].found
+    )
+    assert found["transport.announcements"].wrong
+    assert found["transport.results"] == ("transport.results", f"127.0.0.1:{free} is free", False, False)
+
+
+def test_sockets_of_another_host_are_not_wrong_here(good_folder: Path, small_bundle: Path, tmp_path: Path):
+    keys = make_keys(tmp_path / "keys")
+    found = results(
+        line(
+            tmp_path,
+            good_folder,
+            small_bundle,
+            transport={"announcements": "tcp://203.0.113.9:5701", "keys": str(keys)},
+        )
+    )["transport.announcements"]
+    assert not found.wrong
+    assert found.found.startswith("203.0.113.9:5701 is no address of this host: sink has to run on the one")
+
+
+@pytest.mark.parametrize("key", ["server.key", "other.key"])
+def test_the_dashboards_certificate_belongs_to_its_key(good_folder: Path, small_bundle: Path, tmp_path: Path, key: str):
+    make_certificates(tmp_path)
+    (tmp_path / "other.key").write_text("no key")
+    dashboard = {
+        "listen": f"127.0.0.1:{free_ports(1)}",
+        "certificate": str(tmp_path / "server.pem"),
+        "key": str(tmp_path / key),
+    }
+    found = results(line(tmp_path, good_folder, small_bundle, dashboard=dashboard))["dashboard.certificate"]
+    assert found.wrong == (key != "server.key")
+    assert str(tmp_path / "server.pem") in found.found
