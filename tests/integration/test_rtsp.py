@@ -168,8 +168,9 @@ def test_a_frozen_picture_is_a_bad_frame_and_an_alarm_until_it_moves_again(
     line.wait_for(lambda: line.announced("cap") >= 60, "60 frames")
     (alarm,) = (alarm for alarm in line.alarms() if alarm.kind == "camera_down")
     assert "the picture is frozen" in alarm.text
-    frozen = [event for event in line.events() if event.part.cause is Cause.BAD_FRAME]
-    assert [event.part.seq for event in frozen] == list(range(frozen[0].part.seq, line.events()[-1].part.seq + 1))
+    events = line.events()
+    frozen = [event for event in events if event.part.cause is Cause.BAD_FRAME]
+    assert [event.part.seq for event in frozen] == list(range(frozen[0].part.seq, events[-1].part.seq + 1))
     assert "in a row are identical" in frozen[0].part.detail
     camera.kill()
     camera.start()

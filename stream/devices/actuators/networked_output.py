@@ -13,6 +13,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -163,8 +164,9 @@ class NetworkedOutput:
             if watch.done():
                 watch.result()
         finally:
-            watch.cancel()
-            lost.cancel()
+            with suppress(RuntimeError):  # the loop was closed before this could end
+                watch.cancel()
+                lost.cancel()
 
     async def _watch(self, session: Session) -> None:
         """Check repeatedly that the device answers."""

@@ -8,6 +8,8 @@ R = TypeVar("R")
 
 #: Results of one station that are held; with more, the lowest number goes on without its announcement.
 _HELD = 64
+#: Longest wait, ns: an announcement that is later was lost.
+_LONGEST_NS = 1_000_000_000
 
 
 class _Held(NamedTuple, Generic[R]):
@@ -19,7 +21,8 @@ class EarlyResults(Generic[R]):
     """Results that wait for their announcements, which name the frame that a result must be about.
 
     An announcement takes another way than a result, and can be later by what its connection is slower. A result waits
-    for half of the time that its part has left, so that a part whose announcement was lost has its verdict in time.
+    for half of the time that its part has left, a second at most, so that a part whose announcement was lost has its
+    verdict in time.
     """
 
     def __init__(self) -> None:
@@ -28,7 +31,7 @@ class EarlyResults(Generic[R]):
     def hold(self, station: str, seq: int, result: R, now_ns: int, deadline_ns: int) -> list[R]:
         """Hold a result; returns those that wait no longer for it. The first one about a part stays."""
         held = self._held.setdefault(station, {})
-        held.setdefault(seq, _Held(result, now_ns + (deadline_ns - now_ns) // 2))
+        held.setdefault(seq, _Held(result, now_ns + min((deadline_ns - now_ns) // 2, _LONGEST_NS)))
         return [held.pop(min(held)).result for _ in range(len(held) - _HELD)]
 
     def holds(self, station: str, seq: int) -> bool:

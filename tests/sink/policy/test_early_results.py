@@ -28,6 +28,12 @@ def test_a_result_waits_for_half_of_the_time_that_its_part_has_left():
     assert early.next_ns is None
 
 
+def test_a_result_waits_for_a_second_at_most():
+    early: EarlyResults[str] = EarlyResults()
+    early.hold("cap", 3, "three", 0, 60_000_000_000)
+    assert early.next_ns == 1_000_000_000
+
+
 def test_a_result_whose_part_is_late_already_does_not_wait():
     early: EarlyResults[str] = EarlyResults()
     early.hold("cap", 3, "three", 1_000, 900)
