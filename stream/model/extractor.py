@@ -243,7 +243,9 @@ def convert(spec: FeatureSpec, weights: Path | None) -> Any:
     with warnings.catch_warnings():
         # The graph is for inputs of this shape alone, so what is traced as a constant is one.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        return openvino.convert_model(module, example_input=example, input=[shape])
+        # OpenVINO would trace it by itself, and then compare three more passes, for seconds.
+        traced = torch.jit.trace(module, example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
+        return openvino.convert_model(traced, example_input=example, input=[shape])
 
 
 def _keep(model: Any, path: Path) -> None:

@@ -45,12 +45,16 @@ class Line:
         self.path.write_text(json.dumps(defaults | configuration))
         #: Before every command of the line, such as one that enters another host's namespaces.
         self.prefix: tuple[str, ...] = ()
+        self._read_config: tuple[str, LineConfig] | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self._started: list[subprocess.Popen[bytes]] = []
 
     @property
     def config(self) -> LineConfig:
-        return load(self.path)
+        text = self.path.read_text()  # some tests change it
+        if self._read_config is None or self._read_config[0] != text:
+            self._read_config = text, load(self.path)
+        return self._read_config[1]
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `patchline run`, or another command on this configuration."""
