@@ -14,6 +14,8 @@ from pathlib import Path
 from campaigns import disk, flooded, fuzz, hosts, http_fuzz, kill, namespaces, report, soak, targets
 from campaigns.material import make_material, make_tiny_bundle
 
+#: Lines of `kill` that run side by side: each waits for the most part.
+_LINES = 2
 #: Inputs for one process or server in a full run of `wire` and `http`.
 _MESSAGES = {"sink": 300_000, "worker": 20_000, "capture": 200_000}
 _REQUESTS = {"trigger": 20_000, "dashboard": 20_000}
@@ -22,7 +24,7 @@ _REQUESTS = {"trigger": 20_000, "dashboard": 20_000}
 def run_kill(seed: int, seconds: float, count: int | None, folder: Path) -> int:
     """Kill, stop and freeze processes of lines."""
     tries = 1_000 if count is None else count
-    outcomes = kill.campaign(folder, make_material(folder), seed=seed, tries=tries, seconds=seconds)
+    outcomes = kill.campaign(folder, make_material(folder), seed=seed, tries=tries, seconds=seconds, lines=_LINES)
     title = "Processes of a line are killed, stopped and frozen at random moments"
     return _episodes("kill", title, seed, tries, outcomes)
 

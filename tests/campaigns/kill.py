@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -216,15 +218,20 @@ class Episode:
         return self.line.wait_for(found, f"process {role}", _END_S)
 
 
-def campaign(folder: Path, material: Material, *, seed: int, tries: int, seconds: float) -> Iterator[Outcome]:
-    """Run episode after episode until the tries are done or the time is over; yields the outcome of each.
+def campaign(
+    folder: Path, material: Material, *, seed: int, tries: int, seconds: float, lines: int = 1
+) -> Iterator[Outcome]:
+    """Run episodes, several lines side by side, until the tries are done or the time is over; yields the outcomes.
 
     Episode n of a seed does the same as `tries=EPISODE` of seed `seed + n`.
     """
     until = time.monotonic() + seconds
-    for number, first in enumerate(range(0, tries, EPISODE)):
+
+    def episode(number: int) -> Outcome | None:
         if time.monotonic() > until:
-            return
-        count = min(EPISODE, tries - first)
-        episode = Episode(folder / f"seed-{seed + number}", material, seed + number)
-        yield episode.run(drawn_tries(seed + number, count))
+            return None
+        count = min(EPISODE, tries - number * EPISODE)
+        return Episode(folder / f"seed-{seed + number}", material, seed + number).run(drawn_tries(seed + number, count))
+
+    with ThreadPoolExecutor(lines) as pool:
+        yield from itertools.takewhile(bool, pool.map(episode, range(-(-tries // EPISODE))))
