@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,19 @@ def test_a_fit_in_int8_talks_to_nobody(home: Path, tmp_path: Path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("elpv_dataset") is None, reason="its images come with the extra `demo`")
-def test_the_demo_with_all_its_processes_talks_to_nobody(home: Path, tmp_path: Path):
+def test_the_demo_ends_after_its_parts_and_reports_and_talks_to_nobody(
+    home: Path, tmp_path: Path
+):
     folder = tmp_path / "demo"
-    done = run_alone("-m", "stream", "demo", "--parts", "20", "--rate", "10", "--dir", folder, home=home)
+    report = tmp_path / "r.json"
+    arguments = ("demo", "--parts", "40", "--rate", "10", "--report", report, "--dir", folder)
+    done = run_alone("-m", "stream", *arguments, home=home)
     assert (done.returncode, done.sent) == (0, []), done.output
     assert (folder / "line" / "line.log").is_file()
+    assert (folder / "line" / "rejects.jsonl").exists()
+    numbers = json.loads(report.read_text())
+    assert (numbers["announced"], numbers["ledger_closed"], numbers["pending"]) == (40, True, 0)
+    assert numbers["good"] + numbers["defect"] + sum(numbers["uninspected"].values()) == 40
 
 
 def test_weights_asked_for_by_name_are_looked_for_elsewhere_and_their_absence_is_explained(home: Path, tmp_path: Path):
