@@ -56,6 +56,7 @@ VARIANTS = {
     "position": FitOptions(score="position"),
     "default": FitOptions(),
     "coreset 5 %": FitOptions(coreset=0.05),
+    "coreset 10 %": FitOptions(coreset=0.1),
     "320 px": FitOptions(size_px=320),
     "320 px, coreset 5 %": FitOptions(size_px=320, coreset=0.05),
     "448 px": FitOptions(size_px=448),
