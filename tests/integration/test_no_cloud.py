@@ -62,9 +62,7 @@ def test_a_fit_in_int8_talks_to_nobody(home: Path, tmp_path: Path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("elpv_dataset") is None, reason="its images come with the extra `demo`")
-def test_the_demo_ends_after_its_parts_and_reports_and_talks_to_nobody(
-    home: Path, tmp_path: Path
-):
+def test_the_demo_ends_after_its_parts_and_reports_and_talks_to_nobody(home: Path, tmp_path: Path):
     folder = tmp_path / "demo"
     report = tmp_path / "r.json"
     arguments = ("demo", "--parts", "40", "--rate", "10", "--report", report, "--dir", folder)
