@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream.dashboard.access import from_another_page, from_own_page, is_local_host
 from stream.dashboard.proxies import origin_of, route_of
-from stream.dashboard.request_body import BodyRefused, has_body, read_body, refuse_framing
+from stream.dashboard.request_body import BodyRefused, discard, has_body, read_body, refuse_framing
 from stream.dashboard.services import Dashboard, bearer_token
 
 _SAFE = {"GET", "HEAD"}
@@ -76,6 +76,8 @@ class Guard:
             reason = refusal[1].encode()[:_LONGEST_REASON].decode(errors="ignore")
             await send({"type": "websocket.close", "code": 4000 + refusal[0], "reason": reason})
         else:
+            if unread:
+                await discard(receive)
             await _refused(*refusal, close=unread)(scope, receive, send)
 
     def _read_origin(self, scope: Scope) -> tuple[int, str] | None:

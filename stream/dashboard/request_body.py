@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from starlette.types import Message, Receive
@@ -10,6 +11,8 @@ from starlette.types import Message, Receive
 #: Largest body, in bytes, and longest time in which it must have arrived, in seconds.
 MOST_BYTES = 64 * 1024
 BODY_S = 10.0
+#: Of a body that is refused, so much is still read, for so many seconds: from an honest client that is all of it.
+DISCARDED_BYTES, DISCARD_S = 1024 * 1024, 1.0
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -65,6 +68,21 @@ async def read_body(receive: Receive, *, most_bytes: int = MOST_BYTES, within_s:
                     return _first({"type": "http.request", "body": bytes(body), "more_body": False}, receive)
     except TimeoutError:
         raise BodyRefused(408, f"the body did not arrive within {within_s:g} s") from None
+
+
+async def discard(receive: Receive, *, most_bytes: int = DISCARDED_BYTES, within_s: float = DISCARD_S) -> None:
+    """Read what is left of a body that is refused, within limits, and keep none of it.
+
+    A connection that is closed while data arrives is reset, and the client may lose the answer.
+    """
+    read = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while read < most_bytes:
+                message = await receive()
+                read += len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
 
 
 def _first(message: Message, receive: Receive) -> Receive:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stream.dashboard.request_body import BodyRefused, has_body, read_body, refuse_framing
+from stream.dashboard.request_body import BodyRefused, discard, has_body, read_body, refuse_framing
 
 
 def receiving(*pieces: bytes, ends: bool = True) -> Any:
@@ -40,6 +40,14 @@ def test_a_body_that_does_not_arrive_is_refused_in_time():
     with pytest.raises(BodyRefused) as refused:
         asyncio.run(read_body(receiving(b"x", ends=False), within_s=0.01))
     assert refused.value.status == 408
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_is_left_of_a_refused_body_is_read_within_limits(ends: bool):
+    receive = receiving(*[b"x" * 400] * 5, ends=ends)
+    asyncio.run(discard(receive, most_bytes=1000, within_s=5.0))
+    assert len([asyncio.run(receive()) for _ in range(2)]) == 2, "after the third piece it reads no more"
+    asyncio.run(discard(receiving(b"x", ends=ends), most_bytes=1000, within_s=0.01))
 
 
 def test_a_client_that_leaves_is_passed_on():
