@@ -54,13 +54,15 @@ def run_fuzz(seed: int, seconds: float, count: int | None, folder: Path) -> int:
     readers = (
         targets.wire(),
         targets.configurations(folder),
-        targets.bundles(make_tiny_bundle(folder), folder),
         targets.pictures(folder),
+        targets.bundles(make_tiny_bundle(folder), folder),
     )
     begun_s, figures, found = time.monotonic(), {}, []
-    for target in readers:
+    for done, target in enumerate(readers):
         wanted = target.full if count is None else count
-        outcome = fuzz.campaign(target, seed=seed, count=wanted, seconds=seconds / len(readers))
+        # What one does not need is left to the others.
+        left_s = begun_s + seconds - time.monotonic()
+        outcome = fuzz.campaign(target, seed=seed, count=wanted, seconds=left_s / (len(readers) - done))
         refusals = ", ".join(f"{kind} {number:,}" for kind, number in sorted(outcome.refusals.items()))
         figures[target.name] = outcome.inputs
         figures[f"… accepted; refused as {refusals}"] = outcome.accepted
