@@ -35,7 +35,7 @@ def test_the_gpu_benchmark_says_that_it_needs_a_gpu():
 
 
 def test_the_benchmark_of_browsers_runs_a_line_with_and_without_them():
-    minutes = ["--compare-minutes", "0.1", "--memory-minutes", "0.1", "--block-s", "3"]
+    minutes = ["--compare-minutes", "0.3", "--memory-minutes", "0.3", "--block-s", "9"]
     command = [sys.executable, SCRIPT.with_name("browsers.py"), *minutes, "--clients", "4", "--silent", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
