@@ -41,7 +41,8 @@ def quantized(spec: FeatureSpec, images: NDArray[np.uint8], weights: Path | None
         raise ConfigError(
             f"--precision int8: {error.name} is not installed: pip install 'patchline[cpu,int8]'"
         ) from None
-    nncf.set_log_level(logging.ERROR)
+    # Of the logger alone: its own function also changes handlers that others have put there.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     model = nncf.quantize(
         convert(spec, weights),
         nncf.Dataset([image[None] for image in images[:IMAGES]]),

@@ -4,7 +4,6 @@ import stat
 from pathlib import Path
 
 import pytest
-from support.logs import warnings_of
 
 from stream.core.errors import ConfigError
 from stream.line.config import LineConfig, parse
@@ -45,12 +44,11 @@ def open_store(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize(("mode", "of_folders", "of_files"), [('"0750"', 0o750, 0o640), ("0700", 0o700, 0o600)])
 def test_what_a_line_wrote_under_other_rights_is_mended_and_said_once(
-    tmp_path: Path, mode: str, of_folders: int, of_files: int
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: str, of_folders: int, of_files: int
 ):
     *files, notes = open_store(tmp_path)
     config = line(tmp_path, mode)
-    with warnings_of("stream.line.permissions") as warnings:
-        mend(config)
+    mend(config)
     folders = [
         tmp_path / name for name in ("events", "events/overlays", "events/overlays/cap", "events/state", "frames")
     ]
@@ -59,11 +57,10 @@ def test_what_a_line_wrote_under_other_rights_is_mended_and_said_once(
     assert rights(secret) == 0o600
     assert {rights(path) for path in files if path != secret} == {of_files}
     assert (rights(notes), rights(tmp_path / "out")) == (0o644, 0o755), "not the line's own"
-    assert len(warnings) == 1
-    assert config.store.mode in warnings[0]
-    with warnings_of("stream.line.permissions") as warnings:
-        mend(config)
-    assert warnings == []
+    assert len(caplog.messages) == 1
+    assert config.store.mode in caplog.messages[0]
+    mend(config)
+    assert len(caplog.messages) == 1
 
 
 def test_a_link_out_of_the_store_changes_nothing_elsewhere(tmp_path: Path):
