@@ -232,15 +232,22 @@ def free_ports(count: int) -> int:
 
 
 def patchline(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a person would, in a terminal 200 columns wide."""
-    return subprocess.run(
-        [sys.executable, "-m", "stream", *map(str, arguments)],
-        capture_output=True,
+    """Run the command as a person would, in a terminal 200 columns wide; one that hangs says in which lines."""
+    command = [sys.executable, "-X", "faulthandler", "-m", "stream", *map(str, arguments)]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=False,
         env=os.environ | {"COLUMNS": "200", "TERM": "dumb"} | environment,
     )
+    try:
+        stdout, stderr = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # faulthandler writes the stack of every thread
+        stdout, stderr = process.communicate(timeout=20)
+        raise AssertionError(f"{command} hangs:\n{stdout}\n{stderr}") from None
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:

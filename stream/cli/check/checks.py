@@ -7,8 +7,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,40 +165,47 @@ def _inspection(line: LineConfig, name: str, station: StationOptions, picture: N
 
 def _trigger(what: str, options: TriggerOptions, wait_s: float) -> Check:
     """Connect to a trigger; parts that it announces meanwhile are nobody's."""
+    return _connected(what, lambda: _read(options.open()), wait_s, f"{options.kind}: ready; no part was triggered")
+
+
+@contextmanager
+def _read(trigger: TriggerSource) -> Iterator[TriggerSource]:
+    """Read a trigger's events, which connects it."""
     stop = threading.Event()
+    reading = threading.Thread(target=lambda: [None for _ in trigger.events(stop)], daemon=True)
+    reading.start()
     try:
-        trigger = options.open()
-        reading = threading.Thread(target=lambda: [None for _ in trigger.events(stop)], daemon=True)
-        reading.start()
-        try:
-            fault = _waited_for(trigger, wait_s)
-        finally:
-            stop.set()
-            reading.join(_GOODBYE_S)
-    except PatchLineError as error:
-        return Check(what, str(error), wrong=True)
-    except Exception as error:  # noqa: BLE001 - drivers raise many kinds
-        return Check(what, f"{type(error).__name__}: {error}", wrong=True)
-    if fault is not None:
-        return Check(what, f"no connection within {wait_s:g} s: {fault}", wrong=True)
-    return Check(what, f"{options.kind}: ready; no part was triggered")
+        yield trigger
+    finally:
+        stop.set()
+        reading.join(_GOODBYE_S)
 
 
 def _output(line: LineConfig, name: str, wait_s: float) -> Check:
     """Connect to an output, without a pulse."""
-    what = f"actuators.{name}"
+    what, options = f"actuators.{name}", line.actuators[name]
     if (owner := lock_owner("sink", line.state)) is not None:
         return Check(what, f"held by the running line (process {owner})")
+    return _connected(what, lambda: closing(options.open()), wait_s, f"{options.kind}: connected; no pulse was fired")
+
+
+def _connected(
+    what: str,
+    connect: Callable[[], AbstractContextManager[Actuator | TriggerSource]],
+    wait_s: float,
+    found: str,
+) -> Check:
+    """Wait until a device that `connect` opens has no fault; `found` is said then."""
     try:
-        with closing(line.actuators[name].open()) as actuator:
-            fault = _waited_for(actuator, wait_s)
+        with connect() as device:
+            fault = _waited_for(device, wait_s)
     except PatchLineError as error:
         return Check(what, str(error), wrong=True)
     except Exception as error:  # noqa: BLE001 - drivers raise many kinds
         return Check(what, f"{type(error).__name__}: {error}", wrong=True)
     if fault is not None:
         return Check(what, f"no connection within {wait_s:g} s: {fault}", wrong=True)
-    return Check(what, f"{line.actuators[name].kind}: connected; no pulse was fired")
+    return Check(what, found)
 
 
 def _waited_for(device: Actuator | TriggerSource, wait_s: float) -> str | None:
