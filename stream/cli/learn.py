@@ -13,9 +13,12 @@ from stream.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from stream.model.patchcore.preprocess import Roi, Size
+    from stream.model.patchcore.tiles import Tiling
 
 #: Least and largest edge of a network input.
 _SIZES_PX = 32, 2048
+#: Most tiles along one side.
+_MOST_TILES = 32
 
 
 MmOption = Annotated[
@@ -69,6 +72,32 @@ def fit(
         str | None,
         typer.Option(metavar="X,Y,W,H", help="Region of the image to inspect; default: all of it."),
     ] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLSxROWS",
+            help="Cut the region into so many tiles, each a network input of --size: small defects of large parts stay "
+            "visible, and a part takes the time of all of its tiles.",
+        ),
+    ] = None,
+    tile_px: Annotated[
+        int | None,
+        typer.Option(
+            min=_SIZES_PX[0], max=_SIZES_PX[1], help="Or: cut it into square tiles of so many px of the image."
+        ),
+    ] = None,
+    tile_scale: Annotated[
+        float, typer.Option(min=0.01, max=10, help="With --tile-px: shrink the region to this scale before.")
+    ] = 1.0,
+    tile_overlap: Annotated[
+        int, typer.Option(min=0, max=512, help="Strip that neighbouring tiles share, px of the network input.")
+    ] = 32,
+    tile_banks: Annotated[
+        Literal["shared", "own"],
+        typer.Option(
+            help="own: each tile is compared with good parts at its place only; the parts must stay in place."
+        ),
+    ] = "shared",
     coreset: Annotated[
         float,
         typer.Option(
@@ -144,6 +173,10 @@ def fit(
 
     automatic = size == "auto"
     _check_choice(output, automatic=automatic, suggest=suggest, budget_ms=budget_ms)
+    if (automatic or suggest) and (tiles is not None or tile_px is not None):
+        raise ConfigError(
+            "--size auto and --suggest try whole network inputs, no tiles; leave out --tiles and --tile-px"
+        )
     if review is not None:
         check_review(review)
     if neighbourhood % 2 == 0:
@@ -152,6 +185,7 @@ def fit(
         backbone=backbone,
         levels=() if levels is None else parse_levels(levels),
         size_px=FitOptions.size_px if automatic else network_size(size),
+        tiling=_tiling(tiles, tile_px, tile_scale, tile_overlap, own_banks=tile_banks == "own"),
         roi=_roi(roi),
         coreset=coreset,
         neighbourhood=neighbourhood,
@@ -298,6 +332,29 @@ def network_size(text: str) -> Size:
             f"{_SIZES_PX[1]}, got '{text}'"
         )
     return edges[0] if len(edges) == 1 else (edges[0], edges[1])
+
+
+def _tiling(tiles: str | None, tile_px: int | None, scale: float, overlap_px: int, *, own_banks: bool) -> Tiling | None:
+    """Read the options of tiles; raises ConfigError."""
+    from stream.model.patchcore.tiles import OVERLAP_PX, Tiling
+
+    if tiles is not None and tile_px is not None:
+        raise ConfigError("--tiles and --tile-px both say how many tiles there are; give one of them")
+    if tile_px is None and scale != 1.0:
+        raise ConfigError("--tile-scale: has a meaning with --tile-px only; with --tiles the scale follows from --size")
+    if tiles is None and tile_px is None:
+        if own_banks or overlap_px != OVERLAP_PX:
+            raise ConfigError("--tile-banks, --tile-overlap: there are no tiles; add --tiles or --tile-px")
+        return None
+    if tile_px is not None:
+        return Tiling(edge_px=tile_px, scale=scale, overlap_px=overlap_px, own_banks=own_banks)
+    try:
+        columns, rows = (int(number) for number in str(tiles).lower().replace("×", "x").split("x"))
+    except ValueError:
+        columns = rows = 0
+    if not (1 <= columns <= _MOST_TILES and 1 <= rows <= _MOST_TILES and columns * rows > 1):
+        raise ConfigError(f"--tiles: expected COLUMNSxROWS such as 4x3, each from 1 to {_MOST_TILES}, got '{tiles}'")
+    return Tiling(columns, rows, overlap_px=overlap_px, own_banks=own_banks)
 
 
 def _roi(text: str | None) -> Roi | None:

@@ -15,6 +15,7 @@ from rich.text import Text
 from stream.cli.suggestion import length
 from stream.model.bundle import Bundle, BundleInfo
 from stream.model.patchcore.health import Reference, brightness_limits, focus_limit
+from stream.model.patchcore.tiles import Tiles
 from stream.model.patchcore.visibility import visibility_of
 from stream.training.calibration import promise
 from stream.training.fit import FitSummary
@@ -68,8 +69,10 @@ def print_fit(
     table.add_row("image threshold", f"{thresholds.image:.4f}")
     table.add_row("pixel threshold", f"{thresholds.pixel:.4f}")
     table.add_row("false rejects", summary.promise)
-    width_px, height_px = bundle.info.spec.input_px
-    table.add_row("backbone", f"{bundle.info.spec.backbone} at {width_px}×{height_px} px on {summary.device}")
+    spec = bundle.info.spec
+    table.add_row("backbone", f"{spec.backbone} at {_pixels(spec.network_px)} on {summary.device}")
+    if spec.tiles is not None:
+        table.add_row("tiles", _tiles(spec.tiles))
     table.add_row("smallest spot", _smallest_spot(bundle.info, mm_per_px))
     table.add_row("seconds", f"{seconds:.1f}")
     console.print(table)
@@ -115,6 +118,7 @@ def print_bundle(console: Console, path: Path, bundle: Bundle, mm_per_px: float 
         "weights SHA-256": spec.weights_sha256,
         "precision": "int8, graph in the bundle" if spec.graph_sha256 else "float32",
         "input": f"{spec.input_px[0]}×{spec.input_px[1]} px, preprocessing {spec.preprocessing}",
+        **({} if spec.tiles is None else {"tiles": _tiles(spec.tiles)}),
         "region": "whole image" if info.roi is None else "x {} y {} width {} height {}".format(*info.roi),
         "images of": "mixed sizes" if info.picture_px is None else "{}×{} px".format(*info.picture_px),
         "smallest spot": _smallest_spot(info, mm_per_px),
@@ -170,6 +174,18 @@ def _smallest_spot(info: BundleInfo, mm_per_px: float | None) -> str:
         f"defects below about {length(seen.spot_px, mm_per_px)} of the image are likely to be missed: one pixel of "
         f"the input covers {seen.shrinking:.2g}"
     )
+
+
+def _tiles(tiles: Tiles) -> str:
+    banks = "own" if tiles.apart else "shared"
+    return (
+        f"{tiles.columns}×{tiles.rows} of {_pixels(tiles.tile_px)}, {tiles.overlap_px} px shared by neighbours; bank "
+        f"{banks}"
+    )
+
+
+def _pixels(size_px: tuple[int, int]) -> str:
+    return f"{size_px[0]}×{size_px[1]} px"
 
 
 def _table(title: str) -> Table:

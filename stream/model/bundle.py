@@ -38,7 +38,7 @@ from stream.model.patchcore.scoring import PositionStatistics, Scoring
 from stream.model.patchcore.spec import FeatureSpec, StoredGraph
 
 #: Version of the file format; raised whenever an older reader would misunderstand the file.
-FORMAT = 4
+FORMAT = 5
 #: Tensors of every bundle: number of dimensions and type.
 _TENSORS = {
     "bank": (2, "float32"),

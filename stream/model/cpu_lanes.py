@@ -33,6 +33,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def in_lane() -> bool:
+    """Return whether the calling thread is one of `Lanes`, which must not wait for another one of them."""
+    return hasattr(_here, "number")
+
+
 class Lanes:
     """Threads that each take one network input, or one batch, from pixels to score. Any thread may call."""
 

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from stream.core.errors import ConfigError, DiskError
 from stream.core.files import cache_folder, replace
-from stream.model.cpu_lanes import Graph, Lanes
+from stream.model.cpu_lanes import Graph, Lanes, in_lane
 from stream.model.patchcore.inspector import Extractor
 from stream.model.patchcore.spec import FeatureSpec, StoredGraph
+from stream.model.patchcore.tiles import Tiles
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +81,11 @@ def load_extractor(
     """
     if graph is not None and device not in ("auto", "openvino"):
         raise ConfigError(f"device: {device} cannot compute an int8 bundle; use device: openvino, or fit in float32")
+    if spec.tiles is not None:
+        whole = load_extractor(
+            spec.of_one_pass, device=device, threads=threads, lanes=lanes, weights=weights, graph=graph
+        )
+        return TiledExtractor(whole, spec.tiles)
     chosen = choose_device(device if graph is None else "openvino")
     if threads:
         faiss.omp_set_num_threads(threads)  # the search takes turns with the backbone
@@ -93,6 +99,35 @@ def load_extractor(
 
     module = build_module(spec, weights, dtype=torch.float16)
     return DeviceBackbone(module, spec.input_px, device=torch.device("cuda"))
+
+
+class TiledExtractor:
+    """An extractor of the tiles of a part, all of them one batch, whose features it joins."""
+
+    def __init__(self, extractor: Extractor, tiles: Tiles) -> None:
+        """Cut the network inputs of `extractor`'s size out of the parts'."""
+        self.extractor = extractor
+        self.tiles = tiles
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self.extractor.device
+
+    @property
+    def useful_batch(self) -> int | None:
+        """Parts of a useful batch: each is a batch by itself already."""
+        return 1
+
+    @property
+    def lanes(self) -> Lanes | None:
+        """Those of the tiles' extractor."""
+        return self.extractor.lanes
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32."""
+        parts = [self.tiles.join(self.extractor(self.tiles.cut(image[None]))) for image in images]
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 class TorchExtractor:
@@ -156,6 +191,8 @@ class OpenVinoExtractor:
         """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32, several network inputs in lanes."""
         if len(images) == 1:
             return np.array(self._graph(images)[0])
+        if in_lane():  # the tiles of a part, in the lane that inspects it
+            return np.stack([np.array(self._graph(image[None])[0][0]) for image in images])
         return np.stack(list(self.lanes.map(lambda image: np.array(self._graph(image[None])[0][0]), images)))
 
 
@@ -167,6 +204,7 @@ def spec_for(
     stride: int,
     levels: Sequence[str] = (),
     weights: Path | None = None,
+    tiles: Tiles | None = None,
 ) -> FeatureSpec:
     """Describe the features of a fit that is about to begin; loads the weights to hash them.
 
@@ -176,7 +214,8 @@ def spec_for(
     from stream.model.patchcore.backbones import load_backbone
     from stream.model.patchcore.preprocess import PREPROCESSING
 
-    loaded = load_backbone(backbone, levels=levels, input_px=input_px, weights=weights)
+    network_px = input_px if tiles is None else tiles.tile_px
+    loaded = load_backbone(backbone, levels=levels, input_px=network_px, weights=weights)
     return FeatureSpec(
         backbone=backbone,
         weights_sha256=loaded.weights_sha256,
@@ -185,6 +224,7 @@ def spec_for(
         neighbourhood=neighbourhood,
         stride=stride,
         preprocessing=PREPROCESSING,
+        tiles=tiles,
     )
 
 
@@ -211,7 +251,7 @@ def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch
     backbone = load_backbone(
         spec.backbone,
         levels=spec.levels,
-        input_px=spec.input_px,
+        input_px=spec.network_px,
         weights=weights,
         expected_sha256=spec.weights_sha256,
     )
@@ -221,14 +261,15 @@ def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch
 
 
 def level_dims(spec: FeatureSpec) -> tuple[int, ...]:
-    """Return the channels of each level of the patch features. Raises WeightsError, see `build_module`."""
+    """Return the channels of each level of the patch features, then the tiles' coordinates; raises WeightsError."""
     import torch
 
-    width_px, height_px = spec.input_px
+    width_px, height_px = spec.network_px
     module = build_module(spec)
     with torch.inference_mode():
         levels = module.network(torch.zeros((1, 3, height_px, width_px)))
-    return tuple(int(level.shape[1]) for level in levels)
+    coordinates = 0 if spec.tiles is None else spec.tiles.coordinates
+    return (*(int(level.shape[1]) for level in levels), *((coordinates,) if coordinates else ()))
 
 
 def convert(spec: FeatureSpec, weights: Path | None) -> Any:
@@ -236,7 +277,7 @@ def convert(spec: FeatureSpec, weights: Path | None) -> Any:
     import openvino
     import torch
 
-    width_px, height_px = spec.input_px
+    width_px, height_px = spec.network_px
     shape = [1, height_px, width_px, 3]
     example = torch.zeros(shape, dtype=torch.uint8)
     module = build_module(spec, weights)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream.core.errors import BundleError
 from stream.model.bundle import Bundle
+from stream.model.extractor import TiledExtractor
 from stream.model.patchcore.head import unit_pieces
 from stream.model.patchcore.health import Measures, check
 from stream.model.patchcore.inspector import Extractor, Inspection, nearest_patches, score_patches
@@ -90,7 +91,7 @@ def inspect_batch(models: list[StationModel], images: NDArray[np.uint8]) -> Iter
     time counts as that of the backbone.
     """
     extractor = models[0].extractor
-    if extractor.device == "cuda":
+    if not isinstance(models[0].memory, MemoryBank):
         yield from _on_gpu(models, images)
         return
     begun_ns = time.monotonic_ns()
@@ -131,13 +132,16 @@ def prepare(extractor: Extractor, max_batch: int) -> None:
     """Compile a CUDA extractor for all batch sizes up to `max_batch`."""
     from stream.model.cuda import DeviceBackbone
 
+    if isinstance(extractor, TiledExtractor):
+        max_batch *= extractor.tiles.count
+        extractor = extractor.extractor
     assert isinstance(extractor, DeviceBackbone)
     extractor.prepare(max_batch)
 
 
 def build_memory_bank(bundle: Bundle, extractor: Extractor) -> MemoryBank | DeviceBank:
     """Return a bundle's memory bank on the device of the extractor, with the search that is quickest there."""
-    if extractor.device == "cuda":
+    if extractor.device == "cuda" and bundle.info.spec.tiles is None:
         import torch
 
         from stream.model.patchcore.device_search import DeviceBank

@@ -217,7 +217,8 @@ def _pixel_figures(
             if image.kind == GOOD or image.mask is not None:
                 height_px, width_px, _ = image.pixels.shape
                 shape = (height_px, width_px)
-                maps.append(anomaly_map(inspection.distances, shape, sigma_px(min(shape))))
+                distances = inspection.distances
+                maps.append(anomaly_map(distances, shape, sigma_px(shape, distances.shape)))
                 masks.append(np.zeros(shape, np.bool_) if image.mask is None else image.mask)
     if not masks or all(mask.all() for mask in masks):
         return None, None

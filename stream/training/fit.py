@@ -25,6 +25,7 @@ from stream.model.bundle import (
 from stream.model.extractor import Device, input_multiple_px, load_extractor, spec_for
 from stream.model.patchcore.health import Reference, measure, reference_of, refreshed
 from stream.model.patchcore.preprocess import input_size
+from stream.model.patchcore.tiles import apart
 from stream.training.calibration import (
     Rows,
     calibrated,
@@ -84,7 +85,9 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
 
     memory = MemoryBudget.of(options.max_memory_bytes)
     paths = chosen_images(good, options)
-    input_px = input_size(options.size_px, region_px(paths, options.roi), input_multiple_px(options.backbone))
+    region, multiple_px = region_px(paths, options.roi), input_multiple_px(options.backbone)
+    tiles = None if options.tiling is None else options.tiling.tiles(options.size_px, region, multiple_px)
+    input_px = input_size(options.size_px, region, multiple_px) if tiles is None else tiles.input_px
     with read_network_inputs(paths, options.roi, input_px, memory=memory, spool=output.parent, track=track) as images:
         names = [path.relative_to(good).as_posix() for path in images.paths]
         plan, notes = plan_for(good, images, names, options)
@@ -96,6 +99,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             neighbourhood=options.neighbourhood,
             stride=options.stride,
             weights=options.weights,
+            tiles=tiles,
         )
         graph = None
         if options.precision == "int8":
@@ -105,7 +109,12 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             spec = msgspec.structs.replace(spec, graph_sha256=graph.sha256)
         extractor = load_extractor(spec, device=options.device, weights=options.weights, graph=graph)
         # A first pass shows the grid, and allocates the memory that a pass needs.
-        height, width, _ = extractor(images.inputs[plan.bank[:1]]).shape[1:]
+        first = extractor(images.inputs[plan.bank[:1]])
+        height, width = first.shape[1:3]
+        if tiles is not None and options.tiling is not None and options.tiling.own_banks:
+            tiles = apart(tiles, first)
+            spec = msgspec.structs.replace(spec, tiles=tiles)
+            extractor = load_extractor(spec, device=options.device, weights=options.weights, graph=graph)
         track("load backbone", 1, 1)
 
         shift = registration_of(iter_inputs(images.inputs, _spread(plan.bank, PICTURES)), (height, width))

@@ -8,6 +8,7 @@ from typing import Literal
 
 from stream.model.extractor import Device
 from stream.model.patchcore.preprocess import Roi, Size
+from stream.model.patchcore.tiles import Tiling
 from stream.training.folds import FOLDS
 
 
@@ -19,6 +20,8 @@ class FitOptions:
     #: Names of its levels; empty: the backbone's default.
     levels: tuple[str, ...] = ()
     size_px: Size = 224
+    #: None: the network takes the region whole.
+    tiling: Tiling | None = None
     roi: Roi | None = None
     coreset: float = 0.01
     neighbourhood: int = 3

@@ -207,6 +207,7 @@ def relearn(
 
 def options_like(bundle: Bundle | None, line: LineConfig, station: str, overrides: FitOverrides) -> FitOptions:
     """Return the options by which a fit made a bundle, except for those that the user chose; None: the defaults."""
+    from stream.model.patchcore.tiles import tiling_of
     from stream.training.fit_options import FitOptions
 
     options = FitOptions()
@@ -215,7 +216,8 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
         options = FitOptions(
             backbone=info.spec.backbone,
             levels=info.spec.levels,
-            size_px=info.spec.input_px,
+            size_px=info.spec.network_px,
+            tiling=tiling_of(info.spec.tiles),
             roi=info.roi,
             coreset=info.coreset,
             neighbourhood=info.spec.neighbourhood,

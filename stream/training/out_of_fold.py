@@ -20,8 +20,8 @@ from stream.training.progress import Track, silent
 
 def collected(inspections: list[Inspection], input_px: tuple[int, int]) -> CalibrationScores:
     """Return the calibration scores of inspected pictures, whose network input was (width, height)."""
-    width_px, height_px = input_px
-    maps = (anomaly_map(found.distances, (height_px, width_px), sigma_px(min(input_px))) for found in inspections)
+    size_px = input_px[1], input_px[0]
+    maps = (anomaly_map(one.distances, size_px, sigma_px(size_px, one.distances.shape)) for one in inspections)
     return CalibrationScores(
         np.array([found.score for found in inspections], dtype=np.float64),
         np.array([pixels.max() for pixels in maps], dtype=np.float32),

@@ -43,6 +43,9 @@ def quantized(spec: FeatureSpec, images: NDArray[np.uint8], weights: Path | None
         ) from None
     # Of the logger alone: its own function also changes handlers that others have put there.
     logging.getLogger("nncf").setLevel(logging.ERROR)
+    if spec.tiles is not None:  # evenly spread over all of them
+        tiles = spec.tiles.cut(images)
+        images = tiles[np.linspace(0, len(tiles) - 1, min(IMAGES, len(tiles))).astype(np.int64)]
     model = nncf.quantize(
         convert(spec, weights),
         nncf.Dataset([image[None] for image in images[:IMAGES]]),

@@ -30,6 +30,20 @@ def patchline(*arguments: str) -> str:
         (["--suggest", "--size", "auto", "--budget-ms", "20"], "--suggest tries sizes itself"),
         (["-o", "x.safetensors", "--levels", "8,16"], "--levels: expected names of levels"),
         (["-o", "x.safetensors", "--levels", "stride6"], "has no level 'stride6'"),
+        (["-o", "x.safetensors", "--tiles", "4"], "--tiles: expected COLUMNSxROWS such as 4x3"),
+        (["-o", "x.safetensors", "--tiles", "1x1"], "--tiles: expected COLUMNSxROWS such as 4x3"),
+        (["-o", "x.safetensors", "--tiles", "2x2", "--tile-px", "96"], "--tiles and --tile-px both say"),
+        (
+            ["-o", "x.safetensors", "--tiles", "2x2", "--tile-scale", "0.5"],
+            "--tile-scale: has a meaning with --tile-px",
+        ),
+        (["-o", "x.safetensors", "--tile-banks", "own"], "there are no tiles; add --tiles or --tile-px"),
+        (["-o", "x.safetensors", "--tile-px", "512"], "a tile of 512 px is larger than the region of 160×120 px"),
+        (
+            ["-o", "x.safetensors", "--tiles", "2x2", "--tile-overlap", "200"],
+            "--tile-overlap: 200 px are more than half",
+        ),
+        (["--suggest", "--tiles", "2x2"], "--suggest try whole network inputs, no tiles"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_with_what_to_give(good_folder: Path, options: list[str], reason: str):
@@ -43,6 +57,13 @@ def test_a_bundle_says_which_size_of_defect_it_cannot_show_in_pixels_and_in_mill
     ruled = patchline("show", str(small_bundle), "--mm-per-px", "0.05")
     assert "mm) of the image are likely to be missed" in " ".join(ruled.replace("│", " ").split())
     assert " mm)" not in patchline("show", str(small_bundle))
+
+
+def test_a_bundle_says_how_its_parts_are_tiled(good_folder: Path, tmp_path: Path):
+    output = tmp_path / "tiled.safetensors"
+    said = patchline("fit", str(good_folder), "-o", str(output), "--size", "64", "--tiles", "2x2", "--coreset", "0.05")
+    assert "2×2 of 64×64 px, 32 px shared by neighbours; bank shared" in " ".join(said.split())
+    assert "96×96 px" in patchline("show", str(output))
 
 
 def test_the_size_chosen_within_a_budget_is_that_of_the_bundle(good_folder: Path, tmp_path: Path):

@@ -20,20 +20,33 @@ from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank
+from stream.model.patchcore.tiles import Tiling
 from stream.sink.policy.latency import STAGES
 from stream.store.event_reader import FILE_NAME, EventReader
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 from stream.transport.sockets import make_keys
 
 MakeLine = Callable[..., Line]
 
 
+@pytest.fixture(scope="module")
+def tiled_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the good pictures in 2×2 tiles, each with a bank of its own."""
+    path = tmp_path_factory.mktemp("tiled") / "tiled.safetensors"
+    fit(good_folder, path, FitOptions(size_px=96, coreset=0.05, tiling=Tiling(2, 2, overlap_px=32, own_banks=True)))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["whole", "in tiles"])
 def test_every_part_gets_the_verdict_of_the_offline_score_and_only_bad_ones_are_rejected(
-    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+    make_line: MakeLine, parts_folder: Path, small_bundle: Path, kind: str, request: pytest.FixtureRequest
 ):
+    path = small_bundle if kind == "whole" else request.getfixturevalue("tiled_bundle")
     line = make_line(
         {
             "cameras": {"top": belt(parts_folder, parts=40)},
-            "stations": {"cap": station(small_bundle)},
+            "stations": {"cap": station(path)},
             "actuators": GATE,
         }
     )
@@ -44,7 +57,8 @@ def test_every_part_gets_the_verdict_of_the_offline_score_and_only_bad_ones_are_
     assert counts.closed
     assert [event.part.seq for event in events] == list(range(40)), "the event log is in the order of the parts"
 
-    bundle = load_bundle(small_bundle)
+    bundle = load_bundle(path)
+    assert (bundle.info.spec.tiles is None) == (kind == "whole")
     extractor, memory = load_extractor(bundle.info.spec), MemoryBank(bundle.bank)
     thresholds = bundle.info.thresholds
     assert thresholds is not None

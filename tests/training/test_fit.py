@@ -19,6 +19,7 @@ from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.score import anomaly_map, sigma_px
 from stream.model.patchcore.search import MemoryBank
+from stream.model.patchcore.tiles import Tiling
 from stream.training.dataset import network_input_hash, read_network_inputs
 from stream.training.fit import FitSummary, calibrate, fit
 from stream.training.fit_options import FitOptions
@@ -103,7 +104,8 @@ def test_the_bundle_keeps_the_pictures_and_distances_behind_the_scores(good_fold
     bundle, pictures = load_bundle(small_bundle), calibration_inputs(small_bundle)
     for path, picture in zip(list_images(good_folder), pictures, strict=True):
         np.testing.assert_array_equal(picture, network_input(read_image(path), (96, 96)))
-    peaks = [anomaly_map(plane, (96, 96), sigma_px(96)).max() for plane in calibration_distances(small_bundle)]
+    planes = calibration_distances(small_bundle)
+    peaks = [anomaly_map(plane, (96, 96), sigma_px((96, 96), plane.shape)).max() for plane in planes]
     np.testing.assert_allclose(bundle.calibration_peaks, peaks, rtol=1e-3)
 
 
@@ -333,6 +335,26 @@ def test_a_wide_picture_has_a_wide_input(tmp_path: Path):
     assert bundle.info.grid == (8, 16)
     exact = small_fit(good, tmp_path / "exact.safetensors", size_px=(64, 96)).bundle
     assert exact.info.grid == (12, 8)
+
+
+@pytest.mark.parametrize("own_banks", [False, True])
+def test_a_part_in_tiles_is_one_grid_of_patches_scored_live_as_it_was_calibrated(
+    good_folder: Path, tmp_path: Path, own_banks: bool
+):
+    path = tmp_path / "tiled.safetensors"
+    tiling = Tiling(2, 1, own_banks=own_banks)
+    bundle = small_fit(good_folder, path, size_px=(96, 96), tiling=tiling, coreset=0.2, calibration="split").bundle
+    spec = bundle.info.spec
+    assert spec.tiles is not None
+    assert (spec.network_px, spec.input_px, bundle.info.grid) == ((96, 96), (160, 96), (12, 20))
+    extractor = load_extractor(spec, graph=bundle.graph)
+    (inspection,) = inspect(extractor, MemoryBank(bundle.bank), calibration_inputs(path)[:1], bundle.scoring)
+    assert inspection.score == pytest.approx(bundle.calibration_scores[0], rel=1e-6)
+    assert inspection.distances.shape == (12, 20)
+    dims = bundle.bank.shape[1] - spec.tiles.coordinates
+    coordinates = bundle.bank[:, dims:]
+    assert coordinates.shape[1] == (2 if own_banks else 0)
+    assert set(coordinates.argmax(axis=1).tolist() if own_banks else ()) == ({0, 1} if own_banks else set())
 
 
 def test_every_stage_of_a_fit_is_reported_up_to_its_end(some_good: Path, tmp_path: Path):

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-#: Standard deviation of the map's smoothing at 224 px; other sizes scale with it.
-SIGMA_PX_AT_224 = 4.0
+#: Standard deviation of the map's smoothing: as a share of the shorter side, and in patches; the smaller one counts.
+#: Of the usual 28 patches of 224 px both are 4 px; a finer grid, such as that of many tiles, keeps its finer places.
+SIGMA_OF_SHORT_SIDE, SIGMA_PATCHES = 4 / 224, 0.5
 
 
 def image_score(distance: float, neighbour_distances: NDArray[np.floating]) -> float:
@@ -27,9 +28,9 @@ def image_score(distance: float, neighbour_distances: NDArray[np.floating]) -> f
     return float(weight * distance)
 
 
-def sigma_px(short_px: int) -> float:
-    """Return the smoothing of the anomaly map for images whose shorter side is `short_px`."""
-    return SIGMA_PX_AT_224 * short_px / 224
+def sigma_px(size_px: tuple[int, int], grid: tuple[int, ...]) -> float:
+    """Return the smoothing of an anomaly map of (height, width) px, made of a grid of (h, w) patches."""
+    return min(size_px) * min(SIGMA_OF_SHORT_SIDE, SIGMA_PATCHES / max(1, min(grid)))
 
 
 def anomaly_map(distances: NDArray[np.floating], size_px: tuple[int, int], sigma_px: float) -> NDArray[np.float32]:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from stream.model.patchcore.tiles import Tiles
+
 
 class StoredGraph(NamedTuple):
     """An OpenVINO graph as stored in a bundle: model text and weights."""
@@ -27,11 +29,12 @@ class FeatureSpec(msgspec.Struct, frozen=True):
         backbone: name, e.g. `efficientnet_lite0`.
         weights_sha256: hash of the weights of the cut backbone.
         levels: names of the backbone's levels, fine to coarse: `stride8` of a pyramid, `block6` of tokens.
-        input_px: (width, height) of the network input.
+        input_px: (width, height) of a part's network input, which holds all tiles.
         neighbourhood: p of the locally aware patch features.
         stride: s, distance of patches on the finest level's grid.
         preprocessing: version of the pixel path, `patchcore.preprocess.PREPROCESSING`.
         graph_sha256: hash of the int8 graph in the bundle; empty: the features are those of the float32 weights.
+        tiles: how the network input is cut; None: the network takes it whole.
     """
 
     backbone: str
@@ -42,6 +45,17 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     stride: int
     preprocessing: str
     graph_sha256: str = ""
+    tiles: Tiles | None = None
+
+    @property
+    def network_px(self) -> tuple[int, int]:
+        """(width, height) of one pass of the network: of a tile, or of all."""
+        return self.input_px if self.tiles is None else self.tiles.tile_px
+
+    @property
+    def of_one_pass(self) -> FeatureSpec:
+        """What decides the features of one tile."""
+        return msgspec.structs.replace(self, input_px=self.network_px, tiles=None)
 
     @property
     def key(self) -> str:

@@ -106,7 +106,7 @@ def map_in_picture(patch_distances: NDArray[np.floating], size_px: tuple[int, in
     # A distance beyond float16 was stored as inf, and smoothing would spread it as NaN.
     distances = patch_distances.astype(np.float32)
     finite = np.nan_to_num(distances, nan=0.0, posinf=float(np.finfo(np.float16).max))
-    return anomaly_map(finite, size_px, sigma_px(min(size_px)))
+    return anomaly_map(finite, size_px, sigma_px(size_px, finite.shape))
 
 
 def _place(across: float, down: float) -> str:

@@ -67,7 +67,7 @@ def test_a_defect_scores_higher_than_good_pictures_and_shows_where_it_is(small_b
         Scoring(B),
     )
     assert found[-1].score > 1.5 * max(inspection.score for inspection in found[:-1])
-    smooth = anomaly_map(found[-1].distances, input_px, sigma_px(input_px[0]))
+    smooth = anomaly_map(found[-1].distances, input_px, sigma_px(input_px, found[-1].distances.shape))
     row, column = np.unravel_index(smooth.argmax(), smooth.shape)
     assert abs(row - input_px[1] / 2) < input_px[1] / 4
     assert abs(column - input_px[0] / 2) < input_px[0] / 4
@@ -127,7 +127,7 @@ def test_the_weight_keeps_its_bounds_in_any_bank_also_with_duplicates(seed: int,
 
 @pytest.mark.parametrize(
     ("grid", "size_px", "sigma"),
-    [((28, 28), (224, 224), 4.0), ((12, 12), (96, 96), sigma_px(96)), ((9, 14), (150, 211), 2.5)],
+    [((28, 28), (224, 224), 4.0), ((12, 12), (96, 96), sigma_px((96, 96), (12, 12))), ((9, 14), (150, 211), 2.5)],
 )
 def test_the_map_is_up_sampled_and_smoothed_as_in_the_reference(grid, size_px, sigma):
     distances = np.random.default_rng(6).gamma(2.0, 3.0, grid).astype(np.float32)
@@ -157,7 +157,9 @@ def test_half_precision_distances_are_taken_too():
 
 
 def test_smoothing_scales_with_the_picture():
-    assert [sigma_px(size) for size in (224, 448, 112)] == [4.0, 8.0, 2.0]
+    assert [sigma_px((size, size + 50), (28, 30)) for size in (224, 448, 112)] == [4.0, 8.0, 2.0]
+    assert sigma_px((224, 224), (14, 14)) == 4.0
+    assert sigma_px((448, 448), (56, 56)) == 4.0
 
 
 def test_the_mask_holds_the_pixels_above_the_threshold_and_not_those_at_it():

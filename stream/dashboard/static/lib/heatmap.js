@@ -5,6 +5,7 @@
 
 const LONG_SIDE = 128;
 const SIGMA_OF_SHORT_SIDE = 4 / 224;
+const SIGMA_PATCHES = 0.5;
 const HEAT_FROM = 0.9;
 const HEAT_FULL = 1.3;
 const ALPHA = 0.65;
@@ -26,7 +27,8 @@ export function heat(map, pixelThreshold, aspect, spot) {
   if (!map || pixelThreshold === null || pixelThreshold === undefined) return null;
   const width = aspect >= 1 ? LONG_SIDE : Math.max(8, Math.round(LONG_SIDE * aspect));
   const height = aspect >= 1 ? Math.max(8, Math.round(LONG_SIDE / aspect)) : LONG_SIDE;
-  const values = smooth(enlarge(map, width, height), width, height, SIGMA_OF_SHORT_SIDE * Math.min(width, height));
+  const sigma = Math.min(width, height) * Math.min(SIGMA_OF_SHORT_SIDE, SIGMA_PATCHES / Math.min(...map.grid));
+  const values = smooth(enlarge(map, width, height), width, height, sigma);
   const outlines = outlinesOf(values, width, height, pixelThreshold, spot);
   return { canvas: painted(values, width, height, Math.max(pixelThreshold, 1e-30)), outlines };
 }
