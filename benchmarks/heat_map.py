@@ -24,7 +24,6 @@ from stream.core.verdict import Verdict, verdict_of
 from stream.model.bundle import load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
-from stream.model.patchcore.preprocess import crop, network_input
 from stream.model.patchcore.spot import map_in_picture
 from stream.model.visualization import HEAT_FROM, HEAT_FULL, draw_map
 from stream.training.fit import fit
@@ -54,8 +53,9 @@ def shown(bundle_path: Path, dataset: Path) -> list[Shown]:
     files = [file for folder in sorted((dataset / "test").iterdir()) for file in list_images(folder)]
     parts = []
     for file in track(files, description="inspect"):
-        image = crop(read_image(file), bundle.info.roi)
-        pixels = network_input(image, bundle.info.spec.input_px)
+        geometry = bundle.info.geometry.of_any_size
+        image = geometry.region(read_image(file))
+        pixels = geometry.network_input(image)
         ((score, distances),) = inspect(extractor, search, pixels[None], bundle.scoring)
         verdict = verdict_of(score, thresholds.image)
         grey = np.full(image.shape, 128, np.uint8)

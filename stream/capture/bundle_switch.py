@@ -173,7 +173,7 @@ def _mismatch(cropper: PartCropper, image: NDArray[np.uint8] | None) -> str | No
     if image is None:
         return None
     try:
-        cropper.region(image)
+        cropper.geometry.region(image)
     except FrameFault as fault:
         return f"{cropper.station.bundle}: {fault.detail}; fit it for this camera or change stations.{cropper.name}.roi"
     return None

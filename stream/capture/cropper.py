@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stream.devices.cameras.camera import Frame
 from stream.line.sections import StationOptions
 from stream.model.bundle import BundleInfo, live_bundle
-from stream.model.patchcore.preprocess import Roi, region_of
+from stream.model.patchcore.geometry import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -23,21 +23,13 @@ class PartCropper(NamedTuple):
         name: of the station.
         station: its options.
         bundle_sha256: the bundle for which it crops.
-        roi: region of the frame; None: the whole frame.
-        input_px: (width, height) of the network input.
-        picture_px: (width, height) of the images in the fit; None in bundles that do not know it.
+        geometry: from the frame to the network input.
     """
 
     name: str
     station: StationOptions
     bundle_sha256: str
-    roi: Roi | None
-    input_px: tuple[int, int]
-    picture_px: tuple[int, int] | None
-
-    def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the station's region of an (H, W, 3) uint8 image, as a view; raises FrameFault(WRONG_GEOMETRY)."""
-        return region_of(image, self.roi, self.picture_px)
+    geometry: Geometry
 
 
 class CroppedPart(NamedTuple):
@@ -70,7 +62,7 @@ def load_cropper(name: str, station: StationOptions) -> PartCropper:
             "stations.%s.roi: %d×%d px, but the bundle learned %d×%d: the part's scale differs",
             name, *roi[2:], *info.roi[2:],
         )  # fmt: skip
-    return PartCropper(name, station, bundle.sha256, roi, info.spec.input_px, info.picture_px)
+    return PartCropper(name, station, bundle.sha256, info.geometry._replace(roi=roi))
 
 
 def deadline_ns(frame: Frame, station: StationOptions) -> int:

@@ -34,7 +34,6 @@ from stream.devices.cameras.camera import Camera, Frame, Start
 from stream.line.config import LineConfig
 from stream.line.lifecycle import RUN_VARIABLE, Role, start_role
 from stream.line.locks import lock_owner
-from stream.model.patchcore.preprocess import network_input
 from stream.transport.broadcast import Tap
 from stream.transport.messages import Announcement, EndOfStream, FrameHeader, FrameStamps, ReloadStatus, TapFrame
 from stream.transport.pipeline import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox
@@ -179,7 +178,7 @@ class CaptureProcess:
                     raise frame.fault or FrameFault(Cause.CAMERA_FAULT, "the camera gave no picture")
                 if cropper.station.mode == "triggered" and self.backlog.full(cropper.name):
                     raise FrameFault(Cause.OVERRUN, f"{cropper.station.backlog} parts were waiting already")
-                region = cropper.region(frame.image)
+                region = cropper.geometry.region(frame.image)
             except FrameFault as fault:
                 older = self.backlog.take_station(cropper.name)
                 if older is not None:  # numbers are announced in order
@@ -253,7 +252,7 @@ class CaptureProcess:
         """Resize, encode and send a part; False when the worker's connection has ended."""
         cropper, frame, store = part.cropper, part.frame, self.config.store
         granted_ns = now_ns()
-        pixels = network_input(part.region, cropper.input_px)
+        pixels = cropper.geometry.network_input(part.region)
         preview_jpeg = jpeg_within(part.region, store.preview_max_px, store.preview_jpeg_quality)
         header = FrameHeader(
             station=cropper.name,

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from stream.core.errors import BundleError
 from stream.core.images import pixels_of, png_of
 from stream.model.bundle_file import read_file, read_left, write_file
+from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.head import DefectHead
 from stream.model.patchcore.health import Reference
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
@@ -142,6 +143,11 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head: HeadInfo | None = None
     wanted_score: Literal["auto", "plain", "position"] = "auto"
     wanted_calibration: Literal["cross", "split"] = "cross"
+
+    @property
+    def geometry(self) -> Geometry:
+        """From a frame like the training images to the network input."""
+        return Geometry(self.roi, self.picture_px, self.spec.input_px)
 
     @property
     def cross(self) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream.core.errors import DatasetError, FrameFault
 from stream.core.images import read_image
-from stream.model.patchcore.preprocess import Roi, crop, network_input
+from stream.model.patchcore.geometry import Geometry
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 from stream.training.spooled_array import SpooledArray
@@ -103,8 +103,7 @@ class ImageSet:
 
 def read_network_inputs(
     paths: list[Path],
-    roi: Roi | None,
-    input_px: tuple[int, int],
+    geometry: Geometry,
     *,
     memory: MemoryBudget,
     spool: Path,
@@ -118,7 +117,7 @@ def read_network_inputs(
         DatasetError: an image is smaller than the region, or more than 5 % are unreadable.
         DiskError: the spool's disk is full.
     """
-    shape = (input_px[1], input_px[0], 3)
+    shape = (geometry.input_px[1], geometry.input_px[0], 3)
     held = len(paths) * math.prod(shape) <= _SHARE_OF_MEMORY * memory.left_bytes()
     inputs = SpooledArray(shape, np.uint8, capacity=len(paths), folder=None if held else spool)
     images = ImageSet(inputs, [], [], [], [], [])
@@ -127,7 +126,7 @@ def read_network_inputs(
         for done, path in enumerate(paths, start=1):
             try:
                 image = read_image(path)
-                network = network_input(crop(image, roi), input_px)
+                network = geometry.network_input(geometry.region(image))
                 inputs.append(network[None])
                 images.paths.append(path)
                 images.hashes.append(network_input_hash(network))

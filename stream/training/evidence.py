@@ -22,7 +22,7 @@ from stream.core.statistics import auroc
 from stream.model.extractor import input_multiple_px, load_extractor, spec_for
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.inspector import Extractor, nearest_patches, score_patches
-from stream.model.patchcore.preprocess import crop, input_size, network_input
+from stream.model.patchcore.preprocess import input_size
 from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 from stream.training.dataset import ImageSet, iter_inputs, read_network_inputs
@@ -75,7 +75,8 @@ def gathered(good: Path, options: FitOptions, repeats: int, track: Track) -> Ite
     memory = MemoryBudget.of(options.max_memory_bytes)
     with tempfile.TemporaryDirectory(prefix="patchline-suggest-") as folder:
         spool = Path(folder)
-        with read_network_inputs(spread, options.roi, small, memory=memory, spool=spool, track=track) as images:
+        geometry = options.geometry(small)
+        with read_network_inputs(spread, geometry, memory=memory, spool=spool, track=track) as images:
             names = [path.relative_to(good).as_posix() for path in images.paths]
             plan, _ = plan_for(good, images, names, replace(options, calibration="cross", folds=_FOLDS))
             different = [images.paths[row] for row in plan.bank]
@@ -155,7 +156,7 @@ class Evidence:
         if coreset != self.options.coreset:
             took_ms = self._milliseconds(network.extractor, input_px, network.grid, coreset)
         with read_network_inputs(
-            self.paths, self.options.roi, input_px, memory=self.memory, spool=self.spool
+            self.paths, self.options.geometry(input_px), memory=self.memory, spool=self.spool
         ) as images:
             if len(images) < len(self.paths):
                 raise DatasetError(f"{images.unreadable[0].reason}; it could be read before, so try again")
@@ -176,8 +177,9 @@ class Evidence:
     ) -> float:
         """Measure one picture on this machine, with a bank as large as the fit's will be."""
         rows = coreset_size(self.total * grid[0] * grid[1], coreset)
-        regions = [crop(read_image(path), self.options.roi) for path in self.paths[:4]]
-        return milliseconds(extractor, regions, input_px, bank_rows=rows)
+        geometry = self.options.geometry(input_px)
+        regions = [geometry.region(read_image(path)) for path in self.paths[:4]]
+        return milliseconds(extractor, regions, geometry, bank_rows=rows)
 
     def _scores(
         self, network: Network, images: ImageSet, coreset: float
@@ -224,9 +226,10 @@ class Evidence:
         for place in range(fold.start, fold.stop):
             numbers = list(range(place, len(self.defects), len(self.paths)))
             if numbers:
-                region = crop(read_image(self.paths[place]), self.options.roi)
+                geometry = self.options.geometry(input_px)
+                region = geometry.region(read_image(self.paths[place]))
                 drawn = (with_defect(region, self.defects[number]) for number in numbers)
-                yield numbers, np.stack([network_input(picture, input_px) for picture in drawn])
+                yield numbers, np.stack([geometry.network_input(picture) for picture in drawn])
 
 
 class _Steps:

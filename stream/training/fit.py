@@ -88,7 +88,9 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
     region, multiple_px = region_px(paths, options.roi), input_multiple_px(options.backbone)
     tiles = None if options.tiling is None else options.tiling.tiles(options.size_px, region, multiple_px)
     input_px = input_size(options.size_px, region, multiple_px) if tiles is None else tiles.input_px
-    with read_network_inputs(paths, options.roi, input_px, memory=memory, spool=output.parent, track=track) as images:
+    with read_network_inputs(
+        paths, options.geometry(input_px), memory=memory, spool=output.parent, track=track
+    ) as images:
         names = [path.relative_to(good).as_posix() for path in images.paths]
         plan, notes = plan_for(good, images, names, options)
         track("load backbone", 0, 1)
@@ -192,9 +194,7 @@ def calibrate(
     info = bundle.info
     memory = MemoryBudget.of(None)
     paths = without_names(good, list_images(good), leave_out)
-    with read_network_inputs(
-        paths, info.roi, info.spec.input_px, memory=memory, spool=path.parent, track=track
-    ) as images:
+    with read_network_inputs(paths, info.geometry.of_any_size, memory=memory, spool=path.parent, track=track) as images:
         in_bank = set(info.bank_pictures)
         if bundle.heads is not None:  # its head was trained on what calibrates now
             in_bank |= {network_input_hash(pixels) for pixels in calibration_inputs(path)}

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from stream.core.errors import DatasetError, FrameFault
 from stream.core.images import SUFFIXES, image_size, read_image
 from stream.model.bundle import BundleInfo
-from stream.model.patchcore.preprocess import region_of
 from stream.training.progress import Track
 
 #: The folder of good images; every other folder is a type of defect.
@@ -137,7 +136,7 @@ def _network_mask(marks: NDArray[np.uint8], info: BundleInfo) -> NDArray[np.bool
     Each pixel is the one at its centre.
     """
     try:
-        region = np.ascontiguousarray(region_of(marks, info.roi, info.picture_px))
+        region = np.ascontiguousarray(info.geometry.region(marks))
     except FrameFault:
         return None
     # Plain INTER_NEAREST samples the pixel's corner, half a pixel off what network_input shows there.

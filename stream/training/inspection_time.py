@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.inspector import Extractor, nearest_patches, score_patches
-from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.scoring import Scoring
 from stream.training.learning import search_of
 
@@ -20,17 +20,17 @@ _MOST_ROWS = 100_000
 
 
 def milliseconds(
-    extractor: Extractor, regions: Sequence[NDArray[np.uint8]], input_px: tuple[int, int], *, bank_rows: int
+    extractor: Extractor, regions: Sequence[NDArray[np.uint8]], geometry: Geometry, *, bank_rows: int
 ) -> float:
     """Return the median time of one picture, ms, with a bank of so many rows made of the pictures' own patches.
 
     Args:
         extractor: at this input.
         regions: (H, W, 3) uint8 BGR regions of pictures, at least one, inspected in turn.
-        input_px: (width, height) of the network input.
+        geometry: from a region to the network input.
         bank_rows: size of the bank; what it holds does not change the time of an exhaustive search.
     """
-    patches = np.concatenate([extractor(network_input(region, input_px)[None])[0] for region in regions])
+    patches = np.concatenate([extractor(geometry.network_input(region)[None])[0] for region in regions])
     patches = patches.reshape(-1, patches.shape[-1])
     rows = min(bank_rows, _MOST_ROWS)
     random = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def milliseconds(
     total_s, search_s = [], []
     for number in range(_WARM_UP + _MEASURED):
         begun_s = time.perf_counter()
-        features = extractor(network_input(regions[number % len(regions)], input_px)[None])[0]
+        features = extractor(geometry.network_input(regions[number % len(regions)])[None])[0]
         computed_s = time.perf_counter()
         nearest = nearest_patches(search, features)
         searched_s = time.perf_counter()

@@ -16,7 +16,6 @@ from stream.core.errors import DiskError
 from stream.core.images import jpeg_within, read_image
 from stream.core.verdict import Cause, Verdict, verdict_of
 from stream.model.bundle import BundleInfo
-from stream.model.patchcore.preprocess import crop
 from stream.model.visualization import draw
 from stream.training.outcomes import ImageOutcome, Outcome, Outcomes
 from stream.training.progress import Track, silent
@@ -125,7 +124,7 @@ def _drawn(
     """Return the overlay, (H', W, 3) uint8 BGR, and the height of the view in it, its last rows."""
     assert info.thresholds is not None
     whole = read_image(path)
-    view = whole if image.cause == Cause.WRONG_GEOMETRY else crop(whole, info.roi)
+    view = whole if image.cause == Cause.WRONG_GEOMETRY else info.geometry.of_any_size.region(whole)
     drawn = draw(
         view,
         maps.distances,

@@ -10,7 +10,6 @@ import numpy as np
 from stream.core.errors import DatasetError, DiskError
 from stream.core.images import read_image
 from stream.core.verdict import verdict_of
-from stream.model.patchcore.preprocess import crop
 from stream.model.visualization import draw
 from stream.training.fit import FitSummary
 from stream.training.progress import Track, silent
@@ -38,7 +37,7 @@ def write_review(folder: Path, summary: FitSummary, track: Track = silent) -> No
         folder.mkdir(parents=True, exist_ok=True)
         for strange in summary.strange:
             overlay = draw(
-                crop(read_image(summary.paths[strange.row]), info.roi),
+                info.geometry.of_any_size.region(read_image(summary.paths[strange.row])),
                 summary.calibration.distances[strange.row].astype(np.float32),
                 verdict=verdict_of(strange.score, info.thresholds.image),
                 score=strange.score,

@@ -18,7 +18,6 @@ from stream.core.images import list_images, read_image
 from stream.core.verdict import Cause
 from stream.model.bundle import BundleInfo
 from stream.model.patchcore.health import check, measure
-from stream.model.patchcore.preprocess import network_input, region_of
 from stream.training.dataset import MAX_UNREADABLE
 from stream.training.ground_truth import GOOD, named, read_masks
 from stream.training.progress import Track
@@ -96,7 +95,7 @@ def read_test_set(dataset: Path, info: BundleInfo, track: Track) -> LabelledSet:
         try:
             image = read_image(path)
             begun_s = time.perf_counter()
-            pixels = network_input(region_of(image, info.roi, info.picture_px), info.spec.input_px)
+            pixels = info.geometry.network_input(info.geometry.region(image))
             if fault := check(measure(pixels), info.reference):
                 raise FrameFault(Cause.BAD_FRAME, fault)
             images.append(LabelledImage(kind, path, pixels, truth.masks.get(path), time.perf_counter() - begun_s))

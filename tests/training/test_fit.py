@@ -14,6 +14,7 @@ from stream.core.images import list_images, read_image
 from stream.model.bundle import calibration_distances, calibration_inputs, load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold
+from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.health import measure, reference_of, refreshed
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
@@ -442,7 +443,8 @@ def test_calibrating_a_bundle_that_is_not_there_is_refused(some_good: Path, tmp_
 @pytest.mark.parametrize("limit_bytes", [0, 2**40], ids=["on disk", "in memory"])
 def test_pictures_are_read_in_the_order_of_their_names(some_good: Path, tmp_path: Path, limit_bytes: int):
     memory = MemoryBudget(limit_bytes, asked_for=False)
-    with read_network_inputs(list_images(some_good), None, (96, 96), memory=memory, spool=tmp_path) as pictures:
+    geometry = Geometry(None, None, (96, 96))
+    with read_network_inputs(list_images(some_good), geometry, memory=memory, spool=tmp_path) as pictures:
         assert pictures.inputs.shape == (6, 96, 96, 3)
         for image, seed in zip(pictures.inputs[:], range(100, 106), strict=True):
             np.testing.assert_array_equal(image, network_input(good_picture(seed), (96, 96)))

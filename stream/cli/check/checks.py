@@ -136,7 +136,6 @@ def _inspection(line: LineConfig, name: str, station: StationOptions, picture: N
     from stream.core.verdict import verdict_of
     from stream.inference.station_models import load_station_model
     from stream.model.patchcore.health import measure
-    from stream.model.patchcore.preprocess import network_input
     from stream.model.station_model import inspect_batch, run_self_test
 
     what = f"stations.{name}"
@@ -145,7 +144,8 @@ def _inspection(line: LineConfig, name: str, station: StationOptions, picture: N
     try:
         model = load_station_model(station, line.workers[0], None, {})
         run_self_test(model, station.bundle)
-        pixels = network_input(load_cropper(name, station).region(picture), model.bundle.info.spec.input_px)
+        geometry = load_cropper(name, station).geometry
+        pixels = geometry.network_input(geometry.region(picture))
         refused = model.fault_of(measure(pixels))
         if refused is not None:
             return Check(what, f"this frame would be UNINSPECTED(bad_frame): {refused}", doubtful=True)

@@ -21,7 +21,6 @@ from stream.line.config import LineConfig
 from stream.line.sections import StationOptions
 from stream.model.bundle import BundleInfo, live_bundle
 from stream.model.patchcore.health import format_fault, measure
-from stream.model.patchcore.preprocess import network_input
 
 #: Pictures of a folder that are tried: one of another size may be among them.
 _TRIED = 20
@@ -80,9 +79,10 @@ def reason_of(name: str, station: StationOptions, picture: NDArray[np.uint8], *,
     """
     info: BundleInfo = live_bundle(station.bundle).info
     try:
-        region = load_cropper(name, station).region(picture)
+        geometry = load_cropper(name, station).geometry
+        region = geometry.region(picture)
     except FrameFault as fault:
         return f"{fault}; set stations.{name}.roi, or fit the bundle on this camera's pictures"
     if not (colours and station.frame_checks):
         return None
-    return format_fault(measure(network_input(region, info.spec.input_px)), info.reference)
+    return format_fault(measure(geometry.network_input(region)), info.reference)

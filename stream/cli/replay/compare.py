@@ -10,14 +10,13 @@ from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from stream.capture.recording import Recorded, Recording
 from stream.core.errors import ConfigError, FrameFault
 from stream.core.files import partial_file, write_atomically
 from stream.core.verdict import Cause, Verdict, verdict_of
+from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.health import measure
-from stream.model.patchcore.preprocess import network_input
 from stream.model.station_model import StationModel, inspect_batch
 from stream.store.records import Event
 from stream.training.progress import Track, silent
@@ -37,12 +36,8 @@ class ReplayCrop(Protocol):
         ...
 
     @property
-    def input_px(self) -> tuple[int, int]:
-        """(width, height) of the network input."""
-        ...
-
-    def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Crop the station's region; raises FrameFault."""
+    def geometry(self) -> Geometry:
+        """From the frame to the network input."""
         ...
 
 
@@ -109,7 +104,7 @@ def _part(recorded: Recorded, cropper: ReplayCrop, model: StationModel, event: E
     try:
         if frame.image is None:
             raise frame.fault or FrameFault(Cause.CAMERA_FAULT, "the camera gave no picture")
-        pixels = network_input(cropper.region(frame.image), cropper.input_px)
+        pixels = cropper.geometry.network_input(cropper.geometry.region(frame.image))
         fault_detail = model.fault_of(measure(pixels))
         if fault_detail is not None:
             raise FrameFault(Cause.BAD_FRAME, fault_detail)

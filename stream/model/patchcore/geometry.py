@@ -1,0 +1,58 @@
+"""From a frame to a part's network input: the one path of fit, evaluation, line, replay and check. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core.errors import FrameFault
+from stream.core.verdict import Cause
+from stream.model.patchcore.preprocess import Roi, network_input
+
+
+class Geometry(NamedTuple):
+    """Where in a frame a part is, and how large the network sees it.
+
+    Attributes:
+        roi: region of the frame, (x, y, width, height) in px; None: the whole frame.
+        picture_px: (width, height) that a whole frame must have; None: any.
+        input_px: (width, height) of the network input.
+    """
+
+    roi: Roi | None
+    picture_px: tuple[int, int] | None
+    input_px: tuple[int, int]
+
+    @property
+    def of_any_size(self) -> Geometry:
+        """The same for frames of any size that holds the region."""
+        return self._replace(picture_px=None)
+
+    def region(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the part's region of a frame, (H, W, 3) or (H, W) uint8, as a view, or refuse the frame.
+
+        Raises:
+            FrameFault: WRONG_GEOMETRY, if the frame has another size or does not contain the region.
+        """
+        height_px, width_px = image.shape[:2]
+        if self.roi is None:
+            if self.picture_px is not None and (width_px, height_px) != self.picture_px:
+                raise FrameFault(
+                    Cause.WRONG_GEOMETRY,
+                    f"the picture is {width_px}×{height_px} px, the bundle learned "
+                    f"{self.picture_px[0]}×{self.picture_px[1]}",
+                )
+            return image
+        x, y, width, height = self.roi
+        if min(x, y) < 0 or x + width > width_px or y + height > height_px:
+            raise FrameFault(
+                Cause.WRONG_GEOMETRY,
+                f"the picture is {width_px}×{height_px} px, too small for region {x},{y},{width},{height}",
+            )
+        return image[y : y + height, x : x + width]
+
+    def network_input(self, region: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the network input, (height, width, 3) uint8 RGB, of a region (H, W, 3) uint8 BGR."""
+        return network_input(region, self.input_px)
