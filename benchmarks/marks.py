@@ -24,7 +24,7 @@ from rich.table import Table
 
 from stream.core.images import read_image
 from stream.model.bundle import load_bundle
-from stream.model.extractor import level_dims, load_extractor
+from stream.model.extractor import load_extractor
 from stream.model.patchcore.preprocess import network_input
 from stream.training.fit import fit
 from stream.training.fit_options import FitOptions
@@ -76,7 +76,7 @@ def measured(name: str, marks: int, draws: int) -> tuple[list[Row], list[Row]]:
         spec = bundle.info.spec
         inputs = np.stack([network_input(read_image(path), spec.input_px) for path in split.defective])
         extractor = load_extractor(spec, graph=bundle.graph)
-        levels = level_dims(spec)
+        levels = spec.level_dims
         kinds = kinds_of(pooled_of(extractor, inputs, np.arange(len(inputs)), levels))
         before_good, before = scores(bundle, split.pool), scores(bundle, split.defective)
         numbers = np.arange(len(inputs))

@@ -211,11 +211,15 @@ def spec_for(
     Raises:
         WeightsError, ConfigError: see `load_backbone`.
     """
+    import torch
+
     from stream.model.patchcore.backbones import load_backbone
     from stream.model.patchcore.preprocess import PREPROCESSING
 
     network_px = input_px if tiles is None else tiles.tile_px
     loaded = load_backbone(backbone, levels=levels, input_px=network_px, weights=weights)
+    with torch.inference_mode():
+        maps = loaded.network.eval()(torch.zeros((1, 3, network_px[1], network_px[0])))
     return FeatureSpec(
         backbone=backbone,
         weights_sha256=loaded.weights_sha256,
@@ -224,6 +228,7 @@ def spec_for(
         neighbourhood=neighbourhood,
         stride=stride,
         preprocessing=PREPROCESSING,
+        channels=tuple(int(level.shape[1]) for level in maps),
         tiles=tiles,
     )
 
@@ -258,18 +263,6 @@ def build_module(spec: FeatureSpec, weights: Path | None = None, *, dtype: torch
     return PatchFeatures(
         backbone, neighbourhood=spec.neighbourhood, stride=spec.stride, dtype=dtype or torch.float32
     ).eval()
-
-
-def level_dims(spec: FeatureSpec) -> tuple[int, ...]:
-    """Return the channels of each level of the patch features, then the tiles' coordinates; raises WeightsError."""
-    import torch
-
-    width_px, height_px = spec.network_px
-    module = build_module(spec)
-    with torch.inference_mode():
-        levels = module.network(torch.zeros((1, 3, height_px, width_px)))
-    coordinates = 0 if spec.tiles is None else spec.tiles.coordinates
-    return (*(int(level.shape[1]) for level in levels), *((coordinates,) if coordinates else ()))
 
 
 def convert(spec: FeatureSpec, weights: Path | None) -> Any:

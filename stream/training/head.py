@@ -141,10 +141,7 @@ def _trained(
 
 def _regression(good: Pooled, defects: Pooled) -> tuple[NDArray[np.float64], float]:
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     model = LogisticRegression(C=_C, class_weight="balanced", max_iter=_ITERATIONS)
-    # Threads that wait for each other in a loop take minutes beside a running line; one takes a tenth of a second.
-    with threadpool_limits(1):
-        model.fit(np.concatenate([good, defects]), np.repeat([0, 1], [len(good), len(defects)]))
+    model.fit(np.concatenate([good, defects]), np.repeat([0, 1], [len(good), len(defects)]))
     return np.asarray(model.coef_[0], dtype=np.float64), float(model.intercept_[0])

@@ -21,7 +21,7 @@ from stream.model.bundle import (
     live_bundle,
     save_bundle,
 )
-from stream.model.extractor import level_dims, load_extractor
+from stream.model.extractor import load_extractor
 from stream.training.calibration import calibrated, choose_self_test, promise
 from stream.training.dataset import iter_inputs, network_input_hash
 from stream.training.folds import FOLDS, blocks
@@ -73,7 +73,7 @@ def learn_from_marks(
 
     track("load backbone", 0, 1)
     extractor = load_extractor(info.spec, graph=bundle.graph)
-    levels = level_dims(info.spec)
+    levels = info.spec.level_dims
     track("load backbone", 1, 1)
     good = pooled_of(extractor, pictures, rows, levels, track)
     bad, alarms = (pooled_of(extractor, inputs, np.arange(len(inputs)), levels) for inputs in (defects, false_alarms))

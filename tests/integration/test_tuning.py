@@ -68,7 +68,7 @@ def mark(client: httpx.Client, part_id: str, as_what: str) -> int:
     return number
 
 
-def done(line: Line, client: httpx.Client, job: dict[str, Any], timeout_s: float = 120) -> dict[str, Any]:
+def done(line: Line, client: httpx.Client, job: dict[str, Any], timeout_s: float = 200) -> dict[str, Any]:
     """Wait for a job's end; returns the change that came of it."""
 
     def ended() -> dict[str, Any] | None:

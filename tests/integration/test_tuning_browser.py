@@ -19,11 +19,12 @@ from support.running import Line, station
 from stream.core.verdict import Verdict
 from stream.store.records import Event
 
-pytestmark = needs_program("chromium")
+#: Jobs give way to the line, and here to browser and other tests too.
+pytestmark = [needs_program("chromium"), pytest.mark.timeout(900)]
 
 STATIONS = ("cap", "label", "base")
-#: Of a line that loads another bundle, or learns one.
-WORK_MS = 90_000
+#: Of a line that loads another bundle, or learns one beside everything else.
+WORK_MS = 240_000
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ from stream.model.patchcore.health import Measures, reference_of
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
 from stream.model.patchcore.scoring import PositionStatistics
 from stream.model.patchcore.spec import FeatureSpec
+from stream.model.patchcore.tiles import Tiles
 from stream.training.fit import fit
 from stream.training.fit_options import FitOptions
 
@@ -47,7 +48,9 @@ PICTURES = np.tile(np.arange(60, dtype=np.uint8).reshape(20, 1, 1, 3), (1, 224, 
 
 INFO = BundleInfo(
     format=FORMAT,
-    spec=FeatureSpec("efficientnet_lite0", "ab" * 32, ("stride8", "stride16"), (224, 224), 3, 1, PREPROCESSING),
+    spec=FeatureSpec(
+        "efficientnet_lite0", "ab" * 32, ("stride8", "stride16"), (224, 224), 3, 1, PREPROCESSING, (40, 112)
+    ),
     roi=(1, 2, 300, 400),
     picture_px=(640, 480),
     grid=(28, 28),
@@ -415,7 +418,9 @@ def test_specs_that_differ_in_anything_have_different_keys():
         "neighbourhood": 5,
         "stride": 2,
         "preprocessing": "letterbox/9",
+        "channels": (64, 128),
         "graph_sha256": "ef" * 32,
+        "tiles": Tiles(2, 1, (128, 224), 32),
     }
     keys = {msgspec.structs.replace(INFO.spec, **{field: value}).key for field, value in other.items()}
     assert set(other) == {field.name for field in msgspec.structs.fields(FeatureSpec)}

@@ -12,7 +12,7 @@ from support.pictures import defective_picture, good_picture
 
 from stream.model.bundle import Bundle, load_bundle
 from stream.model.cuda import DeviceBackbone, inspect_on_device
-from stream.model.extractor import build_module, level_dims, load_extractor
+from stream.model.extractor import build_module, load_extractor
 from stream.model.patchcore.device_search import DeviceBank
 from stream.model.patchcore.head import pooled, unit_pieces
 from stream.model.patchcore.inspector import inspect
@@ -63,7 +63,7 @@ def test_a_batch_of_two_stations_is_judged_each_by_its_own_bank(bundle: Bundle, 
 def test_the_pooled_features_of_a_picture_are_those_of_the_cpu(bundle: Bundle, images):
     bank = DeviceBank(bundle.bank, torch.device("cpu"), reweight_neighbours=B)
     found = inspect_on_device(backbone(bundle), images, [bank] * len(images))
-    levels, patches = level_dims(bundle.info.spec), bundle.info.grid[0] * bundle.info.grid[1]
+    levels, patches = bundle.info.spec.level_dims, bundle.info.grid[0] * bundle.info.grid[1]
     features = load_extractor(bundle.info.spec, device="torch-cpu")(images)
     for result, expected in zip(found, features, strict=True):
         mean, spread = np.split(result[1 + patches :], 2)

@@ -66,7 +66,9 @@ def sections_of_a_line(folder: Path, sockets: Path) -> dict[str, Any]:
     """The configuration file of such a line; writes its bundle."""
     info = BundleInfo(
         format=FORMAT,
-        spec=FeatureSpec("efficientnet_lite0", "ab" * 32, ("stride8", "stride16"), (96, 96), 3, 1, PREPROCESSING),
+        spec=FeatureSpec(
+            "efficientnet_lite0", "ab" * 32, ("stride8", "stride16"), (96, 96), 3, 1, PREPROCESSING, (40, 112)
+        ),
         roi=None,
         picture_px=None,
         grid=(12, 12),

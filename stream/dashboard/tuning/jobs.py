@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
+import threadpoolctl
 from pydantic import BaseModel
 
 from stream.core.errors import ConflictError, PatchLineError
@@ -193,7 +194,7 @@ def _started(
 def _work(pipe: Connection, work: Callable[..., Any], arguments: dict[str, Any]) -> None:
     """Do the work in this process, which has no other purpose."""
     os.nice(_NICE)
-    cv2.setNumThreads(1)
+    _compute_in_one_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the dashboard, which ends its jobs
     signal.signal(signal.SIGTERM, _interrupt)  # temporary files are removed on the way out
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -209,6 +210,16 @@ def _work(pipe: Connection, work: Callable[..., Any], arguments: dict[str, Any])
         pass
     except Exception as error:  # noqa: BLE001 - the user has to see any of them
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def _compute_in_one_thread() -> None:
+    """Keep numerical libraries to one thread each, those too that are loaded later.
+
+    Their threads wait for one another in loops. At this priority, beside a line, one alone is quicker.
+    """
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    threadpoolctl.threadpool_limits(1)
+    cv2.setNumThreads(1)
 
 
 def _interrupt(*_: object) -> None:

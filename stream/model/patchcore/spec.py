@@ -33,6 +33,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
         neighbourhood: p of the locally aware patch features.
         stride: s, distance of patches on the finest level's grid.
         preprocessing: version of the pixel path, `patchcore.preprocess.PREPROCESSING`.
+        channels: of each level.
         graph_sha256: hash of the int8 graph in the bundle; empty: the features are those of the float32 weights.
         tiles: how the network input is cut; None: the network takes it whole.
     """
@@ -44,6 +45,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     neighbourhood: int
     stride: int
     preprocessing: str
+    channels: tuple[int, ...]
     graph_sha256: str = ""
     tiles: Tiles | None = None
 
@@ -51,6 +53,12 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     def network_px(self) -> tuple[int, int]:
         """(width, height) of one pass of the network: of a tile, or of all."""
         return self.input_px if self.tiles is None else self.tiles.tile_px
+
+    @property
+    def level_dims(self) -> tuple[int, ...]:
+        """Number of features of each level, then of the tiles' coordinates where these have banks of their own."""
+        coordinates = 0 if self.tiles is None else self.tiles.coordinates
+        return (*self.channels, coordinates) if coordinates else self.channels
 
     @property
     def of_one_pass(self) -> FeatureSpec:
