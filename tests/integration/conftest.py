@@ -20,9 +20,18 @@ from stream.model.bundle import SelfTest, load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.search import MemoryBank
+from stream.model.patchcore.tiles import Tiling
 from stream.sink.actuator_thread import ActuatorThread
 from stream.training.fit import fit
 from stream.training.fit_options import FitOptions
+
+
+@pytest.fixture(scope="session")
+def tiled_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the good pictures in 4×3 tiles, each with a bank of its own."""
+    path = tmp_path_factory.mktemp("tiled") / "tiled.safetensors"
+    fit(good_folder, path, FitOptions(size_px=96, coreset=0.02, tiling=Tiling(4, 3, overlap_px=32, own_banks=True)))
+    return path
 
 
 @pytest.fixture

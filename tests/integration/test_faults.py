@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 from support.running import GATE, Line, belt, station
 
 from stream.core.verdict import Cause, Verdict
@@ -45,11 +46,14 @@ def check_that_nothing_was_silently_good(line: Line) -> None:
     assert len(bad) == len(fired) + late, "a bad part was neither rejected nor counted as late"
 
 
+@pytest.mark.parametrize("kind", ["small", "tiled"])
 def test_a_killed_worker_costs_its_parts_their_inspection_and_is_back_within_ten_seconds(
-    make_line: MakeLine, parts_folder: Path, small_bundle: Path
+    make_line: MakeLine, parts_folder: Path, kind: str, request: pytest.FixtureRequest
 ):
+    """Of a part in tiles, too: whatever of its tiles was inspected, none is judged by half of them."""
+    bundle = request.getfixturevalue(f"{kind}_bundle")
     # Shorter than any start of a process with a model, so that parts must fall due while no worker lives.
-    line = triggered_line(make_line, parts_folder, small_bundle, deadline_ms=200, backlog=32)
+    line = triggered_line(make_line, parts_folder, bundle, deadline_ms=200, backlog=32)
     line.start()
     line.wait_for(lambda: line.announced("cap") >= 30, "30 parts")
     killed = line.kill("worker0")

@@ -20,22 +20,11 @@ from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.search import MemoryBank
-from stream.model.patchcore.tiles import Tiling
 from stream.sink.policy.latency import STAGES
 from stream.store.event_reader import FILE_NAME, EventReader
-from stream.training.fit import fit
-from stream.training.fit_options import FitOptions
 from stream.transport.sockets import make_keys
 
 MakeLine = Callable[..., Line]
-
-
-@pytest.fixture(scope="module")
-def tiled_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of the good pictures in 2×2 tiles, each with a bank of its own."""
-    path = tmp_path_factory.mktemp("tiled") / "tiled.safetensors"
-    fit(good_folder, path, FitOptions(size_px=96, coreset=0.05, tiling=Tiling(2, 2, overlap_px=32, own_banks=True)))
-    return path
 
 
 @pytest.mark.parametrize("kind", ["whole", "in tiles"])
