@@ -1,6 +1,6 @@
 """Reads masks from files: YAML of our own, polygons of labelme or COCO, or a picture whose pixels are painted.
 
-In labels and in the names of pictures the first word is the kind: `ignore hole`, `judge-body.png`, `zone edge factor=2`.
+In labels and in names of pictures the first word is the kind: `ignore hole`, `judge-body.png`, `zone edge factor=2`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import numpy as np
 import ruamel.yaml
 from ruamel.yaml.error import YAMLError
 
-from stream.core.errors import ConfigError, DatasetError
+from stream.core.errors import BundleError, ConfigError, DatasetError
 from stream.core.images import read_image
+from stream.model.bundle import BundleInfo
+from stream.model.mask_exports import exported_masks, labelled_mask, names_a_kind
 from stream.model.patchcore.masks import Kind, Mask, Masks, polygons_of
 from stream.model.patchcore.preprocess import Roi
 
-_KINDS: dict[str, Kind] = {"ignore": "ignore", "judge": "judge_only", "zone": "zone"}
-_LABEL = re.compile(r"(ignore|judge|zone)(?![a-z]).*", re.IGNORECASE)
-_FACTOR = re.compile(r"[\s_-]*factor=([0-9.]+)$", re.IGNORECASE)
 _PICTURES = (".png", ".bmp", ".tif", ".tiff")
 _SHAPES = "polygon, polygons, rectangle or circle"
 
@@ -61,7 +60,9 @@ def read_masks(path: Path) -> MaskFile:
     if suffix in _PICTURES:
         return _read_picture(path)
     if suffix not in (".yaml", ".yml", ".json"):
-        raise ConfigError(f"{path}: expected masks as .yaml, .json (labelme or COCO) or a picture ({' '.join(_PICTURES)})")
+        raise ConfigError(
+            f"{path}: expected masks as .yaml, .json (labelme or COCO) or a picture ({' '.join(_PICTURES)})"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -75,7 +76,7 @@ def read_masks(path: Path) -> MaskFile:
         raise ConfigError(f"{path}: not {'JSON' if suffix == '.json' else 'YAML'}: {reason}") from None
     if suffix != ".json":
         return MaskFile(str(path), None, tuple(_checked(path, mask) for mask in _own(path, data)))
-    size_px, masks = _exported(path, data)
+    size_px, masks = exported_masks(path, data)
     return MaskFile(str(path), size_px, tuple(_checked(path, mask) for mask in masks))
 
 
@@ -104,6 +105,24 @@ def masks_of(
     return Masks(region_px, tuple(masks)) if files else None
 
 
+def check_masks(station: str, files: Sequence[Path], bundle: Path, info: BundleInfo) -> None:
+    """Raise BundleError where a station's files are not the masks of its bundle; ConfigError if one is wrong."""
+    if not files:  # the bundle's own
+        return
+    region_px = info.picture_px if info.roi is None else info.roi[2:]
+    given = None
+    if info.masks is not None or region_px is not None:
+        region_px = region_px if info.masks is None else info.masks.region_px
+        given = masks_of([read_masks(path) for path in files], region_px or (1, 1), info.picture_px, info.roi)
+    if given != info.masks or given is None:
+        has = "no masks" if info.masks is None else f"the masks {info.masks.names}"
+        other = "" if given is None or info.masks is None or given.names != info.masks.names else " of another shape"
+        raise BundleError(
+            f"{bundle}: learned with {has}{other}, not with those of stations.{station}.masks; teach or fit it with "
+            "them, or leave them out"
+        )
+
+
 def file_of(source: str, masks: Masks) -> MaskFile:
     """Return the masks of a bundle as if they had been read, for a fit like it."""
     return MaskFile(source, masks.region_px, masks.areas)
@@ -115,10 +134,10 @@ def _in_region(
     width_px, height_px = region_px
     if file.size_px not in (None, region_px):
         if roi is None or file.size_px != picture_px:
-            whole = "" if roi is None or picture_px is None else " or on the whole picture of {}×{} px".format(*picture_px)
+            whole = "" if None in (roi, picture_px) else ", or on the whole picture"
             raise ConfigError(
-                f"{file.source}: drawn on {file.size_px[0]}×{file.size_px[1]} px, but the region is {width_px}×{height_px} "
-                f"px; draw it on the region{whole}"
+                f"{file.source}: drawn on {file.size_px[0]}×{file.size_px[1]} px; draw it on the region of "
+                f"{width_px}×{height_px}{whole}"
             )
         drawn, mask = mask, mask.moved(-roi[0], -roi[1])
         if _outside(mask, region_px) and _touches(mask, region_px):
@@ -146,7 +165,7 @@ def _touches(mask: Mask, size_px: tuple[int, int]) -> bool:
     return left < size_px[0] and top < size_px[1] and right > 0 and bottom > 0
 
 
-def _checked(path: Path, mask: Mask) -> Mask:
+def _checked(path: Path, mask: Mask, *, painted: bool = False) -> Mask:
     """Raise ConfigError for a mask that has no name, no area or no usable factor."""
     problem = None
     numbers = [mask.factor, *(mask.rectangle or ()), *(mask.circle or ())]
@@ -163,7 +182,7 @@ def _checked(path: Path, mask: Mask) -> Mask:
         problem = "rectangle: expected [x, y, width, height] with a width and height above 0"
     elif mask.circle is not None and not mask.circle[2] > 0:
         problem = "circle: expected [x, y, radius] with a radius above 0"
-    elif any(len(polygon) < 3 for polygon in mask.polygons):
+    elif not painted and any(len(polygon) < 3 for polygon in mask.polygons):
         problem = "polygon: expected 3 points [x, y] or more"
     if problem is not None:
         raise ConfigError(f"{path}: mask '{mask.name}': {problem}")
@@ -179,7 +198,9 @@ def _own(path: Path, data: Any) -> Iterator[Mask]:
         try:
             entry = msgspec.convert(raw, _Entry)
         except (msgspec.ValidationError, TypeError) as error:
-            reason = re.sub(r"Object contains unknown field `(.*?)`", rf"unknown field '\1'; its shape is {_SHAPES}", str(error))
+            reason = re.sub(
+                r"Object contains unknown field `(.*?)`", rf"unknown field '\1'; its shape is {_SHAPES}", str(error)
+            )
             raise ConfigError(f"{path}: mask '{name}': {reason}") from None
         shapes = (entry.polygon, entry.polygons, entry.rectangle, entry.circle)
         if sum(bool(shape) for shape in shapes) != 1:
@@ -188,103 +209,13 @@ def _own(path: Path, data: Any) -> Iterator[Mask]:
         yield Mask(entry.name, entry.kind, polygons, entry.rectangle, entry.circle, entry.factor)
 
 
-def _exported(path: Path, data: Any) -> tuple[tuple[int, int], list[Mask]]:
-    try:
-        if isinstance(data, dict) and isinstance(data.get("shapes"), list):
-            return _labelme(path, data)
-        if isinstance(data, dict) and isinstance(data.get("annotations"), list):
-            return _coco(path, data)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path}: not as labelme and COCO write it ({type(error).__name__}: {error}); export it again") from None
-    raise ConfigError(f"{path}: expected labelme's `shapes` or COCO's `annotations`")
-
-
-def _labelme(path: Path, data: dict[str, Any]) -> tuple[tuple[int, int], list[Mask]]:
-    masks: list[Mask] = []
-    for shape in data["shapes"]:
-        label, kind = str(shape["label"]), shape.get("shape_type", "polygon")
-        points = tuple((float(x), float(y)) for x, y in shape["points"])
-        mask = _labelled(path, label, masks)
-        if kind == "polygon":
-            mask = msgspec.structs.replace(mask, polygons=(points,))
-        elif kind == "rectangle":
-            (left, right), (top, bottom) = (sorted(edges) for edges in zip(*points, strict=True))
-            mask = msgspec.structs.replace(mask, rectangle=(left, top, right - left, bottom - top))
-        elif kind == "circle":
-            centre, rim = points
-            mask = msgspec.structs.replace(mask, circle=(*centre, math.dist(centre, rim)))
-        else:
-            raise ConfigError(
-                f"{path}: mask '{label}': unknown shape '{kind}'; draw it as polygon, rectangle or circle"
-            )
-        masks.append(mask)
-    return _size(path, data["imageWidth"], data["imageHeight"]), _some(path, masks)
-
-
-def _coco(path: Path, data: dict[str, Any]) -> tuple[tuple[int, int], list[Mask]]:
-    images = {image["id"]: image for image in data["images"]}
-    drawn = {annotation["image_id"] for annotation in data["annotations"]}
-    if len(drawn) > 1:
-        raise ConfigError(f"{path}: polygons on {len(drawn)} images; export those of one")
-    categories = {category["id"]: str(category["name"]) for category in data["categories"]}
-    masks: list[Mask] = []
-    for annotation in data["annotations"]:
-        mask = _labelled(path, categories[annotation["category_id"]], masks)
-        outline = annotation.get("segmentation")
-        if isinstance(outline, dict):
-            raise ConfigError(f"{path}: mask '{mask.name}': unknown shape, a run-length mask; export polygons")
-        if outline:
-            polygons = tuple(tuple(zip(map(float, flat[::2]), map(float, flat[1::2]), strict=True)) for flat in outline)
-            mask = msgspec.structs.replace(mask, polygons=polygons)
-        else:
-            x, y, width, height = (float(number) for number in annotation["bbox"])
-            mask = msgspec.structs.replace(mask, rectangle=(x, y, width, height))
-        masks.append(mask)
-    image = images[drawn.pop()] if drawn else {"width": 0, "height": 0}
-    masks = _some(path, masks)
-    return _size(path, image["width"], image["height"]), masks
-
-
 def _read_picture(path: Path) -> MaskFile:
     try:
-        painted = read_image(path).any(axis=2)
+        painted = np.asarray(read_image(path).any(axis=2))
     except DatasetError as error:
         raise ConfigError(str(error)) from None
     if not painted.any():
         raise ConfigError(f"{path}: no pixel is painted; what is not black is the mask")
-    label = path.stem if _LABEL.fullmatch(path.stem) else f"ignore {path.stem}"
-    mask = msgspec.structs.replace(_labelled(path, label, []), polygons=polygons_of(painted))
-    if not (mask.kind != "ignore" or mask.factor == 1):
-        raise ConfigError(f"{path}: factor: what is ignored has no threshold; leave it out, or name the file zone")
-    return MaskFile(str(path), (painted.shape[1], painted.shape[0]), (mask,))
-
-
-def _labelled(path: Path, label: str, before: list[Mask]) -> Mask:
-    """Return a mask without shape of a label; further ones of one label are numbered."""
-    factor = _FACTOR.search(label)
-    name = label[: factor.start()] if factor else label
-    first = _LABEL.fullmatch(name)
-    if first is None:
-        raise ConfigError(f"{path}: label '{label}': its first word must be the kind: ignore, judge or zone")
-    try:
-        multiple = float(factor[1]) if factor else 1.0
-    except ValueError:
-        raise ConfigError(f"{path}: label '{label}': factor: expected a number, such as factor=1.5") from None
-    taken, number, unique = {mask.name for mask in before}, 1, name
-    while unique in taken:
-        number += 1
-        unique = f"{name} {number}"
-    return Mask(unique, _KINDS[first[1].lower()], factor=multiple)
-
-
-def _some(path: Path, masks: list[Mask]) -> list[Mask]:
-    if not masks:
-        raise ConfigError(f"{path}: nothing is drawn; draw a mask, or leave the file out")
-    return masks
-
-
-def _size(path: Path, width: Any, height: Any) -> tuple[int, int]:
-    size_px = int(width), int(height)
-    if min(size_px) < 1:
-        raise ConfigError(f"{path}: does not say how large its picture is; export it again")
-    return size_px
+    label = path.stem if names_a_kind(path.stem) else f"ignore {path.stem}"
+    mask = msgspec.structs.replace(labelled_mask(path, label, []), polygons=polygons_of(painted))
+    return MaskFile(str(path), (painted.shape[1], painted.shape[0]), (_checked(path, mask, painted=True),))

@@ -239,7 +239,7 @@ def _beyond(
     radius: float,
     track: Track,
 ) -> NDArray[np.float32]:
-    """Return judged patches (n, D) of the inputs at `rows` that, with the bank, cover all of these within the radius."""
+    """Return judged patches (n, D) of the inputs at `rows` that, with the bank, cover all such within the radius."""
     dims = search.features.shape[1]
     candidates = [np.empty((0, dims), np.float32)]
     for done, batch in batches(inputs, rows):

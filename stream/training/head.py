@@ -90,7 +90,7 @@ def pooled_of(
     judged: NDArray[np.bool_] | None = None,
     track: Track = silent,
 ) -> Pooled:
-    """Return the pooled features (n, 2 D) of the network inputs at `rows`, of the patches `judged` (h, w); None: all."""
+    """Return the pooled features (n, 2 D) of the inputs at `rows`, of the patches `judged`, (h, w); None: of all."""
     found = [np.empty((0, 2 * sum(level_dims)))]
     for done, batch in batches(inputs, rows):
         found += [pooled(features, level_dims, judged)[None] for features in extractor(batch)]

@@ -2,7 +2,7 @@
 
 They are drawn in pixels of the part's region, the upper left one being 0, 0, so that they follow region and alignment.
 What is not judged is filled with one grey level in the network input itself, with every pixel of it to which an ignored
-pixel contributes: bank, score and map cannot depend on what lies there, in a fit, on the line or in a replay. A patch is
+one contributes: bank, score and map cannot depend on what lies there, in a fit, on the line or in a replay. A patch is
 judged if the pixel at its centre is not filled; its distance weighs 1 / factor, and that of the others nothing.
 """
 
@@ -199,8 +199,8 @@ def _weights(masks: Masks, input_px: tuple[int, int], grid: tuple[int, int]) -> 
 
 def _at_centres(pixels: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.bool_]:
     """Return the pixels at the centres of the patches, (H, W) → (h, w)."""
-    rows, columns = (((np.arange(count) + 0.5) * size / count).astype(int) for count, size in zip(grid, pixels.shape, strict=True))
-    return pixels[np.ix_(rows, columns)]
+    sides = zip(grid, pixels.shape, strict=True)
+    return pixels[np.ix_(*(((np.arange(count) + 0.5) * size / count).astype(int) for count, size in sides))]
 
 
 def _described(mask: Mask) -> str:

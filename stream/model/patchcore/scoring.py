@@ -68,8 +68,8 @@ class Scoring:
 
     def fused(self, score: float, features: NDArray[np.floating]) -> float:
         """Return the image score with the head's evidence from patch features (h, w, D); without a head as it is."""
-        return score if self.head is None else self.head.fused(
-            score, pooled(features, self.head.level_dims, self.judged)
+        return (
+            score if self.head is None else self.head.fused(score, pooled(features, self.head.level_dims, self.judged))
         )
 
     def tolerance(self, score: float, relative: float) -> float:
