@@ -158,6 +158,11 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None if self.masks is None else self.masks.weights(self.spec.input_px, self.grid)
 
     @property
+    def filled(self) -> NDArray[np.bool_] | None:
+        """Which pixels of the network input are filled, (H, W), since they are not judged; None: none."""
+        return None if self.masks is None else self.masks.filled(self.spec.input_px)
+
+    @property
     def judged_patches(self) -> int:
         """Number of patches of a picture that are judged."""
         return self.grid[0] * self.grid[1] if self.weights is None else int(np.count_nonzero(self.weights))
@@ -394,8 +399,8 @@ def shadow_bundle(path: Path, live: Bundle, roi: Roi | None) -> Bundle:
                 f"{path}: cannot be the shadow: its {what} is {wanted}, that of the live bundle {given}; "
                 "fit both alike, or remove `shadow`"
             )
-    fills = (None if info.masks is None else info.masks.filled(info.spec.input_px) for info in (expects, gets))
-    theirs, ours = (np.zeros(1, np.bool_) if filled is None or not filled.any() else filled for filled in fills)
+    none = np.zeros(expects.spec.input_px[::-1], np.bool_)
+    theirs, ours = (none if info.filled is None else info.filled for info in (expects, gets))
     if not np.array_equal(theirs, ours):
         raise BundleError(
             f"{path}: cannot be the shadow: its masks ignore other pixels than those of the live bundle; fit both with "

@@ -90,6 +90,8 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
     tiles = None if options.tiling is None else options.tiling.tiles(options.size_px, region, multiple_px)
     input_px = input_size(options.size_px, region, multiple_px) if tiles is None else tiles.input_px
     masks = masks_of(options.masks, region, region_px(paths, None), options.roi)
+    if masks is not None:
+        masks.check(input_px)
     geometry = options.geometry(input_px)._replace(masks=masks)
     with read_network_inputs(paths, geometry, memory=memory, spool=output.parent, track=track) as images:
         if masks is not None and options.roi is None and images.picture_px is None:

@@ -120,13 +120,20 @@ class Masks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash=
         weights = _weights(self, input_px, grid)
         return None if (weights == 1).all() else weights
 
-    def check(self, input_px: tuple[int, int], grid: tuple[int, int]) -> None:
-        """Raise ConfigError unless something is judged, and something of each area that is meant to be."""
-        weights = _weights(self, input_px, grid)
-        if not weights.any():
+    def check(self, input_px: tuple[int, int], grid: tuple[int, int] | None = None) -> None:
+        """Raise ConfigError unless something is judged, and something of each area that is meant to be.
+
+        Args:
+            input_px: (width, height) of the network input.
+            grid: (h, w) of the patches; None: not known yet, so that only pixels are looked at.
+        """
+        judged = ~self.filled(input_px) if grid is None else _weights(self, input_px, grid) > 0
+        if not judged.any():
             raise ConfigError(f"masks {self.names}: nothing is left to judge; draw what is ignored smaller")
+        if grid is None:
+            return
         for mask in self.areas:
-            if mask.kind != "ignore" and not (_at_centres(mask.area(self.region_px), grid) & (weights > 0)).any():
+            if mask.kind != "ignore" and not (_at_centres(mask.area(self.region_px), grid) & judged).any():
                 raise ConfigError(
                     f"mask '{mask.name}': no patch of {grid[1]}×{grid[0]} has its centre in it, or all that do are "
                     "ignored; draw it larger, or give the network more pixels with --size or --tiles"
