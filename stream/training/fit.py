@@ -25,6 +25,7 @@ from stream.model.bundle import (
 from stream.model.extractor import Device, input_multiple_px, load_extractor, spec_for
 from stream.model.mask_files import masks_of
 from stream.model.patchcore.health import Reference, measure, reference_of, refreshed
+from stream.model.patchcore.masks import Masks
 from stream.model.patchcore.preprocess import input_size
 from stream.model.patchcore.tiles import apart
 from stream.training.calibration import (
@@ -89,9 +90,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
     region, multiple_px = region_px(paths, options.roi), input_multiple_px(options.backbone)
     tiles = None if options.tiling is None else options.tiling.tiles(options.size_px, region, multiple_px)
     input_px = input_size(options.size_px, region, multiple_px) if tiles is None else tiles.input_px
-    masks = masks_of(options.masks, region, region_px(paths, None), options.roi)
-    if masks is not None:
-        masks.check(input_px)
+    masks = _masks(paths, options, input_px)
     geometry = options.geometry(input_px)._replace(masks=masks)
     with read_network_inputs(paths, geometry, memory=memory, spool=output.parent, track=track) as images:
         if masks is not None and options.roi is None and images.picture_px is None:
@@ -125,10 +124,9 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             spec = msgspec.structs.replace(spec, tiles=tiles)
             extractor = load_extractor(spec, device=options.device, weights=options.weights, graph=graph)
         track("load backbone", 1, 1)
-        filled = weights = None
         if masks is not None:
             masks.check(input_px, (height, width))
-            filled, weights = masks.filled(input_px), masks.weights(input_px, (height, width))
+        filled = None if masks is None else masks.filled(input_px)
 
         shift = registration_of(iter_inputs(images.inputs, _spread(plan.bank, PICTURES)), (height, width), filled)
         position = shift.in_place if options.score == "auto" else options.score == "position"
@@ -139,7 +137,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             options.seed,
             position=position,
             cuda=extractor.device == "cuda",
-            weights=weights,
+            weights=None if masks is None else masks.weights(input_px, (height, width)),
         )
         if masks is not None:
             share = bank_options.judged_patches / bank_options.patches
@@ -257,6 +255,13 @@ def calibrate(
 def reference_of_rows(images: ImageSet, rows: Rows) -> Reference:
     """Return light, focus and colour of the good images at `rows`."""
     return reference_of([measure(image) for image in iter_inputs(images.inputs, rows)])
+
+
+def _masks(paths: list[Path], options: FitOptions, input_px: tuple[int, int]) -> Masks | None:
+    masks = masks_of(options.masks, region_px(paths, options.roi), region_px(paths, None), options.roi)
+    if masks is not None:
+        masks.check(input_px)
+    return masks
 
 
 def _spread(rows: Rows, count: int) -> Rows:
