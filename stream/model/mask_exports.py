@@ -24,7 +24,7 @@ def exported_masks(path: Path, data: Any) -> tuple[tuple[int, int], list[Mask]]:
             return _labelme(path, data)
         if isinstance(data, dict) and isinstance(data.get("annotations"), list):
             return _coco(path, data)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ConfigError(
             f"{path}: not as labelme and COCO write it ({type(error).__name__}: {error}); export it again"
         ) from None

@@ -6,7 +6,6 @@ In labels and in names of pictures the first word is the kind: `ignore hole`, `j
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,8 @@ from stream.model.mask_exports import exported_masks, labelled_mask, names_a_kin
 from stream.model.patchcore.masks import Kind, Mask, Masks, polygons_of
 from stream.model.patchcore.preprocess import Roi
 
+#: Largest coordinate, px, and factor.
+_LARGEST = 1_000_000
 _PICTURES = (".png", ".bmp", ".tif", ".tiff")
 _SHAPES = "polygon, polygons, rectangle or circle"
 
@@ -56,6 +57,13 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_masks(path: Path) -> MaskFile:
     """Read a file by the ending of its name; raises ConfigError, one line that names file, mask and fix."""
+    try:
+        return _read(path)
+    except ConfigError as error:  # labels may hold anything
+        raise ConfigError("".join(letter if letter.isprintable() else "?" for letter in str(error))) from None
+
+
+def _read(path: Path) -> MaskFile:
     suffix = path.suffix.lower()
     if suffix in _PICTURES:
         return _read_picture(path)
@@ -71,7 +79,7 @@ def read_masks(path: Path) -> MaskFile:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         data = json.loads(text) if suffix == ".json" else ruamel.yaml.YAML(typ="safe", pure=True).load(text)
-    except (ValueError, YAMLError, RecursionError, TypeError, KeyError) as error:
+    except (ValueError, YAMLError, RecursionError, TypeError, KeyError, OverflowError) as error:
         reason = str(getattr(error, "problem", None) or error).splitlines()[0]
         raise ConfigError(f"{path}: not {'JSON' if suffix == '.json' else 'YAML'}: {reason}") from None
     if suffix != ".json":
@@ -172,8 +180,8 @@ def _checked(path: Path, mask: Mask, *, painted: bool = False) -> Mask:
     numbers += [number for polygon in mask.polygons for point in polygon for number in point]
     if not mask.name.strip() or len(mask.name) > 64 or not mask.name.isprintable():
         raise ConfigError(f"{path}: mask '{mask.name[:64]!s}': give it a name of 1 to 64 letters")
-    if not all(math.isfinite(number) for number in numbers):
-        problem = "expected finite numbers"
+    if not all(abs(number) <= _LARGEST for number in numbers):
+        problem = f"expected numbers of at most {_LARGEST:,}"
     elif not mask.factor > 0:
         problem = f"factor: expected a number above 0, got {mask.factor:g}; a place that is not judged is kind: ignore"
     elif mask.factor != 1 and mask.kind == "ignore":
@@ -197,7 +205,7 @@ def _own(path: Path, data: Any) -> Iterator[Mask]:
         name = raw.get("name", f"number {number}") if isinstance(raw, dict) else f"number {number}"
         try:
             entry = msgspec.convert(raw, _Entry)
-        except (msgspec.ValidationError, TypeError) as error:
+        except (msgspec.ValidationError, TypeError, OverflowError) as error:
             reason = re.sub(
                 r"Object contains unknown field `(.*?)`", rf"unknown field '\1'; its shape is {_SHAPES}", str(error)
             )

@@ -23,6 +23,9 @@ from stream.model.patchcore.preprocess import interpolation_of
 #: Grey level of what is not judged: the mean that the networks subtract. Without colour, so that grey parts stay grey.
 FILL = 117
 
+#: Where a polygon's points lie at most, px: OpenCV computes in integers.
+_FARTHEST_PX = 1 << 20
+
 Kind = Literal["ignore", "judge_only", "zone"]
 Polygon = tuple[tuple[float, float], ...]
 
@@ -66,13 +69,14 @@ class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         if self.circle is not None:
             x, y, radius = self.circle
             rows, columns = np.ogrid[:height_px, :width_px]
-            return np.asarray((columns + 0.5 - x) ** 2 + (rows + 0.5 - y) ** 2 <= radius**2)
+            return np.asarray((columns + 0.5 - x) ** 2 + (rows + 0.5 - y) ** 2 <= radius * radius)
         area = np.zeros((height_px, width_px), np.uint8)
         if self.rectangle is not None:
-            left, top, right, bottom = (max(0.0, edge) for edge in self.bounds)
+            left, top, right, bottom = np.clip(self.bounds, 0, max(size_px))
             area[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = 1
         else:
-            cv2.fillPoly(area, [np.floor(np.array(polygon)).astype(np.int32) for polygon in self.polygons], (1,))
+            outlines = [np.clip(np.floor(polygon), -_FARTHEST_PX, _FARTHEST_PX) for polygon in self.polygons]
+            cv2.fillPoly(area, [outline.astype(np.int32) for outline in outlines], (1,))
         return area > 0
 
     def moved(self, x_px: float, y_px: float) -> Mask:
@@ -94,6 +98,13 @@ class Masks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash=
 
     region_px: tuple[int, int]
     areas: tuple[Mask, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a region or a mask without an extent, as damaged metadata may have it."""
+        if min(self.region_px) < 1 or not all(
+            mask.rectangle or mask.circle or (mask.polygons and all(mask.polygons)) for mask in self.areas
+        ):
+            raise ValueError("masks without an extent")
 
     def filled(self, input_px: tuple[int, int]) -> NDArray[np.bool_]:
         """Return which pixels of the network input of (width, height) are filled, (H, W) bool; not to be changed."""
