@@ -150,7 +150,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def geometry(self) -> Geometry:
         """From a frame like the training images to the network input."""
-        return Geometry(self.roi, self.picture_px, self.spec.input_px, self.masks)
+        return Geometry(self.roi, self.picture_px, self.spec.input_px, masks=self.masks)
 
     @property
     def weights(self) -> NDArray[np.float32] | None:

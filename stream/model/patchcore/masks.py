@@ -196,7 +196,7 @@ def _filled(masks: Masks, input_px: tuple[int, int]) -> NDArray[np.bool_]:
     only = [mask.area(region_px) for mask in masks.areas if mask.kind == "judge_only"]
     if only:
         unjudged |= ~_union(only, region_px)
-    # One pixel more, since lens and sensor smear an edge; then every pixel of the input in which one has a share.
+    # One pixel more, since an aligned region is interpolated; then every pixel of the input in which one has a share.
     grown = np.asarray(cv2.dilate(unjudged.astype(np.float32), np.ones((3, 3), np.uint8)))
     shares = np.asarray(cv2.resize(grown, input_px, interpolation=interpolation_of(region_px, input_px)))
     filled = shares > 0
