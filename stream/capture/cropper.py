@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stream.devices.cameras.camera import Frame
 from stream.line.sections import StationOptions
 from stream.model.bundle import BundleInfo, live_bundle
+from stream.model.mask_files import check_masks
 from stream.model.patchcore.geometry import Geometry
 
 log = logging.getLogger(__name__)
@@ -53,9 +54,10 @@ class CroppedPart(NamedTuple):
 
 
 def load_cropper(name: str, station: StationOptions) -> PartCropper:
-    """Read from the station's bundle how its parts are cropped; raises BundleError."""
+    """Read from the station's bundle how its parts are cropped; raises BundleError, or ConfigError for its masks."""
     bundle = live_bundle(station.bundle)
     info: BundleInfo = bundle.info
+    check_masks(name, station.masks, station.bundle, info)
     roi = station.roi or info.roi
     if info.roi is not None and roi is not None and roi[2:] != info.roi[2:]:
         log.warning(

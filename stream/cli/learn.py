@@ -72,6 +72,14 @@ def fit(
         str | None,
         typer.Option(metavar="X,Y,W,H", help="Region of the image to inspect; default: all of it."),
     ] = None,
+    masks: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Areas that are not judged, or by thresholds of their own: YAML as in configs/masks/cap.yaml, "
+            "polygons of labelme or COCO, a painted PNG; see docs/masks.md. May be given several times.",
+        ),
+    ] = None,
     tiles: Annotated[
         str | None,
         typer.Option(
@@ -164,6 +172,7 @@ def fit(
     """
     from stream.cli.suggestion import print_suggestion
     from stream.cli.terminal import print_fit, tracking
+    from stream.model.mask_files import read_masks
     from stream.model.patchcore.levels import parse_levels
     from stream.training import fit as fitting
     from stream.training.fit_options import FitOptions
@@ -177,6 +186,11 @@ def fit(
         raise ConfigError(
             "--size auto and --suggest try whole network inputs, no tiles; leave out --tiles and --tile-px"
         )
+    if (automatic or suggest) and masks:
+        raise ConfigError(
+            "--size auto and --suggest draw defects everywhere on the part; leave out --masks, then fit with the size "
+            "that is found and with them"
+        )
     if review is not None:
         check_review(review)
     if neighbourhood % 2 == 0:
@@ -187,6 +201,7 @@ def fit(
         size_px=FitOptions.size_px if automatic else network_size(size),
         tiling=_tiling(tiles, tile_px, tile_scale, tile_overlap, own_banks=tile_banks == "own"),
         roi=_roi(roi),
+        masks=tuple(read_masks(path) for path in masks or ()),
         coreset=coreset,
         neighbourhood=neighbourhood,
         stride=stride,

@@ -120,6 +120,7 @@ def print_bundle(console: Console, path: Path, bundle: Bundle, mm_per_px: float 
         "input": f"{spec.input_px[0]}×{spec.input_px[1]} px, preprocessing {spec.preprocessing}",
         **({} if spec.tiles is None else {"tiles": _tiles(spec.tiles)}),
         "region": "whole image" if info.roi is None else "x {} y {} width {} height {}".format(*info.roi),
+        **({} if info.masks is None else {"masks": "\n".join(info.masks.describe())}),
         "images of": "mixed sizes" if info.picture_px is None else "{}×{} px".format(*info.picture_px),
         "smallest spot": _smallest_spot(info, mm_per_px),
         "patches": f"{info.grid[0]}×{info.grid[1]} per image, neighbourhood {spec.neighbourhood}, stride {spec.stride}",

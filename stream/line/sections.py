@@ -50,6 +50,10 @@ class DriftOptions(Options):
     window: Annotated[int, Field(ge=20, le=5_000)] = 500
 
 
+def _several(value: object) -> object:
+    return [value] if isinstance(value, str | Path) else value
+
+
 class StationOptions(Options):
     """One inspection point: camera, region, bundle, policy and reject."""
 
@@ -58,6 +62,7 @@ class StationOptions(Options):
     watch: bool = False
     shadow: ConfigPath | None = None
     roi: tuple[Offset, Offset, Pixels, Pixels] | None = None
+    masks: Annotated[tuple[ConfigPath, ...], BeforeValidator(_several)] = ()
     mode: Mode = "triggered"
     deadline_ms: PositiveMs = 500.0
     backlog: Annotated[int, Field(ge=1, le=10_000)] = 16

@@ -28,6 +28,7 @@ from stream.core.files import temporary_folder
 from stream.line.config import LineConfig
 from stream.line.lifecycle import FINISHED, PARENT_VARIABLE, RUN_VARIABLE, STOP_LINE, start_role
 from stream.model.bundle import live_bundle, shadow_bundle
+from stream.model.mask_files import check_masks
 
 log = logging.getLogger(__name__)
 
@@ -166,8 +167,9 @@ class Supervisor:
 
     def __init__(self, config: LineConfig, path: Path) -> None:
         """Check the bundles before anything is started; raises PatchLineError."""
-        for station in config.stations.values():
+        for name, station in config.stations.items():
             live = live_bundle(station.bundle)
+            check_masks(name, station.masks, station.bundle, live.info)
             if station.shadow is not None:
                 shadow_bundle(station.shadow, live, station.roi)
         self.config = config

@@ -34,6 +34,7 @@ from stream.model.bundle_file import read_file, read_left, write_file
 from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.head import DefectHead
 from stream.model.patchcore.health import Reference
+from stream.model.patchcore.masks import Masks
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
 from stream.model.patchcore.scoring import PositionStatistics, Scoring
 from stream.model.patchcore.spec import FeatureSpec, StoredGraph
@@ -118,6 +119,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         versions: of the libraries that made it.
         wanted_score, wanted_calibration: as the fit was asked, so that teaching asks the same.
         head: how its head was learned; None: it has none.
+        masks: what of a part is not judged, or by another threshold; None: it has none.
     """
 
     format: int
@@ -143,11 +145,27 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head: HeadInfo | None = None
     wanted_score: Literal["auto", "plain", "position"] = "auto"
     wanted_calibration: Literal["cross", "split"] = "cross"
+    masks: Masks | None = None
 
     @property
     def geometry(self) -> Geometry:
         """From a frame like the training images to the network input."""
-        return Geometry(self.roi, self.picture_px, self.spec.input_px)
+        return Geometry(self.roi, self.picture_px, self.spec.input_px, masks=self.masks)
+
+    @property
+    def weights(self) -> NDArray[np.float32] | None:
+        """What distances are multiplied by, (h, w), 0 where a patch is not judged; None: 1 everywhere."""
+        return None if self.masks is None else self.masks.weights(self.spec.input_px, self.grid)
+
+    @property
+    def filled(self) -> NDArray[np.bool_] | None:
+        """Which pixels of the network input are filled, (H, W), since they are not judged; None: none."""
+        return None if self.masks is None else self.masks.filled(self.spec.input_px)
+
+    @property
+    def judged_patches(self) -> int:
+        """Number of patches of a picture that are judged."""
+        return self.grid[0] * self.grid[1] if self.weights is None else int(np.count_nonzero(self.weights))
 
     @property
     def cross(self) -> bool:
@@ -204,7 +222,8 @@ class Bundle(NamedTuple):
     @property
     def scoring(self) -> Scoring:
         """How patch distances become the image score."""
-        return Scoring(self.info.reweight_neighbours, self.position, None if self.heads is None else self.heads.head)
+        head = None if self.heads is None else self.heads.head
+        return Scoring(self.info.reweight_neighbours, self.position, head, self.info.weights)
 
 
 def save_bundle(
@@ -304,6 +323,8 @@ def load_bundle(path: Path) -> Bundle:
         raise BundleError(
             f"{path}: damaged: its self-test is no {width_px}×{height_px} picture with a score; fit it again"
         )
+    if not info.judged_patches:
+        raise BundleError(f"{path}: damaged: its masks leave nothing to judge; fit it again")
     graph = StoredGraph(*(tensors[name].tobytes() for name in _GRAPH)) if info.spec.graph_sha256 else None
     position = PositionStatistics(*(tensors[name] for name in _POSITION)) if info.position_aware else None
     if position is not None and any(plane.shape != info.grid for plane in position):
@@ -364,7 +385,7 @@ def live_bundle(path: Path) -> Bundle:
 def shadow_bundle(path: Path, live: Bundle, roi: Roi | None) -> Bundle:
     """Read a bundle to be tried on the parts cropped for the `live` one; `roi` is the station's own region, if any.
 
-    Raises BundleError if that is impossible: another network input, or another region.
+    Raises BundleError if that is impossible: another network input, or another region, or masks that fill it elsewhere.
     """
     bundle = live_bundle(path)
     expects, gets = bundle.info, live.info
@@ -378,6 +399,13 @@ def shadow_bundle(path: Path, live: Bundle, roi: Roi | None) -> Bundle:
                 f"{path}: cannot be the shadow: its {what} is {wanted}, that of the live bundle {given}; "
                 "fit both alike, or remove `shadow`"
             )
+    none = np.zeros(expects.spec.input_px[::-1], np.bool_)
+    theirs, ours = (none if info.filled is None else info.filled for info in (expects, gets))
+    if not np.array_equal(theirs, ours):
+        raise BundleError(
+            f"{path}: cannot be the shadow: its masks ignore other pixels than those of the live bundle; fit both with "
+            "the same masks, or remove `shadow`"
+        )
     return bundle
 
 

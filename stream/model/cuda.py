@@ -56,8 +56,8 @@ class DeviceBackbone:
         inputs, run = self._compiled[padded]
         # The previous upload has ended: its results have been read.
         self._pinned[:count].numpy()[:] = images
-        inputs[:count].copy_(self._pinned[:count], non_blocking=True)
         with torch.inference_mode():
+            inputs[:count].copy_(self._pinned[:count], non_blocking=True)
             return run()[:count]
 
     def prepare(self, largest: int) -> None:

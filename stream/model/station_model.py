@@ -91,8 +91,13 @@ def inspect_batch(models: list[StationModel], images: NDArray[np.uint8]) -> Iter
     time counts as that of the backbone.
     """
     extractor = models[0].extractor
-    if not isinstance(models[0].memory, MemoryBank):
+    on_gpu = [not isinstance(model.memory, MemoryBank) for model in models]
+    if all(on_gpu):
         yield from _on_gpu(models, images)
+        return
+    if any(on_gpu):  # beside a part with masks
+        for model, image in zip(models, images, strict=True):
+            yield from inspect_batch([model], image[None])
         return
     begun_ns = time.monotonic_ns()
     features = extractor(images)
@@ -141,7 +146,8 @@ def prepare(extractor: Extractor, max_batch: int) -> None:
 
 def build_memory_bank(bundle: Bundle, extractor: Extractor) -> MemoryBank | DeviceBank:
     """Return a bundle's memory bank on the device of the extractor, with the search that is quickest there."""
-    if extractor.device == "cuda" and bundle.info.spec.tiles is None:
+    # Features of tiles are joined on the host, and weights of patches are known to the score there alone.
+    if extractor.device == "cuda" and bundle.info.spec.tiles is None and bundle.info.weights is None:
         import torch
 
         from stream.model.patchcore.device_search import DeviceBank

@@ -23,6 +23,8 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 #: and those of defects, by benchmarks/results/heat_map.md. The page's `lib/heatmap.js` has them and the colours too.
 HEAT_FROM, HEAT_FULL = 0.9, 1.3
 _HEAT_ALPHA = 0.65
+#: Distance of the lines of a hatching, px, and their opacity.
+_HATCH_PX, _HATCH_ALPHA = 10, 0.5
 #: Ends of the colour map `plasma` that are painted: violet, not the dark end, which looks like shadow; then yellow.
 _COLOURS_FROM, _COLOURS_TO = 70, 250
 
@@ -37,6 +39,7 @@ def draw(
     pixel_threshold: float | None,
     title: str,
     cause: Cause | None,
+    filled: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw heat map and outlines, and a header band above the view.
 
@@ -50,10 +53,13 @@ def draw(
         pixel_threshold: distance above which a pixel is anomalous; None: no heat map.
         title: the part, for example station and seq; what is not ASCII appears as '?'.
         cause: of an UNINSPECTED part.
+        filled: (H, W) bool, of the network input, what is not judged and will be hatched; None: nothing.
 
     Returns:
         (H', W, 3) uint8 BGR; its last H rows are the view.
     """
+    if filled is not None:
+        view = _hatched(view, filled)
     picture, place, defect = view, "", verdict is Verdict.DEFECT
     if patch_distances is not None and patch_distances.size and pixel_threshold is not None:
         picture = draw_map(view, patch_distances, pixel_threshold, outline_spot=defect)
@@ -86,6 +92,16 @@ def draw_map(
     if outline_spot:
         outlined |= strongest_region(map_px, pixel_threshold)
     return _outlined(_heat(view, map_px, pixel_threshold), outlined)
+
+
+def _hatched(view: NDArray[np.uint8], filled: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    height_px, width_px = view.shape[:2]
+    area = cv2.resize(filled.view(np.uint8), (width_px, height_px), interpolation=cv2.INTER_NEAREST)
+    rows, columns = np.ogrid[:height_px, :width_px]
+    lines = (np.asarray(area) > 0) & ((rows + columns) % _HATCH_PX == 0)
+    hatched = view.copy()
+    hatched[lines] = (hatched[lines] * (1 - _HATCH_ALPHA) + 255 * _HATCH_ALPHA).astype(np.uint8)
+    return hatched
 
 
 def _heat(view: NDArray[np.uint8], map_px: NDArray[np.float32], pixel_threshold: float) -> NDArray[np.uint8]:

@@ -99,7 +99,7 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
     remaining = 0
     with Recalibration(bundle, extractor, calibration, held_out, live.parent, track) as recalibration:
         for radius in _radii(info.covering_radius):
-            beyond = _beyond(extractor, search, inputs, rows, radius, track)
+            beyond = _beyond(extractor, search, inputs, rows, bundle.scoring.judged, radius, track)
             search = search_of(np.concatenate([search.features, beyond]), extractor)
             scored = recalibration.scores(search.features)
             thresholds = thresholds_like(bundle, scored)
@@ -132,7 +132,7 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
     changed = msgspec.structs.replace(
         info,
         thresholds=thresholds,
-        bank_patches=info.bank_patches + len(new) * info.grid[0] * info.grid[1],
+        bank_patches=info.bank_patches + len(new) * info.judged_patches,
         bank_pictures=(*info.bank_pictures, *new),
         calibration_names=tuple(info.calibration_names[row] for row in held_out),
         folds=tuple(info.folds[row] for row in held_out) if info.cross else (),
@@ -160,7 +160,7 @@ def image_scores(path: Path, inputs: NetworkInputs, track: Track = silent) -> ND
         BundleError, WeightsError, ConfigError: the bundle cannot be used here.
     """
     bundle = load_bundle(path)
-    _checked(path, inputs, bundle.info)
+    inputs = _checked(path, inputs, bundle.info)
     track("load backbone", 0, 1)
     extractor = load_extractor(bundle.info.spec, graph=bundle.graph)
     track("load backbone", 1, 1)
@@ -199,7 +199,8 @@ def _checked(path: Path, inputs: NetworkInputs, info: BundleInfo) -> NetworkInpu
         )
     if not len(inputs):
         raise DatasetError(f"{path}: there are no images; choose one at least")
-    return inputs
+    # They may be of a bundle with other masks.
+    return inputs if info.masks is None else info.masks.fill_each(inputs)
 
 
 def _distinct(inputs: NetworkInputs) -> NetworkInputs:
@@ -230,13 +231,20 @@ def _radii(covering_radius: float) -> list[float]:
 
 
 def _beyond(
-    extractor: Extractor, search: MemoryBank, inputs: NetworkInputs, rows: Rows, radius: float, track: Track
+    extractor: Extractor,
+    search: MemoryBank,
+    inputs: NetworkInputs,
+    rows: Rows,
+    judged: NDArray[np.bool_] | None,
+    radius: float,
+    track: Track,
 ) -> NDArray[np.float32]:
-    """Return patches (n, D) of the inputs at `rows` that, with the bank, cover all of theirs within the radius."""
+    """Return judged patches (n, D) of the inputs at `rows` that, with the bank, cover all such within the radius."""
     dims = search.features.shape[1]
     candidates = [np.empty((0, dims), np.float32)]
     for done, batch in batches(inputs, rows):
-        patches = extractor(batch).reshape(-1, dims)
+        features = extractor(batch)
+        patches = features.reshape(-1, dims) if judged is None else features[:, judged].reshape(-1, dims)
         candidates.append(patches[perhaps_farther(search, patches, radius)])
         track("extract features", done, len(rows))
     patches = np.concatenate(candidates)

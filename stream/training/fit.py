@@ -23,7 +23,9 @@ from stream.model.bundle import (
     save_bundle,
 )
 from stream.model.extractor import Device, input_multiple_px, load_extractor, spec_for
+from stream.model.mask_files import masks_of
 from stream.model.patchcore.health import Reference, measure, reference_of, refreshed
+from stream.model.patchcore.masks import Masks
 from stream.model.patchcore.preprocess import input_size
 from stream.model.patchcore.tiles import apart
 from stream.training.calibration import (
@@ -88,9 +90,13 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
     region, multiple_px = region_px(paths, options.roi), input_multiple_px(options.backbone)
     tiles = None if options.tiling is None else options.tiling.tiles(options.size_px, region, multiple_px)
     input_px = input_size(options.size_px, region, multiple_px) if tiles is None else tiles.input_px
-    with read_network_inputs(
-        paths, options.geometry(input_px), memory=memory, spool=output.parent, track=track
-    ) as images:
+    masks = _masks(paths, options, input_px)
+    geometry = options.geometry(input_px)._replace(masks=masks)
+    with read_network_inputs(paths, geometry, memory=memory, spool=output.parent, track=track) as images:
+        if masks is not None and options.roi is None and images.picture_px is None:
+            raise DatasetError(
+                f"{good}: its images differ in size, so masks lie elsewhere in each; give --roi, or images of one size"
+            )
         names = [path.relative_to(good).as_posix() for path in images.paths]
         plan, notes = plan_for(good, images, names, options)
         track("load backbone", 0, 1)
@@ -118,13 +124,24 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             spec = msgspec.structs.replace(spec, tiles=tiles)
             extractor = load_extractor(spec, device=options.device, weights=options.weights, graph=graph)
         track("load backbone", 1, 1)
+        if masks is not None:
+            masks.check(input_px, (height, width))
+        filled = None if masks is None else masks.filled(input_px)
 
-        shift = registration_of(iter_inputs(images.inputs, _spread(plan.bank, PICTURES)), (height, width))
+        shift = registration_of(iter_inputs(images.inputs, _spread(plan.bank, PICTURES)), (height, width), filled)
         position = shift.in_place if options.score == "auto" else options.score == "position"
         notes.append(_score_note(options, shift, position=position))
         bank_options = BankOptions(
-            (height, width), options.coreset, options.seed, position=position, cuda=extractor.device == "cuda"
+            (height, width),
+            options.coreset,
+            options.seed,
+            position=position,
+            cuda=extractor.device == "cuda",
+            weights=None if masks is None else masks.weights(input_px, (height, width)),
         )
+        if masks is not None:
+            share = bank_options.judged_patches / bank_options.patches
+            notes.append(f"masks {masks.names}: {share:.0%} of each part is judged")
         learned = learn(extractor, images.inputs, plan, bank_options, memory=memory, spool=output.parent, track=track)
         thresholds = calibrated(learned.calibration, options.false_reject_rate, cross=bool(plan.folds))
         search = search_of(learned.bank, extractor)
@@ -145,7 +162,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             position_aware=learned.scoring.position is not None,
             shift_patches=round(shift.median_patches, 3),
             seed=options.seed,
-            bank_patches=len(plan.bank) * height * width,
+            bank_patches=len(plan.bank) * bank_options.judged_patches,
             coreset_patches=len(learned.bank),
             covering_radius=learned.covering_radius,
             thresholds=thresholds,
@@ -156,6 +173,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             versions=library_versions(),
             wanted_score=options.score,
             wanted_calibration=options.calibration,
+            masks=masks,
         )
         bundle = save_bundle(
             output,
@@ -237,6 +255,13 @@ def calibrate(
 def reference_of_rows(images: ImageSet, rows: Rows) -> Reference:
     """Return light, focus and colour of the good images at `rows`."""
     return reference_of([measure(image) for image in iter_inputs(images.inputs, rows)])
+
+
+def _masks(paths: list[Path], options: FitOptions, input_px: tuple[int, int]) -> Masks | None:
+    masks = masks_of(options.masks, region_px(paths, options.roi), region_px(paths, None), options.roi)
+    if masks is not None:
+        masks.check(input_px)
+    return masks
 
 
 def _spread(rows: Rows, count: int) -> Rows:

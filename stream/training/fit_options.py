@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from stream.model.extractor import Device
+from stream.model.mask_files import MaskFile
 from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.preprocess import Roi, Size
 from stream.model.patchcore.tiles import Tiling
@@ -24,6 +25,7 @@ class FitOptions:
     #: None: the network takes the region whole.
     tiling: Tiling | None = None
     roi: Roi | None = None
+    masks: tuple[MaskFile, ...] = ()
     coreset: float = 0.01
     neighbourhood: int = 3
     stride: int = 1

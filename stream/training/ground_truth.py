@@ -133,14 +133,15 @@ def _read(image: Path, candidates: list[Path]) -> NDArray[np.uint8] | None:
 def _network_mask(marks: NDArray[np.uint8], info: BundleInfo) -> NDArray[np.bool_] | None:
     """Crop and resize a mask like its image, (H, W) → bool of the input's size; None if the line refuses its image.
 
-    Each pixel is the one at its centre.
+    Each pixel is the one at its centre; what the bundle's masks fill is not marked.
     """
     try:
         region = np.ascontiguousarray(info.geometry.region(marks))
     except FrameFault:
         return None
     # Plain INTER_NEAREST samples the pixel's corner, half a pixel off what network_input shows there.
-    return np.asarray(cv2.resize(region, info.spec.input_px, interpolation=cv2.INTER_NEAREST_EXACT) > 0)
+    marked = np.asarray(cv2.resize(region, info.spec.input_px, interpolation=cv2.INTER_NEAREST_EXACT) > 0)
+    return marked if info.filled is None else marked & ~info.filled
 
 
 def _warnings(dataset: Path, empty: list[Path], unseen: list[Path], strays: list[Path]) -> Iterator[str]:

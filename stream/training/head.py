@@ -83,12 +83,17 @@ def learn_head(
 
 
 def pooled_of(
-    extractor: Extractor, inputs: Inputs, rows: NDArray[np.int64], level_dims: tuple[int, ...], track: Track = silent
+    extractor: Extractor,
+    inputs: Inputs,
+    rows: NDArray[np.int64],
+    level_dims: tuple[int, ...],
+    judged: NDArray[np.bool_] | None = None,
+    track: Track = silent,
 ) -> Pooled:
-    """Return the pooled features (n, 2 D) of the network inputs at `rows`."""
+    """Return the pooled features (n, 2 D) of the inputs at `rows`, of the patches `judged`, (h, w); None: of all."""
     found = [np.empty((0, 2 * sum(level_dims)))]
     for done, batch in batches(inputs, rows):
-        found += [pooled(features, level_dims)[None] for features in extractor(batch)]
+        found += [pooled(features, level_dims, judged)[None] for features in extractor(batch)]
         track("pool features", done, len(rows))
     return np.concatenate(found)
 

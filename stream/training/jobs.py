@@ -207,6 +207,7 @@ def relearn(
 
 def options_like(bundle: Bundle | None, line: LineConfig, station: str, overrides: FitOverrides) -> FitOptions:
     """Return the options by which a fit made a bundle, except for those that the user chose; None: the defaults."""
+    from stream.model.mask_files import file_of, read_masks
     from stream.model.patchcore.tiles import tiling_of
     from stream.training.fit_options import FitOptions
 
@@ -225,6 +226,7 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
             score=info.wanted_score,
             calibration=info.wanted_calibration,
             precision="float32" if bundle.graph is None else "int8",
+            masks=() if info.masks is None else (file_of(str(line.stations[station].bundle), info.masks),),
         )
         if info.thresholds is not None:
             options = replace(options, false_reject_rate=info.thresholds.false_reject_rate)
@@ -235,7 +237,9 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
         if overrides.backbone not in (None, options.backbone):
             options = replace(options, levels=())  # another network has other levels
     chosen = {name: value for name, value in overrides._asdict().items() if value is not None}
-    own = line.stations[station].roi
+    own, drawn = line.stations[station].roi, line.stations[station].masks
+    if drawn:
+        options = replace(options, masks=tuple(read_masks(path) for path in drawn))
     return replace(options, roi=options.roi if own is None else own, **chosen)
 
 

@@ -37,6 +37,7 @@ class BankOptions:
         seed: of the choice.
         position: learn the position-aware score too.
         cuda: choose and search on the GPU.
+        weights: (h, w) float32 of the patches, see `Scoring`; those of 0 are not remembered. None: 1 everywhere.
     """
 
     grid: tuple[int, int]
@@ -44,15 +45,26 @@ class BankOptions:
     seed: int
     position: bool
     cuda: bool
+    weights: NDArray[np.float32] | None = None
 
     @property
     def patches(self) -> int:
-        """Number of patches of one picture."""
+        """Number of patches of one picture in the store."""
         return self.grid[0] * self.grid[1]
+
+    @property
+    def judged(self) -> NDArray[np.bool_] | None:
+        """Which of them are judged, (h, w); None: all."""
+        return None if self.weights is None else self.weights > 0
+
+    @property
+    def judged_patches(self) -> int:
+        """How many of them are judged."""
+        return self.patches if self.weights is None else int(np.count_nonzero(self.weights))
 
     def wanted(self, pictures: int) -> int:
         """Return the size of a bank that is chosen from so many pictures."""
-        return coreset_size(pictures * self.patches, self.coreset)
+        return coreset_size(pictures * self.judged_patches, self.coreset)
 
 
 class LearnedBank(NamedTuple):
@@ -90,8 +102,8 @@ def learn_bank(
     if options.position:
         chosen = np.random.default_rng(options.seed).permutation(pictures)[:_POSITION_PICTURES]
         distances = _leave_one_out(patches, options, features, picked // size, np.sort(chosen))
-        position = position_statistics(distances) if len(distances) > 1 else None
-    return LearnedBank(features, Scoring(REWEIGHT_NEIGHBOURS, position))
+        position = position_statistics(distances, options.judged) if len(distances) > 1 else None
+    return LearnedBank(features, Scoring(REWEIGHT_NEIGHBOURS, position, weights=options.weights))
 
 
 def _leave_one_out(

@@ -118,7 +118,7 @@ def learn(
         wanted = options.wanted(len(plan.bank))
         chosen = learn_bank(patches, options, progress=lambda done: track("choose coreset", done, wanted))
         track("choose coreset", wanted, wanted)
-        radius = covering_radius(patches.features, chosen.features)
+        radius = covering_radius(patches.judged_features, chosen.features)
         search = chosen.search(cuda=options.cuda, added=added)
         banks = FoldBanks(patches, options, plan.folds, track) if plan.folds else None
         if options.position and (chosen.scoring.position is None or (banks and not banks.position_aware)):
@@ -156,6 +156,7 @@ def patches_of(
         banks=1 + folds,
         memory=memory,
         spool=spool,
+        judged=None if options.judged is None else options.judged.reshape(-1),
     )
     try:
         for done, batch in batches(inputs, rows):

@@ -84,7 +84,7 @@ def leave_out(live: Path, output: Path, names: Sequence[str], track: Track = sil
         )
         rows, calibration = plan.bank, learned.calibration
         bundle = bundle._replace(bank=learned.bank, position=learned.scoring.position)
-        removed_patches = len(gone) * info.grid[0] * info.grid[1]
+        removed_patches = len(gone) * info.judged_patches
         info = msgspec.structs.replace(
             info,
             folds=plan.fold_numbers,

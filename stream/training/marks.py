@@ -67,6 +67,8 @@ def learn_from_marks(
     info, before = bundle.info, bundle.info.thresholds
     assert before is not None, "live bundles are calibrated"
     _check_shapes(live, bundle, defects, false_alarms)
+    if info.masks is not None:  # they may be of a bundle with other masks
+        defects, false_alarms = info.masks.fill_each(defects), info.masks.fill_each(false_alarms)
     # Now, not after minutes of work.
     check_marks(len(defects))
     rows, notes = _unmarked(pictures, defects, false_alarms)
@@ -75,8 +77,11 @@ def learn_from_marks(
     extractor = load_extractor(info.spec, graph=bundle.graph)
     levels = info.spec.level_dims
     track("load backbone", 1, 1)
-    good = pooled_of(extractor, pictures, rows, levels, track)
-    bad, alarms = (pooled_of(extractor, inputs, np.arange(len(inputs)), levels) for inputs in (defects, false_alarms))
+    judged = bundle.scoring.judged
+    good = pooled_of(extractor, pictures, rows, levels, judged, track)
+    bad, alarms = (
+        pooled_of(extractor, inputs, np.arange(len(inputs)), levels, judged) for inputs in (defects, false_alarms)
+    )
     folds = _folds(bundle, rows)
     track("learn head", 0, 1)
     learned = learn_head(good, _scores_without_head(bundle, good, rows), folds, bad, alarms, levels)

@@ -134,6 +134,7 @@ def _drawn(
         pixel_threshold=info.thresholds.pixel,
         title=f"{image.kind}/{path.name}",
         cause=image.cause,
+        filled=None if image.cause == Cause.WRONG_GEOMETRY else info.filled,
     )
     if maps.mask is not None:
         _outline(drawn[-view.shape[0] :], maps.mask)

@@ -22,7 +22,16 @@ class PatchStore:
     """Features and their projections, appended image by image; the coreset does not depend on where they are held."""
 
     def __init__(
-        self, dims: int, *, capacity: int, wanted: int, seed: int, memory: MemoryBudget, spool: Path, banks: int = 1
+        self,
+        dims: int,
+        *,
+        capacity: int,
+        wanted: int,
+        seed: int,
+        memory: MemoryBudget,
+        spool: Path,
+        banks: int = 1,
+        judged: NDArray[np.bool_] | None = None,
     ) -> None:
         """Make room for `capacity` patches of which `wanted` will be chosen.
 
@@ -34,12 +43,14 @@ class PatchStore:
             memory: decides whether the patches are held or spooled.
             spool: folder for temporary files.
             banks: how many coresets are held at once.
+            judged: (P,) of the patches of each image, those that may be chosen and need be covered; None: all.
 
         Raises:
             ConfigError: the limit does not even hold the selection's working memory.
             DiskError: the folder has too little room, or cannot be written.
         """
         self._seed = seed
+        self._judged = judged
         #: (D,) mean feature of each image.
         self.picture_means: list[NDArray[np.float32]] = []
         self._matrix = projection(dims, dims=PROJECTION_DIMS, seed=seed)
@@ -62,7 +73,8 @@ class PatchStore:
 
     def append(self, features: NDArray[np.float32]) -> None:
         """Add the (n, …, D) features of some images; raises DiskError when the disk is full."""
-        self.picture_means += list(features.reshape(len(features), -1, features.shape[-1]).mean(axis=1))
+        each = features.reshape(len(features), -1, features.shape[-1])
+        self.picture_means += list((each if self._judged is None else each[:, self._judged]).mean(axis=1))
         rows = features.reshape(-1, features.shape[-1])
         self.features.append(rows)
         if self._matrix is not None:
@@ -82,7 +94,7 @@ class PatchStore:
         Returns:
             (≤ wanted,) indices among all patches, in the order of choice.
         """
-        candidates = _Without(self._projected, without or slice(0, 0))
+        candidates = self._candidates(self._projected, without or slice(0, 0))
         if cuda:
             from stream.model.patchcore.coreset_cuda import bytes_needed, greedy_k_center_on_device
 
@@ -94,6 +106,17 @@ class PatchStore:
                     on_device[part] = torch.from_numpy(candidates[part])
                 return candidates.rows(greedy_k_center_on_device(on_device, wanted, seed=self._seed, progress=progress))
         return candidates.rows(greedy_k_center(candidates, wanted, seed=self._seed, progress=progress))
+
+    @property
+    def judged_features(self) -> _Without | _Rows:
+        """The features of the patches that are judged, (N, D)."""
+        return self._candidates(self.features, slice(0, 0))
+
+    def _candidates(self, features: SpooledArray, left_out: slice) -> _Without | _Rows:
+        if self._judged is None:
+            return _Without(features, left_out)
+        rows = np.flatnonzero(np.tile(self._judged, len(features) // len(self._judged)))
+        return _Rows(features, rows[(rows < left_out.start) | (rows >= left_out.stop)])
 
     def __enter__(self) -> Self:
         return self
@@ -133,3 +156,21 @@ class _Without:
         if begin >= self._begin:
             return self._features[begin + self._gap : end + self._gap]
         return np.concatenate([self._features[begin : self._begin], self._features[self._end : end + self._gap]])
+
+
+class _Rows:
+    """Some rows of an array, under numbers without a gap."""
+
+    def __init__(self, features: SpooledArray, chosen: NDArray[np.int64]) -> None:
+        self._features, self._chosen = features, chosen
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self._chosen), *self._features.shape[1:]
+
+    def rows(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers that rows have in the whole array."""
+        return self._chosen[numbers]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._features[self._chosen[rows]]

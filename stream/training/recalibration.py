@@ -97,7 +97,14 @@ class Recalibration:
         if heads is None or info is None:
             return calibration
         if self._pooled is None:
-            self._pooled = pooled_of(self._extractor, self._pictures, self._rows, info.level_dims, self._track)
+            self._pooled = pooled_of(
+                self._extractor,
+                self._pictures,
+                self._rows,
+                info.level_dims,
+                self._bundle.scoring.judged,
+                self._track,
+            )
         by = heads.of_folds if info.folds else (heads.head,)
         folds = np.array(info.folds, dtype=np.int64)[self._rows] if info.folds else np.zeros(len(self._rows), np.int64)
         return calibration._replace(scores=fused_out_of_fold(by, folds, calibration.scores, self._pooled))
@@ -116,5 +123,10 @@ def bank_options_of(bundle: Bundle, extractor: Extractor) -> BankOptions:
     """Return how the fit chose a bundle's bank."""
     info = bundle.info
     return BankOptions(
-        info.grid, info.coreset, info.seed, position=info.position_aware, cuda=extractor.device == "cuda"
+        info.grid,
+        info.coreset,
+        info.seed,
+        position=info.position_aware,
+        cuda=extractor.device == "cuda",
+        weights=info.weights,
     )

@@ -45,6 +45,7 @@ def write_review(folder: Path, summary: FitSummary, track: Track = silent) -> No
                 pixel_threshold=info.thresholds.pixel,
                 title=f"{strange.rank}. {strange.name}",
                 cause=None,
+                filled=info.filled,
             )
             name = strange.name.replace("/", "_")
             target = folder / f"{strange.rank:02d}_score_{strange.score:.4g}_{Path(name).stem[:_NAME_LETTERS]}.png"

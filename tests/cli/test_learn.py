@@ -44,6 +44,9 @@ def patchline(*arguments: str) -> str:
             "--tile-overlap: 200 px are more than half",
         ),
         (["--suggest", "--tiles", "2x2"], "--suggest try whole network inputs, no tiles"),
+        (["--suggest", "--masks", "m.png"], "--suggest draw defects everywhere on the part; leave out --masks"),
+        (["-o", "x.safetensors", "--masks", "nowhere.yaml"], "nowhere.yaml: no such file of masks"),
+        (["-o", "x.safetensors", "--masks", "mask.jpg"], "mask.jpg: expected masks as .yaml, .json"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_with_what_to_give(good_folder: Path, options: list[str], reason: str):

@@ -31,6 +31,7 @@ from stream.model.bundle import (
 )
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.health import Measures, reference_of
+from stream.model.patchcore.masks import Mask, Masks
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
 from stream.model.patchcore.scoring import PositionStatistics
 from stream.model.patchcore.spec import FeatureSpec
@@ -70,6 +71,9 @@ INFO = BundleInfo(
     bank_pictures=("0123456789abcdef", "fedcba9876543210"),
     versions={"patchline": "0.1.0"},
 )
+
+
+HOLE = Mask("hole", "ignore", circle=(100, 100, 50))
 
 
 @pytest.fixture
@@ -328,6 +332,8 @@ def test_a_bundle_that_is_replaced_while_it_is_read_is_refused(path: Path, monke
         ({"roi": None}, None, "its region is whole picture"),
         ({"roi": (0, 0, 300, 400)}, (5, 5, 300, 400), None),
         ({"thresholds": None}, None, "not calibrated"),
+        ({"masks": Masks((300, 400), (HOLE,))}, None, "its masks ignore other pixels than those of the live bundle"),
+        ({"masks": Masks((300, 400), (msgspec.structs.replace(HOLE, kind="zone", factor=2.0),))}, None, None),
     ],
 )
 def test_a_shadow_must_see_what_the_live_bundle_sees(
@@ -341,6 +347,21 @@ def test_a_shadow_must_see_what_the_live_bundle_sees(
     with pytest.raises(BundleError) as error:
         shadow_bundle(shadow, load_bundle(path), roi)
     assert said in str(error.value)
+
+
+def test_masks_are_stored_as_they_are(tmp_path: Path):
+    outline = Mask("rim", "zone", (((0.5, 1.25), (9.0, 1.0), (9.0, 90.0)),), factor=1.5)
+    info = msgspec.structs.replace(INFO, masks=Masks((300, 400), (HOLE, outline)))
+    saved = save_bundle(tmp_path / "masked.safetensors", info, BANK, CALIBRATION, PICTURES, SELFTEST)
+    assert saved.info == info
+    assert 0 < saved.info.judged_patches < 28 * 28
+
+
+def test_masks_that_leave_nothing_to_judge_make_no_bundle(tmp_path: Path):
+    everything = Masks((300, 400), (Mask("all", "ignore", rectangle=(0, 0, 300, 400)),))
+    info = msgspec.structs.replace(INFO, masks=everything)
+    with pytest.raises(BundleError, match="its masks leave nothing to judge"):
+        save_bundle(tmp_path / "blind.safetensors", info, BANK, CALIBRATION, PICTURES, SELFTEST)
 
 
 @pytest.mark.parametrize("tensor", ["bank", "kept_picture_000019"])

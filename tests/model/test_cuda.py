@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -16,9 +17,11 @@ from stream.model.extractor import build_module, load_extractor
 from stream.model.patchcore.device_search import DeviceBank
 from stream.model.patchcore.head import pooled, unit_pieces
 from stream.model.patchcore.inspector import inspect
+from stream.model.patchcore.masks import Mask, Masks
 from stream.model.patchcore.preprocess import network_input
 from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
+from stream.model.station_model import StationModel, inspect_batch
 
 B = 9
 
@@ -58,6 +61,21 @@ def test_a_batch_of_two_stations_is_judged_each_by_its_own_bank(bundle: Bundle, 
         np.testing.assert_allclose(
             result[1 : 1 + expected.distances.size], expected.distances.ravel(), rtol=1e-3, atol=1e-3
         )
+
+
+def test_a_part_with_masks_is_judged_by_them_beside_one_without_in_the_same_batch(bundle: Bundle, images):
+    half = Masks((160, 120), (Mask("left", "zone", rectangle=(0, 0, 100, 120), factor=2),))
+    masked = bundle._replace(info=msgspec.structs.replace(bundle.info, masks=half))
+    there = backbone(bundle)
+    models = [
+        StationModel(bundle, there, DeviceBank(bundle.bank, torch.device("cpu"), reweight_neighbours=B), "", False),
+        StationModel(masked, there, MemoryBank(bundle.bank), "", False),
+    ]
+    plain, weighed = inspect_batch(models, images[[0, 0]])
+    assert plain.inspection.score == pytest.approx(2 * weighed.inspection.score, rel=1e-3)
+    np.testing.assert_allclose(
+        plain.inspection.distances[:, :6], 2 * weighed.inspection.distances[:, :6], rtol=1e-3, atol=1e-3
+    )
 
 
 def test_the_pooled_features_of_a_picture_are_those_of_the_cpu(bundle: Bundle, images):

@@ -62,6 +62,16 @@ def test_a_good_part_is_left_untouched_below_the_header(height_px, width_px):
     np.testing.assert_array_equal(picture[-height_px:], view)
 
 
+def test_what_is_not_judged_is_hatched_and_nothing_else():
+    filled = np.zeros((28, 28), np.bool_)
+    filled[:, :14] = True
+    view = view_of(300, 300, grey=128)
+    picture = drawn(view, None, verdict=Verdict.GOOD, filled=filled)[-300:]
+    changed = (picture != view).any(axis=2)
+    assert 0.05 < changed[:, :150].mean() < 0.2
+    assert not changed[:, 150:].any()
+
+
 def test_the_view_that_was_given_is_not_drawn_on():
     view = view_of(300, 300)
     before = view.copy()

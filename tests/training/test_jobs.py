@@ -9,6 +9,7 @@ import pytest
 from stream.core.errors import DatasetError
 from stream.line.config import parse
 from stream.model.bundle import load_bundle
+from stream.model.patchcore.masks import Mask, Masks
 from stream.training.jobs import FitOverrides, leave_out_job, options_like, relearn_job
 from stream.training.progress import silent
 
@@ -51,6 +52,25 @@ def test_the_region_of_the_configuration_comes_before_that_of_the_bundle(tmp_pat
     cut = bundle._replace(info=msgspec.structs.replace(bundle.info, roi=(8, 8, 96, 96)))
     assert options_like(cut, line, "cap", FitOverrides()).roi == (1, 2, 30, 40)
     assert options_like(None, line, "cap", FitOverrides()).roi == (1, 2, 30, 40)
+
+
+def test_a_station_is_taught_with_the_masks_of_its_configuration_or_else_of_its_bundle(
+    tmp_path: Path, small_bundle: Path
+):
+    bundle = load_bundle(small_bundle)
+    assert options_like(bundle, parse(LINE, name="line.yaml", folder=tmp_path), "cap", FitOverrides()).masks == ()
+    hole = Mask("hole", "ignore", circle=(50, 50, 9))
+    masked = bundle._replace(info=msgspec.structs.replace(bundle.info, masks=Masks((160, 120), (hole,))))
+    line = parse(LINE, name="line.yaml", folder=tmp_path)
+    (kept,) = options_like(masked, line, "cap", FitOverrides()).masks
+    assert (kept.size_px, kept.masks) == ((160, 120), (hole,))
+
+    (tmp_path / "own.yaml").write_text("masks: [{name: own, kind: ignore, circle: [9, 9, 5]}]")
+    for given in ("own.yaml", "[own.yaml]"):
+        own = parse(LINE.replace("bundle: cap", f"masks: {given}, bundle: cap"), name="line.yaml", folder=tmp_path)
+        for like in (masked, None):
+            (drawn,) = options_like(like, own, "cap", FitOverrides()).masks
+            assert [mask.name for mask in drawn.masks] == ["own"]
 
 
 def test_a_station_is_taught_on_the_levels_of_its_bundle_unless_the_network_is_another(

@@ -36,3 +36,12 @@ def test_few_pictures_cannot_describe_each_place():
 
 def test_a_single_picture_has_no_shift():
     assert registration_of(parts(1, 0), (28, 28)).median_patches == 0
+
+
+def test_what_masks_fill_does_not_make_parts_seem_still():
+    filled = np.zeros((224, 224), np.bool_)
+    filled[:, :90] = True
+    pictures = [np.where(filled[..., None], np.uint8(117), picture) for picture in parts(60, 60)]
+    assert not registration_of(pictures, (28, 28), filled).in_place
+    still = [np.where(filled[..., None], np.uint8(117), picture) for picture in parts(60, 0)]
+    assert registration_of(still, (28, 28), filled).in_place

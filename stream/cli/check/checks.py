@@ -26,6 +26,7 @@ from stream.line.folders import folder_problems
 from stream.line.locks import lock_owner
 from stream.line.sections import StationOptions
 from stream.model.bundle import live_bundle, shadow_bundle
+from stream.model.mask_files import check_masks
 from stream.transport.sockets import Sockets
 
 #: Result of adjtimex(2) while the clock is not synchronised, and the bytes of its structure at most.
@@ -100,6 +101,7 @@ def _bundle(name: str, station: StationOptions) -> Check:
     what = f"stations.{name}.bundle"
     try:
         bundle = live_bundle(station.bundle)
+        check_masks(name, station.masks, station.bundle, bundle.info)
         if station.shadow is not None:
             shadow_bundle(station.shadow, bundle, station.roi)
     except PatchLineError as error:

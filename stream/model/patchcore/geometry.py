@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from stream.core.errors import FrameFault
 from stream.core.verdict import Cause
+from stream.model.patchcore.masks import Masks
 from stream.model.patchcore.preprocess import Roi, network_input
 
 
@@ -19,11 +20,13 @@ class Geometry(NamedTuple):
         roi: region of the frame, (x, y, width, height) in px; None: the whole frame.
         picture_px: (width, height) that a whole frame must have; None: any.
         input_px: (width, height) of the network input.
+        masks: what of it is not judged; None: all is.
     """
 
     roi: Roi | None
     picture_px: tuple[int, int] | None
     input_px: tuple[int, int]
+    masks: Masks | None = None
 
     @property
     def of_any_size(self) -> Geometry:
@@ -54,5 +57,6 @@ class Geometry(NamedTuple):
         return image[y : y + height, x : x + width]
 
     def network_input(self, region: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the network input, (height, width, 3) uint8 RGB, of a region (H, W, 3) uint8 BGR."""
-        return network_input(region, self.input_px)
+        """Return the network input, (height, width, 3) uint8 RGB, of a region (H, W, 3) uint8 BGR, masks filled."""
+        pixels = network_input(region, self.input_px)
+        return pixels if self.masks is None else self.masks.fill(pixels)

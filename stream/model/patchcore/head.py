@@ -70,12 +70,15 @@ class DefectHead(NamedTuple):
         return WEIGHT * (self.logit(pooled) - self.logit_mean) / self.logit_spread
 
 
-def pooled(features: NDArray[np.floating], level_dims: tuple[int, ...]) -> NDArray[np.float64]:
+def pooled(
+    features: NDArray[np.floating], level_dims: tuple[int, ...], judged: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Pool the patch features of one picture.
 
     Args:
         features: (h, w, D) patch features.
         level_dims: channels of each level, in the order of `features`; their sum is D.
+        judged: (h, w) bool, the patches that count; None: all.
 
     Returns:
         (2 D,) mean over the positions of each level, then standard deviation, each level's piece of unit length, so
@@ -84,7 +87,7 @@ def pooled(features: NDArray[np.floating], level_dims: tuple[int, ...]) -> NDArr
     Raises:
         ValueError: the levels are not those of the features.
     """
-    flat = features.reshape(-1, features.shape[-1])
+    flat = features.reshape(-1, features.shape[-1]) if judged is None else features[judged]
     return unit_pieces(flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64), level_dims)
 
 

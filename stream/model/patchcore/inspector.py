@@ -40,7 +40,8 @@ class Inspection(NamedTuple):
 
     Attributes:
         score: the image score, plain or position-aware, with or without a head.
-        distances: (h, w) float32 patch distances, from which the anomaly map is up-sampled.
+        distances: (h, w) float32 patch distances, from which the anomaly map is up-sampled; times their weights
+            where the part has masks.
     """
 
     score: float
@@ -55,12 +56,15 @@ def nearest_patches(bank: MemoryBank, features: NDArray[np.float32]) -> Nearest:
 def score_patches(bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, scoring: Scoring) -> Inspection:
     """Score one network input from its patch features (h, w, D) and their nearest bank features."""
     queries = features.reshape(-1, features.shape[-1])
+    distances = scoring.weighted(nearest.distance.reshape(features.shape[:2]))
     if scoring.position is not None:
-        score = position_score(scoring.position, bank, queries, nearest)
+        score = position_score(scoring.position, bank, queries, nearest, scoring.weights)
     else:
-        query = queries[int(nearest.distance.argmax())].astype(np.float64)
-        score = plain_score(bank, query, reweight_neighbours=scoring.reweight_neighbours)
-    return Inspection(scoring.fused(score, features), nearest.distance.reshape(features.shape[:2]))
+        patch = int(distances.argmax())
+        score = plain_score(bank, queries[patch].astype(np.float64), reweight_neighbours=scoring.reweight_neighbours)
+        if scoring.weights is not None:
+            score *= float(scoring.weights.flat[patch])
+    return Inspection(scoring.fused(score, features), distances)
 
 
 def inspect(extractor: Extractor, bank: MemoryBank, images: NDArray[np.uint8], scoring: Scoring) -> list[Inspection]:

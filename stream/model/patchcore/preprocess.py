@@ -53,6 +53,12 @@ def network_input(region: NDArray[np.uint8], input_px: tuple[int, int]) -> NDArr
     Returns:
         (height, width, 3) uint8, RGB, contiguous.
     """
-    shrinking = region.shape[1] > input_px[0] or region.shape[0] > input_px[1]
-    resized = cv2.resize(region, input_px, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    interpolation = interpolation_of((region.shape[1], region.shape[0]), input_px)
+    resized = cv2.resize(region, input_px, interpolation=interpolation)
     return np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def interpolation_of(region_px: tuple[int, int], input_px: tuple[int, int]) -> int:
+    """Return OpenCV's interpolation from a region of (width, height) to a network input."""
+    shrinking = region_px[0] > input_px[0] or region_px[1] > input_px[1]
+    return cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
