@@ -37,6 +37,7 @@ from stream.model.patchcore.health import Reference
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
 from stream.model.patchcore.scoring import PositionStatistics, Scoring
 from stream.model.patchcore.spec import FeatureSpec, StoredGraph
+from stream.model.patchcore.spots import NO_ZONES, Zones
 
 #: Version of the file format; raised whenever an older reader would misunderstand the file.
 FORMAT = 5
@@ -148,6 +149,11 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def geometry(self) -> Geometry:
         """From a frame like the training images to the network input."""
         return Geometry(self.roi, self.picture_px, self.spec.input_px)
+
+    @property
+    def zones(self) -> Zones:
+        """The named zones of the part's region, which rules may be about."""
+        return NO_ZONES
 
     @property
     def cross(self) -> bool:
