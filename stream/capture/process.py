@@ -263,6 +263,7 @@ class CaptureProcess:
             bundle_sha256=cropper.bundle_sha256,
             height_px=pixels.shape[0],
             width_px=pixels.shape[1],
+            region_px=(part.region.shape[1], part.region.shape[0]),
             siblings=part.siblings,
             epoch=self.epoch,
             stamps=FrameStamps(grabbed_ns=part.grabbed_ns, granted_ns=granted_ns, encoded_ns=now_ns()),

@@ -290,6 +290,14 @@ def evaluate(
             "numbered from the worst.",
         ),
     ] = None,
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONFIG[:STATION]",
+            help="Try the rules of a station of this configuration: misses and false rejects with and without them, "
+            "and the images that they let pass.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure a bundle on labelled images, and show what it misses and what it falsely rejects.
@@ -301,13 +309,20 @@ def evaluate(
     other good images would have given as calibration: compare bundles by them. PG2 is the share of good parts that
     pass if at most 2 % of the defective ones may, PB2 the share of defective parts caught if at most 2 % of the good
     ones may be rejected. Images that a line would refuse (dark, blurred, of another size) are counted apart.
+
+    With `--rules line.yaml:cap` misses and false rejects are shown by the score and with the station's rules on spots;
+    every other figure, page and overlay is by the score. Look at each defective image that rules let pass.
     """
     from stream.cli.terminal import tracking
+    from stream.line.rules import ruled_station
     from stream.training import evaluate as evaluation
     from stream.training.evaluation_report import report_table, write_report
 
+    tried = None if rules is None else ruled_station(rules)
     with tracking(err) as track:
-        result = evaluation.evaluate(bundle, dataset_dir, overlays=overlays, page=html, device=device, track=track)
+        result = evaluation.evaluate(
+            bundle, dataset_dir, overlays=overlays, page=html, rules=tried, device=device, track=track
+        )
     if report is not None:  # before it is printed, which a reader of the output may end
         write_report(result, report)
     out.print(report_table(result))

@@ -15,8 +15,10 @@ def run(config: ConfigArgument) -> None:
     """Run all processes of a line until the cameras end or Ctrl-C."""
     from stream.cli.check.unfit_pictures import check_pictures
     from stream.line import supervisor
+    from stream.line.rules import check_rules
 
     line = load_line(config)
+    check_rules(line)
     check_pictures(line)
     supervisor.main(line, config)
 

@@ -26,6 +26,9 @@ DEADLINE_SECONDS = Gauge(
     "patchline_deadline_seconds", "Deadline of a station: longest time from exposure to decision", ["station"]
 )
 VERDICTS = Counter("patchline_verdicts_total", "Parts by verdict", ["station", "verdict"])
+WITHIN_SPEC = Counter(
+    "patchline_parts_within_spec_total", "Parts that are GOOD only because rules let them pass", ["station"]
+)
 UNINSPECTED = Counter("patchline_uninspected_total", "Uninspected parts by cause", ["station", "cause"])
 ANNOUNCED = Counter("patchline_announced_total", "Parts announced to the sink", ["station"])
 PENDING = Gauge("patchline_pending", "Announced parts without a verdict yet", ["station"])
@@ -123,6 +126,7 @@ def begin_station(station: str, deadline_s: float, decisions: Iterable[str]) -> 
     DEADLINE_SECONDS.labels(station).set(deadline_s)
     ANNOUNCED.labels(station)
     LATE_REJECTS.labels(station)
+    WITHIN_SPEC.labels(station)
     for verdict in Verdict:
         VERDICTS.labels(station, verdict)
     for cause in Cause:

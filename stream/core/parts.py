@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from stream.core.spots import MOST_SPOTS, Spot
 from stream.core.verdict import Cause, Verdict
 
 #: The first number that no part can have: what every store and every client can hold ends here.
@@ -14,6 +15,9 @@ SEQ_END = 2**53
 Seq = Annotated[int, msgspec.Meta(ge=0, lt=SEQ_END)]
 #: A number that compares with others: the bounds refuse infinities and NaN.
 Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+#: The spots of a part that are recorded, and the number of one of them.
+Spots = Annotated[tuple[Spot, ...], msgspec.Meta(max_length=MOST_SPOTS)]
+SpotNumber = Annotated[int, msgspec.Meta(ge=1, le=MOST_SPOTS)]
 
 
 class PartResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +29,8 @@ class PartResult(msgspec.Struct, frozen=True, kw_only=True):
         verdict, cause, detail: what the line says of it; a cause if it is UNINSPECTED.
         score: image score; None where no worker gave one.
         threshold, pixel_threshold: of the bundle that gave the score.
+        within_spec: GOOD only because rules let every spot pass; the score exceeds its threshold.
+        rule, spot, spots: of the ruling, see `core.spots.Ruling`; none where the score decided alone.
     """
 
     station: str
@@ -36,6 +42,10 @@ class PartResult(msgspec.Struct, frozen=True, kw_only=True):
     score: Finite | None = None
     threshold: Finite | None = None
     pixel_threshold: Finite | None = None
+    within_spec: bool = False
+    rule: str | None = None
+    spot: SpotNumber | None = None
+    spots: Spots = ()
 
 
 class Part(NamedTuple):
@@ -54,13 +64,14 @@ class Part(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """A part with its final verdict."""
+    """A part with its final verdict; `within_spec`: GOOD only because rules let it pass."""
 
     part: Part
     verdict: Verdict
     cause: Cause | None
     detail: str
     settled_ns: int
+    within_spec: bool = False
 
 
 class LedgerCounts(NamedTuple):
@@ -74,6 +85,7 @@ class LedgerCounts(NamedTuple):
         ahead: numbers from there on that are known from their results only.
         captured_ns: moments of exposure of the pending parts, in their order.
         part_ids: names of the pending parts, in their order.
+        within_spec: how many of the good parts are so only because rules let them pass.
     """
 
     announced: int
@@ -85,6 +97,7 @@ class LedgerCounts(NamedTuple):
     ahead: tuple[int, ...] = ()
     captured_ns: tuple[int | None, ...] = ()
     part_ids: tuple[str | None, ...] = ()
+    within_spec: int = 0
 
     @property
     def closed(self) -> bool:
@@ -94,8 +107,9 @@ class LedgerCounts(NamedTuple):
     def summary(self) -> str:
         """Return the account as one line of text."""
         causes = ", ".join(f"{cause} {count}" for cause, count in self.uninspected.items())
+        within_spec = f" ({self.within_spec} within specification)" if self.within_spec else ""
         return (
-            f"announced {self.announced} = good {self.good} + defect {self.defect} "
+            f"announced {self.announced} = good {self.good}{within_spec} + defect {self.defect} "
             f"+ uninspected {sum(self.uninspected.values())}{f' ({causes})' if causes else ''} "
             f"+ pending {len(self.pending)}: {'closed' if self.closed and not self.pending else 'OPEN'}"
         )

@@ -135,7 +135,7 @@ class LoadedBundles:
         path = self._stations[station].bundle
         extractors = {model.group: model.extractor for model in list(self._models.values())}
         lanes = next(iter(extractors.values())).lanes
-        model = load_station_model(self._stations[station], self._options, lanes, extractors)
+        model = load_station_model(station, self._stations[station], self._options, lanes, extractors)
         shadow = self._stations[station].shadow
         if shadow is not None:
             shadow_bundle(shadow, model.bundle, self._stations[station].roi)

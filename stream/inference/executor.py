@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stream.core.clock import now_ns
+from stream.core.spots import Ruling
 from stream.core.verdict import Cause
 from stream.inference.policy.batching import QueuedFrame
 from stream.model.cpu_lanes import Lanes
@@ -28,6 +29,7 @@ class InspectionOutcome(NamedTuple):
         frame, model: as passed to `start`.
         measures: light, focus and colour of its network input; None when it could not be measured.
         inspected: the inspection; None when the part is UNINSPECTED.
+        ruling: the verdict on it; None as `inspected`.
         cause, detail: of UNINSPECTED.
         taken_ns: when its batch began.
         preprocess_ns: how long preparing and measuring the batch took.
@@ -38,6 +40,7 @@ class InspectionOutcome(NamedTuple):
     model: StationModel
     measures: Measures | None
     inspected: InspectedPart | None
+    ruling: Ruling | None
     cause: Cause | None
     detail: str
     taken_ns: int
@@ -108,12 +111,13 @@ class InferenceExecutor:
             index: int,
             measures: Measures | None,
             inspected: InspectedPart | None,
+            ruling: Ruling | None = None,
             cause: Cause | None = None,
             detail: str = "",
         ) -> None:
             del pending[index]
             times = (taken_ns, preprocess_ns, now_ns())
-            outcome = InspectionOutcome(batch[index], models[index], measures, inspected, cause, detail, *times)
+            outcome = InspectionOutcome(batch[index], models[index], measures, inspected, ruling, cause, detail, *times)
             self._outcomes.append(outcome)
             if pending:  # after the last outcome the end of the batch wakes the loop
                 os.eventfd_write(self.wake, 1)
@@ -127,15 +131,16 @@ class InferenceExecutor:
             preprocess_ns = now_ns() - taken_ns
             for index, fault in enumerate(faults):
                 if fault is not None:
-                    publish(index, measured[index], None, Cause.BAD_FRAME, fault)
+                    publish(index, measured[index], None, cause=Cause.BAD_FRAME, detail=fault)
             if sound:
                 parts = inspect_batch([models[index] for index in sound], np.stack([images[index] for index in sound]))
                 for index, part in zip(sound, parts, strict=True):
-                    publish(index, measured[index], part)
+                    ruling = models[index].judge(part.inspection, batch[index].header.region_px)
+                    publish(index, measured[index], part, ruling)
         except Exception as error:
             log.exception("inspection failed")
             for index in list(pending):
-                publish(index, None, None, Cause.WORKER_ERROR, f"{type(error).__name__}: {error}")
+                publish(index, None, None, cause=Cause.WORKER_ERROR, detail=f"{type(error).__name__}: {error}")
         finally:
             self._ended.append(begun_ns)
             os.eventfd_write(self.wake, 1)

@@ -17,7 +17,8 @@ import numpy as np
 
 from stream.core import metrics
 from stream.core.clock import local_clock, now_ns
-from stream.core.verdict import Cause, Verdict, verdict_of
+from stream.core.spots import Ruling
+from stream.core.verdict import Cause, Verdict
 from stream.inference.bundles import LoadedBundles
 from stream.inference.camera_clocks import CameraClocks
 from stream.inference.executor import InferenceExecutor, InspectionOutcome
@@ -230,24 +231,26 @@ class InferenceWorker:
         """Send a result for each outcome of the executor, and note how long the batches took."""
         outcomes, durations_ns = self.executor.outcomes()
         for outcome in outcomes:
-            inspected, measures = outcome.inspected, outcome.measures
-            if inspected is None or measures is None:
+            inspected, measures, ruling = outcome.inspected, outcome.measures, outcome.ruling
+            if inspected is None or measures is None or ruling is None:
                 self._refuse(outcome.frame, outcome.cause or Cause.WORKER_ERROR, outcome.detail)
             elif not np.isfinite(inspected.inspection.score):
                 self._refuse(outcome.frame, Cause.WORKER_ERROR, f"the score is {inspected.inspection.score}")
             else:
-                verdict = self._send_verdict(outcome, inspected, measures)
-                self.shadow.offer(outcome.frame, outcome.model, inspected, verdict)
+                self._send_verdict(outcome, inspected, measures, ruling)
+                self.shadow.offer(outcome.frame, outcome.model, inspected, ruling.verdict)
         self._durations_ns.extend(durations_ns)
 
-    def _send_verdict(self, outcome: InspectionOutcome, inspected: InspectedPart, measures: Measures) -> Verdict:
+    def _send_verdict(
+        self, outcome: InspectionOutcome, inspected: InspectedPart, measures: Measures, ruling: Ruling
+    ) -> None:
         frame, inspection = outcome.frame, inspected.inspection
         thresholds = outcome.model.bundle.info.thresholds
         assert thresholds is not None, "live bundles are calibrated"
         result = Result(
             frame=frame.header,
             worker=self.name,
-            verdict=verdict_of(inspection.score, thresholds.image),
+            verdict=ruling.verdict,
             stamps=ResultStamps(
                 received_ns=frame.received_ns,
                 taken_ns=outcome.taken_ns,
@@ -258,20 +261,24 @@ class InferenceWorker:
                 inspected_ns=outcome.inspected_ns,
             ),
             clock=local_clock(),
+            detail=ruling.detail,
             score=inspection.score,
             threshold=thresholds.image,
             pixel_threshold=thresholds.pixel,
             brightness=measures.brightness,
             focus=measures.focus,
             grid=(inspection.distances.shape[0], inspection.distances.shape[1]),
+            within_spec=ruling.within_spec,
+            rule=ruling.rule,
+            spot=ruling.spot,
+            spots=ruling.spots,
         )
         network_input = frame.pixels if self._is_input_wanted(result) else b""
         self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.preview_jpeg, network_input])
-        return result.verdict
 
     def _is_input_wanted(self, result: Result) -> bool:
         """Whether a user may want to learn from a part later: from exactly the pixels that were inspected."""
-        if result.verdict is Verdict.DEFECT:
+        if result.verdict is Verdict.DEFECT or result.within_spec:
             return True
         assert result.score is not None, "a GOOD part has a score"
         frame = result.frame

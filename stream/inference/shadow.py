@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core import metrics
-from stream.core.verdict import Verdict, verdict_of
+from stream.core.verdict import Verdict
 from stream.inference.policy.batching import QueuedFrame
 from stream.line.config import LineConfig
+from stream.line.rules import rules_of
 from stream.line.sections import WorkerOptions
 from stream.model.bundle import Bundle, shadow_bundle
 from stream.model.cpu_lanes import Lanes
@@ -68,7 +69,8 @@ class Shadow(threading.Thread):
             memory = (
                 build_memory_bank(bundle, extractor) if on_gpu else MemoryBank(bundle.bank, flat_index(bundle.bank))
             )
-            model = self._models[name] = StationModel(bundle, extractor, memory, spec.key, frame_checks=False)
+            rules = rules_of(name, station, bundle.info)
+            model = self._models[name] = StationModel(bundle, extractor, memory, spec.key, False, rules)
             run_self_test(model, station.shadow)
             log.info("station %s: shadow %s, %d patches", name, station.shadow, len(bundle.bank))
         self._changed = threading.Condition()
@@ -134,7 +136,7 @@ class Shadow(threading.Thread):
             inspection = inspected.inspection
         thresholds = model.bundle.info.thresholds
         assert thresholds is not None, "shadows are calibrated"
-        verdict = verdict_of(inspection.score, thresholds.image)
+        verdict = model.judge(inspection, header.region_px).verdict
         metrics.SHADOW_VERDICTS.labels(header.station, part.live_verdict, verdict).inc()
         if thresholds.image > 0:
             metrics.SHADOW_SCORE_RATIO.labels(header.station).observe(max(0.0, inspection.score / thresholds.image))

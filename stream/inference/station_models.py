@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from stream.line.config import LineConfig
+from stream.line.rules import rules_of
 from stream.line.sections import StationOptions, WorkerOptions
 from stream.model.bundle import live_bundle
 from stream.model.cpu_lanes import Lanes
@@ -24,7 +25,7 @@ def load_station_models(config: LineConfig, index: int) -> dict[str, StationMode
     lanes = Lanes(options.threads)
     models: dict[str, StationModel] = {}
     for name, station in config.stations.items():
-        model = models[name] = load_station_model(station, options, lanes, extractors)
+        model = models[name] = load_station_model(name, station, options, lanes, extractors)
         extractor, path = model.extractor, station.bundle
         extractors[model.group] = extractor
         # The first pass is the slow one: on all cores, and in each lane.
@@ -36,14 +37,18 @@ def load_station_models(config: LineConfig, index: int) -> dict[str, StationMode
 
 
 def load_station_model(
-    station: StationOptions, options: WorkerOptions, lanes: Lanes | None, extractors: Mapping[str, Extractor]
+    name: str,
+    station: StationOptions,
+    options: WorkerOptions,
+    lanes: Lanes | None,
+    extractors: Mapping[str, Extractor],
 ) -> StationModel:
-    """Load a station's bundle, without running its network; raises PatchLineError.
+    """Load the bundle of a station `name`, without running its network; raises PatchLineError.
 
     It shares one of the `extractors`, given by their groups, if one computes the same features; else it loads another.
     """
     bundle = live_bundle(station.bundle)
-    spec = bundle.info.spec
+    spec, rules = bundle.info.spec, rules_of(name, station, bundle.info)
     extractor = extractors.get(spec.key)
     if extractor is None:
         extractor = load_extractor(
@@ -51,4 +56,4 @@ def load_station_model(
         )
         if extractor.device == "cuda":
             prepare(extractor, options.max_batch)
-    return StationModel(bundle, extractor, build_memory_bank(bundle, extractor), spec.key, station.frame_checks)
+    return StationModel(bundle, extractor, build_memory_bank(bundle, extractor), spec.key, station.frame_checks, rules)

@@ -24,12 +24,16 @@ _UNITS = {
     "_ms": {"ms": 1.0, "s": 1e3, "sec": 1e3, "min": 6e4, "us": 1e-3, "µs": 1e-3, "ns": 1e-6},
     "_us": {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6},
     "_s": {"s": 1.0, "sec": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0},
+    "_per_px": {"mm": 1.0, "µm": 1e-3, "um": 1e-3},
     "_px": {"px": 1.0, "pixels": 1.0},
+    "_mm2": {"mm2": 1.0, "mm²": 1.0, "cm2": 100.0},
+    "_mm": {"mm": 1.0, "cm": 10.0, "µm": 1e-3, "um": 1e-3},
     "_hz": {"hz": 1.0, "khz": 1e3, "fps": 1.0},
     "_gib": {"gib": 1.0, "mib": 2**-10, "tib": 2.0**10, "gb": 1e9 / 2**30},
     "_days": {"d": 1.0, "days": 1.0, "h": 1 / 24, "weeks": 7.0},
     "_db": {"db": 1.0},
 }
+_UNIT_NAMES = {"gib": "GiB", "hz": "Hz", "db": "dB", "mm2": "mm²", "per_px": "mm"}
 _BOUNDS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -163,7 +167,7 @@ def _fix(option: str, kind: str, given: Any) -> str:
 
 def _unit(option: str, before: str = " ") -> str:
     unit = next((suffix[1:] for suffix in _UNITS if option.endswith(suffix)), None)
-    return "" if unit is None else f"{before}{ {'gib': 'GiB', 'hz': 'Hz', 'db': 'dB'}.get(unit, unit) }"
+    return "" if unit is None else f"{before}{_UNIT_NAMES.get(unit, unit)}"
 
 
 def _unknown(option: str, given: Any, path: Path, data: Any, root: type[Options]) -> str:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, mode
 
 from stream.core.options import ConfigPath, Name, Options, PositiveMs, PositiveS
 from stream.core.verdict import Mode
+from stream.model.patchcore.rules import RuleOptions
 
 #: Addresses that only this host can reach.
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -68,6 +69,8 @@ class StationOptions(Options):
     backlog: Annotated[int, Field(ge=1, le=10_000)] = 16
     on_uninspected: OnUninspected | None = None
     frame_checks: bool = True
+    mm_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None
+    rules: list[RuleOptions] = Field(default_factory=list)
     drift: DriftOptions = DriftOptions()
     on_drift: Literal["alarm", "stop_line"] = "alarm"
     reject: RejectOptions | None = None
@@ -80,6 +83,14 @@ class StationOptions(Options):
                 f"deadline_ms: {self.deadline_ms:g} is after the reject at {delay_ms:g} ms: "
                 "a part without verdict could not be rejected; lower it to transport_delay_ms or less"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _every_rule_has_its_own_name(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"rules: several are named '{twice}'; a verdict names its rule, so give each its own name")
         return self
 
     @property

@@ -38,6 +38,7 @@ from stream.model.patchcore.masks import Masks
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
 from stream.model.patchcore.scoring import PositionStatistics, Scoring
 from stream.model.patchcore.spec import FeatureSpec, StoredGraph
+from stream.model.patchcore.spots import NO_ZONES, Zones
 
 #: Version of the file format; raised whenever an older reader would misunderstand the file.
 FORMAT = 5
@@ -166,6 +167,11 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def judged_patches(self) -> int:
         """Number of patches of a picture that are judged."""
         return self.grid[0] * self.grid[1] if self.weights is None else int(np.count_nonzero(self.weights))
+
+    @property
+    def zones(self) -> Zones:
+        """The named zones of the part's region, which rules may be about."""
+        return NO_ZONES if self.masks is None else self.masks.zones()
 
     @property
     def cross(self) -> bool:

@@ -13,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import BundleError
+from stream.core.spots import Ruling
+from stream.core.verdict import Verdict, verdict_of
 from stream.model.bundle import Bundle
 from stream.model.extractor import TiledExtractor
 from stream.model.patchcore.head import unit_pieces
 from stream.model.patchcore.health import Measures, check
 from stream.model.patchcore.inspector import Extractor, Inspection, nearest_patches, score_patches
+from stream.model.patchcore.rules import NO_RULES, Rules, decide
 from stream.model.patchcore.scoring import Scoring, position_score_of
 from stream.model.patchcore.search import MemoryBank, quickest_search
+from stream.model.patchcore.spots import spots_of
 
 if TYPE_CHECKING:
     from stream.model.patchcore.device_search import DeviceBank
@@ -40,6 +44,7 @@ class StationModel:
         memory: the bank, on the CPU or on the extractor's device.
         group: key of the features.
         frame_checks: refuse frames in which a defect might not show.
+        rules: on the spots of a part.
     """
 
     bundle: Bundle
@@ -47,6 +52,7 @@ class StationModel:
     memory: MemoryBank | DeviceBank
     group: str
     frame_checks: bool
+    rules: Rules = NO_RULES
 
     @property
     def scoring(self) -> Scoring:
@@ -56,6 +62,32 @@ class StationModel:
     def fault_of(self, measures: Measures) -> str | None:
         """Return why a network input cannot be inspected; None: it can, or the station does not check frames."""
         return check(measures, self.bundle.info.reference) if self.frame_checks else None
+
+    def judge(self, inspection: Inspection, region_px: tuple[int, int]) -> Ruling:
+        """Return the ruling on a part: by its score, and by the rules on its spots where there are any.
+
+        The one path from score to verdict of worker, shadow, evaluation, replay and check. Spots are measured only
+        where a rule may change the verdict.
+
+        Args:
+            inspection: of the part, by this model; the bundle is calibrated.
+            region_px: (width, height) of the part's region.
+        """
+        thresholds = self.bundle.info.thresholds
+        assert thresholds is not None, "judged by calibrated bundles only"
+        verdict = verdict_of(inspection.score, thresholds.image)
+        if not self.rules.rules or (verdict is Verdict.GOOD and not self.rules.counting):
+            return Ruling(verdict)
+        spots = spots_of(
+            inspection.distances,
+            thresholds.pixel,
+            self.bundle.info.spec.input_px,
+            region_px,
+            with_strongest=verdict is not Verdict.GOOD,
+            mm_per_px=self.rules.mm_per_px,
+            zones=self.bundle.info.zones,
+        )
+        return decide(inspection.score, thresholds.image, spots, self.rules.rules)
 
 
 class InspectedPart(NamedTuple):

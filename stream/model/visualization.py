@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from stream.core.verdict import Cause, Verdict
 from stream.model.patchcore.score import mask
-from stream.model.patchcore.spot import map_in_picture, spot_in_picture, strongest_region
+from stream.model.patchcore.spots import map_in_picture, spot_in_picture, strongest_region
 
 _COLOURS_BGR = {
     Verdict.GOOD: (96, 208, 80),
@@ -40,10 +40,12 @@ def draw(
     title: str,
     cause: Cause | None,
     filled: NDArray[np.bool_] | None = None,
+    within_spec: str | None = None,
 ) -> NDArray[np.uint8]:
     """Draw heat map and outlines, and a header band above the view.
 
-    Outlined is the mask; of a DEFECT always the strongest spot, whose place the header has.
+    Outlined is the mask; of a DEFECT, and of a part within the specification, always the strongest spot, whose place
+    the header has.
 
     Args:
         view: (H, W, 3) uint8 BGR, left as it is.
@@ -54,18 +56,20 @@ def draw(
         title: the part, for example station and seq; what is not ASCII appears as '?'.
         cause: of an UNINSPECTED part.
         filled: (H, W) bool, of the network input, what is not judged and will be hatched; None: nothing.
+        within_spec: the rule that lets a GOOD part pass whose score exceeds the threshold.
 
     Returns:
         (H', W, 3) uint8 BGR; its last H rows are the view.
     """
     if filled is not None:
         view = _hatched(view, filled)
-    picture, place, defect = view, "", verdict is Verdict.DEFECT
+    picture, place, found = view, "", verdict is Verdict.DEFECT or within_spec is not None
     if patch_distances is not None and patch_distances.size and pixel_threshold is not None:
-        picture = draw_map(view, patch_distances, pixel_threshold, outline_spot=defect)
-        spot = spot_in_picture(patch_distances, pixel_threshold, view.shape[:2]) if defect else None
+        picture = draw_map(view, patch_distances, pixel_threshold, outline_spot=found)
+        spot = spot_in_picture(patch_distances, pixel_threshold, view.shape[:2]) if found else None
         place = "" if spot is None else spot.describe()
-    headline = [str(verdict), "" if cause is None else str(cause)]
+    why = "" if within_spec is None else f"within spec: {within_spec}"
+    headline = [str(verdict), why if cause is None else str(cause)]
     numbers = "" if score is None else f"score {score:.4g}"
     if score is not None and threshold is not None:
         numbers += f" / {threshold:.4g}"

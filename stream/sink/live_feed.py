@@ -22,7 +22,8 @@ from stream.transport.sockets import Sockets
 _STATE_NS = 250_000_000
 #: Window of the stations' rates and latencies.
 _WINDOW_NS = 10_000_000_000
-#: Interval of the previews of GOOD parts, as many as an eye can follow; those of all other parts are sent.
+#: Interval of the previews of GOOD parts, as many as an eye can follow. Those of all others are sent, and those of
+#: parts within the specification.
 _GOOD_PREVIEWS_NS = 1_000_000_000 // 15
 
 
@@ -44,7 +45,8 @@ class LiveFeed:
         self._throughput[event.part.station].add(now_ns, event.total_ms)
         if not self._has_listeners:
             return
-        with_preview = event.part.verdict is not Verdict.GOOD or self._good_previews[event.part.station].allows(now_ns)
+        always = event.part.verdict is not Verdict.GOOD or event.part.within_spec
+        with_preview = always or self._good_previews[event.part.station].allows(now_ns)
         grid = event.patch_distances if with_preview else None
         message = SettledPart(
             part=event.part,
@@ -114,6 +116,7 @@ class LiveFeed:
             announced=counts.announced,
             good=counts.good,
             defect=counts.defect,
+            within_spec=counts.within_spec,
             uninspected={str(cause): count for cause, count in counts.uninspected.items()},
             pending=len(counts.pending),
             rate_hz=throughput.rate_hz(now_ns),

@@ -52,7 +52,7 @@ class Overlays:
         """
         if not self._keep or not event.preview_jpeg:
             return
-        key = (event.part.station, event.part.verdict)
+        key = (event.part.station, event.part.verdict, event.part.within_spec)
         if not self._budget.allows(key, time.monotonic_ns()):
             metrics.DROPPED.labels("overlay_pace").inc()
             return

@@ -29,6 +29,7 @@ from stream.sink.policy.decision import Decision
 from stream.sink.policy.early_results import EarlyResults
 from stream.sink.policy.frame_match import FrameIdentity, FrameMatch
 from stream.sink.policy.ledger import Ledger, SeqError
+from stream.sink.policy.result_claims import contradiction_of
 from stream.sink.policy.write_queue import Snapshot
 from stream.sink.recorder import Recorder
 from stream.sink.settlement import Settlement
@@ -261,7 +262,7 @@ class SinkProcess:
         result, part = received.result, self._part_of(received)
         verdict, cause, detail = self._checked(result)
         try:
-            settled = self.ledger.result(part, verdict, cause, detail, now)
+            settled = self.ledger.result(part, verdict, cause, detail, now, within_spec=result.within_spec)
         except SeqError as error:
             self._on_refused_number(part.station, error)
             raise
@@ -283,10 +284,9 @@ class SinkProcess:
         if difference is not None:
             metrics.MESSAGES_REFUSED.labels("results").inc()
             return Verdict.UNINSPECTED, Cause.WORKER_ERROR, f"the result is for another frame: {difference}"
-        exceeds = result.score is not None and result.threshold is not None and result.score > result.threshold
-        if result.verdict is Verdict.GOOD and exceeds:
-            detail = f"called GOOD with a score of {result.score:g} above its threshold {result.threshold:g}"
-            return Verdict.UNINSPECTED, Cause.WORKER_ERROR, detail
+        contradiction = contradiction_of(result, has_rules=bool(self.config.stations[frame.station].rules))
+        if contradiction is not None:
+            return Verdict.UNINSPECTED, Cause.WORKER_ERROR, contradiction
         if result.verdict is Verdict.UNINSPECTED:
             return Verdict.UNINSPECTED, result.cause or Cause.WORKER_ERROR, result.detail
         return result.verdict, result.cause, result.detail

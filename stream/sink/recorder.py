@@ -146,7 +146,7 @@ class Recorder(threading.Thread):
 
     def _write(self, batch: Batch) -> bool:
         """Write one transaction; returns False when it is to be tried again."""
-        chosen = [self._good.choose(event) if event.part.verdict is Verdict.GOOD else event for event in batch.events]
+        chosen = [self._good.choose(event) if _is_plain_good(event) else event for event in batch.events]
         kept = [event for event in chosen if not self._is_needless(event) or event.kept_as is not None]
         ledger, planned = batch.snapshot or ({}, None)
         try:
@@ -208,7 +208,12 @@ class Recorder(threading.Thread):
 
     def _is_needless(self, event: Event) -> bool:
         """Whether the store keeps an event only if its images are worth it."""
-        return event.part.verdict is Verdict.GOOD and self._options.record != "all"
+        return _is_plain_good(event) and self._options.record != "all"
+
+
+def _is_plain_good(event: Event) -> bool:
+    """Whether a part is GOOD by its score; what rules let pass is kept like a DEFECT."""
+    return event.part.verdict is Verdict.GOOD and not event.part.within_spec
 
 
 def _note_error(error: StoreError, pace: LogPace) -> None:

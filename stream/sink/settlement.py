@@ -73,6 +73,8 @@ class Settlement:
         part = settled.part
         metrics.VERDICTS.labels(part.station, settled.verdict).inc()
         metrics.DECISIONS.labels(part.station, decision).inc()
+        if settled.within_spec:
+            metrics.WITHIN_SPEC.labels(part.station).inc()
         if settled.cause is not None:
             metrics.UNINSPECTED.labels(part.station, settled.cause).inc()
         stages: dict[str, float] = {}

@@ -20,6 +20,7 @@ from stream.core.clock import boot_id
 from stream.core.errors import StoreError
 from stream.core.images import pixels_of
 from stream.core.parts import LedgerCounts, PartResult
+from stream.core.spots import Spot
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.actuator import RejectCommand
 from stream.store.database import connected, is_empty, store_errors
@@ -103,6 +104,7 @@ class EventReader:
         station: str | None = None,
         verdicts: Collection[Verdict] = (),
         cause: Cause | None = None,
+        within_spec: bool = False,
         skipped: bool = True,
         seq: int | None = None,
         part_id: str | None = None,
@@ -116,6 +118,7 @@ class EventReader:
 
         Args:
             station, verdicts, cause, seq, part_id: only these; empty or None: any. A cause implies UNINSPECTED.
+            within_spec: True: only the parts that rules let pass.
             skipped: False leaves out the frames that a free-running camera skipped, unless `cause` is SKIPPED.
             since_ns, until_ns: of exposure, real time, both included.
             before: only events older than this place, the newest of them.
@@ -129,6 +132,7 @@ class EventReader:
             {"station": station, "seq": seq, "part_id": part_id},
             verdicts=verdicts,
             cause=cause,
+            within_spec=within_spec,
             skipped=skipped,
             within_ns=(since_ns, until_ns),
             before=before,
@@ -287,12 +291,15 @@ class EventReader:
 
 _counts = msgspec.json.Decoder(LedgerCounts)
 _command = msgspec.json.Decoder(RejectCommand)
+_spots = msgspec.json.Decoder(tuple[Spot, ...])
 
 
 def _event(row: tuple[Any, ...]) -> Event:
     values = dict(zip(("event_id", *COLUMNS), row, strict=True))
     part = {name: values.pop(name) for name in PART_COLUMNS}
     part["verdict"] = Verdict(part["verdict"])
+    part["within_spec"] = bool(part["within_spec"])
+    part["spots"] = () if part["spots"] is None else _spots.decode(part["spots"])
     part["cause"] = None if part["cause"] is None else Cause(part["cause"])
     values["stages"] = msgspec.json.decode(values["stages"])
     return Event(part=PartResult(**part), **values)

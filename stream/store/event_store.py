@@ -99,6 +99,7 @@ class EventStore(EventReader):
 
     def _insert(self, event: Event) -> None:
         part = {name: getattr(event.part, name) for name in PART_COLUMNS}
+        part["spots"] = _json(event.part.spots) if event.part.spots else None
         columns = part | {name: getattr(event, name) for name in EVENT_COLUMNS} | {"stages": _json(event.stages)}
         cursor = self._connection.execute(INSERT_EVENT, columns)
         has_images = event.preview_jpeg or event.patch_distances is not None or event.network_input is not None

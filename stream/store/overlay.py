@@ -22,6 +22,7 @@ def overlay(event: Event, images: EventImages) -> bytes | None:
         threshold=event.part.threshold,
         pixel_threshold=event.part.pixel_threshold,
         title=f"{event.part.station} {event.part.seq}",
+        within_spec=event.part.rule if event.part.within_spec else None,
         cause=event.part.cause,
     )
     _, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 90])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stream.core.good_parts import HOUR_NS
 from stream.core.parts import PartResult
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x50_4C_4E_45  # "PLNE": distinguishes our file from any other SQLite file
 
 #: Columns of an event: its part's result (the fields of `PartResult`), then the rest.
@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS events (
     station TEXT NOT NULL, seq INTEGER NOT NULL, part_id TEXT,
     verdict TEXT NOT NULL, cause TEXT, detail TEXT NOT NULL, decision TEXT NOT NULL,
     score REAL, threshold REAL, pixel_threshold REAL,
+    within_spec INTEGER NOT NULL, rule TEXT, spot INTEGER, spots TEXT,
     captured_realtime_ns INTEGER NOT NULL, worker TEXT, bundle_sha256 TEXT,
     stages TEXT NOT NULL, total_ms REAL, kept_as TEXT,
     captured_hour INTEGER GENERATED ALWAYS AS (captured_realtime_ns / {HOUR_NS}) VIRTUAL,
@@ -69,6 +70,8 @@ CREATE INDEX IF NOT EXISTS events_by_station_verdict_time ON events (station, ve
 CREATE INDEX IF NOT EXISTS events_by_cause_time ON events (cause, captured_realtime_ns) WHERE cause IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_by_station_cause_time ON events (station, cause, captured_realtime_ns)
     WHERE cause IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_within_spec ON events (captured_realtime_ns) WHERE within_spec;
+CREATE INDEX IF NOT EXISTS events_within_spec_by_station ON events (station, captured_realtime_ns) WHERE within_spec;
 CREATE INDEX IF NOT EXISTS events_by_seq_time ON events (seq, captured_realtime_ns);
 CREATE INDEX IF NOT EXISTS events_by_part_time ON events (part_id, captured_realtime_ns) WHERE part_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_kept ON events (captured_hour, score, id) WHERE kept_as IS NOT NULL;

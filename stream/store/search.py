@@ -40,6 +40,7 @@ def queries(
     *,
     verdicts: Collection[Verdict],
     cause: Cause | None,
+    within_spec: bool,
     skipped: bool,
     within_ns: tuple[int, int],
     before: Place | None,
@@ -55,11 +56,12 @@ def queries(
     high = min(Place(within_ns[1], LARGEST), before or Place(LARGEST, LARGEST))
     order = "ASC" if after is not None else "DESC"
     pages = []
-    for kind in _kinds(verdicts, cause, skipped=skipped):
+    for kind in [{}] if within_spec else _kinds(verdicts, cause, skipped=skipped):
         columns = {column: value for column, value in (wanted | kind).items() if value is not None}
         # Few events share a seq or part_id: the unary plus keeps SQLite from using another column's index.
         narrow = next((column for column in ("seq", "part_id") if column in columns), None)
         where = "".join(f" AND {'' if narrow in (None, column) else '+'}{column} = ?" for column in columns)
+        where += " AND within_spec" if within_spec else ""
         text = (
             f"SELECT id, {', '.join(COLUMNS)} FROM events "
             f"WHERE (captured_realtime_ns, id) > (?, ?) AND (captured_realtime_ns, id) < (?, ?){where} "

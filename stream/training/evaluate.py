@@ -10,16 +10,19 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import BundleError, ConfigError, DatasetError
 from stream.core.statistics import auroc
 from stream.core.versions import library_versions
-from stream.model.bundle import Bundle, BundleInfo, load_bundle
+from stream.line.rules import RuledStation, rules_of
+from stream.model.bundle import Bundle, load_bundle
 from stream.model.extractor import Device, load_extractor
 from stream.model.patchcore.inspector import Inspection
 from stream.model.patchcore.pro import aupro
+from stream.model.patchcore.rules import NO_RULES
 from stream.model.patchcore.score import anomaly_map, sigma_px
 from stream.model.station_model import StationModel, build_memory_bank, inspect_batch
 from stream.training.calibration_draws import expected_misses
@@ -31,6 +34,7 @@ from stream.training.image_figures import best_f1, f1_at, false_reject_interval,
 from stream.training.outcome_overlays import PixelMaps, draw_outcomes
 from stream.training.outcomes import outcomes_of
 from stream.training.progress import Track, silent
+from stream.training.rule_effect import effect_of
 from stream.training.test_set import LabelledImage, LabelledSet, read_test_set
 
 #: False-reject rates for which the misses to expect are reported.
@@ -44,6 +48,7 @@ def evaluate(
     *,
     overlays: Path | None = None,
     page: Path | None = None,
+    rules: RuledStation | None = None,
     device: Device = "auto",
     track: Track = silent,
 ) -> EvaluationReport:
@@ -57,6 +62,7 @@ def evaluate(
         overlays: a new or empty folder for one overlay of each image, DIR/<outcome>/<rank>_<type>_NAME.png; it
             appears as a whole, at the end.
         page: an HTML file for the figures, charts and images; an older one is replaced.
+        rules: a station whose rules on spots are tried.
         device: where the backbone runs.
         track: progress.
 
@@ -64,19 +70,31 @@ def evaluate(
         DatasetError: no `test/good`, masks that cannot be used, more than 5 % unreadable, no image that the line would
             inspect, `overlays` in use.
         DiskError: the overlays or the page cannot be written.
-        BundleError, WeightsError, ConfigError: the bundle or an option cannot be used here.
+        BundleError, WeightsError, ConfigError: the bundle, a rule or an option cannot be used here.
     """
     bundle = load_bundle(bundle_path)
-    _check_outputs(overlays, page, bundle_path, bundle.info)
+    drawn = overlays is not None or page is not None
+    if bundle.info.thresholds is None and (drawn or rules is not None):
+        raise BundleError(
+            f"{bundle_path}: not calibrated, so there are no verdicts to {'draw' if drawn else 'compare'}; "
+            f"run `patchline calibrate {bundle_path} GOOD_DIR` first"
+        )
+    _check_outputs(overlays, page)
+    by = NO_RULES if rules is None else rules_of(rules.name, rules.station, bundle.info)
     test_set = read_test_set(dataset, bundle.info, track)
     track("load backbone", 0, 1)
     extractor = load_extractor(bundle.info.spec, device=device, graph=bundle.graph)
     track("load backbone", 1, 1)
-    model = StationModel(bundle, extractor, build_memory_bank(bundle, extractor), bundle.info.spec.key, True)
+    model = StationModel(bundle, extractor, build_memory_bank(bundle, extractor), bundle.info.spec.key, True, by)
     inspections, ms_per_image = _inspect(model, test_set.images, track)
     scores = np.array([inspection.score for inspection in inspections])
     pixels = _pixel_figures(test_set.images, inspections, track)
     report = _report(bundle_path, bundle, extractor.device, dataset, test_set, scores, pixels, ms_per_image)
+    if rules is not None and report.thresholds is not None:
+        judged = zip(test_set.images, inspections, strict=True)
+        rulings = [model.judge(inspection, image.region_px) for image, inspection in judged]
+        effect = effect_of(rules.source, dataset, test_set.images, scores, rulings, report.thresholds.image)
+        report = msgspec.structs.replace(report, rules=effect)
     if overlays is not None or page is not None:
         maps = {i.path: PixelMaps(one.distances, i.mask) for i, one in zip(test_set.images, inspections, strict=True)}
         for_page = page is not None
@@ -88,12 +106,7 @@ def evaluate(
     return report
 
 
-def _check_outputs(overlays: Path | None, page: Path | None, bundle_path: Path, info: BundleInfo) -> None:
-    if info.thresholds is None and (overlays is not None or page is not None):
-        raise BundleError(
-            f"{bundle_path}: not calibrated, so there are no verdicts to draw; "
-            f"run `patchline calibrate {bundle_path} GOOD_DIR` first"
-        )
+def _check_outputs(overlays: Path | None, page: Path | None) -> None:
     if overlays is not None and overlays.exists() and (not overlays.is_dir() or any(overlays.iterdir())):
         raise DatasetError(f"{overlays}: overlays need a new or empty folder; name another or clear this one")
     if page is not None and page.is_dir():
@@ -161,6 +174,7 @@ def _report(
         outcomes=outcomes_of(dataset, test_set, scores, rejected),
         unreadable=[path.relative_to(dataset).as_posix() for path in test_set.unreadable],
         warnings=test_set.warnings + _warnings(counts, false_reject_rate, interval),
+        rules=None,
         thresholds=thresholds,
         dataset=str(dataset),
         bundle=str(bundle_path),

@@ -14,6 +14,7 @@ from stream.core.files import write_atomically
 from stream.model.bundle import Thresholds
 from stream.training.calibration_draws import ExpectedMisses
 from stream.training.outcomes import Outcome, Outcomes
+from stream.training.rule_effect import RuleEffect, effect_lists
 
 #: Images of one outcome that the terminal lists.
 _LISTED = 10
@@ -104,6 +105,7 @@ class EvaluationReport(msgspec.Struct, frozen=True):
         outcomes: every image, by what became of it, worst first; without thresholds only the refused ones.
         unreadable: images skipped because they are damaged, relative to the dataset.
         warnings: reasons to trust the figures less, one line each.
+        rules: what a station's rules change; all else is by the scores alone. None: none were given.
         thresholds: the bundle's.
         versions: of the libraries that computed this.
     """
@@ -126,6 +128,7 @@ class EvaluationReport(msgspec.Struct, frozen=True):
     outcomes: Outcomes
     unreadable: list[str]
     warnings: list[str]
+    rules: RuleEffect | None
     thresholds: Thresholds | None
     dataset: str
     bundle: str
@@ -145,13 +148,16 @@ def report_table(report: EvaluationReport) -> Group:
     if report.expected_misses is not None:
         parts += _expected(report.expected_misses)
     parts += _worst(report)
+    if report.rules is not None:
+        parts += effect_lists(report.rules)
     parts += [Text(f"warning: {warning}", style="yellow") for warning in report.warnings]
     parts += [Text(f"skipped: {name}") for name in report.unreadable]
     return Group(*parts)
 
 
 def _figures(report: EvaluationReport) -> Table:
-    figures = Table("figure", "value")
+    with_rules = report.rules is not None
+    figures = Table("figure", *(("by score", "with rules") if with_rules else ("value",)))
     low, high = report.false_reject_interval or (None, None)
     for name, value in (
         ("misses", _share_of(report, Outcome.MISSED)),
@@ -167,8 +173,19 @@ def _figures(report: EvaluationReport) -> Table:
         ("image F1, at the bundle's", figure(report.image_f1_at_threshold)),
         ("time per image", f"{report.ms_per_image:.1f} ms ({report.device})"),
     ):
-        figures.add_row(name, value)
+        figures.add_row(name, value, *([_with_rules(report.rules, name, report.counts)] if with_rules else []))
     return figures
+
+
+def _with_rules(rules: RuleEffect | None, name: str, counts: EvaluationCounts) -> str:
+    """Return the figure of this name with the rules; empty where they do not change it."""
+    if rules is None:
+        return ""
+    if name == "misses":
+        return f"{percent(rules.miss_rate)} ({rules.misses} of {counts.defective})"
+    if name == "false rejects":
+        return f"{percent(rules.false_reject_rate)} ({rules.false_rejects} of {counts.good})"
+    return ""
 
 
 def _types(report: EvaluationReport) -> Table:

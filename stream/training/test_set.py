@@ -34,6 +34,7 @@ class LabelledImage:
         kind: its folder of `test/`.
         path: its file.
         pixels: (H, W, 3) uint8 RGB network input.
+        region_px: (width, height) of the region that it shows.
         mask: (H, W) bool, with at least one pixel marked; None: no mask.
         preprocess_s: time to crop, resize and check it, without reading it.
     """
@@ -41,6 +42,7 @@ class LabelledImage:
     kind: str
     path: Path
     pixels: NDArray[np.uint8]
+    region_px: tuple[int, int]
     mask: NDArray[np.bool_] | None
     preprocess_s: float
 
@@ -95,10 +97,12 @@ def read_test_set(dataset: Path, info: BundleInfo, track: Track) -> LabelledSet:
         try:
             image = read_image(path)
             begun_s = time.perf_counter()
-            pixels = info.geometry.network_input(info.geometry.region(image))
+            region = info.geometry.region(image)
+            pixels, region_px = info.geometry.network_input(region), (region.shape[1], region.shape[0])
             if fault := check(measure(pixels), info.reference):
                 raise FrameFault(Cause.BAD_FRAME, fault)
-            images.append(LabelledImage(kind, path, pixels, truth.masks.get(path), time.perf_counter() - begun_s))
+            took_s = time.perf_counter() - begun_s
+            images.append(LabelledImage(kind, path, pixels, region_px, truth.masks.get(path), took_s))
         except DatasetError as error:
             unreadable.append(path)
             reasons.append(str(error))

@@ -14,16 +14,17 @@ import msgspec
 from stream.core.clock import Clock
 from stream.core.errors import WireError
 from stream.core.log_lines import bounded
-from stream.core.parts import Finite, PartResult, Seq
+from stream.core.parts import Finite, PartResult, Seq, SpotNumber, Spots
 from stream.core.verdict import Cause, Mode, Verdict
 
 #: Raised whenever the meaning or layout of any struct below changes.
-WIRE_VERSION = 5
+WIRE_VERSION = 6
 
 #: A time of the sender's monotonic clock.
 Ns = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 GridSize = Annotated[int, msgspec.Meta(ge=0, lt=2**15)]
 Pixels = Annotated[int, msgspec.Meta(ge=0, lt=2**20)]
+Edge = Annotated[int, msgspec.Meta(ge=1, lt=2**20)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 #: Unix time, or a difference of clocks.
 RealtimeNs = Annotated[int, msgspec.Meta(ge=-(2**62), lt=2**62)]
@@ -123,7 +124,8 @@ class FrameStamps(msgspec.Struct, frozen=True, array_like=True):
 class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     """Capture → worker, followed by the network input (H·W·3 uint8 RGB) and the preview (JPEG of the region).
 
-    `siblings` counts all parts cropped from the same camera frame; `epoch` names the capture process.
+    `region_px` is (width, height) of the part's region; `siblings` counts all parts cropped from the same camera frame;
+    `epoch` names the capture process.
     """
 
     station: str
@@ -134,6 +136,7 @@ class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     bundle_sha256: str
     height_px: Pixels
     width_px: Pixels
+    region_px: tuple[Edge, Edge]
     siblings: Count
     epoch: str
     stamps: FrameStamps
@@ -206,9 +209,10 @@ class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
 class Result(msgspec.Struct, tag="result", frozen=True):
     """Worker → sink, followed by patch distances (float16 `grid`), preview (JPEG) and network input (H·W·3 uint8 RGB).
 
-    Distances are empty for UNINSPECTED; the input is empty unless the verdict is DEFECT. The verdict is the worker's
-    claim: the ledger's, in `PartResult`, may differ, since a result that comes late is UNINSPECTED(timeout). Therefore
-    the fields are not shared. `brightness` and `focus` of an inspected part are those of `patchcore.health.Measures`.
+    Distances are empty for UNINSPECTED; the input is empty unless the verdict is DEFECT, the part is within the
+    specification, or the store may keep it. `within_spec` and what follows are of `core.spots.Ruling`. The verdict is
+    the worker's claim: the ledger's, in `PartResult`, may differ, since a late result is UNINSPECTED(timeout); so the
+    fields are not shared. `brightness` and `focus` are those of `patchcore.health.Measures`.
     """
 
     frame: FrameHeader
@@ -224,6 +228,10 @@ class Result(msgspec.Struct, tag="result", frozen=True):
     brightness: Finite | None = None
     focus: Finite | None = None
     grid: tuple[GridSize, GridSize] = (0, 0)
+    within_spec: bool = False
+    rule: str | None = None
+    spot: SpotNumber | None = None
+    spots: Spots = ()
 
 
 class SettledPart(msgspec.Struct, tag="settled", frozen=True):
@@ -254,11 +262,15 @@ class DriftState(msgspec.Struct, frozen=True):
 
 
 class StationState(msgspec.Struct, frozen=True):
-    """One station's counts in the ledger, its parts per second and latency over the last seconds, and its drift."""
+    """One station's counts in the ledger, its parts per second and latency over the last seconds, and its drift.
+
+    `within_spec` of the good ones are good only because rules let them pass.
+    """
 
     announced: Count
     good: Count
     defect: Count
+    within_spec: Count
     uninspected: dict[str, Count]
     pending: Count
     rate_hz: Finite

@@ -347,6 +347,7 @@ def _header(seq: int, bundle_sha256: str, height_px: int, width_px: int) -> Fram
         bundle_sha256=bundle_sha256,
         height_px=height_px,
         width_px=width_px,
+        region_px=(width_px, height_px),
         siblings=1,
         epoch="forged",
         stamps=FrameStamps(now, now, now),

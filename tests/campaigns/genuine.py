@@ -52,6 +52,7 @@ def frame(seq: int = 17, *, side_px: int = 96) -> FrameHeader:
         bundle_sha256=_HASH,
         height_px=side_px,
         width_px=side_px,
+        region_px=(side_px, side_px),
         siblings=1,
         epoch="5f0c",
         stamps=FrameStamps(123_456_800_000, 123_456_900_000, 123_457_000_000),
@@ -86,7 +87,9 @@ def messages() -> list[Message]:
         detail="black",
     )
     part = PartResult(station="cap", seq=17, verdict=Verdict.DEFECT, score=12.5, threshold=10.25, pixel_threshold=8.0)
-    station = StationState(9, 4, 2, {"timeout": 1}, 2, 9.5, 20.5, None, DriftState(50, 50, {"score": 0.5}, ("score",)))
+    station = StationState(
+        9, 4, 2, 1, {"timeout": 1}, 2, 9.5, 20.5, None, DriftState(50, 50, {"score": 0.5}, ("score",))
+    )
     return [
         Announcement("cap", 17, 123_456_789_012, 123_956_789_012, _CLOCK, part_id="pallet 7 ü"),
         Announcement("cap", 18, 123_456_789_012, 123_956_789_012, _CLOCK, cause=Cause.OVERRUN, detail="16 waited"),

@@ -41,6 +41,7 @@ def frame(seq: int, pixels: bytes) -> QueuedFrame:
         bundle_sha256="",
         height_px=SIZE_PX,
         width_px=SIZE_PX,
+        region_px=(SIZE_PX, SIZE_PX),
         siblings=1,
         epoch="e",
         stamps=FrameStamps(1, 1, 1),

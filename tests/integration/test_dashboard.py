@@ -260,8 +260,9 @@ def test_an_event_has_its_picture_plain_and_with_heat_map_and_the_map(viewer: ht
     assert values.max() > event["pixel_threshold"]
     spot = viewer.get(f"{path}/spot").json()
     row, column = np.unravel_index(values.argmax(), values.shape)
-    assert spot["x_px"] <= 160 * (column + 0.5) / width <= spot["x_px"] + spot["width_px"]
-    assert spot["y_px"] <= 120 * (row + 0.5) / height <= spot["y_px"] + spot["height_px"]
+    left_px, top_px, width_px, height_px = spot["box_px"]
+    assert left_px <= 160 * (column + 0.5) / width <= left_px + width_px
+    assert top_px <= 120 * (row + 0.5) / height <= top_px + height_px
     assert spot["place"]
     assert viewer.get("/api/v1/events/999999999/spot").status_code == 404
     assert viewer.get("/api/v1/events/999999999/preview.jpg").status_code == 404

@@ -97,6 +97,7 @@ def frame(seq: int, bundle_sha256: str, width_px: int, height_px: int) -> FrameH
         bundle_sha256=bundle_sha256,
         height_px=height_px,
         width_px=width_px,
+        region_px=(160, 120),
         siblings=1,
         epoch="the test",
         stamps=FrameStamps(now, now, now),

@@ -435,3 +435,47 @@ def test_an_encoder_with_invalid_options_is_refused(belt: str):
 @pytest.mark.parametrize("name", [".", "..", ".cap", "a/b"])
 def test_a_name_that_is_no_visible_file_name_is_refused(name: str):
     assert "stations" in refusal(changed("  cap:", f'  "{name}":'))
+
+
+def ruled(*rules: str) -> str:
+    """The line above with these rules for its station."""
+    return changed("deadline_ms: 150", f"deadline_ms: 150\n    rules: [{', '.join(rules)}]")
+
+
+def test_the_rules_of_a_station_are_read_in_their_order():
+    cap = read(
+        ruled(
+            "{name: dust, ignore_below: {area_mm2: 0.05}}",
+            "{name: short scratches, zone: edge, within_spec: {length_mm: 0.2}, most: 3}",
+            "{name: too many, more_than: 5}",
+        )
+    ).stations["cap"]
+    assert [rule.name for rule in cap.rules] == ["dust", "short scratches", "too many"]
+    assert (cap.rules[1].zone, cap.rules[1].most, cap.rules[2].more_than) == ("edge", 3, 5)
+    assert read(LINE).stations["cap"].rules == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("{name: a}", "rules.0: rule 'a': give one of ignore_below, within_spec and more_than"),
+        ("{name: a, more_than: -1}", "rules.0.more_than: expected at least 0, got -1"),
+        (
+            "{name: a, ignore_below: {area_mm2: -2}}",
+            "rules.0.ignore_below.area_mm2: expected more than 0 mm², got -2",
+        ),
+        ("{name: a, within_spec: {length_mm: 2 cm}}", "got '2 cm'; the unit is in the option's name: give 20"),
+        ("{name: a, within_spec: {}}", "rules.0.within_spec: expected at least one limit of area_px, length_px"),
+        ("{name: a, within_spec: {long_mm: 2}}", "unknown key 'long_mm'; did you mean 'length_mm'?"),
+        ("{more_than: 3}", "rules.0.name: is required: any words; the verdict names its rule"),
+        (
+            "{name: a, more_than: 3}, {name: a, more_than: 4}",
+            "several are named 'a'; a verdict names its rule, so give each its own name",
+        ),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_refused_with_its_field(rule: str, expected: str):
+    text = refusal(ruled(rule))
+    assert text.startswith("line.yaml: stations.cap")
+    assert expected in text
+    assert "\n" not in text

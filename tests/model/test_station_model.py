@@ -17,7 +17,9 @@ from stream.training.fit import calibrate
 
 
 def judge_of(path: Path, device: str = "auto") -> StationModel:
-    return load_station_model(StationOptions(camera="top", bundle=path), WorkerOptions(device=device), Lanes(1), {})
+    return load_station_model(
+        "cap", StationOptions(camera="top", bundle=path), WorkerOptions(device=device), Lanes(1), {}
+    )
 
 
 def saved(path: Path, source: Path, *, factor: float) -> Path:
@@ -67,4 +69,7 @@ def test_calibration_keeps_the_self_test(small_bundle: Path, tmp_path: Path):
 
 def test_bundles_of_the_same_features_share_the_extractor_that_is_there(small_bundle: Path):
     one, station = judge_of(small_bundle), StationOptions(camera="top", bundle=small_bundle)
-    assert load_station_model(station, WorkerOptions(), Lanes(1), {one.group: one.extractor}).extractor is one.extractor
+    assert (
+        load_station_model("cap", station, WorkerOptions(), Lanes(1), {one.group: one.extractor}).extractor
+        is one.extractor
+    )

@@ -40,6 +40,9 @@ declare global {
     part_id: string | null;
     verdict: Verdict;
     cause: string | null;
+    detail: string;
+    within_spec: boolean;
+    rule: string | null;
     decision: string;
     score: number | null;
     threshold: number | null;
@@ -50,7 +53,7 @@ declare global {
     grid: [number, number];
   }
 
-  /** A part as lib/feed.js hands it on: its header, a DEFECT's strongest spot, patch distances, decoded preview. */
+  /** A part as lib/feed.js hands it on: its header, the strongest spot of what is above the threshold, patch distances, decoded preview. */
   interface PartFrame extends PartHeader {
     spot: SpotAnswer | null;
     map: PatchMap | null;
@@ -63,6 +66,7 @@ declare global {
     image: ImageBitmap | null;
     map?: PatchMap | null;
     verdict?: Verdict;
+    within_spec?: boolean;
     pixel_threshold?: number | null;
   }
 
@@ -77,6 +81,7 @@ declare global {
   interface StationState {
     announced: number;
     good: number;
+    within_spec: number;
     defect: number;
     uninspected: Record<string, number>;
     pending: number;

@@ -50,6 +50,7 @@ def result(station: str, bundle_sha256: str, **values: Any) -> Result:
         bundle_sha256=bundle_sha256,
         height_px=96,
         width_px=96,
+        region_px=(96, 96),
         siblings=1,
         epoch="e",
         stamps=FrameStamps(1, 1, 1),

@@ -12,7 +12,7 @@ from stream.store.records import Event
 from stream.transport.messages import FrameHeader, FrameStamps, Result, ResultStamps
 
 CLOCK = Clock("boot", 0)
-FRAME = FrameHeader("cap", 7, 1, 2, "triggered", "ab", 4, 4, 1, "epoch", FrameStamps(1, 2, 3), CLOCK)
+FRAME = FrameHeader("cap", 7, 1, 2, "triggered", "ab", 4, 4, (4, 4), 1, "epoch", FrameStamps(1, 2, 3), CLOCK)
 RESULT = Result(FRAME, "worker0", Verdict.DEFECT, ResultStamps(1, 2, 3, 4, 5, 6, 7), CLOCK, score=9.5, threshold=8.0)
 PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 

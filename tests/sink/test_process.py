@@ -84,7 +84,8 @@ class CameraOnTheWire:
     def judge(self, seq: int, captured_ns: int, verdict: Verdict, *, score: float = 1.0, epoch: str = "") -> None:
         stamps = FrameStamps(captured_ns, captured_ns, captured_ns)
         frame = FrameHeader(
-            "cap", seq, captured_ns, captured_ns + 10**9, "triggered", BUNDLE, 96, 96, 1, epoch, stamps, self.clock()
+            *("cap", seq, captured_ns, captured_ns + 10**9, "triggered", BUNDLE, 96, 96, (96, 96)),
+            *(1, epoch, stamps, self.clock()),
         )
         result = Result(
             frame, "worker0", verdict, ResultStamps(1, 1, 1, 1, 1, 1, 1), local_clock(), score=score, threshold=3.0

@@ -516,7 +516,9 @@ def test_a_defect_keeps_its_verdict_and_its_event_whatever_the_attachments_of_it
     tmp_path: Path, attachments: list[bytes], preview_jpeg: bytes | None, network_input: NDArray[np.uint8] | None
 ):
     stamps, clock = FrameStamps(1, 2, 3), local_clock()
-    frame = FrameHeader("cap", 0, now_ns(), now_ns() + 10**9, "triggered", "ab", 32, 32, 1, "epoch", stamps, clock)
+    frame = FrameHeader(
+        "cap", 0, now_ns(), now_ns() + 10**9, "triggered", "ab", 32, 32, (32, 32), 1, "epoch", stamps, clock
+    )
     result = Result(frame, "worker0", Verdict.DEFECT, ResultStamps(1, 2, 3, 4, 5, 6, 7), clock, score=9.5, grid=(3, 4))
     with running_sink(tmp_path) as (sink, worker):
         assert SinkOutbox(worker, sink.config.results_address(), 10).send(result, attachments)

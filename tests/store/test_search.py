@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.events import changed
 
 from stream.core.good_parts import HOUR_NS
 from stream.core.parts import PartResult
+from stream.core.spots import Spot
 from stream.core.verdict import Cause, Verdict
 from stream.store.event_reader import FILE_NAME
 from stream.store.event_store import EventStore
@@ -219,3 +221,24 @@ def test_an_event_is_found_by_its_number(store):
 def test_alarms_are_paged_by_number(store):
     store.record([], [AlarmRecord(NOW_NS + number, "defect", "cap", str(number)) for number in range(5)], {})
     assert [alarm.text for alarm in store.alarms(before_id=4, newest_first=True, limit=2)] == ["2", "1"]
+
+
+def test_parts_that_rules_let_pass_are_found_alone_and_come_back_with_rule_and_spots(store: EventStore):
+    spot = Spot(
+        x_px=5, y_px=6.5, area_px=30, length_px=9, width_px=4, box_px=(1, 2, 9, 5), peak=1.2, place="top", rule="dust"
+    )
+    events = night(40)
+    chosen = [event.part.seq for event in events if event.part.verdict is Verdict.GOOD][::3]
+    events = [
+        changed(event, within_spec=True, rule="dust", spot=1, spots=(spot,)) if event.part.seq in chosen else event
+        for event in events
+    ]
+    store.record(events, [], {})
+    found = store.search(within_spec=True)
+    assert [event.part.seq for event in found] == newest_first([e for e in events if e.part.seq in chosen])
+    assert {(event.part.within_spec, event.part.rule, event.part.spot, event.part.spots) for event in found} == {
+        (True, "dust", 1, (spot,))
+    }
+    assert {event.part.station for event in store.search(within_spec=True, station="s1")} == {"s1"}
+    others = [event for event in store.search() if event.part.seq not in chosen]
+    assert {(event.part.within_spec, event.part.rule, event.part.spots) for event in others} == {(False, None, ())}

@@ -163,7 +163,7 @@ class SinkAlone:
     def result(self, seq: int, verdict: Verdict, score: float) -> None:
         exposed_ns = self.exposed_ns.setdefault(seq, now_ns())
         frame = FrameHeader(
-            *("cap", seq, exposed_ns, exposed_ns + 10**12, "triggered", "ab", 32, 32, 1, "epoch"),
+            *("cap", seq, exposed_ns, exposed_ns + 10**12, "triggered", "ab", 32, 32, (32, 32), 1, "epoch"),
             *(FrameStamps(1, 2, 3), local_clock()),
         )
         stamps = ResultStamps(1, 2, 3, 4, 5, 6, 7)

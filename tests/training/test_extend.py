@@ -107,7 +107,10 @@ def test_the_new_thresholds_are_the_conformal_ones_of_the_same_calibration_pictu
 def test_a_worker_repeats_the_new_self_test(accepted, device: str):
     path, _ = accepted
     run_self_test(
-        load_station_model(StationOptions(camera="top", bundle=path), WorkerOptions(device=device), Lanes(1), {}), path
+        load_station_model(
+            "cap", StationOptions(camera="top", bundle=path), WorkerOptions(device=device), Lanes(1), {}
+        ),
+        path,
     )
 
 

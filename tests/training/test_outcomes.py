@@ -15,7 +15,9 @@ DATA = Path("data")
 
 def labelled(*names: str) -> list[LabelledImage]:
     pixels = np.zeros((1, 1, 3), np.uint8)
-    return [LabelledImage(name.split("/", maxsplit=1)[0], DATA / "test" / name, pixels, None, 0.0) for name in names]
+    return [
+        LabelledImage(name.split("/", maxsplit=1)[0], DATA / "test" / name, pixels, (8, 8), None, 0.0) for name in names
+    ]
 
 
 def sorted_out(scores: dict[str, float], threshold: float, refused: list[RefusedImage]) -> Outcomes:

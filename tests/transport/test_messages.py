@@ -67,6 +67,7 @@ FRAME = FrameHeader(
     bundle_sha256="ab" * 32,
     height_px=224,
     width_px=224,
+    region_px=(448, 448),
     siblings=2,
     epoch="camera-7",
     stamps=FrameStamps(123_456_789_100_000, 123_456_789_200_000, 123_456_790_000_000),
@@ -128,7 +129,9 @@ STATE = LineState(
     line="bottling-3",
     at_realtime_ns=1_700_000_000_123_456_789,
     stations={
-        "cap": StationState(9, 4, 2, {"timeout": 1}, 2, 9.5, 20.5, None, DriftState(50, 50, {"score": 0.5}, ("score",)))
+        "cap": StationState(
+            9, 4, 2, 1, {"timeout": 1}, 2, 9.5, 20.5, None, DriftState(50, 50, {"score": 0.5}, ("score",))
+        )
     },
     cameras={"top": PeerState(False, "stalled")},
     workers={"worker0": PeerState(True)},

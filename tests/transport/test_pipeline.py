@@ -50,6 +50,7 @@ FRAME = FrameHeader(
     bundle_sha256="0f3c",
     height_px=40,
     width_px=64,
+    region_px=(64, 64),
     siblings=2,
     epoch="top-1",
     stamps=FrameStamps(1_100, 1_200, 1_300),

@@ -24,6 +24,7 @@ from stream.devices.triggers.trigger import TriggerSource
 from stream.line.config import LineConfig, sockets_folder
 from stream.line.folders import folder_problems
 from stream.line.locks import lock_owner
+from stream.line.rules import rules_of
 from stream.line.sections import StationOptions
 from stream.model.bundle import live_bundle, shadow_bundle
 from stream.model.mask_files import check_masks
@@ -104,6 +105,7 @@ def _bundle(name: str, station: StationOptions) -> Check:
         check_masks(name, station.masks, station.bundle, bundle.info)
         if station.shadow is not None:
             shadow_bundle(station.shadow, bundle, station.roi)
+        rules_of(name, station, bundle.info)
     except PatchLineError as error:
         return Check(what, str(error), wrong=True)
     return Check(what, f"{len(bundle.bank):,} patches of {bundle.info.spec.backbone}")
@@ -135,7 +137,6 @@ def _camera(line: LineConfig, camera: str, usable: dict[str, bool], wait_s: floa
 def _inspection(line: LineConfig, name: str, station: StationOptions, picture: NDArray[np.uint8]) -> Check:
     """Pass a frame through a station, as a worker would."""
     from stream.capture.cropper import load_cropper
-    from stream.core.verdict import verdict_of
     from stream.inference.station_models import load_station_model
     from stream.model.patchcore.health import measure
     from stream.model.station_model import inspect_batch, run_self_test
@@ -144,10 +145,11 @@ def _inspection(line: LineConfig, name: str, station: StationOptions, picture: N
     if (reason := reason_of(name, station, picture)) is not None:
         return Check(what, reason, wrong=True)
     try:
-        model = load_station_model(station, line.workers[0], None, {})
+        model = load_station_model(name, station, line.workers[0], None, {})
         run_self_test(model, station.bundle)
         geometry = load_cropper(name, station).geometry
-        pixels = geometry.network_input(geometry.region(picture))
+        region = geometry.region(picture)
+        pixels = geometry.network_input(region)
         refused = model.fault_of(measure(pixels))
         if refused is not None:
             return Check(what, f"this frame would be UNINSPECTED(bad_frame): {refused}", doubtful=True)
@@ -158,8 +160,10 @@ def _inspection(line: LineConfig, name: str, station: StationOptions, picture: N
         return Check(what, str(error), wrong=True)
     thresholds = model.bundle.info.thresholds
     assert thresholds is not None  # of a live bundle
-    score = part.inspection.score
-    found = f"{verdict_of(score, thresholds.image)}, score {score:.4g} of {thresholds.image:.4g}, {took_ms:.0f} ms"
+    score, ruling = part.inspection.score, model.judge(part.inspection, (region.shape[1], region.shape[0]))
+    found = f"{ruling.verdict}, score {score:.4g} of {thresholds.image:.4g}, {took_ms:.0f} ms"
+    if ruling.detail:
+        found = f"{found}, {ruling.detail}"
     if took_ms > station.deadline_ms:
         return Check(what, f"{found}: later than deadline_ms {station.deadline_ms:g}", doubtful=True)
     return Check(what, f"{found} on {model.extractor.device}")

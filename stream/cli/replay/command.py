@@ -27,8 +27,8 @@ def replay(
 ) -> None:
     """Inspect a recording again with the bundles of a line's stations.
 
-    If the line's event store has a part, score and verdict are compared bit for bit; exit code 1 if one differs.
-    Prints the parts that are not GOOD or differ, and a summary.
+    If the line's event store has a part, score, verdict and the rule that decided are compared bit for bit; exit code 1
+    if one differs. Prints the parts that are not GOOD, are so only by a rule, or differ, and a summary.
 
     Example: `patchline replay run/top line.yaml --report replay.csv`
     """
@@ -93,18 +93,23 @@ def _print(parts: Sequence[Replayed], damaged: Sequence[str]) -> None:
     from stream.core.verdict import Verdict
 
     for part in parts:
-        if part.verdict is Verdict.GOOD and part.compared != "differs":
+        if part.verdict is Verdict.GOOD and not part.within_spec and part.compared != "differs":
             continue
         words = [f"{part.station} {part.seq}", part.part_id or "", str(part.verdict), str(part.cause or "")]
         if part.score is not None:
             words.append(f"score {part.score:.6f} threshold {part.threshold:.6f}")
+        words.append(part.detail)
         if part.compared == "differs":
-            words.append(f"DIFFERS from the line: {part.line_verdict} score {part.line_score!r}, now {part.score!r}")
+            by_rule = "" if part.line_rule == part.rule else f" by rule {part.line_rule!r}, now {part.rule!r}"
+            words.append(
+                f"DIFFERS from the line: {part.line_verdict}{by_rule} score {part.line_score!r}, now {part.score!r}"
+            )
         out.print(" ".join(word for word in words if word), highlight=False, soft_wrap=True)
     table = Table(title="replay", title_justify="left")
     for name in (
         "station",
         "GOOD",
+        "of them within spec",
         "DEFECT",
         "UNINSPECTED",
         "agree",
@@ -115,7 +120,8 @@ def _print(parts: Sequence[Replayed], damaged: Sequence[str]) -> None:
     ):
         table.add_column(name)
     for summary in summarise(parts):
-        counts = [summary.verdicts.get(verdict, 0) for verdict in Verdict]
+        good, defect, uninspected = (summary.verdicts.get(verdict, 0) for verdict in Verdict)
+        counts = [good, summary.within_spec, defect, uninspected]
         counts += [summary.compared.get(how, 0) for how in ("same", "differs", "other_bundle", "not_judged", "unknown")]
         table.add_row(summary.station, *map(str, counts))
     out.print(table)

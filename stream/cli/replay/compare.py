@@ -14,7 +14,8 @@ import numpy as np
 from stream.capture.recording import Recorded, Recording
 from stream.core.errors import ConfigError, FrameFault
 from stream.core.files import partial_file, write_atomically
-from stream.core.verdict import Cause, Verdict, verdict_of
+from stream.core.spots import Ruling
+from stream.core.verdict import Cause, Verdict
 from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.health import measure
 from stream.model.station_model import StationModel, inspect_batch
@@ -45,7 +46,8 @@ class Replayed(msgspec.Struct, frozen=True):
     """One part, inspected again.
 
     Attributes:
-        line_verdict, line_score: the results of the line, if its store has them.
+        within_spec, rule: of the ruling, by the station's rules on spots.
+        line_verdict, line_score, line_rule: the results of the line, if its store has them.
         compared: `same` and `differs` bit for bit; `other_bundle`: the line had another one; `not_judged`: the
             line gave no score; `unknown`: the store does not have the part.
     """
@@ -55,20 +57,27 @@ class Replayed(msgspec.Struct, frozen=True):
     part_id: str | None
     realtime_ns: int
     verdict: Verdict
+    within_spec: bool
+    rule: str | None
     cause: Cause | None
     detail: str
     score: float | None
     threshold: float
     line_verdict: Verdict | None
     line_score: float | None
+    line_rule: str | None
     compared: Comparison
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """How many parts of one station had which verdict, and how they compare with the line's."""
+    """How many parts of one station had which verdict, and how they compare with the line's.
+
+    `within_spec` of the GOOD ones are so only because rules let them pass.
+    """
 
     station: str
     verdicts: dict[Verdict, int]
+    within_spec: int
     compared: dict[Comparison, int]
 
 
@@ -100,20 +109,20 @@ def _part(recorded: Recorded, cropper: ReplayCrop, model: StationModel, event: E
     assert thresholds is not None, "live bundles are calibrated"
     frame, score = recorded.frame, None
     cause: Cause | None = None
-    detail = ""
     try:
         if frame.image is None:
             raise frame.fault or FrameFault(Cause.CAMERA_FAULT, "the camera gave no picture")
-        pixels = cropper.geometry.network_input(cropper.geometry.region(frame.image))
+        region = cropper.geometry.region(frame.image)
+        pixels = cropper.geometry.network_input(region)
         fault_detail = model.fault_of(measure(pixels))
         if fault_detail is not None:
             raise FrameFault(Cause.BAD_FRAME, fault_detail)
         (part,) = inspect_batch([model], pixels[None])
         if not np.isfinite(part.inspection.score):
             raise FrameFault(Cause.WORKER_ERROR, f"the score is {part.inspection.score}")
-        score, verdict = part.inspection.score, verdict_of(part.inspection.score, thresholds.image)
+        score, ruling = part.inspection.score, model.judge(part.inspection, (region.shape[1], region.shape[0]))
     except FrameFault as fault:
-        verdict, cause, detail = Verdict.UNINSPECTED, fault.cause, fault.detail
+        ruling, cause = Ruling(Verdict.UNINSPECTED, fault.detail), fault.cause
     if event is not None and abs(event.captured_realtime_ns - recorded.realtime_ns) > _SAME_PART_NS:
         event = None
     return Replayed(
@@ -121,18 +130,21 @@ def _part(recorded: Recorded, cropper: ReplayCrop, model: StationModel, event: E
         seq=recorded.seq,
         part_id=frame.part_id,
         realtime_ns=recorded.realtime_ns,
-        verdict=verdict,
+        verdict=ruling.verdict,
+        within_spec=ruling.within_spec,
+        rule=ruling.rule,
         cause=cause,
-        detail=detail,
+        detail=ruling.detail,
         score=score,
         threshold=thresholds.image,
         line_verdict=None if event is None else event.part.verdict,
         line_score=None if event is None else event.part.score,
-        compared=_compare(event, model.bundle.sha256, verdict, score),
+        line_rule=None if event is None else event.part.rule,
+        compared=_compare(event, model.bundle.sha256, ruling, score),
     )
 
 
-def _compare(event: Event | None, bundle_sha256: str, verdict: Verdict, score: float | None) -> Comparison:
+def _compare(event: Event | None, bundle_sha256: str, ruling: Ruling, score: float | None) -> Comparison:
     if event is None:
         return "unknown"
     if event.part.score is None:
@@ -141,7 +153,9 @@ def _compare(event: Event | None, bundle_sha256: str, verdict: Verdict, score: f
         return "other_bundle"
     # A verdict that came too late was UNINSPECTED(timeout), whatever its score.
     late = event.part.verdict is Verdict.UNINSPECTED
-    return "same" if score == event.part.score and (late or verdict is event.part.verdict) else "differs"
+    of_line = event.part.verdict, event.part.within_spec, event.part.rule
+    agrees = late or of_line == (ruling.verdict, ruling.within_spec, ruling.rule)
+    return "same" if score == event.part.score and agrees else "differs"
 
 
 def summarise(parts: Sequence[Replayed]) -> list[Summary]:
@@ -151,7 +165,8 @@ def summarise(parts: Sequence[Replayed]) -> list[Summary]:
         own = [part for part in parts if part.station == station]
         verdicts = Counter(part.verdict for part in own)
         compared = Counter(part.compared for part in own)
-        summaries.append(Summary(station, dict(verdicts), dict(compared)))
+        within_spec = sum(part.within_spec for part in own)
+        summaries.append(Summary(station, dict(verdicts), within_spec, dict(compared)))
     return summaries
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from stream.core.images import encoded_size
 from stream.core.verdict import Verdict
 from stream.dashboard.live.latest import STATE, LatestParts, LivePart
-from stream.model.patchcore.spot import spot_in_picture
+from stream.model.patchcore.spots import spot_in_picture
 from stream.transport.messages import SettledPart
 
 
@@ -27,6 +27,9 @@ def part_header(settled: SettledPart) -> dict[str, Any]:
         "part_id": part.part_id,
         "verdict": part.verdict,
         "cause": part.cause,
+        "detail": part.detail,
+        "within_spec": part.within_spec,
+        "rule": part.rule,
         "decision": settled.decision,
         "score": part.score,
         "threshold": part.threshold,
@@ -39,21 +42,22 @@ def part_header(settled: SettledPart) -> dict[str, Any]:
 
 
 def part_frame(part: LivePart) -> bytes:
-    """Return the frame of a station's latest part; a DEFECT's header has its strongest `spot`, all others' None."""
+    """Return the frame of a station's latest part; `spot` is the strongest one, None where the score is good."""
     header = part_header(part.settled) | {"spot": _spot(part)}
     return live_frame(header, part.patch_distances, part.preview_jpeg)
 
 
 def _spot(part: LivePart) -> dict[str, Any] | None:
     pixel_threshold = part.settled.part.pixel_threshold
-    if part.settled.part.verdict is not Verdict.DEFECT or pixel_threshold is None or not part.patch_distances:
+    outlined = part.settled.part.verdict is Verdict.DEFECT or part.settled.part.within_spec
+    if not outlined or pixel_threshold is None or not part.patch_distances:
         return None
     size_px = encoded_size(part.preview_jpeg)
     if size_px is None:
         return None
     distances = np.frombuffer(part.patch_distances, "<f2").reshape(part.settled.grid)
     spot = spot_in_picture(distances, pixel_threshold, (size_px[1], size_px[0]))
-    return None if spot is None else spot._asdict()
+    return None if spot is None else msgspec.to_builtins(spot)
 
 
 def state_header(latest: LatestParts, acknowledged: Mapping[tuple[str, str, int], tuple[str, float]]) -> dict[str, Any]:

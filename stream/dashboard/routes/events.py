@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
+import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BaseModel, Field
 from starlette.requests import Request
@@ -21,7 +22,7 @@ from stream.core.verdict import Cause, Verdict
 from stream.dashboard.access import Identity
 from stream.dashboard.routes.schemas import EventAnswer, EventPage, EventPlace, SpotAnswer, event_answer
 from stream.dashboard.services import Dashboard, dashboard_of, require_role
-from stream.model.patchcore.spot import spot_in_picture
+from stream.model.patchcore.spots import spot_in_picture
 from stream.store.event_reader import EventReader
 from stream.store.overlay import overlay
 from stream.store.records import Event, EventImages
@@ -49,6 +50,7 @@ class EventFilter(NamedTuple):
     station: str | None
     verdicts: list[Verdict]
     cause: Cause | None
+    within_spec: bool
     skipped: bool
     seq: int | None
     part_id: str | None
@@ -61,6 +63,7 @@ def read_filters(
     station: str | None = None,
     verdict: Annotated[list[Verdict] | None, Query(description="any of these")] = None,
     cause: Cause | None = None,
+    within_spec: Annotated[bool, Query(description="only the parts that are GOOD because rules let them pass")] = False,
     skipped: Annotated[bool, Query(description="false: without the frames that free-running cameras skipped")] = True,
     seq: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
     part_id: Annotated[str | None, Query(max_length=1000, description="the whole part id")] = None,
@@ -74,9 +77,13 @@ def read_filters(
     """Read the filters of a request."""
     until_ns = round((_LATEST_S if until_s is None else until_s) * 1e9)
     since_ns = round((since_s or 0) * 1e9)
-    if near_misses and (verdict or cause or seq is not None or part_id):
+    if near_misses and (verdict or cause or within_spec or seq is not None or part_id):
         raise HTTPException(422, "near_misses: only station, since_s and until_s can narrow them")
-    return EventFilter(station, verdict or [], cause, skipped, seq, part_id, since_ns, until_ns, near_misses)
+    if within_spec and (verdict or cause):
+        raise HTTPException(422, "within_spec: these parts are GOOD; leave verdict and cause out")
+    return EventFilter(
+        station, verdict or [], cause, within_spec, skipped, seq, part_id, since_ns, until_ns, near_misses
+    )
 
 
 @router.get("/events")
@@ -161,12 +168,12 @@ def strongest_spot(request: Request, event_id: int) -> SpotAnswer:
     spot = spot_in_picture(images.patch_distances, pixel_threshold, (size_px[1], size_px[0]))
     if spot is None:
         raise HTTPException(404, "all patch distances of this event are 0")
-    return SpotAnswer(**spot._asdict())
+    return SpotAnswer(**msgspec.structs.asdict(spot))
 
 
 @router.get("/events/{event_id}/input.png", response_class=Response, responses=_PNG)
 def network_input(request: Request, event_id: int) -> Response:
-    """Return the network input of a DEFECT or a kept GOOD part without loss."""
+    """Return the network input of a DEFECT or a kept GOOD part without loss, or of one that rules let pass."""
     with dashboard_of(request).store() as store:
         data = store.network_input_png(event_id) if 0 < event_id < 2**62 else None
     if data is None:
@@ -293,7 +300,9 @@ def _all(store: EventReader, filters: EventFilter) -> Iterator[Event]:
 
 def _row(event: Event) -> list[object]:
     """Return an event's values in the order of `_TABLE`."""
-    return [getattr(event.part if column in PART_COLUMNS else event, column) for column in _TABLE]
+    values = [getattr(event.part if column in PART_COLUMNS else event, column) for column in _TABLE]
+    values[_TABLE.index("spots")] = msgspec.json.encode(event.part.spots).decode() if event.part.spots else ""
+    return values
 
 
 def _cell(value: object) -> object:

@@ -75,10 +75,29 @@ class RecentParts(BaseModel):
     stages: list[dict[str, float]]
 
 
+class SpotAnswer(BaseModel):
+    """A spot, see `stream.core.spots.Spot`: in px of the part's region; where it is asked for alone, of its preview."""
+
+    x_px: float
+    y_px: float
+    area_px: float
+    length_px: float
+    width_px: float
+    box_px: tuple[int, int, int, int]
+    peak: float
+    place: str
+    zone: str
+    area_mm2: float | None
+    length_mm: float | None
+    width_mm: float | None
+    rule: str | None
+
+
 class EventAnswer(BaseModel):
     """The event of one part. `place` is where it is in the list, from which the older and newer pages begin.
 
-    `kept_as` says why a GOOD part has its images.
+    `within_spec` tells that it is GOOD only because rules let its spots pass; `rule` decided, by `spot`, the number of
+    one of the `spots`, from 1. `kept_as` says why another GOOD part has its images.
     """
 
     event_id: int
@@ -93,6 +112,10 @@ class EventAnswer(BaseModel):
     score: float | None
     threshold: float | None
     pixel_threshold: float | None
+    within_spec: bool
+    rule: str | None
+    spot: int | None
+    spots: list[SpotAnswer]
     captured_s: float
     worker: str | None
     bundle_sha256: str | None
@@ -100,17 +123,6 @@ class EventAnswer(BaseModel):
     total_ms: float | None
     kept_as: KeptAs | None = None
     mark: Mark | None = None
-
-
-class SpotAnswer(BaseModel):
-    """The strongest spot of an event, in pixels of its preview: its rectangle, its largest distance, its place."""
-
-    x_px: int
-    y_px: int
-    width_px: int
-    height_px: int
-    peak: float
-    place: str
 
 
 class EventPage(BaseModel):
@@ -144,6 +156,7 @@ def event_answer(event: Event, mark: Mark | None) -> EventAnswer:
     fields = msgspec.structs.asdict(event.part) | {
         name: getattr(event, name) for name in EventAnswer.model_fields if hasattr(event, name)
     }
+    fields["spots"] = [SpotAnswer(**msgspec.structs.asdict(spot)) for spot in event.part.spots]
     place = EventPlace.of(event).text()
     return EventAnswer(**fields, place=place, captured_s=event.captured_realtime_ns / 1e9, mark=mark)
 

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from stream.core.verdict import Verdict
+from stream.core.parts import PartResult
+from stream.core.verdict import Verdict, verdict_of
 from stream.dashboard.routes.schemas import EventAnswer, event_answer
 from stream.dashboard.services import dashboard_of_station
 from stream.dashboard.tuning.marked_parts import comparable_to
@@ -23,7 +24,7 @@ _RECENT_NS, _LOOKED_AT, _SHOWN = 7 * 86_400 * 10**9, 2000, 24
 
 
 class VerdictChanges(BaseModel):
-    """Parts of the last seven days that were judged by scores of the live bundle's kind.
+    """Parts of the last seven days that scores of the live bundle's kind decided, not rules on their spots.
 
     Attributes:
         threshold: the one asked about.
@@ -62,7 +63,9 @@ def verdict_changes(
             )
             marks = dashboard.review.marks((station, event.part.seq) for event in events)
             found[verdict] = [
-                event_answer(event, marks.get((station, event.part.seq))) for event in events if comparable(event)
+                event_answer(event, marks.get((station, event.part.seq)))
+                for event in events
+                if comparable(event) and _by_score(event.part)
             ]
     to_good, to_defect = found[Verdict.DEFECT], found[Verdict.GOOD]
     return VerdictChanges(
@@ -72,3 +75,8 @@ def verdict_changes(
         to_defect=to_defect[:_SHOWN],
         to_defect_count=len(to_defect),
     )
+
+
+def _by_score(part: PartResult) -> bool:
+    """Whether the score decided: not a part within the specification, nor one with too many spots."""
+    return part.score is None or part.threshold is None or verdict_of(part.score, part.threshold) is part.verdict

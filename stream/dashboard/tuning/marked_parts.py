@@ -129,7 +129,10 @@ def recent_comparison(
     thresholds: tuple[float, float],
     left_out: int,
 ) -> RecentComparison:
-    """Return recent parts under two bundles, by their scores (old, new) of each event and thresholds (old, new)."""
+    """Return recent parts under two bundles, by their scores (old, new) of each event and thresholds (old, new).
+
+    Rules on spots are left out: they may let pass what is DEFECT here.
+    """
     changed: list[ChangedPart] = []
     parts = 0
     for event in events:

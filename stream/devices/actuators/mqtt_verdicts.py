@@ -78,6 +78,8 @@ def verdict_payload(report: VerdictReport) -> dict[str, Any]:
         "detail": part.detail,
         "score": part.score,
         "threshold": part.threshold,
+        "within_spec": part.within_spec,
+        "rule": part.rule,
         "decision": report.decision,
         "captured_at": None if captured_ns is None else round(captured_ns / 1e9, 6),
         "settled_at": round(report.settled_realtime_ns / 1e9, 6),

@@ -9,7 +9,8 @@
     search       nearest patch of the memory bank
     head         what marked defects have in common, added to the image score
     score        image score with re-weighting, anomaly map, mask (section 3.3)
-    spot         the strongest spot of an anomaly map, in pixels and in words
+    spots        the connected spots of an anomaly map: sizes, place and peak
+    rules        which of them pass: what does not count, what is within the specification, how many are too many
     calibrate    conformal thresholds from held-out good images
     inspector    all of it for a batch
 """

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from stream.core.errors import ConfigError
 from stream.model.patchcore.preprocess import interpolation_of
+from stream.model.patchcore.spots import Zones
 
 #: Grey level of what is not judged: the mean that the networks subtract. Without colour, so that grey parts stay grey.
 FILL = 117
@@ -150,14 +151,13 @@ class Masks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash=
                     "ignored; draw it larger, or give the network more pixels with --size or --tiles"
                 )
 
-    def zones(self, size_px: tuple[int, int]) -> Zones:
-        """Return the areas that are judged, as labels of an anomaly map of (width, height)."""
+    def zones(self) -> Zones:
+        """Return the areas that are judged, as labels of the pixels of the region."""
         named = [mask for mask in self.areas if mask.kind != "ignore"]
-        labels = np.zeros((self.region_px[1], self.region_px[0]), np.int16)
+        labels = np.zeros((self.region_px[1], self.region_px[0]), np.uint8)
         for number, mask in enumerate(named, start=1):
             labels[mask.area(self.region_px)] = number
-        resized = cv2.resize(labels, size_px, interpolation=cv2.INTER_NEAREST_EXACT)
-        return Zones(np.asarray(resized, np.int16), tuple(mask.name for mask in named))
+        return Zones(labels, tuple(mask.name for mask in named))
 
     @property
     def names(self) -> str:
@@ -167,13 +167,6 @@ class Masks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash=
     def describe(self) -> list[str]:
         """Return one line for each mask."""
         return [_described(mask) for mask in self.areas]
-
-
-class Zones(NamedTuple):
-    """Which zone each pixel of a map is in: (H, W) int16, 0: none, else 1 + the place in `names`; the later counts."""
-
-    labels: NDArray[np.int16]
-    names: tuple[str, ...]
 
 
 def polygons_of(area: NDArray[np.bool_]) -> tuple[Polygon, ...]:

@@ -1,6 +1,7 @@
 """The ledger: every announced part ends with exactly one verdict, or is still pending.
 
-For every station, at every moment: announced = good + defect + Σ uninspected by cause + pending.
+For every station, at every moment: announced = good + defect + Σ uninspected by cause + pending. Parts within the
+specification are among the good ones, and counted apart.
 Pure: parts, results and the time in, settled parts out.
 """
 
@@ -39,6 +40,7 @@ class _Account:
         self.announced = 0
         self.verdicts: Counter[Verdict] = Counter()
         self.causes: Counter[Cause] = Counter()
+        self.within_spec = 0
         self.pending: dict[int, Part] = {}
         self.deadlines: list[tuple[int, int]] = []
         self.next_seq = next_seq
@@ -67,13 +69,24 @@ class _Account:
         self.verdicts[Verdict.UNINSPECTED] += count
         self.causes[self.gap_cause] += count
 
-    def settle(self, seq: int, verdict: Verdict, cause: Cause | None, detail: str, now_ns: int) -> Settled:
+    def settle(
+        self,
+        seq: int,
+        verdict: Verdict,
+        cause: Cause | None,
+        detail: str,
+        now_ns: int,
+        *,
+        within_spec: bool = False,
+    ) -> Settled:
         part = self.pending.pop(seq)
         self.verdicts[verdict] += 1
         if verdict is Verdict.UNINSPECTED:
             assert cause is not None, "an uninspected part has a cause"
             self.causes[cause] += 1
-        return Settled(part, verdict, cause, detail, now_ns)
+        within_spec = within_spec and verdict is Verdict.GOOD
+        self.within_spec += within_spec
+        return Settled(part, verdict, cause, detail, now_ns, within_spec)
 
 
 class Ledger:
@@ -101,6 +114,7 @@ class Ledger:
         account.verdicts.update({Verdict.GOOD: counts.good, Verdict.DEFECT: counts.defect})
         account.verdicts[Verdict.UNINSPECTED] = sum(counts.uninspected.values())
         account.causes.update(counts.uninspected)
+        account.within_spec = counts.within_spec
         account.gap_cause = Cause.SINK_DOWN
         account.ahead = {seq for seq in counts.ahead if 0 <= seq - counts.next_seq <= MAX_AHEAD}
         captured_ns = dict(zip(counts.pending, counts.captured_ns, strict=False))
@@ -165,7 +179,16 @@ class Ledger:
             settled.append(account.settle(part.seq, Verdict.UNINSPECTED, cause, detail, now_ns))
         return settled
 
-    def result(self, part: Part, verdict: Verdict, cause: Cause | None, detail: str, now_ns: int) -> Settled | None:
+    def result(
+        self,
+        part: Part,
+        verdict: Verdict,
+        cause: Cause | None,
+        detail: str,
+        now_ns: int,
+        *,
+        within_spec: bool = False,
+    ) -> Settled | None:
         """Book a result; one that comes before its announcement makes its part known.
 
         Returns:
@@ -186,7 +209,7 @@ class Ledger:
             pending = part
         if now_ns > pending.deadline_ns:
             verdict, cause, detail = Verdict.UNINSPECTED, Cause.TIMEOUT, "the result came after the deadline"
-        return account.settle(part.seq, verdict, cause, detail, now_ns)
+        return account.settle(part.seq, verdict, cause, detail, now_ns, within_spec=within_spec)
 
     def expire(self, now_ns: int) -> list[Settled]:
         """Settle every pending part whose deadline has passed as UNINSPECTED(timeout), and what is missing in gaps."""
@@ -260,6 +283,7 @@ class Ledger:
             ahead=tuple(sorted(account.ahead)),
             captured_ns=tuple(part.captured_ns for _, part in sorted(account.pending.items())),
             part_ids=tuple(part.part_id for _, part in sorted(account.pending.items())),
+            within_spec=account.within_spec,
         )
 
     def _pass(self, station: str, below: int, now_ns: int) -> list[Settled]:

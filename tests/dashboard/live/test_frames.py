@@ -32,9 +32,10 @@ def header_of(verdict: Verdict = Verdict.DEFECT, preview_jpeg: bytes = PREVIEW, 
 def test_a_defect_comes_with_its_strongest_spot_in_pixels_of_the_preview():
     spot = header_of()["spot"]
     assert spot["place"] == "lower left"
-    assert spot["x_px"] < 320 * 4 / 28 < spot["x_px"] + spot["width_px"] < 100
-    assert spot["y_px"] < 240 * 22 / 28 < spot["y_px"] + spot["height_px"] <= 240
-    assert 5 < spot["peak"] <= 9
+    left_px, top_px, width_px, height_px = spot["box_px"]
+    assert left_px < 320 * 4 / 28 < left_px + width_px < 100
+    assert top_px < 240 * 22 / 28 < top_px + height_px <= 240
+    assert 0.5 < spot["peak"] <= 0.9
 
 
 @pytest.mark.parametrize(

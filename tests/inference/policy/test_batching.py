@@ -30,6 +30,7 @@ def frame(
         bundle_sha256="0f3c",
         height_px=2,
         width_px=2,
+        region_px=(2, 2),
         siblings=siblings,
         epoch=epoch,
         stamps=FrameStamps(0, 0, 0),

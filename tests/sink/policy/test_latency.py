@@ -49,6 +49,7 @@ def result(camera: Clock, worker: Clock, *, worker_error_ns: int = 0) -> Result:
         bundle_sha256="0f3c",
         height_px=2,
         width_px=2,
+        region_px=(2, 2),
         siblings=1,
         epoch="top",
         stamps=FrameStamps(at(camera, 4), at(camera, 9), at(camera, 12)),

@@ -472,3 +472,20 @@ def test_after_a_restart_parts_known_from_results_stay_settled_and_their_announc
     assert uncounted(ledger) == LedgerCounts(7, 3, 0, {Cause.SINK_DOWN: 1, Cause.CAMERA_FAULT: 1}, (2, 6), 7)
     with pytest.raises(SeqError):
         ledger.announce(part(3), None, "", 5)
+
+
+def test_parts_within_specification_are_counted_among_the_good_ones_and_apart():
+    ledger = announced(0, 1, 2)
+    passed = ledger.result(part(0), Verdict.GOOD, None, "", 1, within_spec=True)
+    assert passed is not None
+    assert passed.within_spec
+    ledger.result(part(1), Verdict.GOOD, None, "", 1)
+    late = ledger.result(part(2), Verdict.GOOD, None, "", DEADLINE_NS + 1, within_spec=True)
+    assert late is not None
+    assert (late.verdict, late.within_spec) == (Verdict.UNINSPECTED, False)
+    counts = ledger.counts("cap")
+    assert (counts.good, counts.within_spec, counts.closed) == (2, 1, True)
+    assert "good 2 (1 within specification) + defect 0" in counts.summary()
+    continued = Ledger()
+    continued.restore("cap", counts, 2)
+    assert continued.counts("cap").within_spec == 1

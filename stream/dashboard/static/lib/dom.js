@@ -66,4 +66,4 @@ export function moment(seconds) {
 export const byId = (id) => document.getElementById(id);
 
 /** @param {string} verdict */
-export const verdictClass = (verdict) => `is-${verdict.toLowerCase()}`;
+export const verdictClass = (verdict, withinSpec = false) => `is-${verdict.toLowerCase()}${withinSpec ? " is-within-spec" : ""}`;

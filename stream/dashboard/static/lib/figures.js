@@ -12,10 +12,11 @@ export class Ledger {
   }
 
   /** @param {StationState} state */
-  show({ announced, good, defect, uninspected, pending }) {
+  show({ announced, good, within_spec, defect, uninspected, pending }) {
     const all = Object.values(uninspected).reduce((a, b) => a + b, 0);
     this._counts.show([announced, good, defect, all, pending].map(count));
-    const causes = Object.entries(uninspected).map(([cause, many]) => `${cause} ${count(many)}`).join(" · ");
+    const passed = within_spec ? [`${count(within_spec)} of the good within spec`] : [];
+    const causes = [...passed, ...Object.entries(uninspected).map(([cause, many]) => `${cause} ${count(many)}`)].join(" · ");
     say(this.causes, causes);
     this.causes.title = causes;
   }
@@ -41,14 +42,22 @@ export class Drift {
   }
 }
 
-// Where a part resembles the good ones least; empty without a spot.
-/** @param {SpotAnswer | null | undefined} spot @param {number | null} pixelThreshold */
-export function spotText(spot, pixelThreshold) {
+/** @param {number | null} value */
+const figure = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
+
+// Where a part resembles the good ones least, or one of its spots; empty without a spot.
+/** @param {SpotAnswer | null | undefined} spot */
+export function spotText(spot) {
   if (!spot) return "";
-  const { place, width_px, height_px, x_px, y_px, peak } = spot;
-  const times = pixelThreshold ? `, ${number(peak / pixelThreshold, 2)} × pixel threshold` : "";
-  return `${place}, ${width_px} × ${height_px} px at ${x_px}, ${y_px}${times}`;
+  const { place, zone, length_px, width_px, area_mm2, length_mm, width_mm, x_px, y_px, peak } = spot;
+  const size = length_mm === null ? "" : ` = ${figure(length_mm)} × ${figure(width_mm)} mm, ${figure(area_mm2)} mm²`;
+  const where = `${place}${zone ? ` (${zone})` : ""}`;
+  return `${where}, ${number(length_px, 0)} × ${number(width_px, 0)} px${size} at ${number(x_px, 0)}, ${number(y_px, 0)}, ${number(peak, 2)} × pixel threshold`;
 }
+
+// A part's verdict in words: a cause where it was not inspected, and what is GOOD only because rules let it pass.
+/** @param {{verdict: Verdict, cause: string | null, within_spec: boolean}} part */
+export const verdictText = ({ verdict, cause, within_spec }) => cause ?? (within_spec ? `${verdict} within spec` : verdict);
 
 export class Numbers {
   /** @param {string[]} names */

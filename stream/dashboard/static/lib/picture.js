@@ -59,7 +59,7 @@ export class Picture {
    */
   _drawHeat(context, x, y, width, height) {
     const part = this._part;
-    if (this._heat === undefined) this._heat = heat(part?.map, part?.pixel_threshold, width / height, part?.verdict === "DEFECT");
+    if (this._heat === undefined) this._heat = heat(part?.map, part?.pixel_threshold, width / height, part?.verdict === "DEFECT" || part?.within_spec === true);
     if (this._heat === null) return;
     if (this._heat.canvas) context.drawImage(this._heat.canvas, x, y, width, height);
     context.beginPath();

@@ -2,7 +2,7 @@
 // The line at a glance: every station, the last rejects, and who is up.
 
 import { clock, h, mark, number, say, score, verdictClass } from "../lib/dom.js";
-import { Drift, Ledger, Numbers, ScoreBar } from "../lib/figures.js";
+import { Drift, Ledger, Numbers, ScoreBar, verdictText } from "../lib/figures.js";
 import { Picture, overlayToggle } from "../lib/picture.js";
 
 const THUMBNAILS = 12;
@@ -59,8 +59,9 @@ class StationCard {
 
   /** @param {PartFrame} part */
   part(part) {
-    this.element.className = `station ${verdictClass(part.verdict)}`;
-    say(this.verdict, part.cause ?? part.verdict);
+    this.element.className = `station ${verdictClass(part.verdict, part.within_spec)}`;
+    this.verdict.title = part.detail;
+    say(this.verdict, verdictText(part));
     say(this.seq, `#${part.seq}`);
     this.element.dataset.seq = part.seq;
     this.picture.show(part);

@@ -5,7 +5,7 @@ import uPlot from "../vendor/uPlot.js";
 import { get } from "../lib/api.js";
 import { AXIS, BARS, COLOURS, chartBox, drawLine, histogram, sizeOf } from "../lib/charts.js";
 import { clock, h, number, say, verdictClass } from "../lib/dom.js";
-import { Drift, Ledger, Numbers, ScoreBar, spotText } from "../lib/figures.js";
+import { Drift, Ledger, Numbers, ScoreBar, spotText, verdictText } from "../lib/figures.js";
 import { Picture, overlayToggle } from "../lib/picture.js";
 
 const BINS = 40;
@@ -64,12 +64,13 @@ export function show(main, { feed, station }) {
       ledger.show(state);
       drift.show(state.drift);
     } else if (channel === station) {
-      article.className = `station large ${verdictClass(frame.verdict)}`;
+      article.className = `station large ${verdictClass(frame.verdict, frame.within_spec)}`;
       article.dataset.seq = frame.seq;
-      say(verdict, frame.cause ?? frame.verdict);
+      say(verdict, verdictText(frame));
       say(seq, `#${frame.seq}`);
       picture.show(frame);
-      say(spot, frame.spot ? `Strongest spot: ${spotText(frame.spot, frame.pixel_threshold)}` : "");
+      const strongest = frame.spot ? `Strongest spot: ${spotText(frame.spot)}` : "";
+      say(spot, frame.detail && !frame.cause ? frame.detail : strongest);
       bar.show(frame);
     }
   };

@@ -4,12 +4,19 @@
 import { get, getBytes, may, post } from "../../lib/api.js";
 import { h, moment, number, say, score, verdictClass } from "../../lib/dom.js";
 import { halves } from "../../lib/feed.js";
-import { spotText } from "../../lib/figures.js";
+import { spotText, verdictText } from "../../lib/figures.js";
 import { MARKS, marksOf } from "../../lib/mark_names.js";
 import { Picture, decoded, overlayToggle } from "../../lib/picture.js";
 
-const LONG = new Set(["Strongest spot", "Kept", "Detail", "Stages ms", "Bundle"]);
+const LONG = new Set(["Strongest spot", "Spots", "Kept", "Detail", "Stages ms", "Bundle"]);
 const KEPT_AS = { near_miss: "near miss: among the highest scores of its hour", sample: "one of the sample of good parts" };
+
+// Every spot that was judged, with the rule that lets it pass; the one that decided is bold.
+/** @param {EventAnswer} event */
+function spotList({ spot, spots }) {
+  const items = spots.map((one, i) => h("li", {}, h(i + 1 === spot ? "b" : "span", {}, `${spotText(one)}: ${one.rule ?? "no rule lets it pass"}`)));
+  return h("ol", { class: "spots" }, ...items);
+}
 
 export class Detail {
   /** @param {(event: EventAnswer) => void} changed called with an event that was marked */
@@ -52,23 +59,23 @@ export class Detail {
     const again = this._event?.event_id === event.event_id;
     this._event = event;
     if (!again) this._spot = null;
-    this.element.className = `station large event-detail ${verdictClass(event.verdict)}`;
+    this.element.className = `station large event-detail ${verdictClass(event.verdict, event.within_spec)}`;
     this.element.dataset.seq = event.seq;
-    say(this._verdict, event.cause ?? event.verdict);
+    say(this._verdict, verdictText(event));
     say(this._title, event.station);
     say(this._seq, `#${event.seq}`);
     this._fillFacts(event);
     this._fillMarks(event);
     if (again) return;
-    if (event.verdict === "GOOD" && !event.kept_as) {
-      this._picture.show({ image: null }); // the store has images of kept GOOD parts only
+    if (event.verdict === "GOOD" && !event.kept_as && !event.within_spec) {
+      this._picture.show({ image: null }); // of GOOD parts the store has images of those kept, and of those that rules let pass
       this._links.replaceChildren();
       return;
     }
     const scored = event.score !== null;
     const [image, map, spot] = await Promise.all([this._image(event), scored ? this._map(event) : null, scored ? this._strongest(event) : null]);
     if (this._event?.event_id !== event.event_id) return;
-    this._picture.show({ image, map, verdict: event.verdict, pixel_threshold: event.pixel_threshold });
+    this._picture.show({ image, map, verdict: event.verdict, within_spec: event.within_spec, pixel_threshold: event.pixel_threshold });
     this._spot = spot;
     this._fillFacts(this._event);
     const links = image ? [["Picture", "preview.jpg"], ["With heat map", "overlay.jpg"]] : [];
@@ -92,7 +99,7 @@ export class Detail {
 
   /** @param {EventAnswer} event @returns {Promise<SpotAnswer | null>} */
   async _strongest(event) {
-    return event.verdict === "DEFECT" ? get(`events/${event.event_id}/spot`).catch(() => null) : null;
+    return event.verdict === "DEFECT" || event.within_spec ? get(`events/${event.event_id}/spot`).catch(() => null) : null;
   }
 
   /** @param {EventAnswer} event */
@@ -105,7 +112,9 @@ export class Detail {
       Decision: event.decision,
       "Total ms": number(event.total_ms),
       Worker: event.worker,
-      "Strongest spot": spotText(this._spot, event.pixel_threshold),
+      Rule: event.rule,
+      "Strongest spot": event.spots.length ? "" : spotText(this._spot),
+      Spots: event.spots.length ? spotList(event) : "",
       Kept: event.kept_as && KEPT_AS[event.kept_as],
       Detail: event.detail,
       "Stages ms": stages,

@@ -3,6 +3,7 @@
 
 import { get, query } from "../../lib/api.js";
 import { h, mark, moment, say, score, verdictClass } from "../../lib/dom.js";
+import { verdictText } from "../../lib/figures.js";
 import { MARKS } from "../../lib/mark_names.js";
 import { Detail } from "./detail.js";
 import { Filters } from "./filters.js";
@@ -33,7 +34,7 @@ export function show(main, { feed, line, part }) {
   };
   const forget = feed.watch((channel, frame) => {
     if (!frame || channel !== "") return;
-    const counted = JSON.stringify(Object.values(frame.stations).map((/** @type {StationState} */ state) => [state.defect, state.uninspected]));
+    const counted = JSON.stringify(Object.values(frame.stations).map((/** @type {StationState} */ state) => [state.defect, state.within_spec, state.uninspected]));
     if (counted === known) return;
     known = counted;
     looks = LOOKS;
@@ -178,8 +179,8 @@ class EventsView {
   _row(event) {
     const row = h(
       "div",
-      { class: `event ${verdictClass(event.verdict)}`, role: "option", id: `event-${event.event_id}`, "data-event": event.event_id, "data-seq": event.seq, onclick: () => this._choose(event) },
-      h("span", { class: "event-verdict" }, event.cause ?? event.verdict),
+      { class: `event ${verdictClass(event.verdict, event.within_spec)}`, role: "option", id: `event-${event.event_id}`, "data-event": event.event_id, "data-seq": event.seq, onclick: () => this._choose(event) },
+      h("span", { class: "event-verdict" }, verdictText(event)),
       h("span", {}, `${event.station} #${event.seq}`),
       h("span", { class: "event-score" }, event.score === null ? "" : score(event.score)),
       h("span", { class: "event-time" }, moment(event.captured_s).slice(5, 19)),

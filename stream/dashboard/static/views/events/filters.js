@@ -9,6 +9,8 @@ const REJECTS = { verdict: ["DEFECT", "UNINSPECTED"] };
 const USUAL = { ...REJECTS, skipped: false };
 // GOOD parts kept with their images: the latest hour first, in it the highest score.
 const NEAR_MISSES = { near_misses: true };
+// GOOD parts that only rules let pass.
+const WITHIN_SPEC = { within_spec: true };
 
 export class Filters {
   /**
@@ -23,7 +25,7 @@ export class Filters {
     const causes = line.causes.map((cause) => option({ cause }, `– ${cause}`));
     const usual = [option(USUAL, "all but GOOD, skipped", !part), option(REJECTS, "all but GOOD")];
     this._station = h("select", { id: "f-station", onchange: change }, h("option", { value: "" }, "all"), ...stations);
-    this._what = h("select", { id: "f-what", onchange: change }, option({}, "all"), ...usual, option(NEAR_MISSES, "near misses"), ...verdicts, ...causes);
+    this._what = h("select", { id: "f-what", onchange: change }, option({}, "all"), ...usual, option(NEAR_MISSES, "near misses"), option(WITHIN_SPEC, "within spec"), ...verdicts, ...causes);
     this._seq = h("input", { id: "f-seq", type: "number", min: "0", step: "1", value: part?.seq.toString(), onchange: change });
     this._id = h("input", { id: "f-id", type: "search", maxlength: "1000", placeholder: "whole id", onchange: change });
     this._since = h("input", { id: "f-since", type: "datetime-local", onchange: change });
