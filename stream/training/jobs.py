@@ -225,6 +225,8 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
             score=info.wanted_score,
             calibration=info.wanted_calibration,
             precision="float32" if bundle.graph is None else "int8",
+            alignment=info.alignment,
+            mm_per_px=info.mm_per_px,
         )
         if info.thresholds is not None:
             options = replace(options, false_reject_rate=info.thresholds.false_reject_rate)

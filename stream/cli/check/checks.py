@@ -17,7 +17,7 @@ from stream.cli.check.check import Check
 from stream.cli.check.listeners import check_listeners
 from stream.cli.check.unfit_pictures import reason_of
 from stream.cli.snapshot.picture import take_picture
-from stream.core.errors import PatchLineError
+from stream.core.errors import FrameFault, PatchLineError
 from stream.devices.actuators.actuator import Actuator
 from stream.devices.triggers import TriggerOptions
 from stream.devices.triggers.trigger import TriggerSource
@@ -145,7 +145,11 @@ def _inspection(line: LineConfig, name: str, station: StationOptions, picture: N
         model = load_station_model(station, line.workers[0], None, {})
         run_self_test(model, station.bundle)
         geometry = load_cropper(name, station).geometry
-        pixels = geometry.network_input(geometry.region(picture))
+        try:
+            placement = geometry.placement(picture)
+        except FrameFault as fault:
+            return Check(what, f"this frame would be UNINSPECTED({fault.cause}): {fault.detail}", doubtful=True)
+        pixels = geometry.network_input(geometry.region(picture, placement))
         refused = model.fault_of(measure(pixels))
         if refused is not None:
             return Check(what, f"this frame would be UNINSPECTED(bad_frame): {refused}", doubtful=True)
@@ -158,6 +162,11 @@ def _inspection(line: LineConfig, name: str, station: StationOptions, picture: N
     assert thresholds is not None  # of a live bundle
     score = part.inspection.score
     found = f"{verdict_of(score, thresholds.image)}, score {score:.4g} of {thresholds.image:.4g}, {took_ms:.0f} ms"
+    if placement is not None:
+        found += (
+            f", part moved by {placement.dx_px:+.1f}, {placement.dy_px:+.1f} px and {placement.angle_deg:+.2f}°, match "
+            f"{placement.match:.2f}"
+        )
     if took_ms > station.deadline_ms:
         return Check(what, f"{found}: later than deadline_ms {station.deadline_ms:g}", doubtful=True)
     return Check(what, f"{found} on {model.extractor.device}")

@@ -50,6 +50,13 @@ export function spotText(spot, pixelThreshold) {
   return `${place}, ${width_px} × ${height_px} px at ${x_px}, ${y_px}${times}`;
 }
 
+/** How an aligned part lay in its frame. @param {Placement | null | undefined} placement */
+export function placementText(placement) {
+  if (!placement) return "";
+  const { dx_px, dy_px, angle_deg, match } = placement;
+  return `${number(dx_px)} px right, ${number(dy_px)} px down, turned ${number(angle_deg, 2)}°; match ${number(match, 2)}`;
+}
+
 export class Numbers {
   /** @param {string[]} names */
   constructor(names) {

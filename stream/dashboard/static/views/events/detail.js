@@ -4,11 +4,11 @@
 import { get, getBytes, may, post } from "../../lib/api.js";
 import { h, moment, number, say, score, verdictClass } from "../../lib/dom.js";
 import { halves } from "../../lib/feed.js";
-import { spotText } from "../../lib/figures.js";
+import { placementText, spotText } from "../../lib/figures.js";
 import { MARKS, marksOf } from "../../lib/mark_names.js";
 import { Picture, decoded, overlayToggle } from "../../lib/picture.js";
 
-const LONG = new Set(["Strongest spot", "Kept", "Detail", "Stages ms", "Bundle"]);
+const LONG = new Set(["Placement", "Strongest spot", "Kept", "Detail", "Stages ms", "Bundle"]);
 const KEPT_AS = { near_miss: "near miss: among the highest scores of its hour", sample: "one of the sample of good parts" };
 
 export class Detail {
@@ -105,6 +105,7 @@ export class Detail {
       Decision: event.decision,
       "Total ms": number(event.total_ms),
       Worker: event.worker,
+      Placement: placementText(event.placement),
       "Strongest spot": spotText(this._spot, event.pixel_threshold),
       Kept: event.kept_as && KEPT_AS[event.kept_as],
       Detail: event.detail,
