@@ -189,8 +189,8 @@ def _alignment(alignment: Alignment) -> str:
     fixtures = " and ".join("{},{},{},{}".format(*box) for box in alignment.boxes)
     turned = f" and {alignment.limit_deg:g}°" if alignment.rotates else ", not turned"
     return (
-        f"by {alignment.by} of {fixtures} in {alignment.reference}; up to {alignment.limit_px:g} px{turned}; found with "
-        f"a match of at least {alignment.least_match:.2f}"
+        f"by {alignment.by} of {fixtures} in {alignment.reference}; up to {alignment.limit_px:g} px{turned}; found "
+        f"with a match of at least {alignment.least_match:.2f}"
     )
 
 

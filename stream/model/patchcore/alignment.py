@@ -39,8 +39,12 @@ AlignBy = Literal["edges", "brightness", "features"]
 AT_FIT = Placement(dx_px=0.0, dy_px=0.0, angle_deg=0.0, match=1.0)
 #: Moves below both leave the pixels as they are: the same picture scores the same to the last bit.
 STILL_PX, STILL_DEG = 0.05, 0.01
-#: Least match of a part, and what remains of the least match among the good pictures as the limit of a bundle.
-LEAST_MATCH: dict[AlignBy, float] = {"edges": 0.3, "brightness": 0.5, "features": 0.05}
+#: Least match of a part whatever its fixtures, and how far above that of noise, which small ones match well by chance.
+_LEAST_MATCH: dict[AlignBy, float] = {"edges": 0.4, "brightness": 0.5, "features": 0.05}
+_ABOVE_NOISE = 0.05
+#: Pictures of noise that are tried, and the edge of what they repeat, px.
+_NOISES, _NOISE_PX = 8, 512
+#: What remains of the least match among the good pictures as the limit of a bundle.
 _OF_LEAST = 0.7
 #: Least edge of a fixture, px, and least spread of its grey values.
 _LEAST_EDGE_PX, _LEAST_SPREAD = 16, 2.0
@@ -145,8 +149,7 @@ class Alignment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def learned(self, matches: Sequence[float]) -> Alignment:
         """Return it with the least match that goes with those of the good pictures."""
-        least = max(LEAST_MATCH[self.by], round(_OF_LEAST * min(matches), 3))
-        return msgspec.structs.replace(self, least_match=least)
+        return msgspec.structs.replace(self, least_match=max(self.least_match, round(_OF_LEAST * min(matches), 3)))
 
 
 def taught(
@@ -187,10 +190,16 @@ def taught(
         by,
         limit_px,
         limit_deg,
-        LEAST_MATCH[by],
+        0.0,
     )
     _check_information(alignment)
-    return alignment
+    least = max(_LEAST_MATCH[by], round(_match_of_noise(alignment, scale) + _ABOVE_NOISE, 3))
+    if least > _OF_LEAST:
+        raise ConfigError(
+            f"{' and '.join(f'--fixture {_words(box)}' for box in boxes)}: too small or too plain: even noise matches by "
+            f"{least - _ABOVE_NOISE:.2f}; mark a larger place"
+        )
+    return msgspec.structs.replace(alignment, least_match=least)
 
 
 def _check_box(picture: NDArray[np.uint8], box: Box, reference: str) -> None:
@@ -237,6 +246,18 @@ def _check_information(alignment: Alignment) -> None:
                 f"{names}: looks alike from all sides in {alignment.reference}, so that no angle can be measured; "
                 "mark a second place, or --align translation"
             )
+
+
+def _match_of_noise(alignment: Alignment, scale: int) -> float:
+    """Return the best match of fixtures in pictures of noise."""
+    random, best = np.random.default_rng(0), 0.0
+    width_px, height_px = alignment.picture_px
+    repeats = -(-height_px // _NOISE_PX), -(-width_px // _NOISE_PX)
+    for _ in range(_NOISES):
+        grain = cv2.GaussianBlur(random.normal(size=(_NOISE_PX, _NOISE_PX)), (0, 0), float(scale))
+        grey = np.clip(128 + 30 * grain / grain.std(), 0, 255).astype(np.uint8)
+        best = max(best, _finder(alignment)(np.tile(grey, repeats)[:height_px, :width_px])[1])
+    return best
 
 
 @functools.lru_cache(maxsize=32)
