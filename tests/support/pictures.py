@@ -70,5 +70,7 @@ def part_picture(
     matrix = np.column_stack([turn, offset])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     grey = cv2.warpAffine(drawn, matrix, (240, 200), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    lit = grey * random.uniform(0.9, 1.1) + cv2.GaussianBlur(random.normal(0, 6, grey.shape), (0, 0), 0.8)
+    cloud = cv2.GaussianBlur(random.normal(0, 150, grey.shape), (0, 0), 5)
+    grain = cv2.GaussianBlur(random.normal(0, 6, grey.shape), (0, 0), 0.8)
+    lit = grey * random.uniform(0.9, 1.1) + cloud + grain
     return np.clip(lit[:, :, np.newaxis] * np.array([1.0, 0.97, 0.94]), 0, 255).astype(np.uint8)

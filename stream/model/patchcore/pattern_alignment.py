@@ -63,10 +63,14 @@ class _Turned(NamedTuple):
     Attributes:
         patterns: (h, w) float32 of each fixture at the coarse level.
         angles: radians, so close to each other that these patterns serve all of them.
+        steps: (fixtures, angles, 2) by how many pixels of the coarse level each pattern has moved by the turn alone.
+        rests: (angles, 2) mean px of the frame by which that is too little.
     """
 
     patterns: list[NDArray[np.float32]]
     angles: list[float]
+    steps: NDArray[np.int64]
+    rests: NDArray[np.float64]
 
 
 class PatternFinder:
@@ -181,7 +185,9 @@ class PatternFinder:
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             turned = cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
             patterns.append(_reduced(np.asarray(turned, np.float32), self._coarser))
-        return _Turned(patterns, serves)
+        shifts = np.array([[self._shift(number, one) for one in serves] for number in range(len(patches))])
+        steps = np.rint(shifts / self._block).astype(np.int64)
+        return _Turned(patterns, serves, steps, (shifts - steps * self._block).mean(axis=0))
 
     def _candidates(self, windows: list[NDArray[np.float32]], margins: list[int]) -> list[Move]:
         """Return the best places of the best angles of the coarse level."""
@@ -189,16 +195,13 @@ class PatternFinder:
         size = 2 * reach + 1
         found: list[tuple[float, Move]] = []
         for turned in self._turned:
-            shifts = [[self._shift(number, angle) for angle in turned.angles] for number in range(len(windows))]
-            steps = np.rint(np.array(shifts) / block).astype(int)  # fixtures, angles, (x, y)
-            rests = (np.array(shifts) - steps * block).mean(axis=0)
             maps = []
-            for window, margin, pattern, step in zip(windows, margins, turned.patterns, steps, strict=True):
+            for window, margin, pattern, step in zip(windows, margins, turned.patterns, turned.steps, strict=True):
                 (left, top), (right, bottom) = step.min(axis=0) - reach + margin, step.max(axis=0) + reach + margin
                 searched = window[top : bottom + pattern.shape[0], left : right + pattern.shape[1]]
                 matched = cv2.matchTemplate(searched, pattern, cv2.TM_CCOEFF_NORMED)
                 maps.append([matched[y : y + size, x : x + size] for x, y in step - step.min(axis=0)])
-            for angle, rest, *parts in zip(turned.angles, rests, *maps, strict=True):
+            for angle, rest, *parts in zip(turned.angles, turned.rests, *maps, strict=True):
                 total = parts[0] if len(parts) == 1 else np.add.reduce(parts)
                 _, value, _, (column, row) = cv2.minMaxLoc(total)
                 move = Move((column - reach) * block - rest[0], (row - reach) * block - rest[1], angle)

@@ -122,7 +122,8 @@ def test_a_region_shows_the_part_where_it_was_at_fit():
     moved = part_picture(1, x_px=12.4, y_px=-9.1, angle_deg=4.0)
     aligned = geometry.region(moved)
     assert aligned.shape == still.shape == (140, 160, 3)
-    assert np.abs(aligned - still).mean() < 5 < np.abs(plain.region(moved) - still).mean()
+    # The clouds of light stay in the frame.
+    assert 2 * np.abs(aligned - still).mean() < np.abs(plain.region(moved) - still).mean()
 
 
 def test_a_part_that_has_not_moved_keeps_its_pixels_and_none_are_copied():
@@ -185,7 +186,11 @@ def drawn(shape: str) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize(
     ("shape", "said"),
-    [("nothing", "shows nothing by which"), ("bar", "edges run in one direction only"), ("disc", "alike from all sides")],
+    [
+        ("nothing", "shows nothing by which"),
+        ("bar", "edges run in one direction only"),
+        ("disc", "alike from all sides"),
+    ],
 )
 def test_a_fixture_that_does_not_fix_the_part_is_refused(shape: str, said: str):
     with pytest.raises(ConfigError, match=said):
