@@ -116,7 +116,7 @@ def test_the_reference_is_the_first_image_that_can_be_read_or_the_one_named(tmp_
     (good / "000.png").write_bytes(b"no picture")
     assert alignment_of(good).reference == "001.png"
     assert alignment_of(good, good / "002.png").reference == "002.png"
-    with pytest.raises(DatasetError, match="000.png"):
+    with pytest.raises(DatasetError, match=r"000\.png"):
         alignment_of(good, good / "000.png")
 
 

@@ -197,8 +197,8 @@ def taught(
     least = max(_LEAST_MATCH[by], round(_match_of_noise(alignment, scale) + _ABOVE_NOISE, 3))
     if least > _OF_LEAST:
         raise ConfigError(
-            f"{' and '.join(f'--fixture {_words(box)}' for box in boxes)}: too small or too plain: even noise matches by "
-            f"{least - _ABOVE_NOISE:.2f}; mark a larger place"
+            f"{' and '.join(f'--fixture {_words(box)}' for box in boxes)}: too small or too plain: even noise matches "
+            f"by {least - _ABOVE_NOISE:.2f}; mark a larger place"
         )
     return msgspec.structs.replace(alignment, least_match=least)
 
