@@ -105,7 +105,7 @@ def scored(bundle: Bundle, image: NDArray[np.uint8], extractor: object, search: 
     return float(inspect(extractor, search, pixels[None], bundle.scoring)[0].score)  # type: ignore[arg-type]
 
 
-def main() -> None:
+def main() -> None:  # noqa: PLR0915 - one table, read from top to bottom
     """Fit, move, score, and print the table."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("dataset", type=Path, help="in MVTec AD's layout")
@@ -204,7 +204,7 @@ def main() -> None:
         f"error of {len(away)} moves of up to {SHIFT_PX:g} px and {TURN_DEG:g}°: median {np.median(away[:, 0]):.3f} px "
         f"and {np.median(away[:, 1]):.3f}°, 95 % within {np.quantile(away[:, 0], 0.95):.3f} px and "
         f"{np.quantile(away[:, 1], 0.95):.3f}°; not found: {lost[0]} unmoved, {lost[1]} moved",
-        f"one thread, picture of 1 MP: {times[0]:.1f} ms to find the part, {times[1]:.1f} ms to sample a region of 1 MP",
+        f"one thread, picture of 1 MP: {times[0]:.1f} ms to find the part, {times[1]:.1f} ms to sample 1 MP of it",
     ]
     report(
         options.save,

@@ -49,7 +49,7 @@ def patchline(*arguments: str) -> str:
         (["-o", "x.safetensors", "--align", "rotation"], "there is no fixture to find; add --fixture"),
         (["-o", "x.safetensors", "--align-limit-px", "20"], "there is no fixture to find; add --fixture"),
         (["-o", "x.safetensors", "--reference", "first.png"], "there is no fixture to find; add --fixture"),
-        (["-o", "x.safetensors", "--fixture", "10,10,40"], "--fixture: expected X,Y,WIDTH,HEIGHT in pixels of the ref"),
+        (["-o", "x.safetensors", "--fixture", "10,10,40"], "--fixture: expected X,Y,WIDTH,HEIGHT in pixels"),
         (
             ["-o", "x.safetensors", "--fixture", "150,10,40,40"],
             "--fixture 150,10,40,40: not within the reference good_",
