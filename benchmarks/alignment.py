@@ -209,7 +209,7 @@ def main() -> None:  # noqa: PLR0915 - one table, read from top to bottom
     report(
         options.save,
         "Alignment: parts that lie elsewhere",
-        f".venv/bin/python {' '.join(sys.argv)}",
+        f".venv/bin/python benchmarks/alignment.py {options.dataset.name} {' '.join(sys.argv[2:])}",
         conditions("opencv-python-headless", "openvino"),
         table,
         *text,

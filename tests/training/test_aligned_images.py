@@ -9,6 +9,7 @@ import pytest
 from support.pictures import part_picture, write_picture
 
 from stream.capture.cropper import load_cropper
+from stream.cli.check.unfit_pictures import reason_of
 from stream.core.errors import BundleError, DatasetError
 from stream.core.images import list_images, read_image
 from stream.line.sections import StationOptions
@@ -17,10 +18,12 @@ from stream.model.extractor import load_extractor
 from stream.model.patchcore.alignment import Alignment
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.search import MemoryBank
-from stream.training.aligned_images import teach_alignment
+from stream.training.aligned_images import placement_warnings, teach_alignment
+from stream.training.dataset import read_network_inputs
 from stream.training.fit import FitSummary, calibrate, fit
 from stream.training.fit_options import FitOptions
 from stream.training.ground_truth import read_masks
+from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import silent
 
 ROI = (50, 40, 140, 120)
@@ -98,9 +101,24 @@ def test_the_bundle_says_how_parts_lay_and_keeps_alignment_and_ruler(summary: Fi
     assert info.alignment.least_match > 0.4, "learned from the good parts"
 
 
-def test_a_region_that_leaves_parts_no_room_is_warned_of(summary: FitSummary):
-    assert sum("the region is 40 px from the edge" in warning for warning in summary.warnings) == 0
+def test_a_region_that_leaves_parts_no_room_is_warned_of(bundle: Bundle, summary: FitSummary):
     assert not any("cannot be inspected" in warning for warning in summary.warnings)
+    with read_network_inputs(
+        [summary.paths[0]], bundle.info.geometry, memory=MemoryBudget.of(None), spool=summary.paths[0].parent
+    ) as images:
+        (warning,) = placement_warnings(bundle.info.alignment, (20, 40, 140, 120), images)
+    assert warning.startswith(
+        "the region is 20 px from the edge of the image, but parts may lie 40 px from their place"
+    )
+
+
+def test_a_picture_without_a_part_says_nothing_against_a_bundle_but_one_of_another_size_does(
+    bundle: Bundle, folder: Path
+):
+    station = StationOptions(camera="top", bundle=folder.parent / "aligned.safetensors", frame_checks=False)
+    assert bundle.info.alignment is not None
+    assert reason_of("cap", station, part_picture(3, part=False)) is None
+    assert "the fixtures were marked in one of 240×200" in str(reason_of("cap", station, part_picture(3)[:100]))
 
 
 def test_images_without_the_part_beyond_a_twentieth_are_refused(folder: Path, tmp_path: Path):
