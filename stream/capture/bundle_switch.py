@@ -20,6 +20,7 @@ from stream.core.files import write_atomically
 from stream.line.bundle_watcher import BundleUpdate, BundleWatcher
 from stream.line.config import LineConfig
 from stream.line.reload_request import ReloadReport, StationReport, report_path, request_path
+from stream.model.patchcore.alignment import AT_FIT
 from stream.transport.messages import CreditGrant, WantedBundles
 
 log = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ def _mismatch(cropper: PartCropper, image: NDArray[np.uint8] | None) -> str | No
     if image is None:
         return None
     try:
-        cropper.geometry.region(image)
+        cropper.geometry.region(image, AT_FIT)  # whether a part is in this one says nothing of the bundle
     except FrameFault as fault:
         return f"{cropper.station.bundle}: {fault.detail}; fit it for this camera or change stations.{cropper.name}.roi"
     return None

@@ -8,6 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.core.clock import now_ns
+from stream.core.errors import BundleError
+from stream.core.parts import Placement
 from stream.devices.cameras.camera import Frame
 from stream.line.sections import StationOptions
 from stream.model.bundle import BundleInfo, live_bundle
@@ -40,7 +43,8 @@ class CroppedPart(NamedTuple):
         cropper: of its station, with the bundle for which it was cropped.
         seq: number of its frame.
         frame: the whole camera frame.
-        region: (h, w, 3) uint8 BGR view into the frame.
+        placement: how the part lies in it; None: it is not aligned, or a free-running one that has not been sent.
+        align_ns: how long it took to find.
         grabbed_ns: when capture received the frame.
         siblings: parts cropped from this frame, this one included.
     """
@@ -48,9 +52,24 @@ class CroppedPart(NamedTuple):
     cropper: PartCropper
     seq: int
     frame: Frame
-    region: NDArray[np.uint8]
+    placement: Placement | None
+    align_ns: int
     grabbed_ns: int
     siblings: int
+
+    def found(self) -> CroppedPart:
+        """Return it with its placement; raises FrameFault."""
+        if self.cropper.geometry.alignment is None:
+            return self
+        image, begun_ns = self.frame.image, now_ns()
+        assert image is not None, "frames without a picture are announced as faults"
+        placement = self.cropper.geometry.placement(image)
+        return self._replace(placement=placement, align_ns=now_ns() - begun_ns)
+
+    def region(self) -> NDArray[np.uint8]:
+        """Return the part's region, (h, w, 3) uint8 BGR."""
+        assert self.frame.image is not None, "frames without a picture are announced as faults"
+        return self.cropper.geometry.region(self.frame.image, self.placement)
 
 
 def load_cropper(name: str, station: StationOptions) -> PartCropper:
@@ -59,6 +78,12 @@ def load_cropper(name: str, station: StationOptions) -> PartCropper:
     info: BundleInfo = bundle.info
     check_masks(name, station.masks, station.bundle, info)
     roi = station.roi or info.roi
+    if info.alignment is not None and roi != info.roi:
+        learned = "the whole picture" if info.roi is None else list(info.roi)
+        raise BundleError(
+            f"{station.bundle}: aligns parts by fixtures in the picture, so that its region {learned} cannot be moved; "
+            f"remove stations.{name}.roi, or fit with that --roi"
+        )
     if info.roi is not None and roi is not None and roi[2:] != info.roi[2:]:
         log.warning(
             "stations.%s.roi: %d×%d px, but the bundle learned %d×%d: the part's scale differs",

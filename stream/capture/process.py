@@ -34,6 +34,7 @@ from stream.devices.cameras.camera import Camera, Frame, Start
 from stream.line.config import LineConfig
 from stream.line.lifecycle import RUN_VARIABLE, Role, start_role
 from stream.line.locks import lock_owner
+from stream.model.patchcore.alignment import AT_FIT
 from stream.transport.broadcast import Tap
 from stream.transport.messages import Announcement, EndOfStream, FrameHeader, FrameStamps, ReloadStatus, TapFrame
 from stream.transport.pipeline import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox
@@ -178,7 +179,10 @@ class CaptureProcess:
                     raise frame.fault or FrameFault(Cause.CAMERA_FAULT, "the camera gave no picture")
                 if cropper.station.mode == "triggered" and self.backlog.full(cropper.name):
                     raise FrameFault(Cause.OVERRUN, f"{cropper.station.backlog} parts were waiting already")
-                region = cropper.geometry.region(frame.image)
+                cropper.geometry.region(frame.image, AT_FIT)
+                part = CroppedPart(cropper, seq, frame, None, 0, grabbed_ns, siblings=0)
+                if cropper.station.mode == "triggered":
+                    part = part.found()
             except FrameFault as fault:
                 older = self.backlog.take_station(cropper.name)
                 if older is not None:  # numbers are announced in order
@@ -187,7 +191,7 @@ class CaptureProcess:
                 continue
             if cropper.station.mode == "triggered":
                 self._announce_part(cropper, seq, frame)
-            parts.append(CroppedPart(cropper, seq, frame, region, grabbed_ns, siblings=0))
+            parts.append(part)
         for part in parts:
             station = part.cropper.station
             replaced = self.backlog.add(
@@ -245,6 +249,11 @@ class CaptureProcess:
         for waiting in self.backlog.take_newest():
             # A free-running frame is announced once it is known whether it is sent or skipped.
             part = waiting.payload
+            try:
+                part = part.found()
+            except FrameFault as fault:
+                self._announce_part(part.cropper, part.seq, part.frame, fault)
+                continue
             self._announce_part(part.cropper, part.seq, part.frame)
             self._send(worker, part)
 
@@ -252,8 +261,9 @@ class CaptureProcess:
         """Resize, encode and send a part; False when the worker's connection has ended."""
         cropper, frame, store = part.cropper, part.frame, self.config.store
         granted_ns = now_ns()
-        pixels = cropper.geometry.network_input(part.region)
-        preview_jpeg = jpeg_within(part.region, store.preview_max_px, store.preview_jpeg_quality)
+        region = part.region()
+        pixels = cropper.geometry.network_input(region)
+        preview_jpeg = jpeg_within(region, store.preview_max_px, store.preview_jpeg_quality)
         header = FrameHeader(
             station=cropper.name,
             seq=part.seq,
@@ -263,12 +273,15 @@ class CaptureProcess:
             bundle_sha256=cropper.bundle_sha256,
             height_px=pixels.shape[0],
             width_px=pixels.shape[1],
-            region_px=(part.region.shape[1], part.region.shape[0]),
+            region_px=(region.shape[1], region.shape[0]),
             siblings=part.siblings,
             epoch=self.epoch,
-            stamps=FrameStamps(grabbed_ns=part.grabbed_ns, granted_ns=granted_ns, encoded_ns=now_ns()),
+            stamps=FrameStamps(
+                grabbed_ns=part.grabbed_ns, granted_ns=granted_ns, encoded_ns=now_ns(), align_ns=part.align_ns
+            ),
             clock=local_clock(),
             part_id=frame.part_id,
+            placement=part.placement,
         )
         if not self.frame_server.send_frame(worker, header, pixels.tobytes(), preview_jpeg):
             log.warning("worker %s: its connection has ended", worker.hex())

@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from stream.cli.app import DeviceOption, RateOption, err, out
+from stream.cli.fixtures import (
+    AlignByOption,
+    AlignChoice,
+    AlignLimitDegOption,
+    AlignLimitPxOption,
+    AlignOption,
+    FixtureOption,
+    ReferenceOption,
+    RulerOption,
+    chosen_alignment,
+    mm_per_px_of,
+)
 from stream.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,10 +33,6 @@ _SIZES_PX = 32, 2048
 _MOST_TILES = 32
 
 
-MmOption = Annotated[
-    float | None,
-    typer.Option(min=1e-9, help="Millimetres of one pixel of the image, by a ruler; sizes are then printed in mm too."),
-]
 ReviewOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="New folder for the twelve strangest good images, as overlays by rank and score."),
@@ -164,7 +172,13 @@ def fit(
             "to temporary files beside the bundle; the bundle is the same.",
         ),
     ] = None,
-    mm_per_px: MmOption = None,
+    fixture: FixtureOption = None,
+    reference: ReferenceOption = None,
+    align: AlignOption = None,
+    align_by: AlignByOption = None,
+    align_limit_px: AlignLimitPxOption = None,
+    align_limit_deg: AlignLimitDegOption = None,
+    ruler: RulerOption = None,
 ) -> None:
     """Learn a folder of good parts and write the calibrated bundle.
 
@@ -177,6 +191,7 @@ def fit(
     from stream.training import fit as fitting
     from stream.training.fit_options import FitOptions
     from stream.training.review import check_review, write_review
+    from stream.training.selection import chosen_images
     from stream.training.suggest import choose_size
     from stream.training.suggest import suggest as suggest_options
 
@@ -217,23 +232,27 @@ def fit(
         weights=weights,
         max_memory_bytes=_bytes("--max-memory", max_memory),
         precision=precision,
+        mm_per_px=mm_per_px_of(ruler),
     )
+    chosen = AlignChoice(reference, align, align_by, align_limit_px, align_limit_deg)
+    alignment = chosen_alignment(chosen_images(good_dir, options) if fixture else (), fixture or (), chosen)
+    options = replace(options, alignment=alignment)
     if suggest or output is None:
         with tracking(err) as track:
             tried = suggest_options(good_dir, options, budget_ms=budget_ms, track=track)
-        print_suggestion(out, tried, track.seconds, mm_per_px)
+        print_suggestion(out, tried, track.seconds, options.mm_per_px)
         return
     if budget_ms is not None:
         with tracking(err) as track:
             tried = choose_size(good_dir, options, budget_ms=budget_ms, track=track)
-        print_suggestion(out, tried, track.seconds, mm_per_px)
+        print_suggestion(out, tried, track.seconds, options.mm_per_px)
         assert tried.best is not None  # sizes beyond the budget were refused or left out
         options = replace(options, size_px=tried.best.candidate.input_px)
     with tracking(err) as track:
         summary = fitting.fit(good_dir, output, options, track)
         if review is not None:
             write_review(review, summary, track)
-    print_fit(out, summary, output, track.seconds, mm_per_px)
+    print_fit(out, summary, output, track.seconds)
 
 
 def calibrate(
@@ -328,14 +347,12 @@ def evaluate(
     out.print(report_table(result))
 
 
-def show(
-    bundle: Annotated[Path, typer.Argument(help="Bundle to show.", show_default=False)], mm_per_px: MmOption = None
-) -> None:
+def show(bundle: Annotated[Path, typer.Argument(help="Bundle to show.", show_default=False)]) -> None:
     """Print the content of a bundle."""
     from stream.cli.terminal import print_bundle
     from stream.model.bundle import load_bundle
 
-    print_bundle(out, bundle, load_bundle(bundle), mm_per_px)
+    print_bundle(out, bundle, load_bundle(bundle))
 
 
 def _check_choice(output: Path | None, *, automatic: bool, suggest: bool, budget_ms: float | None) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from stream.cli.suggestion import length
 from stream.model.bundle import Bundle, BundleInfo
+from stream.model.patchcore.alignment import Alignment
 from stream.model.patchcore.health import Reference, brightness_limits, focus_limit
 from stream.model.patchcore.tiles import Tiles
 from stream.model.patchcore.visibility import visibility_of
@@ -55,9 +56,7 @@ def tracking(console: Console) -> Iterator[Tracker]:
         yield Tracker(progress)
 
 
-def print_fit(
-    console: Console, summary: FitSummary, path: Path, seconds: float, mm_per_px: float | None = None
-) -> None:
+def print_fit(console: Console, summary: FitSummary, path: Path, seconds: float) -> None:
     """Print the result of a fit or calibration."""
     bundle = summary.bundle
     thresholds = bundle.info.thresholds
@@ -73,7 +72,7 @@ def print_fit(
     table.add_row("backbone", f"{spec.backbone} at {_pixels(spec.network_px)} on {summary.device}")
     if spec.tiles is not None:
         table.add_row("tiles", _tiles(spec.tiles))
-    table.add_row("smallest spot", _smallest_spot(bundle.info, mm_per_px))
+    table.add_row("smallest spot", _smallest_spot(bundle.info))
     table.add_row("seconds", f"{seconds:.1f}")
     console.print(table)
     console.print(_strange_table(summary))
@@ -107,7 +106,7 @@ def _strange_table(summary: FitSummary) -> Table:
     return table
 
 
-def print_bundle(console: Console, path: Path, bundle: Bundle, mm_per_px: float | None = None) -> None:
+def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
     """Print the metadata of a bundle."""
     info, spec = bundle.info, bundle.info.spec
     table = _table(f"bundle {path}")
@@ -122,7 +121,9 @@ def print_bundle(console: Console, path: Path, bundle: Bundle, mm_per_px: float 
         "region": "whole image" if info.roi is None else "x {} y {} width {} height {}".format(*info.roi),
         **({} if info.masks is None else {"masks": "\n".join(info.masks.describe())}),
         "images of": "mixed sizes" if info.picture_px is None else "{}×{} px".format(*info.picture_px),
-        "smallest spot": _smallest_spot(info, mm_per_px),
+        **({} if info.alignment is None else {"alignment": _alignment(info.alignment)}),
+        **({} if info.mm_per_px is None else {"ruler": f"{info.mm_per_px:.4g} mm per px"}),
+        "smallest spot": _smallest_spot(info),
         "patches": f"{info.grid[0]}×{info.grid[1]} per image, neighbourhood {spec.neighbourhood}, stride {spec.stride}",
         "memory bank": f"{len(bundle.bank):,} × {bundle.bank.shape[1]} of {info.bank_patches:,} patches "
         f"from {len(info.bank_pictures)} images ({info.coreset:.2%} wanted)",
@@ -165,15 +166,15 @@ def _reference_rows(reference: Reference) -> dict[str, str]:
     }
 
 
-def _smallest_spot(info: BundleInfo, mm_per_px: float | None) -> str:
+def _smallest_spot(info: BundleInfo) -> str:
     """Return what the network input cannot show, as far as its size decides that."""
     region_px = info.picture_px if info.roi is None else info.roi[2:]
     if region_px is None:
         return "unknown: images of mixed sizes"
     seen = visibility_of(region_px, info.spec.input_px)
     return (
-        f"defects below about {length(seen.spot_px, mm_per_px)} of the image are likely to be missed: one pixel of "
-        f"the input covers {seen.shrinking:.2g}"
+        f"defects below about {length(seen.spot_px, info.mm_per_px)} of the image are likely to be missed: one pixel "
+        f"of the input covers {seen.shrinking:.2g}"
     )
 
 
@@ -182,6 +183,15 @@ def _tiles(tiles: Tiles) -> str:
     return (
         f"{tiles.columns}×{tiles.rows} of {_pixels(tiles.tile_px)}, {tiles.overlap_px} px shared by neighbours; bank "
         f"{banks}"
+    )
+
+
+def _alignment(alignment: Alignment) -> str:
+    fixtures = " and ".join("{},{},{},{}".format(*box) for box in alignment.boxes)
+    turned = f" and {alignment.limit_deg:g}°" if alignment.rotates else ", not turned"
+    return (
+        f"by {alignment.by} of {fixtures} in {alignment.reference}; up to {alignment.limit_px:g} px{turned}; found "
+        f"with a match of at least {alignment.least_match:.2f}"
     )
 
 

@@ -39,6 +39,21 @@ SCORE_RATIO = Histogram(
     ["station"],
     buckets=_RATIOS,
 )
+ALIGNMENT_OFFSET_PX = Histogram(
+    "patchline_alignment_offset_px",
+    "How far an aligned part was from its place, px of the frame",
+    ["station"],
+    buckets=(0.5, 1, 2, 5, 10, 20, 30, 40, 60, 80, 120),
+)
+ALIGNMENT_ANGLE_DEGREES = Histogram(
+    "patchline_alignment_angle_degrees",
+    "How far an aligned part was turned, to either side",
+    ["station"],
+    buckets=(0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 30),
+)
+ALIGNMENT_MATCH = Gauge(
+    "patchline_alignment_match", "How well the newest aligned part matched the reference, 0 to 1", ["station"]
+)
 DRIFT_PSI = Gauge(
     "patchline_drift_psi",
     "Population stability index of good parts against the calibration; above 0.25 is a large change",

@@ -48,6 +48,21 @@ class PartResult(msgspec.Struct, frozen=True, kw_only=True):
     spots: Spots = ()
 
 
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """How a part lies in its frame, against its place at fit.
+
+    Attributes:
+        dx_px, dy_px: how far the middle of its fixtures has moved, to the right and down.
+        angle_deg: how far it is turned, clockwise.
+        match: how well its fixtures agree with the reference, 0 to 1.
+    """
+
+    dx_px: Finite
+    dy_px: Finite
+    angle_deg: Finite
+    match: Finite
+
+
 class Part(NamedTuple):
     """What one station judges in one frame, on this host's monotonic clock.
 

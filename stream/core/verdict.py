@@ -31,6 +31,7 @@ class Cause(StrEnum):
     CAMERA_FAULT = "camera_fault"  # the camera or its process lost it
     BAD_FRAME = "bad_frame"  # the frame is damaged
     WRONG_GEOMETRY = "wrong_geometry"  # the frame does not have the shape that the bundle was fitted for
+    NOT_FOUND = "not_found"  # alignment did not find the part, or found it beyond the limits
     WORKER_ERROR = "worker_error"  # inference raised
     MODEL_MISMATCH = "model_mismatch"  # cropped for another bundle than the worker holds
     SINK_DOWN = "sink_down"  # the sink was not running

@@ -26,7 +26,7 @@ def rules_of(name: str, station: StationOptions, info: BundleInfo) -> Rules:
     Raises:
         ConfigError: a rule in mm without a ruler, or for a zone that the bundle does not have.
     """
-    rules = Rules(tuple(station.rules), station.mm_per_px)
+    rules = Rules(tuple(station.rules), station.mm_per_px or info.mm_per_px)
     rules.check(f"stations.{name}", info.zones.names)
     return rules
 

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from stream.core.errors import BundleError
 from stream.core.images import pixels_of, png_of
 from stream.model.bundle_file import read_file, read_left, write_file
+from stream.model.patchcore.alignment import Alignment
 from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.head import DefectHead
 from stream.model.patchcore.health import Reference
@@ -121,6 +122,8 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         wanted_score, wanted_calibration: as the fit was asked, so that teaching asks the same.
         head: how its head was learned; None: it has none.
         masks: what of a part is not judged, or by another threshold; None: it has none.
+        alignment: how the part is found in a frame; None: it is where it is.
+        mm_per_px: millimetres of one px of the images; None: not measured.
     """
 
     format: int
@@ -147,11 +150,13 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wanted_score: Literal["auto", "plain", "position"] = "auto"
     wanted_calibration: Literal["cross", "split"] = "cross"
     masks: Masks | None = None
+    alignment: Alignment | None = None
+    mm_per_px: float | None = None
 
     @property
     def geometry(self) -> Geometry:
         """From a frame like the training images to the network input."""
-        return Geometry(self.roi, self.picture_px, self.spec.input_px, masks=self.masks)
+        return Geometry(self.roi, self.picture_px, self.spec.input_px, self.masks, self.alignment)
 
     @property
     def weights(self) -> NDArray[np.float32] | None:
@@ -391,7 +396,7 @@ def live_bundle(path: Path) -> Bundle:
 def shadow_bundle(path: Path, live: Bundle, roi: Roi | None) -> Bundle:
     """Read a bundle to be tried on the parts cropped for the `live` one; `roi` is the station's own region, if any.
 
-    Raises BundleError if that is impossible: another network input, or another region, or masks that fill it elsewhere.
+    Raises BundleError if that is impossible: another network input, region, alignment or masked pixels.
     """
     bundle = live_bundle(path)
     expects, gets = bundle.info, live.info
@@ -412,7 +417,17 @@ def shadow_bundle(path: Path, live: Bundle, roi: Roi | None) -> Bundle:
             f"{path}: cannot be the shadow: its masks ignore other pixels than those of the live bundle; fit both with "
             "the same masks, or remove `shadow`"
         )
+    if _without_limit(expects.alignment) != _without_limit(gets.alignment):
+        raise BundleError(
+            f"{path}: cannot be the shadow: it aligns parts in another way than the live bundle; fit both with the "
+            "same --fixture, --reference and --align options, or remove `shadow`"
+        )
     return bundle
+
+
+def _without_limit(alignment: Alignment | None) -> Alignment | None:
+    """Return it without the limit that was learned from the good images: it changes no part that is found."""
+    return None if alignment is None else msgspec.structs.replace(alignment, least_match=0.0)
 
 
 def _head_row(head: DefectHead) -> NDArray[np.float64]:

@@ -64,6 +64,7 @@ def event_of(
         bundle_sha256=result.frame.bundle_sha256 if result else None,
         stages=stages,
         total_ms=total_ms,
+        placement=result.frame.placement if result else None,
         preview_jpeg=received.preview_jpeg if received else b"",
         patch_distances=_patch_distances(received) if received else None,
         network_input=_network_input(received) if received and settled.verdict is not Verdict.UNINSPECTED else None,

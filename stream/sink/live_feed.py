@@ -54,6 +54,7 @@ class LiveFeed:
             captured_realtime_ns=event.captured_realtime_ns,
             stages=event.stages,
             total_ms=event.total_ms,
+            placement=event.placement,
             grid=(0, 0) if grid is None else (grid.shape[0], grid.shape[1]),
         )
         preview_jpeg = event.preview_jpeg if with_preview else b""

@@ -7,6 +7,7 @@ threads; the first four steps never wait for them.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -90,6 +91,11 @@ class Settlement:
             if result.score is not None and result.threshold is not None and result.threshold > 0:
                 ratio = max(0.0, result.score / result.threshold)
                 metrics.SCORE_RATIO.labels(part.station).observe(ratio)
+            if (placement := result.frame.placement) is not None:
+                offset_px = math.hypot(placement.dx_px, placement.dy_px)
+                metrics.ALIGNMENT_OFFSET_PX.labels(part.station).observe(offset_px)
+                metrics.ALIGNMENT_ANGLE_DEGREES.labels(part.station).observe(abs(placement.angle_deg))
+                metrics.ALIGNMENT_MATCH.labels(part.station).set(placement.match)
         for stage, milliseconds in stages.items():
             metrics.STAGE_SECONDS.labels(part.station, stage).observe(milliseconds / 1e3)
         if part.captured_ns is None:

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from stream.core.clock import boot_id
 from stream.core.errors import StoreError
 from stream.core.images import pixels_of
-from stream.core.parts import LedgerCounts, PartResult
+from stream.core.parts import LedgerCounts, PartResult, Placement
 from stream.core.spots import Spot
 from stream.core.verdict import Cause, Verdict
 from stream.devices.actuators.actuator import RejectCommand
 from stream.store.database import connected, is_empty, store_errors
 from stream.store.records import AlarmRecord, Event, EventImages
-from stream.store.schema import COLUMNS, PART_COLUMNS
+from stream.store.schema import COLUMNS, PART_COLUMNS, PLACEMENT_COLUMNS
 from stream.store.search import LARGEST, NearMissPlace, Place, merged, near_misses_query, queries
 
 #: Name of the store's file below `store.path`.
@@ -302,4 +302,6 @@ def _event(row: tuple[Any, ...]) -> Event:
     part["spots"] = () if part["spots"] is None else _spots.decode(part["spots"])
     part["cause"] = None if part["cause"] is None else Cause(part["cause"])
     values["stages"] = msgspec.json.decode(values["stages"])
-    return Event(part=PartResult(**part), **values)
+    placed = {name: values.pop(name) for name in PLACEMENT_COLUMNS}
+    placement = None if placed["match"] is None else Placement(**placed)
+    return Event(part=PartResult(**part), placement=placement, **values)

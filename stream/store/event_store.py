@@ -17,7 +17,15 @@ from stream.store.believed_time import BelievedTime, believed
 from stream.store.database import UNFIT_VALUE, connected, prepare, store_errors
 from stream.store.event_reader import EventReader
 from stream.store.records import AlarmRecord, Event
-from stream.store.schema import EVENT_COLUMNS, INSERT_ALARM, INSERT_EVENT, INSERT_IMAGES, PART_COLUMNS, REPLACE_LEDGER
+from stream.store.schema import (
+    EVENT_COLUMNS,
+    INSERT_ALARM,
+    INSERT_EVENT,
+    INSERT_IMAGES,
+    PART_COLUMNS,
+    PLACEMENT_COLUMNS,
+    REPLACE_LEDGER,
+)
 from stream.store.search import LARGEST
 
 _DAY_NS = 86_400 * 10**9
@@ -100,7 +108,12 @@ class EventStore(EventReader):
     def _insert(self, event: Event) -> None:
         part = {name: getattr(event.part, name) for name in PART_COLUMNS}
         part["spots"] = _json(event.part.spots) if event.part.spots else None
-        columns = part | {name: getattr(event, name) for name in EVENT_COLUMNS} | {"stages": _json(event.stages)}
+        placed = {
+            name: None if event.placement is None else getattr(event.placement, name) for name in PLACEMENT_COLUMNS
+        }
+        columns = (
+            part | placed | {name: getattr(event, name) for name in EVENT_COLUMNS} | {"stages": _json(event.stages)}
+        )
         cursor = self._connection.execute(INSERT_EVENT, columns)
         has_images = event.preview_jpeg or event.patch_distances is not None or event.network_input is not None
         if cursor.rowcount == 0 or not has_images:

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.good_parts import KeptAs
-from stream.core.parts import PartResult
+from stream.core.parts import PartResult, Placement
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One settled part. `stages` are milliseconds by stage; `event_id` is None until it is recorded.
 
-    `kept_as` says why a GOOD part has its images: its score is among the highest of its hour, or it is one of a sample.
+    `placement` is how an aligned part lay in its frame. `kept_as` says why a GOOD part has its images: its score is
+    among the highest of its hour, or it is one of a sample.
 
     Its images: `preview_jpeg` (empty: none), `patch_distances` (h, w) float16, `network_input` (H, W, 3) uint8 RGB, of
     a DEFECT or a kept GOOD part. Comparisons ignore them. Events read from the store come without them:
@@ -31,6 +32,7 @@ class Event:
     stages: dict[str, float] = field(default_factory=dict)
     total_ms: float | None = None
     kept_as: KeptAs | None = None
+    placement: Placement | None = None
     preview_jpeg: bytes = field(default=b"", compare=False, repr=False)
     patch_distances: NDArray[np.float16] | None = field(default=None, compare=False, repr=False)
     network_input: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)

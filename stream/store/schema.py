@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from stream.core.good_parts import HOUR_NS
-from stream.core.parts import PartResult
+from stream.core.parts import PartResult, Placement
 
 SCHEMA_VERSION = 5
 APPLICATION_ID = 0x50_4C_4E_45  # "PLNE": distinguishes our file from any other SQLite file
 
-#: Columns of an event: its part's result (the fields of `PartResult`), then the rest.
+#: Columns of an event: its part's result (the fields of `PartResult`), the rest, and its placement.
 PART_COLUMNS = PartResult.__struct_fields__
 EVENT_COLUMNS = ("decision", "captured_realtime_ns", "worker", "bundle_sha256", "stages", "total_ms", "kept_as")
-COLUMNS = (*PART_COLUMNS, *EVENT_COLUMNS)
+#: How an aligned part lay in its frame (the fields of `Placement`), else nothing.
+PLACEMENT_COLUMNS = Placement.__struct_fields__
+COLUMNS = (*PART_COLUMNS, *EVENT_COLUMNS, *PLACEMENT_COLUMNS)
 INSERT_EVENT = (
     f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)}) ON CONFLICT (station, seq) DO NOTHING"
 )
@@ -37,6 +39,7 @@ CREATE TABLE IF NOT EXISTS events (
     within_spec INTEGER NOT NULL, rule TEXT, spot INTEGER, spots TEXT,
     captured_realtime_ns INTEGER NOT NULL, worker TEXT, bundle_sha256 TEXT,
     stages TEXT NOT NULL, total_ms REAL, kept_as TEXT,
+    dx_px REAL, dy_px REAL, angle_deg REAL, match REAL,
     captured_hour INTEGER GENERATED ALWAYS AS (captured_realtime_ns / {HOUR_NS}) VIRTUAL,
     UNIQUE (station, seq)
 );

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from stream.core.errors import DatasetError, FrameFault
 from stream.core.images import read_image
+from stream.core.parts import Placement
+from stream.core.verdict import Cause
 from stream.model.patchcore.geometry import Geometry
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import Track, silent
 from stream.training.spooled_array import SpooledArray
 
-#: Highest share of unreadable images in a folder; more are refused.
+#: Highest share of unreadable images in a folder; more are refused. Also of those in which no part is found.
 MAX_UNREADABLE = 0.05
 #: Share of the free memory that network inputs may take; features are read more often.
 _SHARE_OF_MEMORY = 0.25
@@ -53,7 +55,7 @@ def iter_inputs(inputs: Inputs, rows: NDArray[np.int64]) -> Iterator[NDArray[np.
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An image that was skipped, and why."""
+    """An image that was skipped, and why: it cannot be read, or the part was not found."""
 
     path: Path
     reason: str
@@ -70,6 +72,8 @@ class ImageSet:
         sizes_px: (width, height) of each image.
         gray: whether each image has no colour.
         unreadable: those skipped.
+        not_found: those skipped because the part was not found, or lies too far from its place.
+        placements: how the part lies in each; empty: it was not looked for.
     """
 
     inputs: SpooledArray
@@ -78,6 +82,8 @@ class ImageSet:
     sizes_px: list[tuple[int, int]]
     gray: list[bool]
     unreadable: list[Unreadable]
+    not_found: list[Unreadable]
+    placements: list[Placement]
 
     @property
     def picture_px(self) -> tuple[int, int] | None:
@@ -109,34 +115,41 @@ def read_network_inputs(
     spool: Path,
     track: Track = silent,
 ) -> ImageSet:
-    """Read, crop and resize images; damaged ones are skipped and named.
+    """Read, align, crop and resize images; damaged ones, and those without the part, are skipped and named.
 
     What does not fit into the memory budget goes to a temporary file in the folder `spool`.
 
     Raises:
-        DatasetError: an image is smaller than the region, or more than 5 % are unreadable.
+        DatasetError: an image is smaller than the region, more than 5 % are unreadable, or more than 5 % do not show
+            the part at its place.
         DiskError: the spool's disk is full.
     """
     shape = (geometry.input_px[1], geometry.input_px[0], 3)
     held = len(paths) * math.prod(shape) <= _SHARE_OF_MEMORY * memory.left_bytes()
     inputs = SpooledArray(shape, np.uint8, capacity=len(paths), folder=None if held else spool)
-    images = ImageSet(inputs, [], [], [], [], [])
+    images = ImageSet(inputs, [], [], [], [], [], [], [])
     unreadable = images.unreadable
     try:
         for done, path in enumerate(paths, start=1):
             try:
                 image = read_image(path)
-                network = geometry.network_input(geometry.region(image))
+                placement = geometry.placement(image)
+                network = geometry.network_input(geometry.region(image, placement))
                 inputs.append(network[None])
                 images.paths.append(path)
                 images.hashes.append(network_input_hash(network))
                 images.sizes_px.append((image.shape[1], image.shape[0]))
                 images.gray.append(bool((network == network[..., :1]).all()))
+                if placement is not None:
+                    images.placements.append(placement)
             except DatasetError as error:
                 unreadable.append(Unreadable(path, str(error)))
             except FrameFault as fault:
-                raise DatasetError(f"{path}: {fault.detail}; choose another --roi or remove the image") from None
+                if fault.cause is not Cause.NOT_FOUND:
+                    raise DatasetError(f"{path}: {fault.detail}; choose another --roi or remove the image") from None
+                images.not_found.append(Unreadable(path, f"{path}: {fault.detail}"))
             track("read images", done, len(paths))
+        _check_found(paths, images.not_found)
         if len(unreadable) > MAX_UNREADABLE * len(paths):
             names = ", ".join(item.path.name for item in unreadable[:5])
             raise DatasetError(
@@ -148,6 +161,17 @@ def read_network_inputs(
         inputs.close()
         raise
     return images
+
+
+def _check_found(paths: list[Path], not_found: list[Unreadable]) -> None:
+    """Raise DatasetError if the part was not found in too many images."""
+    if len(not_found) > MAX_UNREADABLE * len(paths):
+        names = ", ".join(item.path.name for item in not_found[:5])
+        raise DatasetError(
+            f"{paths[0].parent}: in {len(not_found)} of {len(paths)} images the part is not at its place ({names}"
+            f"{', …' if len(not_found) > 5 else ''}), more than {MAX_UNREADABLE:.0%}; mark another --fixture, choose "
+            f"another --reference, or raise the limits of --align; the first: {not_found[0].reason}"
+        )
 
 
 def network_input_hash(image: NDArray[np.uint8]) -> str:

@@ -82,7 +82,7 @@ class DrawnCalibrations(msgspec.Struct, frozen=True):
 class EvaluationReport(msgspec.Struct, frozen=True):
     """The figures of an evaluation; None where the images or the bundle do not allow one.
 
-    Images that a line refuses (`bad_frame`, `wrong_geometry`) have no score. They are in `outcomes`,
+    Images that a line refuses (`bad_frame`, `wrong_geometry`, `not_found`) have no score. They are in `outcomes`,
     `refused_reasons` and the counts, in no other figure. A line rejects them: its share of good parts rejected is
     (false rejects + refused_good) / (good + refused_good).
 

@@ -28,6 +28,7 @@ from stream.model.patchcore.health import Reference, measure, reference_of, refr
 from stream.model.patchcore.masks import Masks
 from stream.model.patchcore.preprocess import input_size
 from stream.model.patchcore.tiles import apart
+from stream.training.aligned_images import aligned_by, placement_notes, placement_warnings
 from stream.training.calibration import (
     Rows,
     calibrated,
@@ -131,6 +132,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
         shift = registration_of(iter_inputs(images.inputs, _spread(plan.bank, PICTURES)), (height, width), filled)
         position = shift.in_place if options.score == "auto" else options.score == "position"
         notes.append(_score_note(options, shift, position=position))
+        notes += placement_notes(options.alignment, images)
         bank_options = BankOptions(
             (height, width),
             options.coreset,
@@ -174,6 +176,8 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             wanted_score=options.score,
             wanted_calibration=options.calibration,
             masks=masks,
+            alignment=aligned_by(options.alignment, images),
+            mm_per_px=options.mm_per_px,
         )
         bundle = save_bundle(
             output,
@@ -194,7 +198,8 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             plan.calibration,
             notes,
             inconsistencies(images, names, np.sort(used))
-            + product_warning(learned.means, [names[row] for row in plan.bank]),
+            + product_warning(learned.means, [names[row] for row in plan.bank])
+            + placement_warnings(options.alignment, options.roi, images),
         )
 
 
@@ -226,7 +231,7 @@ def calibrate(
         extractor = load_extractor(info.spec, device=device, graph=bundle.graph)
         search = search_of(bundle.bank, extractor)
         calibration = held_out_scores(extractor, search, images.inputs, fresh, bundle.scoring, track=track)
-        warnings = inconsistencies(images, names, fresh)
+        warnings = inconsistencies(images, names, fresh) + placement_warnings(info.alignment, info.roi, images)
         known = sum(name in in_bank for name in images.hashes)
         if known:
             warnings.append(f"{known} images are in the memory bank and were left out of the calibration")

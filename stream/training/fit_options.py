@@ -8,6 +8,7 @@ from typing import Literal
 
 from stream.model.extractor import Device
 from stream.model.mask_files import MaskFile
+from stream.model.patchcore.alignment import Alignment
 from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.preprocess import Roi, Size
 from stream.model.patchcore.tiles import Tiling
@@ -41,7 +42,11 @@ class FitOptions:
     weights: Path | None = None
     max_memory_bytes: int | None = None
     precision: Literal["float32", "int8"] = "float32"
+    #: None: the part is where it is.
+    alignment: Alignment | None = None
+    #: Millimetres of one px of the images; None: not measured.
+    mm_per_px: float | None = None
 
     def geometry(self, input_px: tuple[int, int]) -> Geometry:
         """Return how pictures of any size become network inputs of (width, height)."""
-        return Geometry(self.roi, None, input_px)
+        return Geometry(self.roi, None, input_px, alignment=self.alignment)

@@ -68,7 +68,7 @@ def read_masks(dataset: Path, folders: Mapping[str, Sequence[Path]], info: Bundl
             if marks is not None and not marks.any():
                 empty += candidates
             elif marks is not None:
-                seen = _network_mask(marks, info)
+                seen = _network_mask(image, marks, info)
                 if seen is not None and seen.any():
                     masks[image] = seen
                 elif seen is not None:
@@ -130,14 +130,15 @@ def _read(image: Path, candidates: list[Path]) -> NDArray[np.uint8] | None:
     return np.asarray(marks, np.uint8)
 
 
-def _network_mask(marks: NDArray[np.uint8], info: BundleInfo) -> NDArray[np.bool_] | None:
-    """Crop and resize a mask like its image, (H, W) → bool of the input's size; None if the line refuses its image.
+def _network_mask(image: Path, marks: NDArray[np.uint8], info: BundleInfo) -> NDArray[np.bool_] | None:
+    """Align, crop and resize a mask like its image, (H, W) → bool of the input's size; None if the line refuses that.
 
     Each pixel is the one at its centre; what the bundle's masks fill is not marked.
     """
     try:
-        region = np.ascontiguousarray(info.geometry.region(marks))
-    except FrameFault:
+        placement = None if info.alignment is None else info.alignment.placement(read_image(image))
+        region = np.ascontiguousarray(info.geometry.region(marks, placement, mask=True))
+    except (FrameFault, DatasetError):
         return None
     # Plain INTER_NEAREST samples the pixel's corner, half a pixel off what network_input shows there.
     marked = np.asarray(cv2.resize(region, info.spec.input_px, interpolation=cv2.INTER_NEAREST_EXACT) > 0)

@@ -227,6 +227,8 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
             calibration=info.wanted_calibration,
             precision="float32" if bundle.graph is None else "int8",
             masks=() if info.masks is None else (file_of(str(line.stations[station].bundle), info.masks),),
+            alignment=info.alignment,
+            mm_per_px=info.mm_per_px,
         )
         if info.thresholds is not None:
             options = replace(options, false_reject_rate=info.thresholds.false_reject_rate)

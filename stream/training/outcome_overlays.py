@@ -16,6 +16,7 @@ from stream.core.errors import DiskError
 from stream.core.images import jpeg_within, read_image
 from stream.core.verdict import Cause, Verdict, verdict_of
 from stream.model.bundle import BundleInfo
+from stream.model.patchcore.alignment import AT_FIT
 from stream.model.visualization import draw
 from stream.training.outcomes import ImageOutcome, Outcome, Outcomes
 from stream.training.progress import Track, silent
@@ -124,7 +125,11 @@ def _drawn(
     """Return the overlay, (H', W, 3) uint8 BGR, and the height of the view in it, its last rows."""
     assert info.thresholds is not None
     whole = read_image(path)
-    view = whole if image.cause == Cause.WRONG_GEOMETRY else info.geometry.of_any_size.region(whole)
+    geometry = info.geometry.of_any_size
+    if image.cause == Cause.WRONG_GEOMETRY:
+        view = whole
+    else:
+        view = geometry.region(whole, AT_FIT if image.cause == Cause.NOT_FOUND else None)
     drawn = draw(
         view,
         maps.distances,

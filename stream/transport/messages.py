@@ -14,7 +14,7 @@ import msgspec
 from stream.core.clock import Clock
 from stream.core.errors import WireError
 from stream.core.log_lines import bounded
-from stream.core.parts import Finite, PartResult, Seq, SpotNumber, Spots
+from stream.core.parts import Finite, PartResult, Placement, Seq, SpotNumber, Spots
 from stream.core.verdict import Cause, Mode, Verdict
 
 #: Raised whenever the meaning or layout of any struct below changes.
@@ -114,18 +114,22 @@ class ClockReply(msgspec.Struct, tag="clock", frozen=True):
 
 
 class FrameStamps(msgspec.Struct, frozen=True, array_like=True):
-    """When capture received the frame, when a worker had room for it, and when it was resized and encoded."""
+    """When capture received the frame, when a worker had room for it, and when it was resized and encoded.
+
+    `align_ns` is how long it took to find the part.
+    """
 
     grabbed_ns: Ns
     granted_ns: Ns
     encoded_ns: Ns
+    align_ns: Ns = 0
 
 
 class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     """Capture → worker, followed by the network input (H·W·3 uint8 RGB) and the preview (JPEG of the region).
 
     `region_px` is (width, height) of the part's region; `siblings` counts all parts cropped from the same camera frame;
-    `epoch` names the capture process.
+    `epoch` names the capture process; `placement` is how an aligned part lies in the frame.
     """
 
     station: str
@@ -142,6 +146,7 @@ class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     stamps: FrameStamps
     clock: Clock
     part_id: str | None = None
+    placement: Placement | None = None
 
 
 class UnreadFrame(msgspec.Struct, tag="unread", frozen=True):
@@ -245,6 +250,7 @@ class SettledPart(msgspec.Struct, tag="settled", frozen=True):
     captured_realtime_ns: RealtimeNs
     stages: dict[str, Finite] = {}
     total_ms: Finite | None = None
+    placement: Placement | None = None
     grid: tuple[GridSize, GridSize] = (0, 0)
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from support.pictures import part_picture, write_picture
 from typer.testing import CliRunner
 
 from stream.cli.main import app
 from stream.cli.suggestion import length, print_suggestion
 from stream.core.errors import ConfigError
+from stream.model.bundle import change_bundle
 from stream.training.suggest import Suggestion
 from stream.training.suggestion import Candidate, Trial
 
@@ -47,6 +49,25 @@ def patchline(*arguments: str) -> str:
         (["--suggest", "--masks", "m.png"], "--suggest draw defects everywhere on the part; leave out --masks"),
         (["-o", "x.safetensors", "--masks", "nowhere.yaml"], "nowhere.yaml: no such file of masks"),
         (["-o", "x.safetensors", "--masks", "mask.jpg"], "mask.jpg: expected masks as .yaml, .json"),
+        (["-o", "x.safetensors", "--align", "rotation"], "there is no fixture to find; add --fixture"),
+        (["-o", "x.safetensors", "--align-limit-px", "20"], "there is no fixture to find; add --fixture"),
+        (["-o", "x.safetensors", "--reference", "first.png"], "there is no fixture to find; add --fixture"),
+        (["-o", "x.safetensors", "--fixture", "10,10,40"], "--fixture: expected X,Y,WIDTH,HEIGHT in pixels"),
+        (
+            ["-o", "x.safetensors", "--fixture", "150,10,40,40"],
+            "--fixture 150,10,40,40: not within the reference good_",
+        ),
+        (
+            ["-o", "x.safetensors", "--fixture", "9,9,60,60", "--align-limit-px", "0"],
+            "--align-limit-px: 0 px; give how far",
+        ),
+        (
+            ["-o", "x.safetensors", "--fixture", "9,9,60,60", "--align", "translation", "--align-limit-deg", "5"],
+            "--align-limit-deg: has a meaning with --align rotation only",
+        ),
+        (["-o", "x.safetensors", "--ruler", "10,10,60,10"], "--ruler: expected X1,Y1,X2,Y2=MM"),
+        (["-o", "x.safetensors", "--ruler", "10,10,10,10=25"], "--ruler: two different points and a length above 0"),
+        (["-o", "x.safetensors", "--ruler", "10,10,60,10=0"], "--ruler: two different points and a length above 0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_with_what_to_give(good_folder: Path, options: list[str], reason: str):
@@ -54,12 +75,41 @@ def test_options_that_make_no_sense_are_refused_with_what_to_give(good_folder: P
         patchline("fit", str(good_folder), *options)
 
 
-def test_a_bundle_says_which_size_of_defect_it_cannot_show_in_pixels_and_in_millimetres(small_bundle: Path):
+def test_a_bundle_says_which_size_of_defect_it_cannot_show_in_pixels_and_in_millimetres(
+    small_bundle: Path, tmp_path: Path
+):
     # 160×120 px shrunk to 96×96.
     assert "one pixel of the input covers 1.7" in patchline("show", str(small_bundle))
-    ruled = patchline("show", str(small_bundle), "--mm-per-px", "0.05")
+    change_bundle(small_bundle, tmp_path / "ruled.safetensors", mm_per_px=0.05)
+    ruled = patchline("show", str(tmp_path / "ruled.safetensors"))
+    assert "0.05 mm per px" in ruled
     assert "mm) of the image are likely to be missed" in " ".join(ruled.replace("│", " ").split())
     assert " mm)" not in patchline("show", str(small_bundle))
+
+
+def test_a_bundle_says_how_its_parts_are_aligned_and_measured(tmp_path: Path):
+    good = tmp_path / "good"
+    good.mkdir()
+    for seed in range(6):
+        write_picture(good / f"{seed}.png", part_picture(seed, x_px=float(seed), angle_deg=float(seed % 3)))
+    output = tmp_path / "aligned.safetensors"
+    said = patchline(
+        *("fit", str(good), "-o", str(output), "--size", "64", "--coreset", "0.05", "--roi", "50,40,140,120"),
+        *(
+            "--fixture",
+            "60,50,44,40",
+            "--fixture",
+            "136,110,44,40",
+            "--align-limit-px",
+            "30",
+            "--ruler",
+            "60,0,180,0=30",
+        ),
+    )
+    assert "aligned by edges to 0.png: good parts lie" in " ".join(said.split())
+    shown = " ".join(patchline("show", str(output)).split())
+    assert "by edges of 60,50,44,40 and 136,110,44,40 in 0.png; up to 30 px and 10°" in shown
+    assert "0.25 mm per px" in shown
 
 
 def test_a_bundle_says_how_its_parts_are_tiled(good_folder: Path, tmp_path: Path):

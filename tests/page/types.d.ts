@@ -22,6 +22,7 @@ declare global {
   type SpotAnswer = Schemas["SpotAnswer"];
   type StrangestAnswer = Schemas["StrangestAnswer"];
   type StrangePictureAnswer = Schemas["StrangePictureAnswer"];
+  type Placement = Schemas["PlacementAnswer"];
   type StationAnswer = Schemas["StationAnswer"];
   type Tuning = Schemas["Tuning"];
   type Verdict = Schemas["Verdict"];
@@ -49,6 +50,7 @@ declare global {
     pixel_threshold: number | null;
     captured_s: number;
     total_ms: number | null;
+    placement: Placement | null;
     stages: Record<string, number>;
     grid: [number, number];
   }

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stream.core.clock import Clock
-from stream.core.parts import Part, Settled
+from stream.core.parts import Part, Placement, Settled
 from stream.core.verdict import Cause, Verdict
 from stream.sink.event import ReceivedResult, event_of
 from stream.store.records import Event
@@ -18,7 +18,7 @@ PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
 
 def event_with(
-    network_input: bytes, verdict: Verdict = Verdict.DEFECT, cause: Cause | None = None, **frame: int
+    network_input: bytes, verdict: Verdict = Verdict.DEFECT, cause: Cause | None = None, **frame: object
 ) -> Event:
     result = msgspec.structs.replace(RESULT, frame=msgspec.structs.replace(FRAME, **frame))
     settled = Settled(Part("cap", 7, 1, 2), verdict, cause, "", 3)
@@ -38,6 +38,12 @@ def test_the_event_of_a_good_part_has_the_network_input_that_a_worker_found_wort
 def test_the_event_of_a_part_whose_result_came_too_late_has_no_network_input():
     event = event_with(PIXELS.tobytes(), Verdict.UNINSPECTED, Cause.TIMEOUT)
     assert (event.part.verdict, event.network_input) == (Verdict.UNINSPECTED, None)
+
+
+def test_the_event_of_an_aligned_part_says_how_it_lay():
+    placement = Placement(dx_px=1.5, dy_px=-2.0, angle_deg=0.25, match=0.9)
+    assert event_with(b"", Verdict.GOOD, placement=placement).placement == placement
+    assert event_with(b"", Verdict.GOOD).placement is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from support.events import changed
 
 from stream.core.errors import StoreError
-from stream.core.parts import LedgerCounts, PartResult
+from stream.core.parts import LedgerCounts, PartResult, Placement
 from stream.core.verdict import Cause, Verdict
 from stream.store.event_reader import FILE_NAME, EventReader
 from stream.store.event_store import EventStore
@@ -89,6 +89,15 @@ def test_a_part_may_have_no_images_and_a_preview_no_patch_distances(store):
     assert store.images(2).preview_jpeg == PICTURE
     assert store.images(2).patch_distances is None
     assert store.images(99) is None
+
+
+def test_the_placement_of_an_aligned_part_comes_back_in_columns_and_others_have_none(store, path: Path):
+    placement = Placement(dx_px=12.5, dy_px=-3.25, angle_deg=4.0, match=0.875)
+    store.record([event(1, placement=placement), event(2)], [], {})
+    assert [found.placement for found in store.events()] == [placement, None]
+    with closing(sqlite3.connect(path)) as raw:
+        found = raw.execute("SELECT dx_px, dy_px, angle_deg, match FROM events ORDER BY seq").fetchall()
+    assert found == [(12.5, -3.25, 4.0, 0.875), (None, None, None, None)]
 
 
 def test_a_network_input_comes_back_pixel_by_pixel_and_is_kept_as_a_png(store):

@@ -130,7 +130,7 @@ def test_no_search_reads_more_of_the_store_than_its_page(store):
     query_plans = plans(
         store, [{"station": s} | kind | where for s in (None, "s1") for kind in kinds for where in WHERES]
     )
-    assert len(query_plans) == 2 * (1 + 3 + 1 + 11) * 4
+    assert len(query_plans) == 2 * (1 + 3 + 1 + 12) * 4
     for query, plan in query_plans:
         assert plan.startswith("SEARCH"), query
         assert "captured_realtime_ns>? AND captured_realtime_ns<?" in plan

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from support.pictures import part_picture
 
 from stream.core.errors import DatasetError
 from stream.line.config import parse
 from stream.model.bundle import load_bundle
+from stream.model.patchcore.alignment import taught
 from stream.model.patchcore.masks import Mask, Masks
 from stream.training.jobs import FitOverrides, leave_out_job, options_like, relearn_job
 from stream.training.progress import silent
@@ -44,6 +46,14 @@ def test_a_station_is_taught_in_the_region_of_its_bundle_also_when_the_file_is_g
     line, bundle = parse(LINE, name="line.yaml", folder=tmp_path), load_bundle(small_bundle)
     cut = msgspec.structs.replace(bundle.info, roi=(8, 8, 96, 96))
     assert options_like(bundle._replace(info=cut), line, "cap", FitOverrides()).roi == (8, 8, 96, 96)
+
+
+def test_teaching_keeps_the_fixtures_as_they_were_marked_and_the_ruler(small_bundle: Path, tmp_path: Path):
+    alignment = taught(part_picture(0), [(52, 42, 136, 116)], reference="first.png")
+    bundle = load_bundle(small_bundle)
+    aligned = bundle._replace(info=msgspec.structs.replace(bundle.info, alignment=alignment, mm_per_px=0.1))
+    options = options_like(aligned, parse(LINE, name="line.yaml", folder=tmp_path), "cap", FitOverrides())
+    assert (options.alignment, options.mm_per_px) == (alignment, 0.1)
 
 
 def test_the_region_of_the_configuration_comes_before_that_of_the_bundle(tmp_path: Path, small_bundle: Path):

@@ -17,7 +17,7 @@ from stream.cli.check.check import Check
 from stream.cli.check.listeners import check_listeners
 from stream.cli.check.unfit_pictures import reason_of
 from stream.cli.snapshot.picture import take_picture
-from stream.core.errors import PatchLineError
+from stream.core.errors import FrameFault, PatchLineError
 from stream.devices.actuators.actuator import Actuator
 from stream.devices.triggers import TriggerOptions
 from stream.devices.triggers.trigger import TriggerSource
@@ -148,7 +148,11 @@ def _inspection(line: LineConfig, name: str, station: StationOptions, picture: N
         model = load_station_model(name, station, line.workers[0], None, {})
         run_self_test(model, station.bundle)
         geometry = load_cropper(name, station).geometry
-        region = geometry.region(picture)
+        try:
+            placement = geometry.placement(picture)
+        except FrameFault as fault:
+            return Check(what, f"this frame would be UNINSPECTED({fault.cause}): {fault.detail}", doubtful=True)
+        region = geometry.region(picture, placement)
         pixels = geometry.network_input(region)
         refused = model.fault_of(measure(pixels))
         if refused is not None:
@@ -164,6 +168,11 @@ def _inspection(line: LineConfig, name: str, station: StationOptions, picture: N
     found = f"{ruling.verdict}, score {score:.4g} of {thresholds.image:.4g}, {took_ms:.0f} ms"
     if ruling.detail:
         found = f"{found}, {ruling.detail}"
+    if placement is not None:
+        found += (
+            f", part moved by {placement.dx_px:+.1f}, {placement.dy_px:+.1f} px and {placement.angle_deg:+.2f}°, match "
+            f"{placement.match:.2f}"
+        )
     if took_ms > station.deadline_ms:
         return Check(what, f"{found}: later than deadline_ms {station.deadline_ms:g}", doubtful=True)
     return Check(what, f"{found} on {model.extractor.device}")

@@ -20,6 +20,7 @@ from stream.devices.cameras.video import VideoCameraOptions
 from stream.line.config import LineConfig
 from stream.line.sections import StationOptions
 from stream.model.bundle import BundleInfo, live_bundle
+from stream.model.patchcore.alignment import AT_FIT
 from stream.model.patchcore.health import format_fault, measure
 
 #: Pictures of a folder that are tried: one of another size may be among them.
@@ -80,7 +81,7 @@ def reason_of(name: str, station: StationOptions, picture: NDArray[np.uint8], *,
     info: BundleInfo = live_bundle(station.bundle).info
     try:
         geometry = load_cropper(name, station).geometry
-        region = geometry.region(picture)
+        region = geometry.region(picture, AT_FIT)  # a picture without a part tells size and colours too
     except FrameFault as fault:
         return f"{fault}; set stations.{name}.roi, or fit the bundle on this camera's pictures"
     if not (colours and station.frame_checks):

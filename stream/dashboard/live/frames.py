@@ -37,6 +37,7 @@ def part_header(settled: SettledPart) -> dict[str, Any]:
         "captured_s": settled.captured_realtime_ns / 1e9,
         "total_ms": settled.total_ms,
         "stages": settled.stages,
+        "placement": None if settled.placement is None else msgspec.to_builtins(settled.placement),
         "grid": settled.grid,
     }
 

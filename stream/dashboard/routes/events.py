@@ -27,7 +27,7 @@ from stream.store.event_reader import EventReader
 from stream.store.overlay import overlay
 from stream.store.records import Event, EventImages
 from stream.store.review_store import OF_GOOD, Mark, MarkKind
-from stream.store.schema import EVENT_COLUMNS, PART_COLUMNS
+from stream.store.schema import EVENT_COLUMNS, PART_COLUMNS, PLACEMENT_COLUMNS
 
 router = APIRouter(tags=["events"])
 
@@ -38,7 +38,7 @@ _LATEST_S = 9e9
 #: Events in an export.
 _EXPORTED = 20_000
 #: Columns of the exported table: those of an event without its stages.
-_TABLE = (*PART_COLUMNS, *(column for column in EVENT_COLUMNS if column != "stages"))
+_TABLE = (*PART_COLUMNS, *(column for column in EVENT_COLUMNS if column != "stages"), *PLACEMENT_COLUMNS)
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 Moment = Annotated[float | None, Query(ge=0, le=_LATEST_S, description="time of exposure, in seconds since 1970")]
@@ -300,7 +300,8 @@ def _all(store: EventReader, filters: EventFilter) -> Iterator[Event]:
 
 def _row(event: Event) -> list[object]:
     """Return an event's values in the order of `_TABLE`."""
-    values = [getattr(event.part if column in PART_COLUMNS else event, column) for column in _TABLE]
+    of = dict.fromkeys(PART_COLUMNS, event.part) | dict.fromkeys(PLACEMENT_COLUMNS, event.placement)
+    values: list[object] = [getattr(of.get(column, event), column, None) for column in _TABLE]
     values[_TABLE.index("spots")] = msgspec.json.encode(event.part.spots).decode() if event.part.spots else ""
     return values
 

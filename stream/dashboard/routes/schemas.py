@@ -93,6 +93,15 @@ class SpotAnswer(BaseModel):
     rule: str | None
 
 
+class PlacementAnswer(BaseModel):
+    """How an aligned part lay in its frame against its place at fit: moved right and down, turned clockwise."""
+
+    dx_px: float
+    dy_px: float
+    angle_deg: float
+    match: float
+
+
 class EventAnswer(BaseModel):
     """The event of one part. `place` is where it is in the list, from which the older and newer pages begin.
 
@@ -122,6 +131,7 @@ class EventAnswer(BaseModel):
     stages: dict[str, float]
     total_ms: float | None
     kept_as: KeptAs | None = None
+    placement: PlacementAnswer | None = None
     mark: Mark | None = None
 
 
@@ -157,6 +167,7 @@ def event_answer(event: Event, mark: Mark | None) -> EventAnswer:
         name: getattr(event, name) for name in EventAnswer.model_fields if hasattr(event, name)
     }
     fields["spots"] = [SpotAnswer(**msgspec.structs.asdict(spot)) for spot in event.part.spots]
+    fields["placement"] = None if event.placement is None else msgspec.structs.asdict(event.placement)
     place = EventPlace.of(event).text()
     return EventAnswer(**fields, place=place, captured_s=event.captured_realtime_ns / 1e9, mark=mark)
 

@@ -10,6 +10,7 @@ from stream.transport.messages import Result
 #: Stages in the order in which a part passes them.
 STAGES = (
     "capture",
+    "align",
     "encode",
     "wire_in",
     "queue",
@@ -46,8 +47,9 @@ def stages_ms(
     judged = to_local_ns(worker.inspected_ns, result.clock)
     durations_ns = {
         "capture": grabbed - captured,
+        "align": frame.stamps.align_ns,
         "encode": encoded - granted,
-        "wire_in": (granted - grabbed) + (received - encoded),
+        "wire_in": (granted - grabbed - frame.stamps.align_ns) + (received - encoded),
         "queue": taken - received,
         "preprocess": worker.preprocess_ns,
         "backbone": worker.backbone_ns,

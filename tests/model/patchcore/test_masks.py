@@ -130,13 +130,12 @@ def test_masks_that_leave_nothing_to_judge_or_judge_nothing_are_refused(areas: l
         Masks(REGION, tuple(areas)).check(INPUT, GRID)
 
 
-def test_zones_are_labels_of_a_map_of_any_size():
+def test_zones_are_labels_of_the_pixels_of_the_region():
     masks = Masks(REGION, (rectangle("hole", "ignore", 0, 0, 9, 9), rectangle("right", "zone", 80, 0, 80, 120)))
-    labels, names = masks.zones((40, 30))
-    assert names == ("right",)
-    assert labels.shape == (30, 40)
-    assert set(labels[:, :20].flat) == {0}
-    assert set(labels[:, 20:].flat) == {1}
+    zones = masks.zones()
+    assert zones.names == ("right",)
+    assert zones.at(0.01, 0.01) == zones.at(0.49, 0.9) == ""
+    assert zones.at(0.51, 0.1) == zones.at(0.99, 0.99) == "right"
 
 
 def scored(scoring: Scoring, distances: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:

@@ -18,8 +18,9 @@ WORKER_HOST = Clock("worker", HERE.realtime_offset_ns + 3 * 10**9)
 CAPTURED_NS = 500 * 10**9
 EXPECTED_MS = {
     "capture": 4.0,
+    "align": 1.5,
     "encode": 3.0,
-    "wire_in": 6.5,  # 5 ms of it in capture until a worker had room
+    "wire_in": 5.0,  # 3.5 ms of it in capture until a worker had room
     "queue": 2.0,
     "preprocess": 0.5,
     "backbone": 20.0,
@@ -52,7 +53,7 @@ def result(camera: Clock, worker: Clock, *, worker_error_ns: int = 0) -> Result:
         region_px=(2, 2),
         siblings=1,
         epoch="top",
-        stamps=FrameStamps(at(camera, 4), at(camera, 9), at(camera, 12)),
+        stamps=FrameStamps(at(camera, 4), at(camera, 9), at(camera, 12), align_ns=3 * MS // 2),
         clock=camera,
     )
     stamps = ResultStamps(
@@ -90,7 +91,7 @@ def test_the_clocks_of_other_hosts_are_translated(camera: Clock, worker: Clock):
 
 @pytest.mark.parametrize(
     ("error_ns", "stages"),
-    [(9 * MS, {"wire_in": 15.5, "wire_out": 0.0}), (-9 * MS, {"wire_in": 0.0, "wire_out": 9.75})],
+    [(9 * MS, {"wire_in": 14.0, "wire_out": 0.0}), (-9 * MS, {"wire_in": 0.0, "wire_out": 9.75})],
 )
 def test_clocks_that_disagree_give_no_negative_time_and_touch_only_the_wire(error_ns: int, stages: dict[str, float]):
     skewed = result(HERE, WORKER_HOST, worker_error_ns=error_ns)

@@ -58,6 +58,12 @@ export function spotText(spot) {
 // A part's verdict in words: a cause where it was not inspected, and what is GOOD only because rules let it pass.
 /** @param {{verdict: Verdict, cause: string | null, within_spec: boolean}} part */
 export const verdictText = ({ verdict, cause, within_spec }) => cause ?? (within_spec ? `${verdict} within spec` : verdict);
+/** How an aligned part lay in its frame. @param {Placement | null | undefined} placement */
+export function placementText(placement) {
+  if (!placement) return "";
+  const { dx_px, dy_px, angle_deg, match } = placement;
+  return `${number(dx_px)} px right, ${number(dy_px)} px down, turned ${number(angle_deg, 2)}°; match ${number(match, 2)}`;
+}
 
 export class Numbers {
   /** @param {string[]} names */

@@ -5,11 +5,11 @@ import uPlot from "../vendor/uPlot.js";
 import { get } from "../lib/api.js";
 import { AXIS, BARS, COLOURS, chartBox, drawLine, histogram, sizeOf } from "../lib/charts.js";
 import { clock, h, number, say, verdictClass } from "../lib/dom.js";
-import { Drift, Ledger, Numbers, ScoreBar, spotText, verdictText } from "../lib/figures.js";
+import { Drift, Ledger, Numbers, ScoreBar, placementText, spotText, verdictText } from "../lib/figures.js";
 import { Picture, overlayToggle } from "../lib/picture.js";
 
 const BINS = 40;
-const STAGES = ["capture", "encode", "wire_in", "queue", "preprocess", "backbone", "search", "score", "wire_out", "decide"];
+const STAGES = ["capture", "align", "encode", "wire_in", "queue", "preprocess", "backbone", "search", "score", "wire_out", "decide"];
 
 /** @param {HTMLElement} main @param {Context & {station: string}} context */
 export function show(main, { feed, station }) {
@@ -17,6 +17,7 @@ export function show(main, { feed, station }) {
   const verdict = h("span", { class: "verdict" }, "–");
   const seq = h("span", { class: "seq" });
   const spot = h("p", { class: "spot" });
+  const placed = h("p", { class: "spot placed" });
   const bar = new ScoreBar();
   const numbers = new Numbers(["parts/s", "p50 ms", "p99 ms"]);
   const ledger = new Ledger();
@@ -29,6 +30,7 @@ export function show(main, { feed, station }) {
     h("div", { class: "station-head" }, h("span", { class: "station-name", title: station }, station), seq, verdict),
     picture.element,
     spot,
+    placed,
     bar.element,
     h("div", { class: "number-row" }, numbers.element, ledger.element),
     h("div", { class: "station-foot" }, drift.element, ledger.causes),
@@ -71,6 +73,7 @@ export function show(main, { feed, station }) {
       picture.show(frame);
       const strongest = frame.spot ? `Strongest spot: ${spotText(frame.spot)}` : "";
       say(spot, frame.detail && !frame.cause ? frame.detail : strongest);
+      say(placed, frame.placement ? `Placement: ${placementText(frame.placement)}` : "");
       bar.show(frame);
     }
   };

@@ -4,11 +4,11 @@
 import { get, getBytes, may, post } from "../../lib/api.js";
 import { h, moment, number, say, score, verdictClass } from "../../lib/dom.js";
 import { halves } from "../../lib/feed.js";
-import { spotText, verdictText } from "../../lib/figures.js";
+import { placementText, spotText, verdictText } from "../../lib/figures.js";
 import { MARKS, marksOf } from "../../lib/mark_names.js";
 import { Picture, decoded, overlayToggle } from "../../lib/picture.js";
 
-const LONG = new Set(["Strongest spot", "Spots", "Kept", "Detail", "Stages ms", "Bundle"]);
+const LONG = new Set(["Placement", "Strongest spot", "Spots", "Kept", "Detail", "Stages ms", "Bundle"]);
 const KEPT_AS = { near_miss: "near miss: among the highest scores of its hour", sample: "one of the sample of good parts" };
 
 // Every spot that was judged, with the rule that lets it pass; the one that decided is bold.
@@ -112,6 +112,7 @@ export class Detail {
       Decision: event.decision,
       "Total ms": number(event.total_ms),
       Worker: event.worker,
+      Placement: placementText(event.placement),
       Rule: event.rule,
       "Strongest spot": event.spots.length ? "" : spotText(this._spot),
       Spots: event.spots.length ? spotList(event) : "",
