@@ -51,5 +51,15 @@ def _print(config: Path, results: list[Check]) -> None:
         state, style = ("WRONG", "red") if result.wrong else ("look", "yellow") if result.doubtful else ("ok", "")
         table.add_row(state, result.what, result.found, style=style)
     out.print(table)
-    wrong = sum(result.wrong for result in results)
-    out.print(f"{wrong} of {len(results)} wrong" if wrong else f"all {len(results)} in order", highlight=False)
+    out.print(_conclusion(results), highlight=False)
+
+
+def _conclusion(results: list[Check]) -> str:
+    wrong, look = (sum(getattr(result, kind) for result in results) for kind in ("wrong", "doubtful"))
+    if wrong:
+        return f"{wrong} of {len(results)} wrong"
+    return (
+        f"{len(results) - look} of {len(results)} in order, {look} to look at"
+        if look
+        else f"all {len(results)} in order"
+    )
