@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream.cli.suggestion import length
+from stream.core.log_lines import printable
 from stream.model.bundle import Bundle, BundleInfo
 from stream.model.patchcore.alignment import Alignment
 from stream.model.patchcore.health import Reference, brightness_limits, focus_limit
@@ -102,7 +103,10 @@ def _strange_table(summary: FitSummary) -> Table:
             f"{strange.threshold_without:.4f}",
             style="yellow" if moved else "",
         )
-    table.caption = "Look at them (--review DIR); one that is not good, or not of this product: --leave-out NAME."
+    table.caption = (
+        "Look at them (`fit --review DIR`); one that is not good, or not of this product: `fit --leave-out NAME`."
+    )
+    table.caption_justify = "left"
     return table
 
 
@@ -149,7 +153,7 @@ def print_bundle(console: Console, path: Path, bundle: Bundle) -> None:
     rows |= _reference_rows(info.reference)
     rows["made with"] = ", ".join(f"{name} {version}" for name, version in info.versions.items())
     for name, value in rows.items():
-        table.add_row(name, str(value))
+        table.add_row(name, Text("\n".join(map(printable, str(value).split("\n")))))
     console.print(table)
 
 
@@ -200,7 +204,7 @@ def _pixels(size_px: tuple[int, int]) -> str:
 
 
 def _table(title: str) -> Table:
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(title=Text(printable(title)), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     return table

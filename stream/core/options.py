@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 #: Largest amounts of a time, so that it fits into 64 bits in ns, and of any other number.
 LARGEST_TIME, LARGEST = 10**10, 2**63
+#: Longest path and longest name in one that Linux takes, with room for what is put behind them.
+_PATH_BYTES, _NAME_BYTES = 3_800, 255
+#: Options that hold the name or address of a host, alone or with a port or as a URL.
+_WITH_HOST = ("host", "listen", "url")
 #: Up to a day.
 PositiveMs = Annotated[float, Field(gt=0, le=86_400_000)]
 #: Up to 31 days.
@@ -23,12 +30,30 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 def _beside_configuration(path: Path, info: ValidationInfo) -> Path:
     if "\0" in str(path) or not str(path).isprintable():
         raise ValueError("expected a path without control characters")
+    if len(os.fsencode(path)) > _PATH_BYTES or any(len(os.fsencode(part)) > _NAME_BYTES for part in path.parts):
+        raise ValueError(f"expected a path of at most {_PATH_BYTES:,} bytes, each name in it of at most {_NAME_BYTES}")
     base = (info.context or {}).get("folder")
     return Path(base, path) if base is not None else path
 
 
 #: A path; a relative one begins in the folder of the configuration file.
 ConfigPath = Annotated[Path, AfterValidator(_beside_configuration)]
+
+
+def host_of(address: str) -> str:
+    """Return the host of `host`, `host:port` or a URL; empty where there is none."""
+    with suppress(ValueError):
+        return urlsplit(address if "://" in address else f"//{address}").hostname or ""
+    return ""
+
+
+def is_host(name: str) -> bool:
+    """Return whether a name can be looked up at all: libraries raise what nobody expects for a label of 64 letters."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 class Options(BaseModel):
@@ -42,6 +67,8 @@ class Options(BaseModel):
         largest = LARGEST_TIME if str(info.field_name).endswith(("_ms", "_s", "_us")) else LARGEST
         if any(isinstance(number, int | float) and abs(number) > largest for number in _numbers(value)):
             raise ValueError(f"expected a number of at most {largest:.0e}")
+        if info.field_name in _WITH_HOST and isinstance(value, str) and not is_host(host_of(value)):
+            raise ValueError("expected a host of names with 1 to 63 letters between its dots, or an IP address")
         return value
 
 

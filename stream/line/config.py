@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -18,11 +19,11 @@ import ruamel.yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 
 from stream.core.errors import ConfigError
 from stream.core.files import SOCKET_FOLDER_BYTES, private_folder
-from stream.core.options import Name, Options
+from stream.core.options import Name, Options, is_host
 from stream.core.redaction import shown, without_password
 from stream.devices.actuators import ActuatorOptions
 from stream.devices.cameras import CameraOptions
@@ -219,6 +220,13 @@ def load(path: Path) -> LineConfig:
 
 def parse(text: str, *, name: str, folder: Path) -> LineConfig:
     """Read a configuration from YAML text; errors name `name`, relative paths start at `folder`. Raises ConfigError."""
+    with warnings.catch_warnings():
+        # Of an anchor used again: it would print the values, which may be passwords.
+        warnings.simplefilter("ignore", ReusedAnchorWarning)
+        return _parsed(text, name, folder)
+
+
+def _parsed(text: str, name: str, folder: Path) -> LineConfig:
     try:
         data = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
     except DuplicateKeyError as error:
@@ -247,6 +255,8 @@ def _yaml_problem(error: YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     line = "" if mark is None else f"line {mark.line + 1}: "
     problem = " ".join(str(getattr(error, "problem", None) or "cannot be read").split())
+    if r"'\t'" in problem:
+        return f"{line}a tab, where YAML takes spaces only"
     # A single sign in quotes stays, as in: expected ':'. Whatever else is quoted is of the file, as is what follows.
     signs = re.sub(r"'([^\w'])'", r"`\1`", problem)
     problem = re.split("['\"]", signs)[0].replace("`", "'").strip()
@@ -265,6 +275,8 @@ def _problem_of_address(address: str, *, encrypted: bool) -> str | None:
     if not address.startswith("tcp://") or ":" not in address[6:]:
         return f"expected tcp://HOST:PORT or ipc://PATH, got {shown(address)}"
     host = address[6:].rpartition(":")[0]
+    if not is_host(host):
+        return f"expected a host of names with 1 to 63 letters between its dots, got {shown(address)}"
     if host not in LOOPBACK and not encrypted:
         return (
             f"'{without_password(address)}' leaves this host unencrypted; make keys with `patchline keys DIR` "

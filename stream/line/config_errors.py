@@ -109,7 +109,8 @@ def _messages(item: dict[str, Any], data: Any, root: type[Options]) -> Iterator[
     elif kind == "invalid_key":
         yield path, path, f"expected names as keys, got {_shown(given)}; put it into quotes"
     else:
-        hidden = any(is_secret(str(step)) for step in path[-2:]) or kind in _NO_SECTION
+        secret = any(is_secret(str(step)) for step in path[-2:]) or kind in _NO_SECTION
+        hidden = secret and given is not None
         got = f"{_HIDDEN}" if hidden else f"{_shown(given)}{_fix(option, kind, given)}"
         yield path, path, f"expected {_expected(kind, context, option, given)}, got {got}"
 

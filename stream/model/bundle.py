@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -38,7 +38,7 @@ from stream.model.patchcore.health import Reference
 from stream.model.patchcore.masks import Masks
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
 from stream.model.patchcore.scoring import PositionStatistics, Scoring
-from stream.model.patchcore.spec import FeatureSpec, StoredGraph
+from stream.model.patchcore.spec import Count, FeatureSpec, StoredGraph
 from stream.model.patchcore.spots import NO_ZONES, Zones
 
 #: Version of the file format; raised whenever an older reader would misunderstand the file.
@@ -57,6 +57,10 @@ _HEADS = "heads"
 _KEPT, _DISTANCES, _PICTURE = "kept_", "kept_distances", "kept_picture_"
 
 
+#: A share of parts, of which nobody is promised none.
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
 class Thresholds(msgspec.Struct, frozen=True):
     """What calibration decided.
 
@@ -71,9 +75,9 @@ class Thresholds(msgspec.Struct, frozen=True):
 
     image: float
     pixel: float
-    false_reject_rate: float
-    expected_rate: float
-    guaranteed_rate: float
+    false_reject_rate: Rate
+    expected_rate: Rate
+    guaranteed_rate: Rate
     by_hand: bool = False
 
 
@@ -129,10 +133,10 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int
     spec: FeatureSpec
     roi: Roi | None
-    picture_px: tuple[int, int] | None
-    grid: tuple[int, int]
+    picture_px: tuple[Count, Count] | None
+    grid: tuple[Count, Count]
     coreset: float
-    projection_dims: int
+    projection_dims: Count
     reweight_neighbours: int
     position_aware: bool
     shift_patches: float | None

@@ -118,7 +118,7 @@ def promise(thresholds: Thresholds, count: int, *, cross: bool) -> tuple[str, li
     return text, [
         f"{count} good images can promise {_share(expected)} ({expected:.2%}), not the wanted {wanted:.2%}: "
         f"that takes {needed} to calibrate, {needed - count} more"
-        + ("" if cross else "; all images calibrate with --calibration cross")
+        + ("" if cross else "; all images calibrate with `fit --calibration cross`")
     ]
 
 

@@ -107,7 +107,7 @@ def test_a_bundle_says_how_its_parts_are_aligned_and_measured(tmp_path: Path):
         ),
     )
     assert "aligned by edges to 0.png: good parts lie" in " ".join(said.split())
-    shown = " ".join(patchline("show", str(output)).split())
+    shown = " ".join(patchline("show", str(output)).replace("│", " ").split())
     assert "by edges of 60,50,44,40 and 136,110,44,40 in 0.png; up to 30 px and 10°" in shown
     assert "0.25 mm per px" in shown
 

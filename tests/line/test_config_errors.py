@@ -131,3 +131,36 @@ def test_a_password_is_not_shown():
     (line,) = mistakes(LINE + users)
     assert "hunter2" not in line
     assert "the hash that `patchline password` prints" in line
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "metrics: {listen: '10..0.0.5:9464'}",
+        "dashboard: {listen: 'a..b:8080'}",
+        f"dashboard: {{listen: '{'x' * 64}.example:8080'}}",
+        "actuators: {gate: {kind: modbus, host: 10..0.0.5}}",
+        f"actuators: {{gate: {{kind: webhook, url: 'http://{'x' * 64}/hook'}}}}",
+        "transport: {results: 'tcp://10..0.0.5:7000'}",
+    ],
+)
+def test_a_host_that_cannot_be_looked_up_is_a_mistake_of_its_option(section: str):
+    assert any(
+        "expected a host of names with 1 to 63 letters" in mistake for mistake in mistakes(LINE + section + "\n")
+    )
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "/".join(["folder"] * 800)], ids=["a long name", "a long path"])
+def test_a_path_that_no_file_can_have_is_a_mistake_of_its_option(path: str):
+    (mistake,) = mistakes(LINE.replace("path: parts", f"path: {path}"))
+    assert "expected a path of at most 3,800 bytes" in mistake
+
+
+def test_an_empty_section_is_nothing_and_no_secret():
+    assert all("got nothing" in mistake for mistake in mistakes("line: bottling\ncameras:\nstations:\n"))
+
+
+def test_a_tab_is_named():
+    assert mistakes("line: bottling\ncameras:\n\ttop: {kind: folder}\n") == [
+        "line.yaml: not YAML: line 3: a tab, where YAML takes spaces only"
+    ]

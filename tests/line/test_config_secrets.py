@@ -84,3 +84,19 @@ def test_a_value_that_yaml_cannot_read_is_an_error_in_one_line(value: str):
         parse(f"line: {value}\n", name="line.yaml", folder=Path())
     assert "hunter2" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_anchor_that_is_used_again_shows_no_value(
+    capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+):
+    text = """\
+line: bottling
+cameras:
+  top: {kind: rtsp, url: "rtsp://host/1", password: &p hunter2}
+  side: {kind: rtsp, url: "rtsp://host/2", password: &p hunter3}
+stations: {}
+"""
+    with pytest.raises(ConfigError) as error:
+        parse(text, name="line.yaml", folder=Path("/line"))
+    assert not recwarn.list
+    assert "hunter" not in str(error.value) + "".join(capsys.readouterr())

@@ -5,6 +5,7 @@ import json
 import shutil
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from stream.model.bundle import (
     CalibrationScores,
     SelfTest,
     Thresholds,
+    _read_info,
     calibration_distances,
     calibration_inputs,
     change_bundle,
@@ -428,6 +430,26 @@ def test_a_fit_that_cannot_write_leaves_an_older_bundle_alone(good_folder: Path,
     with pytest.raises(DiskError, match="cannot be written"):
         fit(good_folder, Path(target) / "below.safetensors", FitOptions(size_px=96, coreset=0.05))
     assert Path(target).read_bytes() == small_bundle.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"grid": (0, 28)},
+        {"picture_px": (0, 480)},
+        {"picture_px": (10**400, 480)},
+        {"projection_dims": -1},
+        {"spec": msgspec.structs.replace(INFO.spec, stride=0)},
+        {"spec": msgspec.structs.replace(INFO.spec, neighbourhood=-1)},
+        {"thresholds": Thresholds(1.0, 1.0, 0.0, 0.01, 0.01)},
+        {"thresholds": Thresholds(1.0, 1.0, 0.01, 0.0, 2.0)},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_numbers_that_no_fit_writes_are_damage(changed: dict[str, Any]):
+    text = msgspec.json.encode(msgspec.structs.replace(INFO, **changed)).decode()
+    with pytest.raises(BundleError, match="cap: damaged metadata"):
+        _read_info(Path("cap"), text)
 
 
 def test_specs_that_differ_in_anything_have_different_keys():

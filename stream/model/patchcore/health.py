@@ -15,6 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.model.patchcore.spec import Count
+
 #: Levels (of 255) up to which a pixel counts as black, and from which on as saturated.
 _BLACK, _SATURATED = 8, 250
 #: Share of such pixels that is allowed beyond the highest share in a good image.
@@ -73,7 +75,7 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         brightness_values, focus_values: of the single images, at most `MAX_VALUES`.
     """
 
-    pictures: int
+    pictures: Count
     brightness: Spread
     black: Spread
     saturated: Spread

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
 from stream.model.patchcore.tiles import Tiles
+
+#: A number of something that a bundle cannot be without.
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 
 
 class StoredGraph(NamedTuple):
@@ -41,9 +44,9 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     backbone: str
     weights_sha256: str
     levels: tuple[str, ...]
-    input_px: tuple[int, int]
-    neighbourhood: int
-    stride: int
+    input_px: tuple[Count, Count]
+    neighbourhood: Count
+    stride: Count
     preprocessing: str
     channels: tuple[int, ...]
     graph_sha256: str = ""
