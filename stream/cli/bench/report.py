@@ -28,6 +28,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     Attributes:
         stations, cameras, deadline_ms, seconds: the conditions of every trial.
         bank_patches: size of each station's memory bank.
+        tiles: of each part; 1: the network takes it whole.
         machine: processor, cores and versions.
         inspector_hz: network inputs per second of the inspector alone in a loop, before the trials.
         sustained_hz: highest rate at which nothing was late, below every rate at which something was.
@@ -39,6 +40,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     deadline_ms: float
     seconds: float
     bank_patches: int
+    tiles: int
     machine: dict[str, str]
     inspector_hz: float
     sustained_hz: float | None
@@ -101,6 +103,7 @@ def run_bench(
         deadline_ms=deadline_ms,
         seconds=seconds,
         bank_patches=len(loaded.bank),
+        tiles=1 if loaded.info.spec.tiles is None else loaded.info.spec.tiles.count,
         machine=machine(),
         inspector_hz=alone_hz,
         sustained_hz=sustained_hz({rate_hz: rate.kept for rate_hz, rate in trials.items()}),
@@ -122,6 +125,8 @@ def print_bench(console: Console, report: BenchReport) -> None:
     share = "" if best is None else f", {best / report.inspector_hz:.0%} of the inspector's {report.inspector_hz:.1f}"
     summary = Table(show_header=False)
     summary.add_row("sustained", f"{best:g} parts/s{share}" if best else "none of these rates")
+    if best and report.tiles > 1:
+        summary.add_row("tiles", f"{best * report.tiles:.0f} tiles/s, {report.tiles} of each part")
     summary.add_row(
         "stations", f"{report.stations} on {report.cameras} camera(s), {report.bank_patches:,} patches in each bank"
     )
