@@ -13,7 +13,8 @@ from stream.core.errors import BundleError
 from stream.core.parts import Placement
 from stream.devices.cameras.camera import Frame
 from stream.line.sections import StationOptions
-from stream.model.bundle import BundleInfo, live_bundle
+from stream.model.bundle import live_bundle
+from stream.model.bundle_info import BundleInfo
 from stream.model.mask_files import check_masks
 from stream.model.patchcore.geometry import Geometry
 

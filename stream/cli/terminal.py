@@ -14,7 +14,8 @@ from rich.text import Text
 
 from stream.cli.suggestion import length
 from stream.core.log_lines import printable
-from stream.model.bundle import Bundle, BundleInfo
+from stream.model.bundle import Bundle
+from stream.model.bundle_info import BundleInfo
 from stream.model.patchcore.alignment import Alignment
 from stream.model.patchcore.health import Reference, brightness_limits, focus_limit
 from stream.model.patchcore.tiles import Tiles

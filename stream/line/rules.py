@@ -8,7 +8,8 @@ from typing import NamedTuple
 from stream.core.errors import ConfigError
 from stream.line.config import LineConfig, load
 from stream.line.sections import StationOptions
-from stream.model.bundle import BundleInfo, live_bundle
+from stream.model.bundle import live_bundle
+from stream.model.bundle_info import BundleInfo
 from stream.model.patchcore.rules import Rules
 
 

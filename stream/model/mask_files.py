@@ -18,7 +18,7 @@ from ruamel.yaml.error import YAMLError
 
 from stream.core.errors import BundleError, ConfigError, DatasetError
 from stream.core.images import read_image
-from stream.model.bundle import BundleInfo
+from stream.model.bundle_info import BundleInfo
 from stream.model.mask_exports import exported_masks, labelled_mask, names_a_kind
 from stream.model.patchcore.masks import Kind, Mask, Masks, polygons_of
 from stream.model.patchcore.preprocess import Roi

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.model.bundle import CalibrationScores, SelfTest, Thresholds
+from stream.model.bundle import CalibrationScores, SelfTest
+from stream.model.bundle_info import Thresholds
 from stream.model.patchcore.calibrate import CROSS_FACTOR, conformal_threshold, guaranteed_rate, images_needed
 from stream.model.patchcore.inspector import Extractor, Inspection, inspect, nearest_patches, score_patches
 from stream.model.patchcore.scoring import Scoring

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream.core.files import write_atomically
-from stream.model.bundle import Thresholds
+from stream.model.bundle_info import Thresholds
 from stream.training.calibration_draws import ExpectedMisses
 from stream.training.outcomes import Outcome, Outcomes
 from stream.training.rule_effect import RuleEffect, effect_lists

@@ -14,16 +14,14 @@ from stream.core.errors import BundleError, ConfigError, DatasetError
 from stream.core.files import file_sha256
 from stream.model.bundle import (
     Bundle,
-    BundleInfo,
     CalibrationScores,
-    HeadInfo,
-    Thresholds,
     calibration_inputs,
     change_bundle,
     live_bundle,
     load_bundle,
     save_bundle,
 )
+from stream.model.bundle_info import BundleInfo, HeadInfo, Thresholds
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.extend import farthest_first, perhaps_farther

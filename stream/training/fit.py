@@ -13,15 +13,14 @@ from stream.core.errors import DatasetError
 from stream.core.images import list_images, read_image
 from stream.core.versions import library_versions
 from stream.model.bundle import (
-    FORMAT,
     Bundle,
-    BundleInfo,
     CalibrationScores,
     Heads,
     calibration_inputs,
     load_bundle,
     save_bundle,
 )
+from stream.model.bundle_info import FORMAT, BundleInfo
 from stream.model.extractor import Device, input_multiple_px, load_extractor, spec_for
 from stream.model.mask_files import masks_of
 from stream.model.patchcore.health import Reference, measure, reference_of, refreshed

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream.core.errors import DatasetError, FrameFault
 from stream.core.images import SUFFIXES, image_size, read_image
-from stream.model.bundle import BundleInfo
+from stream.model.bundle_info import BundleInfo
 from stream.training.progress import Track
 
 #: The folder of good images; every other folder is a type of defect.

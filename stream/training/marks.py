@@ -14,13 +14,13 @@ from stream.core.files import file_sha256
 from stream.model.bundle import (
     Bundle,
     CalibrationScores,
-    HeadInfo,
     Heads,
     calibration_distances,
     calibration_inputs,
     live_bundle,
     save_bundle,
 )
+from stream.model.bundle_info import HeadInfo
 from stream.model.extractor import load_extractor
 from stream.training.calibration import calibrated, choose_self_test, promise
 from stream.training.dataset import iter_inputs, network_input_hash

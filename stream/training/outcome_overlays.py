@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stream.core.errors import DiskError
 from stream.core.images import jpeg_within, read_image
 from stream.core.verdict import Cause, Verdict, verdict_of
-from stream.model.bundle import BundleInfo
+from stream.model.bundle_info import BundleInfo
 from stream.model.patchcore.alignment import AT_FIT
 from stream.model.visualization import draw
 from stream.training.outcomes import ImageOutcome, Outcome, Outcomes

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stream.core.errors import DatasetError, FrameFault
 from stream.core.images import list_images, read_image
 from stream.core.verdict import Cause
-from stream.model.bundle import BundleInfo
+from stream.model.bundle_info import BundleInfo
 from stream.model.patchcore.health import check, measure
 from stream.training.dataset import MAX_UNREADABLE
 from stream.training.ground_truth import GOOD, named, read_masks

@@ -23,7 +23,12 @@ from support.running import GATE
 from stream.core.errors import WireError
 from stream.core.images import encoded_size, image_size, read_image
 from stream.line.config import LineConfig, parse
-from stream.model.bundle import calibration_distances, calibration_inputs, live_bundle, load_bundle
+from stream.model.bundle import (
+    calibration_distances,
+    calibration_inputs,
+    live_bundle,
+    load_bundle,
+)
 from stream.model.bundle_file import read_file, write_file
 from stream.transport.messages import (
     WIRE_VERSION,

@@ -18,7 +18,11 @@ from support.running import GATE, Line, belt, station
 
 from stream.core.files import file_sha256
 from stream.core.verdict import Verdict
-from stream.model.bundle import SelfTest, change_bundle, load_bundle
+from stream.model.bundle import (
+    SelfTest,
+    change_bundle,
+    load_bundle,
+)
 from stream.training.fit import calibrate, fit
 from stream.training.fit_options import FitOptions
 

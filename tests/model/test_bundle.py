@@ -17,12 +17,8 @@ import stream.model.bundle_file
 from stream.core.errors import BundleError, DiskError, WeightsError
 from stream.core.files import file_sha256
 from stream.model.bundle import (
-    FORMAT,
-    BundleInfo,
     CalibrationScores,
     SelfTest,
-    Thresholds,
-    _read_info,
     calibration_distances,
     calibration_inputs,
     change_bundle,
@@ -31,6 +27,7 @@ from stream.model.bundle import (
     save_bundle,
     shadow_bundle,
 )
+from stream.model.bundle_info import FORMAT, BundleInfo, Thresholds, read_info
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.health import Measures, reference_of
 from stream.model.patchcore.masks import Mask, Masks
@@ -449,7 +446,7 @@ def test_a_fit_that_cannot_write_leaves_an_older_bundle_alone(good_folder: Path,
 def test_numbers_that_no_fit_writes_are_damage(changed: dict[str, Any]):
     text = msgspec.json.encode(msgspec.structs.replace(INFO, **changed)).decode()
     with pytest.raises(BundleError, match="cap: damaged metadata"):
-        _read_info(Path("cap"), text)
+        read_info(Path("cap"), text)
 
 
 def test_specs_that_differ_in_anything_have_different_keys():

@@ -10,7 +10,11 @@ from support.pictures import write_good_folder
 from stream.core.errors import BundleError
 from stream.inference.station_models import load_station_model
 from stream.line.sections import StationOptions, WorkerOptions
-from stream.model.bundle import SelfTest, calibration_inputs, load_bundle
+from stream.model.bundle import (
+    SelfTest,
+    calibration_inputs,
+    load_bundle,
+)
 from stream.model.cpu_lanes import Lanes
 from stream.model.station_model import StationModel, run_self_test
 from stream.training.fit import calibrate

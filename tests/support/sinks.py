@@ -23,7 +23,12 @@ from stream.core.parts import LedgerCounts
 from stream.core.verdict import Verdict
 from stream.line.config import LineConfig
 from stream.line.lifecycle import Role
-from stream.model.bundle import FORMAT, BundleInfo, CalibrationScores, SelfTest, Thresholds, save_bundle
+from stream.model.bundle import (
+    CalibrationScores,
+    SelfTest,
+    save_bundle,
+)
+from stream.model.bundle_info import FORMAT, BundleInfo, Thresholds
 from stream.model.patchcore.health import Measures, reference_of
 from stream.model.patchcore.preprocess import PREPROCESSING
 from stream.model.patchcore.spec import FeatureSpec

@@ -13,7 +13,12 @@ from stream.cli.check.unfit_pictures import reason_of
 from stream.core.errors import BundleError, DatasetError
 from stream.core.images import list_images, read_image
 from stream.line.sections import StationOptions
-from stream.model.bundle import Bundle, change_bundle, load_bundle, shadow_bundle
+from stream.model.bundle import (
+    Bundle,
+    change_bundle,
+    load_bundle,
+    shadow_bundle,
+)
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.alignment import Alignment
 from stream.model.patchcore.inspector import inspect

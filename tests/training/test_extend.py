@@ -14,7 +14,11 @@ from support.pictures import defective_picture, good_picture
 from stream.core.errors import BundleError, ConfigError, DatasetError
 from stream.inference.station_models import load_station_model
 from stream.line.config import StationOptions, WorkerOptions
-from stream.model.bundle import calibration_inputs, change_bundle, load_bundle
+from stream.model.bundle import (
+    calibration_inputs,
+    change_bundle,
+    load_bundle,
+)
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold

@@ -11,7 +11,11 @@ from support.pictures import defective_picture, good_picture, write_good_folder,
 
 from stream.core.errors import BundleError, ConfigError, DatasetError, DiskError
 from stream.core.images import list_images, read_image
-from stream.model.bundle import calibration_distances, calibration_inputs, load_bundle
+from stream.model.bundle import (
+    calibration_distances,
+    calibration_inputs,
+    load_bundle,
+)
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.calibrate import conformal_threshold
 from stream.model.patchcore.geometry import Geometry

@@ -13,7 +13,12 @@ from support.pictures import defective_picture, good_picture, write_good_folder,
 
 from stream.core.errors import BundleError, ConfigError, DatasetError
 from stream.core.images import list_images, read_image
-from stream.model.bundle import Bundle, calibration_inputs, load_bundle, shadow_bundle
+from stream.model.bundle import (
+    Bundle,
+    calibration_inputs,
+    load_bundle,
+    shadow_bundle,
+)
 from stream.model.extractor import load_extractor
 from stream.model.mask_files import MaskFile, check_masks, read_masks
 from stream.model.patchcore.inspector import Inspection

@@ -12,7 +12,8 @@ from support.pictures import HEIGHT_PX, WIDTH_PX, good_picture, write_picture
 
 from stream.core.errors import DatasetError
 from stream.core.images import list_images
-from stream.model.bundle import BundleInfo, load_bundle
+from stream.model.bundle import load_bundle
+from stream.model.bundle_info import BundleInfo
 from stream.training.ground_truth import GroundTruth, read_masks
 from stream.training.progress import silent
 

@@ -9,7 +9,11 @@ from support.pictures import defective_picture, good_picture, write_good_folder,
 
 from stream.core.errors import DatasetError
 from stream.core.images import list_images
-from stream.model.bundle import calibration_distances, calibration_inputs, load_bundle
+from stream.model.bundle import (
+    calibration_distances,
+    calibration_inputs,
+    load_bundle,
+)
 from stream.model.patchcore.preprocess import network_input
 from stream.training.extend import extend_bank, image_scores, with_threshold
 from stream.training.fit import calibrate, fit

@@ -12,7 +12,8 @@ from support.pictures import HEIGHT_PX, WIDTH_PX, good_picture, write_picture
 
 from stream.core.images import read_image
 from stream.core.verdict import Cause
-from stream.model.bundle import BundleInfo, load_bundle
+from stream.model.bundle import load_bundle
+from stream.model.bundle_info import BundleInfo
 from stream.training.evaluate import evaluate
 from stream.training.outcome_overlays import PixelMaps, draw_outcomes
 from stream.training.outcomes import ImageOutcome, Outcome, Outcomes

@@ -12,7 +12,8 @@ from support.pictures import HEIGHT_PX, WIDTH_PX, good_picture, write_picture
 from stream.core.errors import DatasetError
 from stream.core.images import read_image
 from stream.core.verdict import Cause
-from stream.model.bundle import BundleInfo, load_bundle
+from stream.model.bundle import load_bundle
+from stream.model.bundle_info import BundleInfo
 from stream.model.patchcore.preprocess import network_input
 from stream.training.progress import silent
 from stream.training.test_set import read_test_set

@@ -19,7 +19,8 @@ from stream.devices.cameras.folder import FolderCameraOptions, ordered_images, p
 from stream.devices.cameras.video import VideoCameraOptions
 from stream.line.config import LineConfig
 from stream.line.sections import StationOptions
-from stream.model.bundle import BundleInfo, live_bundle
+from stream.model.bundle import live_bundle
+from stream.model.bundle_info import BundleInfo
 from stream.model.patchcore.alignment import AT_FIT
 from stream.model.patchcore.health import format_fault, measure
 

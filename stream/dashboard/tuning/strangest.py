@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from stream.core.errors import BundleError
 from stream.core.files import identity
 from stream.core.images import jpeg_within
-from stream.model.bundle import Bundle, calibration_distances, calibration_inputs, live_bundle
+from stream.model.bundle import (
+    Bundle,
+    calibration_distances,
+    calibration_inputs,
+    live_bundle,
+)
 from stream.model.visualization import draw_map
 from stream.training.strangest import STRANGEST, StrangePicture, strangest
 
