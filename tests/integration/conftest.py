@@ -28,9 +28,9 @@ from stream.training.fit_options import FitOptions
 
 @pytest.fixture(scope="session")
 def tiled_bundle(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of the good pictures in 4×3 tiles, each with a bank of its own."""
+    """A bundle of the good pictures in 2×2 tiles, each with a bank of its own."""
     path = tmp_path_factory.mktemp("tiled") / "tiled.safetensors"
-    fit(good_folder, path, FitOptions(size_px=96, coreset=0.02, tiling=Tiling(4, 3, overlap_px=32, own_banks=True)))
+    fit(good_folder, path, FitOptions(size_px=96, coreset=0.05, tiling=Tiling(2, 2, overlap_px=32, own_banks=True)))
     return path
 
 
