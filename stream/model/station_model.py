@@ -20,6 +20,7 @@ from stream.model.extractor import TiledExtractor
 from stream.model.patchcore.head import unit_pieces
 from stream.model.patchcore.health import Measures, check
 from stream.model.patchcore.inspector import Extractor, Inspection, nearest_patches, score_patches
+from stream.model.patchcore.own_banks import search_own_banks
 from stream.model.patchcore.rules import NO_RULES, Rules, decide
 from stream.model.patchcore.scoring import Scoring, position_score_of
 from stream.model.patchcore.search import MemoryBank, quickest_search
@@ -187,5 +188,8 @@ def build_memory_bank(bundle: Bundle, extractor: Extractor) -> MemoryBank | Devi
         neighbours = bundle.info.reweight_neighbours
         return DeviceBank(bundle.bank, torch.device("cuda"), reweight_neighbours=neighbours)
     patches = bundle.info.grid[0] * bundle.info.grid[1]
-    search = quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
+    if banks := bundle.info.spec.coordinates:
+        search = search_own_banks(bundle.bank, banks, lanes=extractor.lanes, gpu=extractor.device == "cuda")
+    else:
+        search = quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
     return MemoryBank(bundle.bank, search)

@@ -143,6 +143,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             options.seed,
             position=position,
             cuda=extractor.device == "cuda",
+            banks=spec.coordinates,
             weights=None if masks is None else masks.weights(input_px, (height, width)),
         )
         if masks is not None:
