@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.spots import Spot
-from stream.model.patchcore.score import anomaly_map, mask, sigma_px
+from stream.model.patchcore.score import anomalous, anomaly_map, sigma_px
 
 #: Share of the map's peak that the strongest spot exceeds, unless the pixel threshold is lower.
 SHARE_OF_PEAK = 0.9
@@ -76,7 +76,7 @@ def spots_of(
     # What is no number may be anything: it must not pass for a small spot.
     distances = _finite(patch_distances, nan=_FARTHEST)
     pixels = anomaly_map(distances, map_px[::-1], sigma_px(map_px[::-1], distances.shape))
-    within = mask(pixels, pixel_threshold)
+    within = anomalous(pixels, pixel_threshold)
     if with_strongest:
         for at in {_pixel_of_strongest_patch(distances, pixels), _strongest_pixel(pixels)}:
             within |= _region_around(at, pixels, pixel_threshold)
