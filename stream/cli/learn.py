@@ -201,11 +201,6 @@ def fit(
         raise ConfigError(
             "--size auto and --suggest try whole network inputs, no tiles; leave out --tiles and --tile-px"
         )
-    if (automatic or suggest) and masks:
-        raise ConfigError(
-            "--size auto and --suggest draw defects everywhere on the part; leave out --masks, then fit with the size "
-            "that is found and with them"
-        )
     if review is not None:
         check_review(review)
     if neighbourhood % 2 == 0:
@@ -306,7 +301,7 @@ def evaluate(
         typer.Option(
             metavar="DIR",
             help="New folder for an overlay of every image: missed/, false_reject/, refused/, caught/, passed/, "
-            "numbered from the worst.",
+            "under_masks/, numbered from the worst.",
         ),
     ] = None,
     rules: Annotated[
@@ -329,8 +324,11 @@ def evaluate(
     pass if at most 2 % of the defective ones may, PB2 the share of defective parts caught if at most 2 % of the good
     ones may be rejected. Images that a line would refuse (dark, blurred, of another size) are counted apart.
 
-    With `--rules line.yaml:cap` misses and false rejects are shown by the score and with the station's rules on spots;
-    every other figure, page and overlay is by the score. Look at each defective image that rules let pass.
+    With `--rules line.yaml:cap` misses and false rejects are shown by the score and with the station's rules on spots,
+    and images are sorted and drawn by the verdict with the rules; every other figure is by the score. Look at each
+    defective image that rules let pass.
+
+    Images whose defect lies under the bundle's masks only are counted apart, and pixels under masks not at all.
     """
     from stream.cli.terminal import tracking
     from stream.line.rules import ruled_station

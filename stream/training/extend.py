@@ -151,7 +151,12 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
 
 
 def image_scores(path: Path, inputs: NetworkInputs, track: Track = silent) -> NDArray[np.float64]:
-    """Return the image scores (k,) that a bundle gives to network inputs, (k, H, W, 3) uint8 RGB.
+    """Return the image scores (k,) that a bundle gives to network inputs, as `inspected`."""
+    return inspected(path, inputs, track).scores
+
+
+def inspected(path: Path, inputs: NetworkInputs, track: Track = silent) -> CalibrationScores:
+    """Return what a bundle finds in network inputs, (k, H, W, 3) uint8 RGB: scores, peaks and patch distances.
 
     Raises:
         DatasetError: no inputs, or another shape.
@@ -164,7 +169,7 @@ def image_scores(path: Path, inputs: NetworkInputs, track: Track = silent) -> ND
     track("load backbone", 1, 1)
     search = search_of(bundle.bank, extractor)
     rows = np.arange(len(inputs))
-    return held_out_scores(extractor, search, inputs, rows, bundle.scoring, stage="score", track=track).scores
+    return held_out_scores(extractor, search, inputs, rows, bundle.scoring, stage="score", track=track)
 
 
 def with_threshold(live: Path, output: Path, image: float) -> Bundle:
