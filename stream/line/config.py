@@ -187,7 +187,7 @@ class LineConfig(Options):
         return self.transport.taps.get(camera) or self._ipc(f"tap-{list(self.cameras).index(camera)}")
 
     def _ipc(self, name: str) -> str:
-        line = hashlib.sha256(os.fsencode(self.store.path.resolve())).hexdigest()[:16]
+        line = hashlib.sha256(os.fsencode(os.path.realpath(self.store.path))).hexdigest()[:16]
         return f"ipc://{sockets_folder()}/patchline/{line}-{name}"
 
 
@@ -215,7 +215,7 @@ def load(path: Path) -> LineConfig:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    return parse(text, name=str(path), folder=path.resolve().parent)
+    return parse(text, name=str(path), folder=Path(os.path.realpath(path)).parent)
 
 
 def parse(text: str, *, name: str, folder: Path) -> LineConfig:

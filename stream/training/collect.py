@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream.core.clock import now_ns
 from stream.core.errors import ConfigError, DatasetError, DiskError, TransportError
+from stream.core.files import check_destination
 from stream.devices.cameras.camera import Start
 from stream.line.config import LineConfig
 from stream.line.locks import lock_owner, lock_role
@@ -141,6 +142,7 @@ def _prepare(folder: Path) -> None:
         raise DiskError(f"{folder}: cannot be used: {error.strerror}; name another folder") from None
     if occupied:
         raise DatasetError(f"{folder}: is not empty; name a new folder, or learn what is in it with `patchline fit`")
+    check_destination(folder / "part_000000.png")
 
 
 def _write(path: Path, image: Image) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,10 +65,12 @@ def _camera(line: LineConfig, recording: Path, named: str | None) -> str:
     if named is not None and named in line.cameras:
         return named
     if named is None:
-        records = {
-            name: options.record.path.resolve() for name, options in line.cameras.items() if options.record is not None
-        }
-        candidates = [name for name, path in records.items() if path == recording.resolve()] or list(line.cameras)
+        folder = os.path.realpath(recording)
+        candidates = [
+            name
+            for name, options in line.cameras.items()
+            if options.record is not None and os.path.realpath(options.record.path) == folder
+        ] or list(line.cameras)
         if len(candidates) == 1:
             return candidates[0]
     given = "nothing" if named is None else f"'{named}'"

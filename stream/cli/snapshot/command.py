@@ -30,6 +30,7 @@ def snapshot(
     from stream.cli.app import out
     from stream.cli.snapshot.picture import draw_regions, take_picture
     from stream.core.errors import ConfigError
+    from stream.core.files import check_destination
     from stream.line.config import load
 
     line = load(config)
@@ -37,6 +38,7 @@ def snapshot(
         raise ConfigError(f"{config}: no camera '{camera}'; known: {', '.join(sorted(line.cameras))}")
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"):
         raise ConfigError(f"--output: {output}: expected a name that ends in .png, .jpg, .bmp or .tif")
+    check_destination(output, stream=True)
     regions = _regions(line, camera)
     with _alone(line, camera):
         image = take_picture(line.cameras[camera].open(), wait_s)
