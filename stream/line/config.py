@@ -18,10 +18,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from stream.core.addresses import is_host
 from stream.core.errors import ConfigError
 from stream.core.files import SOCKET_FOLDER_BYTES, private_folder
 from stream.core.log_lines import printable
-from stream.core.options import Name, Options, is_host
+from stream.core.options import Name, Options
 from stream.core.redaction import shown, without_password
 from stream.core.yaml_text import read_text, read_yaml
 from stream.devices.actuators import ActuatorOptions

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml.nodes import Node
 
+from stream.core.addresses import url_problem
 from stream.core.log_lines import bounded, printable
 from stream.core.options import Options
 from stream.core.redaction import is_secret, shown, without_password
@@ -120,10 +121,29 @@ def _messages(item: dict[str, Any], data: Any, root: type[Options]) -> Iterator[
     elif kind == "invalid_key":
         yield path, path, f"expected names as keys, got {_shown(given)}; put it into quotes"
     else:
-        secret = any(is_secret(str(step)) for step in path[-2:]) or kind in _NO_SECTION
-        hidden = secret and given is not None
-        got = f"{_HIDDEN}" if hidden else f"{_shown(given)}{_fix(option, kind, given)}"
-        yield path, path, f"expected {_expected(kind, context, option, given)}, got {got}"
+        yield path, path, _unfit(kind, context, path, given)
+
+
+def _unfit(kind: str, context: dict[str, Any], path: Path, given: Any) -> str:
+    """Return what is wrong with the value of an option, and what is expected."""
+    option = str(path[-1]) if path else ""
+    if option == "url" and kind == "string_pattern_mismatch" and (problem := _of_url(given, context["pattern"])):
+        return f"{problem}, in an address such as {_example_of(context['pattern'])}"
+    hidden = (any(is_secret(str(step)) for step in path[-2:]) or kind in _NO_SECTION) and given is not None
+    got = _HIDDEN if hidden else f"{_shown(given)}{_fix(option, kind, given)}"
+    return f"expected {_expected(kind, context, option, given)}, got {got}"
+
+
+def _of_url(given: str, pattern: str) -> str | None:
+    """Return what is wrong with a URL that has not the form of its option; None: it is none at all."""
+    if "://" not in given:
+        return None
+    problem = url_problem(given)
+    if problem is None and any(sign.isspace() for sign in given):
+        return "expected no spaces: write each as %20"
+    if problem is None and "@" in given and "@" in pattern:
+        return "expected neither user nor password"
+    return problem
 
 
 def _expected(kind: str, context: dict[str, Any], option: str, given: Any) -> str:  # noqa: PLR0911, PLR0912 - one for each

@@ -100,7 +100,7 @@ def test_a_key_in_the_wrong_section_is_sent_to_the_right_one():
         (LINE.replace("top:", "2024-01-01:"), "line.yaml:2: cameras: expected a name of 1 to 64 letters"),
         (
             LINE.replace("bottling", "2024-13-45"),
-            "line.yaml: not YAML: line 1: a date or time that does not exist; put",
+            "line.yaml: not YAML: line 1: a date or time that does not exist",
         ),
         (LINE + "    backlog: 1" + "0" * 5_000, "line.yaml: not YAML: line 8: a whole number that is too long or none"),
         (LINE + "    backlog: 1" + "0" * 500, "got a number of more than 20 digits"),
@@ -220,10 +220,10 @@ def test_a_message_lists_some_of_many_names():
 
 
 @pytest.mark.parametrize("key", ['"\\e[2J\\e[31mred"', '"two\\nline.yaml: forged (line 1)"', '"\\u202Eright to left"'])
-@pytest.mark.parametrize("place", ["", "  top:\n    ", "  "])
-def test_a_key_cannot_drive_the_terminal_or_forge_a_line(key: str, place: str):
-    head = "line: bottling\ncameras:\n" if place else ""
-    for text in (f"{head}{place}{key}: 1\n", f"{head}{place}{key}: 1\n{place.split(chr(10))[-1]}{key}: 2\n"):
+@pytest.mark.parametrize("indent", ["", "  "])
+def test_a_key_cannot_drive_the_terminal_or_forge_a_line(key: str, indent: str):
+    head = "cameras:\n" if indent else ""
+    for text in (f"{head}{indent}{key}: 1\n", f"{head}{indent}{key}: 1\n{indent}{key}: 2\n"):
         with pytest.raises(ConfigError) as error:
             parse(text, name="line.yaml", folder=Path("/line"))
         assert all(line.isprintable() for line in str(error.value).split("\n"))
@@ -264,3 +264,52 @@ def test_a_field_that_is_merged_in_has_the_line_where_it_is_written():
     text = text.replace("stations:", "  side:\n    <<: *top\nstations:")
     lines = [mistake.split(":")[1] for mistake in mistakes(text) if "rate_hz" in mistake]
     assert lines == ["3", "3"]
+
+
+HOST = "expected a host of names with 1 to 63 letters between its dots, or an IP address"
+PORT = "expected a port from 1 to 65535 behind the host's colon"
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("10..0.0.5", HOST),
+        ("10. 0.0.5", HOST),
+        ("256.1.1.1", HOST),
+        ("", "expected a host behind "),
+        (":554", HOST),
+        ("10.0.0.5:99999", PORT),
+        ("10.0.0.5:0", PORT),
+        ("10.0.0.5:port", PORT),
+        ("10.0.0.5:554:554", PORT),
+        ("[fe80::1", "expected an IPv6 address in the brackets"),
+        ("[fe80::1]:x", PORT),
+    ],
+)
+@pytest.mark.parametrize("login", ["", "operator:hunter2@"])
+@pytest.mark.parametrize("device", ["camera", "webhook"])
+def test_a_wrong_host_or_port_is_named_as_such(device: str, login: str, place: str, expected: str):
+    if device == "camera":
+        text = LINE.replace("{kind: folder, path: parts}", f'{{kind: rtsp, url: "rtsp://{login}{place}/stream"}}')
+    else:
+        text = f'{LINE}actuators: {{gate: {{kind: webhook, url: "http://{login}{place}/hook"}}}}\n'
+    found = [mistake for mistake in mistakes(text) if ".url: " in mistake]
+    assert len(found) == 1
+    assert f".url: {expected}" in found[0]
+    assert not any(secret in found[0] for secret in ("hunter2", "operator", "%40"))
+
+
+@pytest.mark.parametrize("sign", "/?#")
+def test_a_password_that_hides_the_host_is_named_as_such(sign: str):
+    url = f"rtsp://operator:hun{sign}ter2@10.0.0.5/stream"
+    (mistake,) = mistakes(LINE.replace("{kind: folder, path: parts}", f'{{kind: rtsp, url: "{url}"}}'))
+    assert "host and port cannot be told from user and password: in user and password write @ : / ? #" in mistake
+    assert not any(secret in mistake for secret in ("hun", "ter2", "operator"))
+
+
+@pytest.mark.parametrize(
+    "place", ["10.0.0.5", "camera_1.local:554", "[fe80::1]:554", "u:p%40x@10.0.0.5", "u:p@x@h", "u:a:b@h", "h/a@b"]
+)
+def test_an_address_that_can_be_reached_is_no_mistake(place: str):
+    text = LINE.replace("{kind: folder, path: parts}", f'{{kind: rtsp, url: "rtsp://{place}/stream"}}')
+    assert parse(text, name="line.yaml", folder=Path("/line")).line == "bottling"

@@ -148,7 +148,7 @@ def test_an_export_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, co
     path = written(tmp_path, content)
     with pytest.raises(ConfigError, match=reason) as refused:
         in_region(path)
-    assert str(refused.value).startswith(f"{path}: ")
+    assert str(refused.value).startswith(f"{path}:")
     assert "\n" not in str(refused.value)
 
 
@@ -188,7 +188,7 @@ def test_a_file_of_our_own_that_cannot_be_used_is_refused_in_one_line(tmp_path: 
     path = written(tmp_path, content, "masks.yaml")
     with pytest.raises(ConfigError, match=reason) as refused:
         in_region(path)
-    assert str(refused.value).startswith(f"{path}: ")
+    assert str(refused.value).startswith(f"{path}:")
     assert "\n" not in str(refused.value)
 
 
