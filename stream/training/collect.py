@@ -18,6 +18,7 @@ from stream.core.files import check_destination
 from stream.devices.cameras.camera import Start
 from stream.line.config import LineConfig
 from stream.line.locks import lock_owner, lock_role
+from stream.line.permissions import line_rights
 from stream.training.progress import Track
 from stream.transport.broadcast import TapListener
 from stream.transport.sockets import Sockets, why_unreached
@@ -91,7 +92,8 @@ def station_of(line: LineConfig, camera: str, name: str | None) -> str:
 def _frames(line: LineConfig, camera: str) -> Generator[Image | None]:
     """Yield the image of each frame of the camera, None for a frame with a fault."""
     try:
-        lock = lock_role(f"capture-{camera}", line.state)
+        with line_rights(line):
+            lock = lock_role(f"capture-{camera}", line.state)
     except TransportError:
         yield from _tapped(line, camera)
         return

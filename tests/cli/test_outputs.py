@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.pictures import good_picture, write_picture
 from typer.testing import CliRunner
 
 from stream.cli.main import app
 from stream.core.errors import BundleError, DiskError, PatchLineError
+from stream.line.config import load
+from stream.line.permissions import mend
 
 LINE = """\
 line: bottling
@@ -18,6 +21,14 @@ cameras:
   top: {kind: rtsp, url: "rtsp://127.0.0.1:1/none"}
 stations:
   cap: {camera: top, bundle: cap.safetensors}
+"""
+STORED = """\
+line: bottling
+cameras: {top: {kind: folder, path: parts, record: {path: frames, keep: 5}}}
+stations: {cap: {camera: top, bundle: cap.safetensors, reject: {actuator: gate, transport_delay_ms: 900}}}
+actuators: {gate: {kind: log, path: events/rejects.jsonl}}
+
+metrics: {listen: null}
 """
 #: NOTHING: neither images nor a recording are there, which is found out later than an unfit NAME.
 BUNDLES = (
@@ -101,3 +112,26 @@ def test_a_bundle_in_a_folder_that_cannot_be_written_is_not_calibrated(tmp_path:
     bundle = Path(shutil.copy(small_bundle, tmp_path / "locked" / "cap.safetensors"))
     bundle.parent.chmod(0o500)
     assert "Permission denied" in refusal("calibrate BUNDLE NOTHING", bundle, bundle)
+
+
+@pytest.mark.parametrize("command", ["check line.yaml", "snapshot line.yaml top -o top.png", "actuate line.yaml gate"])
+def test_what_a_command_makes_of_a_line_has_the_rights_of_the_store(
+    command: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "parts").mkdir()
+    write_picture(tmp_path / "parts" / "1.png", good_picture(1))
+    if "snapshot" in command:  # makes no folders, only a lock in them
+        for folder in (tmp_path / "events", tmp_path / "events" / "state"):
+            folder.mkdir()
+            folder.chmod(0o750)
+    (tmp_path / "line.yaml").write_text(STORED)
+    before = os.umask(0o022)
+    try:
+        CliRunner().invoke(app, command.split())
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    assert list((tmp_path / "events").rglob("*")) or command.startswith("check")
+    assert (tmp_path / "events").is_dir()
+    mend(load(tmp_path / "line.yaml"))
+    assert caplog.messages == []
