@@ -22,6 +22,7 @@ from stream.cli.fixtures import (
     mm_per_px_of,
 )
 from stream.core.errors import ConfigError
+from stream.core.files import check_destination, check_new_folder
 
 if TYPE_CHECKING:
     from stream.model.patchcore.preprocess import Roi, Size
@@ -190,7 +191,7 @@ def fit(
     from stream.model.patchcore.levels import parse_levels
     from stream.training import fit as fitting
     from stream.training.fit_options import FitOptions
-    from stream.training.review import check_review, write_review
+    from stream.training.review import write_review
     from stream.training.selection import chosen_images
     from stream.training.suggest import choose_size
     from stream.training.suggest import suggest as suggest_options
@@ -201,8 +202,10 @@ def fit(
         raise ConfigError(
             "--size auto and --suggest try whole network inputs, no tiles; leave out --tiles and --tile-px"
         )
+    if output is not None:
+        check_destination(output)
     if review is not None:
-        check_review(review)
+        check_new_folder(review, "a review")
     if neighbourhood % 2 == 0:
         raise ConfigError(f"--neighbourhood: {neighbourhood} has no middle; give an odd number")
     options = FitOptions(
@@ -261,10 +264,10 @@ def calibrate(
     """Set the thresholds of a bundle from other good images."""
     from stream.cli.terminal import print_fit, tracking
     from stream.training import fit as fitting
-    from stream.training.review import check_review, write_review
+    from stream.training.review import write_review
 
     if review is not None:
-        check_review(review)
+        check_new_folder(review, "a review")
     with tracking(err) as track:
         summary = fitting.calibrate(
             bundle,
@@ -336,6 +339,8 @@ def evaluate(
     from stream.training.evaluation_report import report_table, write_report
 
     tried = None if rules is None else ruled_station(rules)
+    if report is not None:
+        check_destination(report, stream=True)
     with tracking(err) as track:
         result = evaluation.evaluate(
             bundle, dataset_dir, overlays=overlays, page=html, rules=tried, device=device, track=track

@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.errors import BundleError, ConfigError, DatasetError
+from stream.core.errors import BundleError
+from stream.core.files import check_destination, check_new_folder
 from stream.core.spots import Ruling
 from stream.core.statistics import auroc
 from stream.core.versions import library_versions
@@ -70,8 +71,8 @@ def evaluate(
 
     Raises:
         DatasetError: no `test/good`, ground truth that cannot be used, more than 5 % unreadable, no image that the line
-            would inspect, `overlays` in use.
-        DiskError: the overlays or the page cannot be written.
+            would inspect.
+        DiskError: the overlays or the page cannot be written, found out at once, or the folder of overlays is in use.
         BundleError, WeightsError, ConfigError: the bundle, a rule or an option cannot be used here.
     """
     bundle = load_bundle(bundle_path)
@@ -111,10 +112,10 @@ def evaluate(
 
 
 def _check_outputs(overlays: Path | None, page: Path | None) -> None:
-    if overlays is not None and overlays.exists() and (not overlays.is_dir() or any(overlays.iterdir())):
-        raise DatasetError(f"{overlays}: overlays need a new or empty folder; name another or clear this one")
-    if page is not None and page.is_dir():
-        raise ConfigError(f"{page}: a folder; name the file that the page is written to, such as {page / 'page.html'}")
+    if overlays is not None:
+        check_new_folder(overlays, "a set of overlays")
+    if page is not None:
+        check_destination(page, stream=True)
 
 
 def _inspect(model: StationModel, images: list[LabelledImage], track: Track) -> tuple[list[Inspection], float]:

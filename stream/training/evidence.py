@@ -34,7 +34,7 @@ from stream.training.inspection_time import milliseconds
 from stream.training.learned_bank import BankOptions, coreset_size, learn_bank
 from stream.training.learning import patches_of
 from stream.training.memory_budget import MemoryBudget
-from stream.training.progress import Track, silent
+from stream.training.progress import Track
 from stream.training.registration import registration_of
 from stream.training.selection import chosen_images, plan_for, region_px
 from stream.training.suggestion import Candidate, Trial, smallest_visible
@@ -218,7 +218,7 @@ class Evidence:
             cuda=extractor.device == "cuda",
             weights=self._weights(network.input_px, network.grid),
         )
-        done = _Steps(self.track, f"try {_words(network.input_px)}", 2 * len(images) + len(self.defects))
+        done = _Steps(self.track, f"try {_words(network.input_px)}", 3 * len(images) + len(self.defects))
         good: list[float] = []
         defective = np.zeros(len(self.defects))
         patches = patches_of(
@@ -229,8 +229,9 @@ class Evidence:
             folds=2,
             memory=self.memory,
             spool=self.spool,
-            track=silent,
+            track=lambda _stage, count, _total: done.reach(count),
         )
+        done.reach(len(images))
         with patches:
             size = bank_options.patches
             for fold in self.folds:
@@ -265,6 +266,9 @@ class _Steps:
     def __init__(self, track: Track, stage: str, total: int) -> None:
         self._track, self._stage, self._total, self._done = track, stage, total, 0
         track(stage, 0, total)
+
+    def reach(self, done: int) -> None:
+        self.step(max(0, done - self._done))
 
     def step(self, count: int = 1) -> None:
         self._done += count

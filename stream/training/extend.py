@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import BundleError, ConfigError, DatasetError
-from stream.core.files import file_sha256
+from stream.core.files import check_destination, file_sha256
 from stream.model.bundle import (
     Bundle,
     CalibrationScores,
@@ -77,6 +77,7 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
         BundleError, WeightsError, ConfigError: the bundle cannot be used here.
         DiskError: the new bundle cannot be written.
     """
+    check_destination(output)
     bundle, calibration = live_bundle(live), calibration_inputs(live)
     if file_sha256(live) != bundle.sha256:
         raise BundleError(f"{live}: was replaced while it was being read; try again")

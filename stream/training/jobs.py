@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import BundleError, DatasetError, DiskError
-from stream.core.files import weights_folder
+from stream.core.files import check_destination, weights_folder
 from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, load_bundle
 from stream.model.patchcore.preprocess import Size
@@ -194,6 +194,7 @@ def relearn(
     from stream.training.collect import collect
     from stream.training.fit import fit
 
+    check_destination(output)
     bundle = _load_if_readable(live)
     options = options_like(bundle, line, station, overrides)
     camera = line.stations[station].camera
