@@ -149,7 +149,8 @@ def test_a_zone_with_a_factor_is_judged_by_that_multiple_of_the_threshold(good_f
     cv2.circle(picture, (20, 60), 10, (15, 20, 25), thickness=-1)
     zoned, plain = (inspected(model_of(tmp_path / f"{name}.safetensors"), picture) for name in ("zone", "plain"))
     np.testing.assert_allclose(zoned.distances[:, :3], plain.distances[:, :3] / 4, rtol=1e-5)
-    np.testing.assert_array_equal(zoned.distances[:, 4:], plain.distances[:, 4:])
+    # Each model takes the search that is quickest here, and they round differently.
+    np.testing.assert_allclose(zoned.distances[:, 4:], plain.distances[:, 4:], rtol=1e-5)
 
 
 def test_outside_of_what_is_judged_only_a_defect_is_not_seen(good_folder: Path, tmp_path: Path):
