@@ -49,7 +49,8 @@ def _problem(option: str, folder: Path, left: list[Path]) -> str | None:
     except OSError as error:
         return f"{option}: {folder}: {_reason(error, folder)}"
     for path in left:
-        if not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0), effective_ids=True):
+        allowed = os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0), effective_ids=True)
+        if not allowed and path.exists():  # else another role, which starts meanwhile, has replaced it
             return f"{option}: {path}: cannot be written{_owners(path, folder)}"
     return None
 

@@ -53,6 +53,12 @@ def test_missing_folders_are_made_and_nothing_is_left_in_them(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["frames", "log", "store"]
 
 
+def test_a_file_that_another_role_replaces_meanwhile_is_no_problem(tmp_path: Path):
+    (tmp_path / "store" / "state").mkdir(parents=True)
+    (tmp_path / "store" / "state" / "top.run.json.part").symlink_to("gone")  # listed, and not there when looked at
+    check_folders(line(tmp_path), "sink")
+
+
 def test_every_folder_that_cannot_be_written_is_named_at_once(tmp_path: Path):
     for name in ("store", "frames", "log"):
         (tmp_path / name).write_text("in the way")
