@@ -15,7 +15,7 @@ from stream.core.clock import local_clock
 from stream.core.errors import FrameFault
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Camera, Frame
-from stream.transport.messages import CameraStatus
+from stream.transport.messages import CameraStatus, StartState
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,14 @@ class CameraMonitor:
         return Frame(None, now_ns, fault=FrameFault(Cause.CAMERA_FAULT, fault))
 
     def status(
-        self, first_seq: int, now_ns: int, announced: dict[str, int] | None = None, socket_fault: str | None = None
+        self,
+        first_seq: int,
+        now_ns: int,
+        announced: dict[str, int] | None = None,
+        socket_fault: str | None = None,
+        *,
+        start: StartState = "begun",
+        lacks: tuple[str, ...] = (),
     ) -> CameraStatus:
         """Update the camera's metrics and return its status.
 
@@ -64,6 +71,8 @@ class CameraMonitor:
             now_ns: the clock.
             announced: for each station, the number below which every part has been announced.
             socket_fault: why workers cannot reach this process, if they cannot.
+            start: whether the camera's parts have begun.
+            lacks: workers that do not inspect its frames yet.
         """
         if self._last_frame_ns is not None:
             metrics.LAST_FRAME_AGE_SECONDS.labels(self._name).set((now_ns - self._last_frame_ns) / 1e9)
@@ -81,6 +90,8 @@ class CameraMonitor:
             clock=local_clock(),
             detail=fault,
             announced=dict(announced or {}),
+            start=start,
+            lacks=lacks,
         )
 
 

@@ -1,8 +1,9 @@
 """The process of one camera.
 
 A thread reads the camera (`reader.py`). The loop numbers each frame, crops its parts (`cropper.py`) and announces them
-to the sink; sends waiting parts to workers whose credit covers them (`policy/backlog.py`, `policy/credit.py`); switches
-bundles (`bundle_switch.py`); and reports the state of the camera (`camera_monitor.py`).
+to the sink, the first one not before the whole line is ready (`parts_start.py`); sends waiting parts to workers whose
+credit covers them (`policy/backlog.py`, `policy/credit.py`); switches bundles (`bundle_switch.py`); and reports the
+state of the camera (`camera_monitor.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import cv2
 from stream.capture.bundle_switch import BundleSwitch
 from stream.capture.camera_monitor import CameraMonitor
 from stream.capture.cropper import CroppedPart, PartCropper, deadline_ns, load_cropper
+from stream.capture.parts_start import PartsStart
 from stream.capture.policy.backlog import Backlog, WaitingPart
 from stream.capture.policy.connections import WorkerConnections
 from stream.capture.policy.credit import Credit
@@ -30,13 +32,20 @@ from stream.core.clock import local_clock, now_ns
 from stream.core.errors import CameraError, FrameFault
 from stream.core.images import jpeg_within
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import Camera, Frame, Start
+from stream.devices.cameras.camera import Camera, Frame
 from stream.line.config import LineConfig
 from stream.line.lifecycle import RUN_VARIABLE, Role, start_role
 from stream.line.locks import lock_owner
 from stream.model.patchcore.alignment import AT_FIT
 from stream.transport.broadcast import Tap
-from stream.transport.messages import Announcement, EndOfStream, FrameHeader, FrameStamps, ReloadStatus, TapFrame
+from stream.transport.messages import (
+    Announcement,
+    EndOfStream,
+    FrameHeader,
+    FrameStamps,
+    ReloadStatus,
+    TapFrame,
+)
 from stream.transport.pipeline import ANNOUNCEMENTS_WAITING, FrameServer, SinkOutbox
 from stream.transport.sockets import Sockets, warn_if_unreached
 
@@ -63,6 +72,8 @@ class CaptureProcess:
         run = os.environ.get(RUN_VARIABLE, uuid.uuid4().hex)
         self.camera = open_or_wait(config, camera, role, begun=run_has_begun(config.state, camera, run))
         self.sequence = FrameSequence(config.state, camera, run, now_ns())
+        self.reader = Reader(self.camera, role.stop)
+        self.parts_start = PartsStart(config, camera, self.camera, self.sequence, self.reader)
         self.sockets = Sockets(config.transport.keys)
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)
         warn_if_unreached(config.announcements_address(), partial(lock_owner, "sink", config.state))
@@ -89,21 +100,25 @@ class CaptureProcess:
 
     def run(self) -> None:
         """Read until the camera ends or the process is stopped; then send the backlog and announce the end."""
-        reader = Reader(self.camera, Start(self.sequence.frames_done, self.sequence.origin_ns), self.role.stop)
+        reader = self.reader
         self.frame_server.wake_on(reader.wake)
         self._report_status()
         if self.recording is not None:
             self.recording.start()
-        reader.start()
+        self.parts_start.open()
         self.role.ready()
         while self._is_reading(reader) or reader.waiting or self.backlog:
             self.frame_server.wait(timeout_ms=20 if self.backlog else 200)
             self._receive_credit()
+            if self.parts_start.step(line_ready=self.frame_server.line_ready):
+                self._next_status_ns = 0
             self._switch_bundles()
-            frames = reader.take()
+            frames = [(self.monitor.check_frame(frame, grabbed_ns), grabbed_ns) for frame, grabbed_ns in reader.take()]
+            if self.parts_start.drops:
+                frames.clear()
             for frame, grabbed_ns in frames:
-                self._announce(self.monitor.check_frame(frame, grabbed_ns), grabbed_ns)
-            if self._is_reading(reader) and not self.role.stop.is_set():
+                self._announce(frame, grabbed_ns)
+            if self._is_reading(reader) and not (self.role.stop.is_set() or self.parts_start.drops):
                 self._announce_stall()
             self.backlog.expire(now_ns())
             self._send_triggered()
@@ -133,6 +148,8 @@ class CaptureProcess:
         if self.role.stop.is_set() and self._stopped_ns is None:
             self._stopped_ns = now_ns()
         waited_ns = 0 if self._stopped_ns is None else now_ns() - self._stopped_ns
+        if not reader.begun:
+            return self._stopped_ns is None
         return reader.is_alive() and waited_ns < STOP_READING_NS
 
     def _receive_credit(self) -> None:
@@ -142,6 +159,10 @@ class CaptureProcess:
             self.credit.update(identity, grant)
             self.bundle_switch.on_credit(grant)
             self.workers[grant.worker] = identity
+            if self.parts_start.state == "waiting":
+                in_use = {station: cropper.bundle_sha256 for station, cropper in self.bundle_switch.croppers.items()}
+                if self.parts_start.on_credit(grant, in_use):
+                    self._next_status_ns = 0  # the sink waits for it
         forgotten = self.credit.forget_overdue(now_ns())
         if forgotten:
             metrics.CREDIT_FORGOTTEN.labels(self.camera_name).inc(forgotten)
@@ -311,7 +332,16 @@ class CaptureProcess:
         for identity in self.workers.values():
             self.frame_server.send_wanted(identity, wanted_bundles)
         metrics.QUEUE_DEPTH.labels("backlog").set(len(self.backlog))
-        self.sink.send(self.monitor.status(self.sequence.first_seq, now, self.announced, self.sockets.mend(now)))
+        self.sink.send(
+            self.monitor.status(
+                self.sequence.first_seq,
+                now,
+                self.announced,
+                self.sockets.mend(now),
+                start=self.parts_start.state,
+                lacks=self.parts_start.lacks,
+            )
+        )
 
 
 def open_or_wait(config: LineConfig, camera: str, role: Role, *, begun: bool) -> Camera:

@@ -17,13 +17,13 @@ READ_AHEAD = 64
 
 
 class Reader(threading.Thread):
-    """Reads the camera and wakes the loop for every frame."""
+    """Reads the camera, once `begin` has been called, and wakes the loop for every frame."""
 
-    def __init__(self, camera: Camera, start: Start, stop: threading.Event) -> None:
-        """Read from `start` until the camera ends or `stop` is set."""
+    def __init__(self, camera: Camera, stop: threading.Event) -> None:
+        """Read until the camera ends or `stop` is set."""
         super().__init__(name="reader", daemon=True)
         self._camera = camera
-        self._start_point = start
+        self._start_point: Start | None = None
         self._stop_reading = stop
         self._frames: deque[tuple[Frame, int]] = deque()
         #: Event file descriptor, readable when frames wait or the camera has ended.
@@ -31,8 +31,19 @@ class Reader(threading.Thread):
         #: What ended the thread early; for the loop to raise.
         self.error: BaseException | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether the camera is or was read."""
+        return self._start_point is not None
+
+    def begin(self, start: Start) -> None:
+        """Read from `start` on."""
+        self._start_point = start
+        self.start()
+
     def run(self) -> None:
         """Queue frames until the camera ends."""
+        assert self._start_point is not None
         try:
             for frame in self._camera.frames(self._start_point, self._stop_reading):
                 queued = frame

@@ -21,11 +21,12 @@ _CONTENT = re.compile(rb"\s*(\d{1,20})\s+(\d{1,20})\s*")
 
 
 class _Run(msgspec.Struct, frozen=True):
-    """The present run: its name, its first number, and when it began on the monotonic clock."""
+    """The present run: its name, its first number, whether its parts have begun, and when, on the monotonic clock."""
 
     run: str
     first_seq: Seq
     origin_ns: int
+    begun: bool
 
 
 def run_has_begun(folder: Path, camera: str, run: str) -> bool:
@@ -42,7 +43,8 @@ class FrameSequence:
     Attributes:
         next_seq: number of the next frame.
         first_seq: number with which the run began.
-        origin_ns: when the run began, on this host's monotonic clock.
+        origin_ns: when the run's parts began, on this host's monotonic clock; until then, when it was opened.
+        begun: whether they have begun.
     """
 
     def __init__(self, folder: Path, camera: str, run: str, now_ns: int) -> None:
@@ -63,14 +65,26 @@ class FrameSequence:
                     f"next one is {self.next_seq}; {_fix(seq_path)}"
                 )
             if begun is None or begun.run != run:
-                begun = _Run(run, self.next_seq, now_ns)
+                begun = _Run(run, self.next_seq, now_ns, begun=False)
                 write_atomically(run_path, msgspec.json.encode(begun))
             os.pwrite(self._file, _content(self.next_seq), 0)
             os.ftruncate(self._file, len(_content(self.next_seq)))
         except (OSError, ValueError, DiskError) as error:
             raise CameraError(f"{folder}: cannot keep the numbers of camera {camera}: {error}") from None
+        self._run, self._run_path = begun.run, run_path
         self.first_seq = begun.first_seq
         self.origin_ns = begun.origin_ns
+        self.begun = begun.begun
+
+    def begin(self, now_ns: int) -> None:
+        """Mark on disk that the run's parts begin now; raises CameraError."""
+        self.begun, self.origin_ns = True, now_ns
+        run = _Run(self._run, self.first_seq, now_ns, begun=True)
+        try:
+            # Not durable: a power failure ends the run anyway, and parts of other triggers may be coming already.
+            write_atomically(self._run_path, msgspec.json.encode(run), durable=False)
+        except DiskError as error:
+            raise CameraError(f"{self._run_path}: cannot note that the run has begun: {error}") from None
 
     @property
     def frames_done(self) -> int:

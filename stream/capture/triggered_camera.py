@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from stream.capture.policy.pairing import Paired, Pairing, TriggerDebounce
 from stream.core.errors import FrameFault
-from stream.devices.cameras.camera import Camera, Frame, Start
+from stream.devices.cameras.camera import BeforeReady, Camera, Frame, Start
 from stream.devices.triggers.trigger import TriggerEvent, TriggerSource
 from stream.line.config import LineConfig
 
@@ -46,7 +46,9 @@ def open_camera(config: LineConfig, camera: str) -> Camera:
     # Not longer than the shortest deadline: a part that waits longer has missed it anyway.
     deadlines_ms = [station.deadline_ms for station in config.stations_of(camera).values()]
     wait_ms = min(trigger.wait_ms or getattr(options, "stall_ms", _DEFAULT_WAIT_MS), *deadlines_ms)
-    return TriggeredCamera(opened, trigger.open(), int(wait_ms * 1e6), int(trigger.debounce_ms * 1e6))
+    return TriggeredCamera(
+        opened, trigger.open(), int(wait_ms * 1e6), int(trigger.debounce_ms * 1e6), of_parts=trigger.of_parts
+    )
 
 
 class _Ended(NamedTuple):
@@ -61,8 +63,16 @@ class TriggeredCamera:
 
     stall_ns: int | None = None  # the next part may take any time
 
-    def __init__(self, camera: Camera, trigger: TriggerSource, wait_ns: int, debounce_ns: int) -> None:
-        """Pair an open camera with an open trigger; an event waits `wait_ns` for its frame."""
+    def __init__(
+        self, camera: Camera, trigger: TriggerSource, wait_ns: int, debounce_ns: int, *, of_parts: bool = True
+    ) -> None:
+        """Pair an open camera with an open trigger.
+
+        An event waits `wait_ns` for its frame; `of_parts` says whether a part has come with each event.
+        """
+        self.before_ready: BeforeReady = "counted"
+        if not of_parts:
+            self.before_ready = "held" if camera.before_ready == "held" else "dropped"
         self._camera = camera
         self._trigger = trigger
         self._expose = camera.trigger if isinstance(camera, SoftwareTriggered) else None

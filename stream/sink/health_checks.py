@@ -11,6 +11,7 @@ from stream.sink.camera_clocks import CameraClocks, skew_text
 from stream.sink.drift_monitor import DriftMonitor
 from stream.sink.outputs import OutputHealth, Outputs
 from stream.sink.policy.announcement_watch import AnnouncementWatch
+from stream.sink.policy.line_start import LineStart
 from stream.sink.policy.peer_health import PeerHealth, PeerMonitor, parts_may_be_missed
 from stream.sink.recorder import Recorder
 from stream.sink.settlement import Settlement
@@ -34,7 +35,7 @@ class Checked(NamedTuple):
 class HealthChecks:
     """Alarms and metrics for everything that a line needs besides its parts.
 
-    The sink's messages are noted in `peers`, `announcements` and `worker_skews_ns`.
+    The sink's messages are noted in `peers`, `line_start`, `announcements` and `worker_skews_ns`.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class HealthChecks:
             grace_ns=int(config.restarts.ready_s * 1e9),
             silent_ns={"camera": int(limits.camera_down_ms * 1e6), "worker": int(limits.worker_down_ms * 1e6)},
         )
+        self.line_start = LineStart(config.cameras, config.worker_names)
         self.announcements = AnnouncementWatch(config.cameras)
         #: Skew of the cameras' clocks against a worker's, as the worker reports them.
         self.worker_skews_ns: dict[str, dict[str, int]] = {}
@@ -97,6 +99,8 @@ class HealthChecks:
                 if peer.last_frame_age_ns is not None:
                     metrics.LAST_FRAME_AGE_SECONDS.labels(peer.name).set(peer.last_frame_age_ns / 1e9)
                 self._settlement.observe("camera_down", peer.name, peer.down, now, peer.text)
+                not_ready = self.line_start.fault(peer.name)
+                self._settlement.observe("line_not_ready", peer.name, not_ready is not None, now, not_ready or "")
             else:
                 metrics.WORKER_UP.labels(peer.name).set(int(peer.up))
                 self._settlement.observe("worker_down", peer.name, peer.down, now, peer.text)

@@ -129,4 +129,4 @@ class LiveFeed:
 
 
 def _peer_state(peer: PeerHealth) -> PeerState:
-    return PeerState(peer.up, peer.text if peer.down else "" if peer.up else "not there")
+    return PeerState(peer.up, "" if peer.up else peer.text)

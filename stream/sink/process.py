@@ -332,14 +332,18 @@ class SinkProcess:
                 self.ledger.begin(station, status.first_seq)
         now, frame_ns = now_ns(), status.last_frame_ns
         self.clocks.note(status.camera, status.clock, now)
-        self.health.announcements.status(status.camera, frame_ns, now)
+        if status.start != "waiting":  # else its frames may be no parts yet
+            self.health.announcements.status(status.camera, frame_ns, now)
         self.health.peers.camera_reported(
             status.camera,
             pid=status.pid,
             fault=None if status.up else status.detail,
             last_frame_ns=None if frame_ns is None else self.clocks.to_local_ns(status.camera, frame_ns, status.clock),
             now_ns=now,
+            waits=status.start == "waiting",
         )
+        self.health.line_start.camera_reported(status.camera, status.start, status.lacks)
+        self._begin_cameras()
         for station, next_seq in status.announced.items():
             # Announcements travel before the status over the same socket: what is missing now was lost.
             if station not in self.config.stations_of(status.camera):
@@ -357,11 +361,19 @@ class SinkProcess:
         if self.health.peers.knows("worker", status.worker):
             self.health.peers.worker_reported(status.worker, pid=status.pid, ending=status.ending, now_ns=now_ns())
             self.health.worker_skews_ns[status.worker] = status.skews_ns
+            self.health.line_start.worker_reported(status.worker)
+            self._begin_cameras()
+
+    def _begin_cameras(self) -> None:
+        """Tell the cameras that wait for the line once it is ready; one that misses it reports again."""
+        for camera in self.health.line_start.waiting:
+            self.inbox.send_ready(camera)
 
     def _on_end_of_stream(self, message: EndOfStream) -> None:
         if not self.health.peers.knows("camera", message.camera):
             return
         self.health.peers.camera_ended(message.camera)
+        self.health.line_start.camera_ended(message.camera)
         for station in self.config.stations_of(message.camera):
             self._book_early(self.early.below(station, message.next_seq))
             for settled in self.ledger.end(station, message.next_seq, now_ns()):

@@ -7,7 +7,7 @@ a clear error instead of being misread; attachments (pixels, JPEG) follow as raw
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -28,6 +28,9 @@ Edge = Annotated[int, msgspec.Meta(ge=1, lt=2**20)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 #: Unix time, or a difference of clocks.
 RealtimeNs = Annotated[int, msgspec.Meta(ge=-(2**62), lt=2**62)]
+
+#: Whether a camera's parts wait for the whole line, have begun with it, or without it after the longest wait.
+StartState = Literal["waiting", "begun", "alone"]
 
 #: Longest text of an error about a message, characters.
 _PROBLEM_CHARS = 500
@@ -58,7 +61,8 @@ class CameraStatus(msgspec.Struct, tag="camera", frozen=True):
     """Capture → sink, several times a second: the camera's process is alive; `up` says whether the camera is.
 
     `first_seq` is the number with which the run began; `detail` names the camera's fault; `announced` has, for each
-    station, the number below which every part has been announced in this run.
+    station, the number below which every part has been announced in this run; `start` says whether its parts have
+    begun, `lacks` names the workers that do not inspect its frames yet.
     """
 
     camera: str
@@ -69,6 +73,8 @@ class CameraStatus(msgspec.Struct, tag="camera", frozen=True):
     clock: Clock
     detail: str = ""
     announced: dict[str, Seq] = {}
+    start: StartState = "begun"
+    lacks: tuple[str, ...] = ()
 
 
 class EndOfStream(msgspec.Struct, tag="end", frozen=True):
@@ -102,6 +108,10 @@ class ClockRequest(msgspec.Struct, tag="clock_request", frozen=True):
     """Worker or sink → capture: what time is it? `asked_ns` is the time of asking, by the sender's clock."""
 
     asked_ns: Ns
+
+
+class LineReady(msgspec.Struct, tag="line_ready", frozen=True):
+    """Sink → capture: every camera has all workers, and the sink has every camera and worker: parts may begin."""
 
 
 class ClockReply(msgspec.Struct, tag="clock", frozen=True):
@@ -332,7 +342,7 @@ class TapFrame(msgspec.Struct, tag="tap", frozen=True):
 
 ToSink = Announcement | CameraStatus | EndOfStream | ReloadStatus | WorkerStatus | Result | UnreadFrame
 ToWorker = FrameHeader | WantedBundles | ClockReply
-ToCapture = CreditGrant | ClockRequest
+ToCapture = CreditGrant | ClockRequest | LineReady
 ToListener = TapFrame
 ToBroadcaster = Listen
 ToDashboard = SettledPart | LineState

@@ -21,6 +21,7 @@ from stream.transport.messages import (
     CreditGrant,
     FrameHeader,
     FrameName,
+    LineReady,
     ToSink,
     ToWorker,
     WantedBundles,
@@ -88,6 +89,13 @@ class SinkInbox:
         """Ask a camera's process what time it is, and return the question's; dropped while that process is down."""
         return _send_clock_request(self._clocks[camera])
 
+    def send_ready(self, camera: str) -> None:
+        """Tell a camera's process that the line is ready; dropped while that process is down, since it asks again."""
+        try:
+            self._clocks[camera].send(encode(LineReady()), zmq.NOBLOCK)
+        except zmq.Again:
+            log.debug("camera %s is not told that the line is ready: its process is down", camera)
+
     def clock_replies(self) -> list[tuple[str, ClockReply]]:
         """Return (camera, reply) for the replies that have arrived; `receive` waits for them, too."""
         replies: list[tuple[str, ClockReply]] = []
@@ -122,6 +130,8 @@ class FrameServer:
     def __init__(self, sockets: Sockets, address: str, clock: Callable[[], Clock] = local_clock) -> None:
         """Listen on the camera's address, and answer what time it is by `clock`; raises TransportError."""
         self._clock = clock
+        #: Whether the sink has said that the line is ready.
+        self.line_ready = False
         self._socket = sockets.bind(zmq.ROUTER, address, FRAMES_WAITING)
         self._socket.router_mandatory = True
         self._poller = zmq.Poller()
@@ -136,16 +146,22 @@ class FrameServer:
         self._poller.poll(round(timeout_ms))
 
     def receive_credit(self) -> list[tuple[bytes, CreditGrant]]:
-        """Return the grants that have arrived, each with the worker's socket identity; answer who asks the time."""
+        """Return the grants that have arrived, each with the worker's socket identity.
+
+        Answers who asks the time, and notes the sink's word that the line is ready.
+        """
         grants: list[tuple[bytes, CreditGrant]] = []
         for parts in receive_burst(self._socket):
             try:
                 message = decode_to_capture(parts[1])
-                if isinstance(message, CreditGrant):
-                    grants.append((parts[0], message))
-                else:
-                    received_ns = now_ns()
-                    self._send(parts[0], ClockReply(message.asked_ns, received_ns, now_ns(), self._clock()))
+                match message:
+                    case CreditGrant():
+                        grants.append((parts[0], message))
+                    case ClockRequest():
+                        received_ns = now_ns()
+                        self._send(parts[0], ClockReply(message.asked_ns, received_ns, now_ns(), self._clock()))
+                    case LineReady():
+                        self.line_ready = True
             except (WireError, IndexError) as error:
                 count_unreadable("credit", error)
         return grants

@@ -30,6 +30,7 @@ from stream.transport.messages import (
     CreditGrant,
     FrameHeader,
     FrameStamps,
+    LineReady,
     Result,
     ResultStamps,
     ToSink,
@@ -217,6 +218,7 @@ def flood_capture(folder: Path, material: Material, *, seed: int, count: int, se
         if not inbox.poll(60_000):
             return Flooded(0, 0, 0, 0, [Violation("death", f"no report: {line.output()[-2_000:]}")])
         grant = CreditGrant("worker0", "", 0, 2, True, {"cap": (sha256,)})
+        _send(genuine, [encode(LineReady())], patient=True)
         watch, draw = Watch(line), _damaged([grant], CreditGrant, ("cap", sha256, "worker0", "worker1"))
         sent, received, numbers, epoch = 0, 0, [], ""
 

@@ -45,6 +45,16 @@ def test_a_run_without_frames_keeps_its_origin(tmp_path: Path):
     assert (again.next_seq, again.frames_done, again.origin_ns) == (0, 0, 77)
 
 
+def test_a_run_counts_its_time_from_when_its_parts_begin(tmp_path: Path):
+    sequence = FrameSequence(tmp_path, "top", "monday", 77)
+    assert not sequence.begun
+    sequence.begin(500)
+    assert (sequence.begun, sequence.origin_ns) == (True, 500)
+    again = FrameSequence(tmp_path, "top", "monday", 9_999)
+    assert (again.begun, again.origin_ns) == (True, 500)
+    assert not FrameSequence(tmp_path, "top", "tuesday", 10_000).begun
+
+
 def test_a_run_has_begun_once_its_camera_has_a_sequence(tmp_path: Path):
     assert not run_has_begun(tmp_path, "top", "monday")
     FrameSequence(tmp_path, "top", "monday", 77)
@@ -197,6 +207,6 @@ def test_a_run_that_began_after_the_next_number_is_refused(tmp_path: Path):
     taken(FrameSequence(tmp_path, "top", "monday", 77), 5)
     (tmp_path / "top.seq").write_text("3 3")
     FrameSequence(tmp_path, "side", "monday", 77)
-    (tmp_path / "top.run.json").write_text('{"run": "monday", "first_seq": 4, "origin_ns": 77}')
+    (tmp_path / "top.run.json").write_text('{"run": "monday", "first_seq": 4, "origin_ns": 77, "begun": true}')
     with pytest.raises(CameraError, match=r"the run began with number 4, top.seq that the next one is 3"):
         FrameSequence(tmp_path, "top", "monday", 88)

@@ -295,6 +295,33 @@ def test_frames_without_announcements_raise_an_alarm_that_says_so(tmp_path: Path
         assert "not announced" in camera.alarm("announcements_missing", "top")
 
 
+def test_a_camera_is_told_that_the_line_is_ready_once_it_lacks_no_worker_and_no_worker_lacks_the_sink(tmp_path: Path):
+    with running(tmp_path) as camera:
+        server = FrameServer(camera.sockets, camera.sink.config.frames_address("top"), camera.clock)
+        start = camera.sink.health.line_start
+
+        def report(last_frame_ns: int | None, *lacks: str) -> None:
+            waiting = CameraStatus("top", 1, 0, True, last_frame_ns, camera.clock(), start="waiting", lacks=lacks)
+            assert camera.announcements.send(waiting)
+
+        def told() -> bool:
+            server.wait(20)
+            server.receive_credit()
+            return server.line_ready
+
+        for moment in range(1, 5):
+            report(moment, "worker0")
+        wait_for(lambda: "camera top" not in start.missing, "report of the camera")
+        assert camera.results.send(WorkerStatus("worker0", 2, "CPU"))
+        report(5, "worker0")
+        assert not told()
+        assert camera.sink.health.announcements.missing("top", now_ns() + 10**12) is False, (
+            "its frames are no parts yet"
+        )
+        report(6)
+        wait_for(told, "word that the line is ready")
+
+
 def test_a_result_for_another_frame_is_never_good(tmp_path: Path):
     with running(tmp_path) as camera:
         captured_ns = now_ns()

@@ -42,8 +42,18 @@ class Start(NamedTuple):
     origin_ns: int
 
 
+#: What becomes of a camera's frames before the whole line is ready: `held`, it is not asked for the first one yet;
+#: `dropped`, they show no part that has come; `counted`, each may be a part, which is to have its verdict.
+BeforeReady = Literal["held", "dropped", "counted"]
+
+
 class Camera(Protocol):
     """A camera that is open. `frames` ends when the camera does, or soon after `stop` is set."""
+
+    @property
+    def before_ready(self) -> BeforeReady:
+        """What becomes of frames before the whole line is ready."""
+        ...
 
     def frames(self, start: Start, stop: threading.Event) -> Iterator[Frame]:
         """Yield frames in order. A frame that was lost is yielded with its fault, never left out."""

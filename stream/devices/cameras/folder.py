@@ -17,7 +17,7 @@ from stream.core.errors import DatasetError, FrameFault
 from stream.core.images import list_images, read_image
 from stream.core.options import ConfigPath, PositiveHz
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import Camera, CommonCameraOptions, Frame, Start
+from stream.devices.cameras.camera import BeforeReady, Camera, CommonCameraOptions, Frame, Start
 from stream.devices.cameras.ticks import tick_ns, wait_until
 
 
@@ -36,6 +36,7 @@ class FolderCameraOptions(CommonCameraOptions):
 
 
 class _FolderCamera:
+    before_ready: BeforeReady = "held"
     stall_ns = None
     reconnects = 0
     frozen_frames = None

@@ -12,7 +12,7 @@ from pydantic import Field
 from stream.core.backoff import Backoff
 from stream.core.errors import CameraError
 from stream.core.options import Options, PositiveMs, PositiveS
-from stream.devices.cameras.camera import CommonCameraOptions, Frame, Start
+from stream.devices.cameras.camera import BeforeReady, CommonCameraOptions, Frame, Start
 from stream.devices.triggers import TriggerOptions
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,9 @@ class ReconnectingCamera:
 
     A free-running camera has no memory: what it saw while it was away was never a frame.
     """
+
+    # Its frames may be those of a trigger that only the camera knows.
+    before_ready: BeforeReady = "counted"
 
     def __init__(self, name: str, options: ReconnectingCameraOptions, connect: Callable[[], Connection]) -> None:
         """Connect for the first time.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from stream.core.errors import CameraError, FrameFault
 from stream.core.options import ConfigPath, PositiveHz
-from stream.devices.cameras.camera import Camera, CommonCameraOptions, Frame, Start
+from stream.devices.cameras.camera import BeforeReady, Camera, CommonCameraOptions, Frame, Start
 from stream.devices.cameras.decoding import Decoder, bgr, video_stream
 from stream.devices.cameras.ticks import tick_ns, wait_until
 from stream.devices.triggers import TriggerOptions
@@ -49,6 +49,7 @@ class VideoCameraOptions(CommonCameraOptions):
 
 
 class _VideoCamera:
+    before_ready: BeforeReady = "held"
     stall_ns = None
     reconnects = 0
     frozen_frames = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from stream.devices.triggers.trigger import CommonTriggerOptions, TriggerEvent, 
 
 class RateTriggerOptions(CommonTriggerOptions):
     """An even beat, for trials and for belts whose parts come by the clock."""
+
+    of_parts: ClassVar[bool] = False
 
     kind: Literal["rate"]
     rate_hz: Annotated[float, Field(ge=0.001, le=1000)]  # triggers per second

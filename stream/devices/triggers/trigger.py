@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, ClassVar, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -44,6 +44,9 @@ class TriggerSource(Protocol):
 
 class CommonTriggerOptions(Options):
     """Options of every kind of trigger."""
+
+    #: Whether a part has come with each event; False: the events are this process's own.
+    of_parts: ClassVar[bool] = True
 
     wait_ms: PositiveMs | None = None  # a part without a frame by then is UNINSPECTED; None: the camera's stall_ms
     debounce_ms: Annotated[float, Field(ge=0)] = 0.0  # an event of the same part so soon after another is none

@@ -12,6 +12,7 @@ from stream.line.sections import AlarmOptions, AlarmRule
 RuledKind = Literal["defect", "uninspected", "late_reject", "reload_failed", "message_refused"]
 #: Alarms about a state that lasts: raised once when it begins, and again only after an observation that it ended.
 LevelKind = Literal[
+    "line_not_ready",
     "camera_down",
     "worker_down",
     "announcements_missing",

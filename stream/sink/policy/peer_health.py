@@ -11,9 +11,9 @@ class PeerHealth(NamedTuple):
 
     Attributes:
         kind, name: which one.
-        up: its last report is recent and without a fault, and it has not ended.
+        up: its last report is recent and without a fault, it has not ended, and does not wait for the line.
         down: it is silent or faulty. Before the first report it is neither up nor down, for a grace period.
-        text: what is wrong, for the alarm.
+        text: what is wrong, for the alarm; without one, why it is not up.
         last_frame_age_ns: age of a camera's newest frame, if it had one.
     """
 
@@ -32,6 +32,7 @@ class _Peer:
         self.ended = False
         self.pid: int | None = None
         self.replaced = False
+        self.waits = False
         self.last_frame_ns: int | None = None
 
     def reported(self, pid: int, now_ns: int) -> None:
@@ -61,12 +62,15 @@ class PeerMonitor:
         self._silent_ns = silent_ns
 
     def camera_reported(
-        self, name: str, *, pid: int, fault: str | None, last_frame_ns: int | None, now_ns: int
+        self, name: str, *, pid: int, fault: str | None, last_frame_ns: int | None, now_ns: int, waits: bool = False
     ) -> None:
-        """Note a camera's report; `last_frame_ns` is on this host's clock."""
+        """Note a camera's report.
+
+        `last_frame_ns` is on this host's clock; `waits` says that its parts have not begun.
+        """
         peer = self._cameras[name]
         peer.reported(pid, now_ns)
-        peer.fault, peer.ended = fault, False
+        peer.fault, peer.ended, peer.waits = fault, False, waits
         peer.last_frame_ns = last_frame_ns or peer.last_frame_ns
 
     def camera_ended(self, name: str) -> None:
@@ -98,14 +102,15 @@ class PeerMonitor:
             silent = now_ns - peer.last_report_ns > self._silent_ns[kind]
         replaced, peer.replaced = peer.replaced, False
         down = not peer.ended and (silent or replaced or peer.fault is not None)
-        reason = "its process is silent" if silent else "its process died" if replaced else peer.fault or "no fault"
+        reason = "its process is silent" if silent else "its process died" if replaced else peer.fault
+        text = "waits for the line to be ready" if peer.waits and not peer.ended else "not there"
         age_ns = None if peer.last_frame_ns is None else max(0, now_ns - peer.last_frame_ns)
         return PeerHealth(
             kind=kind,
             name=name,
-            up=peer.last_report_ns is not None and not down and not peer.ended,
+            up=peer.last_report_ns is not None and not (down or peer.ended or peer.waits),
             down=down,
-            text=f"{kind} {name} is down: {reason}",
+            text=f"{kind} {name} is down: {reason}" if down else text,
             last_frame_age_ns=age_ns,
         )
 

@@ -36,6 +36,16 @@ def test_before_its_first_report_a_camera_is_neither_up_nor_down(peers: PeerMoni
     assert not camera(peers, 10_000 * MS).down
 
 
+def test_a_camera_that_waits_for_the_line_is_neither_up_nor_down_and_says_so(peers: PeerMonitor):
+    peers.camera_reported("top", pid=1, fault=None, last_frame_ns=None, now_ns=0, waits=True)
+    health = camera(peers, 1)
+    assert (health.up, health.down, health.text) == (False, False, "waits for the line to be ready")
+    peers.camera_reported("top", pid=1, fault="cable unplugged", last_frame_ns=None, now_ns=2, waits=True)
+    assert camera(peers, 3).down
+    report(peers, 4)
+    assert camera(peers, 5).up
+
+
 def test_a_camera_that_never_reports_is_down_after_the_grace_period(peers: PeerMonitor):
     assert camera(peers, 60_001 * MS).down
     assert worker(peers, 60_001 * MS).down

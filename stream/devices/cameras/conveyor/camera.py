@@ -16,7 +16,7 @@ from stream.core.errors import CameraError, DatasetError, FrameFault
 from stream.core.images import image_size
 from stream.core.options import ConfigPath, PositiveHz
 from stream.core.verdict import Cause
-from stream.devices.cameras.camera import Camera, CommonCameraOptions, Frame, Start
+from stream.devices.cameras.camera import BeforeReady, Camera, CommonCameraOptions, Frame, Start
 from stream.devices.cameras.conveyor.belt import Belt, BeltPart
 from stream.devices.cameras.folder import ordered_images, picture_or_fault
 from stream.devices.cameras.ticks import tick_ns, wait_until
@@ -62,6 +62,7 @@ class ConveyorCameraOptions(CommonCameraOptions):
 class _ConveyorCamera:
     """Part k is centred at origin + (k + 1) / rate; parts follow each other at one belt width."""
 
+    before_ready: BeforeReady = "held"
     stall_ns = None
     reconnects = 0
     frozen_frames = None
