@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from stream.cli.bench.trial import make_images, running_roles
+from stream.cli.bench.trial import make_images
+from stream.cli.bench.watch import running_roles
 from stream.cli.trial_line import free_ports
 from stream.core.images import read_image
 from stream.core.parts import LedgerCounts

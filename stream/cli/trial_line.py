@@ -21,8 +21,8 @@ from stream.store.event_reader import FILE_NAME, EventReader
 Look = Callable[[dict[str, LedgerCounts], int], None]
 
 
-def run_trial(path: Path, config: LineConfig, log: Path, look: Look) -> None:
-    """Run the line at `path` to its end; call `look` with its ledger a few times a second and once afterwards.
+def run_trial(path: Path, config: LineConfig, log: Path, look: Look, *, look_s: float = 0.2) -> None:
+    """Run the line at `path` to its end; call `look` with its ledger every `look_s` seconds and once afterwards.
 
     An exception of `look` stops the line, like Ctrl-C, and is raised again once the line has ended.
 
@@ -41,7 +41,7 @@ def run_trial(path: Path, config: LineConfig, log: Path, look: Look) -> None:
         try:
             while line.poll() is None:
                 look(ledger_of(config), line.pid)
-                time.sleep(0.2)
+                time.sleep(look_s)
         except BaseException:
             line.send_signal(signal.SIGTERM)
             line.wait()

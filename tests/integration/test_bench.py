@@ -23,14 +23,17 @@ def test_a_bench_reports_every_rate_with_a_ledger_that_closed(small_bundle: Path
     assert done.returncode == 0, done.stderr
     assert "sustained" in done.stdout
     found = json.loads(report.read_text())
-    assert [rate["offered_hz"] for rate in found["rates"]] == [8, 12]
+    # A busy machine may fail a trial, which is then repeated.
+    assert list(dict.fromkeys(trial["offered_hz"] for trial in found["trials"])) == [8, 12]
     assert found["inspector_hz"] > 0
     assert found["sustained_hz"] in (None, 8, 12)
-    for rate in found["rates"]:
-        assert rate["ledger_closed"]
-        assert {"sink", "supervisor"} < set(rate["cpu_percent"])
-        assert rate["worker_mib"] > 0
-        assert 0 < rate["overhead_ms"]["p50"] < rate["total_ms"]["p50"] <= rate["total_ms"]["p99"]
+    for trial in found["trials"]:
+        assert trial["ledger_closed"]
+        assert trial["parts"] == pytest.approx(2 * trial["offered_hz"], abs=2), "warm-up and cool-down do not count"
+        assert {"sink", "supervisor"} < set(trial["cpu_percent"])
+        assert trial["worker_mib"] > 0
+        assert 0 < trial["overhead_ms"]["p50"] < trial["total_ms"]["p50"] <= trial["total_ms"]["p99"]
+        assert (trial["late"] == 0) == (trial["uninspected"] == {})
 
 
 def test_the_overhead_of_a_part_is_what_inference_did_not_take():

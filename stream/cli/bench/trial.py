@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
 import shutil
 import time
-import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import msgspec
 import numpy as np
-import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
+from stream.cli.bench.rate_search import allowed_late
+from stream.cli.bench.standstill import Probe
+from stream.cli.bench.watch import COOL_DOWN_S, LOOK_S, WARM_UP_S, Watch
 from stream.cli.trial_line import free_ports, run_trial
 from stream.core.images import read_image
 from stream.core.parts import LedgerCounts
@@ -36,33 +36,41 @@ from stream.training.fit import fit
 from stream.training.fit_options import FitOptions
 from stream.training.progress import Track, silent
 
-#: Warm-up at every rate, before the parts that count.
-WARM_UP_S = 2.0
 #: Stages that inference without a line has, too; the rest of a part's time is the line's overhead.
 INFERENCE = ("backbone", "search", "score")
 #: Number of different images, which are repeated, and their edge.
 _IMAGES, _IMAGE_PX = 64, 300
+#: Share of the offered parts that must have come.
+_FAST_ENOUGH = 0.98
 #: Images of the bundle's bank, and of its calibration.
 _IN_BANK, _HELD_OUT = 150, 20
 
 
-class Rate(msgspec.Struct, frozen=True):
-    """The result of one rate.
+class Trial(msgspec.Struct, frozen=True):
+    """The result of one trial. All but `ledger_closed`, `dropped` and `worker_mib` is of the measured time only.
 
     Attributes:
         offered_hz: parts per second over all stations.
-        achieved_hz: verdicts per second that a worker gave.
+        achieved_hz: parts per second that a worker inspected.
+        parts: exposed in the measured time.
+        late: those of them that no worker had inspected by their deadline.
+        kept: whether the rate was kept: enough parts in time, as fast as they were to come, and the ledger closed.
         total_ms: exposure to decision, of the parts that a worker inspected: p50, p99, p999.
         overhead_ms: the same without backbone, search and score of the same part.
         cpu_percent: of one core, by role.
         uninspected: parts by cause.
         dropped: overlays, previews and the like that were dropped, by kind.
-        worker_mib: memory of the workers that no other process shares.
+        worker_mib: memory of the workers without what comes from files.
         ledger_closed: whether every part announced has its verdict and event.
+        standstill_ms, steal_percent, others_percent: what disturbed the machine, see `Disturbance`.
+        disturbed: whether that is so much that a failed trial says nothing.
     """
 
     offered_hz: float
     achieved_hz: float
+    parts: int
+    late: int
+    kept: bool
     total_ms: dict[str, float]
     overhead_ms: dict[str, float]
     cpu_percent: dict[str, float]
@@ -70,11 +78,10 @@ class Rate(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
     worker_mib: float
     ledger_closed: bool
-
-    @property
-    def kept(self) -> bool:
-        """Whether nothing was late: each part was inspected by its deadline, as fast as they came."""
-        return self.ledger_closed and not self.uninspected and self.achieved_hz >= 0.98 * self.offered_hz
+    standstill_ms: float
+    steal_percent: float
+    others_percent: float
+    disturbed: bool
 
 
 def make_images(folder: Path, count: int = _IMAGES, size_px: tuple[int, int] | None = None) -> Path:
@@ -127,86 +134,75 @@ def run_rate(
     rate_hz: float,
     seconds: float,
     deadline_ms: float,
+    share: float,
     track: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Rate:
+) -> Trial:
     """Run `patchline run` at one rate, from start to end, and read its result.
+
+    `share` of the parts exposed within `seconds`, after the warm-up, is to be in time.
 
     Raises:
         LineFailed: the line ended with an error; the message ends with its log.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    parts = max(2, round(rate_hz / stations * (WARM_UP_S + seconds)))
+    parts = max(2, round(rate_hz / stations * (WARM_UP_S + seconds + COOL_DOWN_S)))
     path = write_line(folder, bundle, images, stations, cameras, rate_hz / stations, parts, deadline_ms)
     config = load(path)
-    watch = _Watch(config, parts * stations, track)
-    run_trial(path, config, folder / "line.log", watch)
-    return summarise(config, watch, rate_hz)
+    watch, probe = Watch(config, parts * stations, seconds, track), Probe()
+    probe.start()
+    try:
+        run_trial(path, config, folder / "line.log", watch, look_s=LOOK_S)
+    finally:
+        probe.end()
+    return summarise(config, watch, probe, rate_hz=rate_hz, seconds=seconds, deadline_ms=deadline_ms, share=share)
 
 
-class _Watch:
-    """Measures what only a running line shows, from the end of the warm-up to shortly before the end."""
-
-    def __init__(self, config: LineConfig, total: int, track: Callable[[int, int], None]) -> None:
-        self._config = config
-        self._total = total
-        self._track = track
-        self._first_s: float | None = None
-        self._begin: tuple[float, dict[str, float]] | None = None
-        self._counted = False
-        self.cpu_percent: dict[str, float] = {}
-        self.dropped: dict[str, int] = {}
-        self.worker_mib = 0.0
-
-    def __call__(self, ledger: dict[str, LedgerCounts], supervisor: int) -> None:
-        announced = sum(counts.announced for counts in ledger.values())
-        self._track(min(announced, self._total), self._total)
-        if announced and self._first_s is None:
-            self._first_s = time.monotonic()
-        if self._first_s is None or time.monotonic() - self._first_s < WARM_UP_S or announced >= self._total:
-            return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            processes = running_roles(supervisor)
-            used = {role: sum(process.cpu_times()[:2]) for role, process in processes.items()}
-            now_s = time.monotonic()
-            if self._begin is None:
-                self._begin = (now_s, used)
-                # Once only: the kernel stops a process while it adds up its memory.
-                workers = [process for role, process in processes.items() if role.startswith("infer")]
-                self.worker_mib = sum(process.memory_full_info().uss for process in workers) / 2**20
-            begun_s, before = self._begin
-            if now_s - begun_s > 0.5 and used.keys() == before.keys():
-                self.cpu_percent = {role: 100 * (used[role] - before[role]) / (now_s - begun_s) for role in used}
-            if announced >= 0.9 * self._total and not self._counted:
-                self._counted = True
-                self.dropped = _dropped(self._config)
-
-
-def summarise(config: LineConfig, watched: _Watch, rate_hz: float) -> Rate:
-    """Read ledger and events of a line that has ended; the warm-up does not count, except for what was lost."""
+def summarise(
+    config: LineConfig,
+    watched: Watch,
+    probe: Probe,
+    *,
+    rate_hz: float,
+    seconds: float,
+    deadline_ms: float,
+    share: float,
+) -> Trial:
+    """Read ledger and events of a line that has ended; warm-up and cool-down do not count, except for what was lost."""
     with EventReader.open(config.store.path / FILE_NAME) as store:
         ledger, events = store.ledger(), list(store.events())
     begun_ns = min(event.captured_realtime_ns for event in events) + int(WARM_UP_S * 1e9)
-    counted = [event for event in events if event.captured_realtime_ns >= begun_ns and event.stages]
+    ended_ns = begun_ns + int(seconds * 1e9)
+    counted = [event for event in events if begun_ns <= event.captured_realtime_ns < ended_ns]
     inspected = [
-        event for event in counted if event.part.verdict is not Verdict.UNINSPECTED and event.total_ms is not None
+        event
+        for event in counted
+        if event.part.verdict is not Verdict.UNINSPECTED and event.total_ms is not None and event.stages
     ]
-    ends_ns = [event.captured_realtime_ns + event.total_ms * 1e6 for event in inspected if event.total_ms is not None]
-    window_s = (max(ends_ns) - min(ends_ns)) / 1e9 if len(ends_ns) > 1 else 0.0
-    uninspected: dict[str, int] = {}
-    for counts in ledger.values():
-        for cause, count in counts.uninspected.items():
-            uninspected[str(cause)] = uninspected.get(str(cause), 0) + count
+    times_ms = [event.total_ms for event in inspected if event.total_ms is not None]
+    late = len(counted) - sum(time_ms <= deadline_ms for time_ms in times_ms)
+    causes = Counter(str(event.part.cause) for event in counted if event.part.verdict is Verdict.UNINSPECTED)
     announced = sum(counts.announced for counts in ledger.values())
-    return Rate(
+    closed = all(_closed(counts) for counts in ledger.values()) and len(events) == announced
+    disturbance = watched.disturbance(probe.standstill_ms(begun_ns, ended_ns))
+    # At both ends of the measured time a part of each station may lie just outside.
+    fast_enough = len(counted) + len(config.stations) >= _FAST_ENOUGH * rate_hz * seconds
+    return Trial(
         offered_hz=rate_hz,
-        achieved_hz=(len(inspected) - 1) / window_s if window_s else 0.0,
-        total_ms=_percentiles([event.total_ms for event in inspected if event.total_ms is not None]),
+        achieved_hz=len(inspected) / seconds,
+        parts=len(counted),
+        late=late,
+        kept=closed and fast_enough and late <= allowed_late(len(counted), share),
+        total_ms=_percentiles(times_ms),
         overhead_ms=_percentiles([overhead_ms(event) for event in inspected]),
         cpu_percent=watched.cpu_percent,
-        uninspected={cause: count for cause, count in uninspected.items() if count},
+        uninspected=dict(causes),
         dropped=watched.dropped,
         worker_mib=watched.worker_mib,
-        ledger_closed=all(_closed(counts) for counts in ledger.values()) and len(events) == announced,
+        ledger_closed=closed,
+        standstill_ms=disturbance.standstill_ms,
+        steal_percent=disturbance.steal_percent,
+        others_percent=disturbance.others_percent,
+        disturbed=disturbance.matters,
     )
 
 
@@ -226,39 +222,6 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         **library_versions(),
     }
-
-
-def running_roles(supervisor: int) -> dict[str, psutil.Process]:
-    """Return the running processes of a line by role; those of several cameras or workers get a number."""
-    roles = {"supervisor": psutil.Process(supervisor)}
-    for child in psutil.Process(supervisor).children():
-        try:
-            arguments = child.cmdline()
-        except psutil.Error:
-            continue
-        role = next((word for word in arguments if word in ("capture", "infer", "sink", "dashboard")), None)
-        if role:
-            roles[role if role in ("sink", "dashboard") else f"{role} {arguments[-1]}"] = child
-    return roles
-
-
-def _dropped(config: LineConfig) -> dict[str, int]:
-    """Return what the processes dropped to keep up, from their metrics pages."""
-    dropped: dict[str, int] = {}
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this host needs no proxy
-    for role in config.roles:
-        address = config.metrics_address(role)
-        assert address is not None
-        try:
-            with direct.open(f"http://{address[0]}:{address[1]}/metrics", timeout=2) as page:
-                families = list(text_string_to_metric_families(page.read().decode()))
-        except OSError:
-            continue
-        for family in families:
-            for sample in family.samples:
-                if sample.name == "patchline_dropped_total" and sample.value:
-                    dropped[sample.labels["what"]] = dropped.get(sample.labels["what"], 0) + int(sample.value)
-    return dropped
 
 
 def write_line(
