@@ -13,7 +13,8 @@
     * binds; the other end connects, now or as soon as its peer appears
 
 The status messages of capture and worker travel with announcements and results, the bundles that a worker has to hold
-with the frames. The first four sockets are in `pipeline.py`, the last two in `broadcast.py`.
+with the frames; the sink connects to the sockets of the credit, to ask the time and to say that the line is ready. The
+first four sockets are in `pipeline.py`, the last two in `broadcast.py`.
 
 Every queue is bounded and no send blocks: a full queue is reported to the caller, who counts the loss. A message that
 cannot be read, or has another wire version, is counted and logged by its receiver. TCP is encrypted and authenticated
