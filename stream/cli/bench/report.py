@@ -90,9 +90,11 @@ def run_bench(
         alone_hz = inspector_hz(loaded, images, min(seconds, 5.0))
         trials: list[Trial] = []
         columns = (TextColumn("{task.description:<24}", markup=False), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, console=console) as progress:
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             while (rate_hz := _next(trials, rates_hz)) is not None:
                 task = progress.add_task(f"{rate_hz:g} parts/s", total=None)
+                if not console.is_terminal:
+                    console.print(f"{rate_hz:g} parts/s …", highlight=False)
                 trial = run_rate(
                     folder / "line",
                     bundle,
