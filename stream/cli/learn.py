@@ -123,6 +123,14 @@ def fit(
             help="Share of the patches to remember; of few images more, up to 1,500 patches or a tenth of them.",
         ),
     ] = 0.01,
+    bank_max: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most patches to remember, whatever the share: of many images a search of all that it asks for would "
+            "take most of the time of a part. 20000 is a good limit; default: none.",
+        ),
+    ] = None,
     neighbourhood: Annotated[
         int, typer.Option(min=1, max=15, help="p: odd edge of the neighbourhood a patch feature averages.")
     ] = 3,
@@ -162,8 +170,11 @@ def fit(
         typer.Option(help="State dict (.safetensors, .pth) of the backbone instead of the published weights."),
     ] = None,
     precision: Annotated[
-        Literal["float32", "int8"],
-        typer.Option(help="int8: the network about twice as fast in OpenVINO, in the bundle itself; needs NNCF."),
+        Literal["auto", "float32", "bfloat16", "int8"],
+        typer.Option(
+            help="Of the network in OpenVINO. auto: the fastest on this machine that ranks good images as float32, "
+            "for lines on processors like this one; float32: alike on all; int8: in the bundle itself; needs NNCF."
+        ),
     ] = "float32",
     max_memory: Annotated[
         str | None,
@@ -216,6 +227,7 @@ def fit(
         roi=_roi(roi),
         masks=tuple(read_masks(path) for path in masks or ()),
         coreset=coreset,
+        bank_max=bank_max,
         neighbourhood=neighbourhood,
         stride=stride,
         score=score,

@@ -35,12 +35,13 @@ def teach(
     coreset: Annotated[
         float | None, typer.Option(min=1e-4, max=1.0, help=f"Share of the patches to remember; {_LIKE}.")
     ] = None,
+    bank_max: Annotated[int | None, typer.Option(min=1, help=f"Most patches to remember; {_LIKE}.")] = None,
 ) -> None:
     """Collect good parts from a camera, in use or not, and learn them. Let only good parts pass meanwhile.
 
     They are learned as the station's live bundle was, like *Teach* on the dashboard: with its region, backbone, input
-    size, coreset, neighbourhood, stride, precision and false-reject rate. Options given here take precedence. A station
-    without a bundle gets the defaults of `fit`.
+    size, coreset, limit of the bank, neighbourhood, stride, precision and false-reject rate. Options given here take
+    precedence. A station without a bundle gets the defaults of `fit`.
 
     A running line is not disturbed. Ctrl-C stops without a bundle.
 
@@ -64,7 +65,9 @@ def teach(
             folder=keep or Path(scratch),
             output=output,
             parts=parts,
-            overrides=FitOverrides(backbone, None if size is None else network_size(size), coreset, false_reject_rate),
+            overrides=FitOverrides(
+                backbone, None if size is None else network_size(size), coreset, false_reject_rate, bank_max
+            ),
             opens=True,
         )
     where = f"kept in {keep}" if keep else "not kept (--keep DIR keeps them)"

@@ -13,7 +13,7 @@ from stream.model.bundle import live_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import Extractor
-from stream.model.station_model import StationModel, build_memory_bank, prepare, run_self_test
+from stream.model.station_model import StationModel, build_memory_bank, precision_note, prepare, run_self_test
 
 log = logging.getLogger(__name__)
 
@@ -56,4 +56,9 @@ def load_station_model(
         )
         if extractor.device == "cuda":
             prepare(extractor, options.max_batch)
-    return StationModel(bundle, extractor, build_memory_bank(bundle, extractor), spec.key, station.frame_checks, rules)
+    memory = build_memory_bank(bundle, extractor)
+    model = StationModel(bundle, extractor, memory, spec.key, station.frame_checks, rules)
+    note = precision_note(model, station.bundle)
+    if note is not None:
+        log.warning(note)
+    return model

@@ -15,7 +15,7 @@ from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.health import Reference
 from stream.model.patchcore.masks import Masks
 from stream.model.patchcore.preprocess import PREPROCESSING, Roi
-from stream.model.patchcore.spec import Count, FeatureSpec
+from stream.model.patchcore.spec import Count, FeatureSpec, Precision
 from stream.model.patchcore.spots import NO_ZONES, Zones
 
 #: Version of the file format; raised whenever an older reader would misunderstand the file.
@@ -42,6 +42,20 @@ class Thresholds(msgspec.Struct, frozen=True):
     expected_rate: Rate
     guaranteed_rate: Rate
     by_hand: bool = False
+
+
+class PrecisionTrial(msgspec.Struct, frozen=True):
+    """What a precision was measured to do at the fit, on its machine.
+
+    Attributes:
+        precision: that the network was computed in.
+        milliseconds: median time of the features of one picture.
+        spearman: rank correlation of good pictures' scores, each out of fold, with those in float32.
+    """
+
+    precision: Precision
+    milliseconds: float
+    spearman: float
 
 
 class HeadInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +105,8 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         masks: what of a part is not judged, or by another threshold; None: it has none.
         alignment: how the part is found in a frame; None: it is where it is.
         mm_per_px: millimetres of one px of the images; None: not measured.
+        precisions: those among which the fit chose; empty: it was told which.
+        bank_max: most patches that a fit chooses for the bank; None: no limit beside the coreset's share.
     """
 
     format: int
@@ -119,6 +135,8 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     masks: Masks | None = None
     alignment: Alignment | None = None
     mm_per_px: float | None = None
+    precisions: tuple[PrecisionTrial, ...] = ()
+    bank_max: Count | None = None
 
     @property
     def geometry(self) -> Geometry:
@@ -172,6 +190,11 @@ def read_info(path: Path, text: str) -> BundleInfo:
         info = msgspec.json.decode(text, type=BundleInfo)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleError(f"{path}: damaged metadata: {error}; copy or fit it again") from None
+    if (info.spec.precision == "int8") != bool(info.spec.graph_sha256):
+        raise BundleError(
+            f"{path}: damaged metadata: precision {info.spec.precision} "
+            f"{'with' if info.spec.graph_sha256 else 'without'} an int8 graph; copy or fit it again"
+        )
     if info.spec.preprocessing != PREPROCESSING:
         raise BundleError(
             f"{path}: its pictures were preprocessed as '{info.spec.preprocessing}', this release does "

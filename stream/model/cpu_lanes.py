@@ -13,9 +13,11 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import faiss
+
+from stream.core.errors import ConfigError
 
 if TYPE_CHECKING:
     import openvino
@@ -81,20 +83,47 @@ class Lanes:
             _here.number = number
 
 
+def _cannot(precision: str) -> ConfigError:
+    return ConfigError(
+        f"device: OpenVINO cannot compute in {precision} on this processor, and in another precision scores would not "
+        "be those of the bundle; fit it with --precision float32"
+    )
+
+
 class Graph:
     """An OpenVINO model for one network input at a time, or for one in each lane."""
 
-    def __init__(self, core: openvino.Core, model: openvino.Model, lanes: Lanes, **options: str) -> None:
-        """Compile for the CPU: on all cores at once, and if there are several lanes also with a stream for each."""
+    def __init__(
+        self,
+        core: openvino.Core,
+        model: openvino.Model,
+        lanes: Lanes,
+        *,
+        precision: Literal["f32", "bf16"] = "f32",
+        **options: str,
+    ) -> None:
+        """Compile for the CPU: on all cores at once, and if there are several lanes also with a stream for each.
+
+        In `bf16` all up to the last layer that multiplies is rounded to bfloat16: on processors without it by other
+        instructions, more slowly. Raises ConfigError where OpenVINO would compute in float32 instead, or not at all.
+        """
         common = {
             # Left to itself OpenVINO computes in bfloat16 on CPUs that have it.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": lanes.cores,
             # Pinned, the threads of all workers of a host would queue for its first cores.
             "ENABLE_CPU_PINNING": False,
             **options,
         }
-        self._alone = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": 1}).create_infer_request()
+        try:
+            alone = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": 1})
+        except RuntimeError:
+            if precision == "f32":
+                raise
+            raise _cannot(precision) from None
+        if alone.get_property("INFERENCE_PRECISION_HINT").to_string() != precision:
+            raise _cannot(precision)
+        self._alone = alone.create_infer_request()
         self._lanes = [self._alone]
         if lanes.count > 1:
             side_by_side = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": lanes.streams})

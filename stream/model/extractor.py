@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import faiss
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 #: Least free room of the cache's disk, MiB: a compiled model that fits only in part would be of no use.
 _CACHE_MIB = 256
 #: Part of the cache key: raise it when the graph built here changes.
-_GRAPH_VERSION = 2
+_GRAPH_VERSION = 3
 
 
 def choose_device(wanted: Device) -> Literal["cuda", "openvino", "torch-cpu"]:
@@ -144,7 +145,9 @@ class TorchExtractor:
         self._torch = torch
         if threads:
             torch.set_num_threads(threads)
-        self._module = build_module(spec, weights)
+        self._module = build_module(
+            spec, weights, dtype=torch.bfloat16 if spec.precision == "bfloat16" else torch.float32
+        )
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32."""
@@ -155,7 +158,7 @@ class TorchExtractor:
 
 
 class OpenVinoExtractor:
-    """The same graph compiled by OpenVINO for the CPU, in float32; or a bundle's int8 graph."""
+    """The same graph compiled by OpenVINO for the CPU, in float32 or bfloat16; or a bundle's int8 graph."""
 
     device = "openvino"
     #: A batch takes as long on a CPU as its inputs one by one, so the first would wait for the last.
@@ -171,7 +174,9 @@ class OpenVinoExtractor:
         folder = cache_folder() / "openvino"
         usable = _can_be_written(folder / "compiled")
         if graph is None:
-            key = f"{spec.key[:32]}-v{_GRAPH_VERSION}-{openvino.__version__.split('-')[0]}"
+            # The graph of both precisions, which differ in how it is compiled.
+            of_weights = msgspec.structs.replace(spec, precision="float32")
+            key = f"{of_weights.key[:32]}-v{_GRAPH_VERSION}-{openvino.__version__.split('-')[0]}"
             path = folder / f"{key}.xml"
             if path.exists():
                 model = core.read_model(path)
@@ -185,7 +190,8 @@ class OpenVinoExtractor:
         else:
             model = core.read_model(graph.model, graph.weights)
         self.lanes = lanes
-        self._graph = Graph(core, model, lanes, **({"CACHE_DIR": str(folder / "compiled")} if usable else {}))
+        cached = {"CACHE_DIR": str(folder / "compiled")} if usable else {}
+        self._graph = Graph(core, model, lanes, precision="bf16" if spec.precision == "bfloat16" else "f32", **cached)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 RGB → (N, h, w, D) float32, several network inputs in lanes."""

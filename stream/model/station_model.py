@@ -22,8 +22,10 @@ from stream.model.patchcore.inspector import Extractor, Inspection, nearest_patc
 from stream.model.patchcore.own_banks import search_own_banks
 from stream.model.patchcore.rules import NO_RULES, Rules
 from stream.model.patchcore.scoring import Scoring, position_score_of
-from stream.model.patchcore.search import MemoryBank, quickest_search
+from stream.model.patchcore.search import MemoryBank
+from stream.model.precision import is_native
 from stream.model.ruling import ruling_on
+from stream.model.search_choice import quickest_bank
 
 if TYPE_CHECKING:
     from stream.model.patchcore.device_search import DeviceBank
@@ -91,15 +93,34 @@ def run_self_test(model: StationModel, path: Path) -> None:
     network_input, expected = model.bundle.selftest
     (part,) = inspect_batch([model], network_input[None])
     score, device = part.inspection.score, model.extractor.device
-    # Half precision on a GPU, or int8, which processors sum up in different ways.
-    low = device == "cuda" or model.bundle.graph is not None
+    # Half precision on a GPU, or bfloat16 and int8, which processors sum up in different ways.
+    precision = model.bundle.info.spec.precision
+    low = device == "cuda" or precision != "float32"
     tolerance = model.scoring.tolerance(expected, LOW_PRECISION_TOLERANCE if low else TOLERANCE)
     # Written so that a score that compares with nothing (NaN) could never pass.
     if not abs(score - expected) <= tolerance:
         raise BundleError(
             f"{path}: its self-test fails: the fit gave the picture {expected:.6g}, this worker gives it {score:.6g} "
-            f"on {device} (allowed: {tolerance:.3g} more or less); fit it again with this release and these libraries"
+            f"on {device} (allowed: {tolerance:.3g} more or less); "
+            + (
+                "fit it again with this release and these libraries"
+                if device == "cuda" or is_native(precision)
+                else f"this processor does not compute {precision} as the fit's did: fit it here, or with --precision "
+                "float32"
+            )
         )
+
+
+def precision_note(model: StationModel, path: Path) -> str | None:
+    """Return what a worker says of a bundle, named by `path`, whose precision its processor has no instructions for."""
+    precision = model.bundle.info.spec.precision
+    if model.extractor.device == "cuda" or is_native(precision):
+        return None
+    return (
+        f"{path}: computes in {precision}, for which this processor has no instructions: slower, and scores may differ "
+        f"by {LOW_PRECISION_TOLERANCE:.0%} from those of the fit, which the self-test holds; fit it here with "
+        "--precision auto"
+    )
 
 
 def inspect_batch(models: list[StationModel], images: NDArray[np.uint8]) -> Iterator[InspectedPart]:
@@ -172,9 +193,8 @@ def build_memory_bank(bundle: Bundle, extractor: Extractor) -> MemoryBank | Devi
 
         neighbours = bundle.info.reweight_neighbours
         return DeviceBank(bundle.bank, torch.device("cuda"), reweight_neighbours=neighbours)
-    patches = bundle.info.grid[0] * bundle.info.grid[1]
     if banks := bundle.info.spec.coordinates:
         search = search_own_banks(bundle.bank, banks, lanes=extractor.lanes, gpu=extractor.device == "cuda")
-    else:
-        search = quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
-    return MemoryBank(bundle.bank, search)
+        return MemoryBank(bundle.bank, search)
+    patches = bundle.info.grid[0] * bundle.info.grid[1]
+    return quickest_bank(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)

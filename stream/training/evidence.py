@@ -193,7 +193,7 @@ class Evidence:
         """Measure one picture on this machine, with a bank as large as the fit's will be."""
         weights = self._weights(input_px, grid)
         judged = grid[0] * grid[1] if weights is None else int(np.count_nonzero(weights))
-        rows = coreset_size(self.total * judged, coreset)
+        rows = coreset_size(self.total * judged, coreset, self.options.bank_max)
         geometry = self.geometry(input_px)
         regions = [geometry.region(read_image(path)) for path in self.paths[:4]]
         return milliseconds(extractor, regions, geometry, bank_rows=rows)
@@ -217,6 +217,7 @@ class Evidence:
             position=position,
             cuda=extractor.device == "cuda",
             weights=self._weights(network.input_px, network.grid),
+            bank_max=options.bank_max,
         )
         done = _Steps(self.track, f"try {_words(network.input_px)}", 3 * len(images) + len(self.defects))
         good: list[float] = []

@@ -37,7 +37,7 @@ from stream.training.recalibration import Recalibration
 NetworkInputs = NDArray[np.uint8]
 
 #: Relative distance that a score must keep below the threshold, so that a worker's rounding cannot lift it above:
-#: the tolerances of the self-test, in full precision, and on CUDA or in int8.
+#: the tolerances of the self-test, in float32, and on CUDA or in a precision below it.
 _MARGIN, _LOW_PRECISION_MARGIN = 1e-3, 2e-2
 #: How often the radius is halved for an image that stays DEFECT; then all of its patches are added.
 _HALVINGS = 6
@@ -92,7 +92,8 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
     track("load backbone", 0, 1)
     extractor = load_extractor(info.spec, graph=graph)
     track("load backbone", 1, 1)
-    relative = _LOW_PRECISION_MARGIN if extractor.device == "cuda" or graph is not None else _MARGIN
+    low = extractor.device == "cuda" or info.spec.precision != "float32"
+    relative = _LOW_PRECISION_MARGIN if low else _MARGIN
     search = search_of(bundle.bank, extractor)
     everyone = rows = np.arange(len(inputs))
     remaining = 0

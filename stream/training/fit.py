@@ -44,6 +44,7 @@ from stream.training.inspection_time import milliseconds
 from stream.training.learned_bank import BankOptions
 from stream.training.learning import learn, search_of
 from stream.training.memory_budget import MemoryBudget
+from stream.training.precision_choice import chosen_precision
 from stream.training.progress import Track, silent
 from stream.training.registration import MIN_PICTURES, PICTURES, Registration, registration_of
 from stream.training.selection import chosen_images, learned_rows, plan_for, region_px, without_names
@@ -116,12 +117,9 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             weights=options.weights,
             tiles=tiles,
         )
-        graph = None
-        if options.precision == "int8":
-            from stream.training.quantize import IMAGES, quantized
-
-            graph = quantized(spec, images.inputs[np.sort(plan.bank)[:IMAGES]], options.weights)
-            spec = msgspec.structs.replace(spec, graph_sha256=graph.sha256)
+        choice = chosen_precision(spec, images.inputs, plan.bank, options, masks, track)
+        spec, graph = choice.spec, choice.graph
+        notes += choice.notes
         extractor = load_extractor(spec, device=options.device, weights=options.weights, graph=graph)
         # A first pass shows the grid, and allocates the memory that a pass needs.
         first = extractor(images.inputs[plan.bank[:1]])
@@ -147,6 +145,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             cuda=extractor.device == "cuda",
             banks=spec.coordinates,
             weights=None if masks is None else masks.weights(input_px, (height, width)),
+            bank_max=options.bank_max,
         )
         if masks is not None:
             share = bank_options.judged_patches / bank_options.patches
@@ -186,6 +185,8 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             masks=masks,
             alignment=aligned_by(options.alignment, images),
             mm_per_px=options.mm_per_px,
+            precisions=choice.trials,
+            bank_max=options.bank_max,
         )
         bundle = save_bundle(
             output,

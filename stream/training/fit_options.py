@@ -41,7 +41,10 @@ class FitOptions:
     device: Device = "auto"
     weights: Path | None = None
     max_memory_bytes: int | None = None
-    precision: Literal["float32", "int8"] = "float32"
+    #: Of the network; auto: the fastest here that ranks good pictures as float32 does.
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "float32"
+    #: Most patches that the bank remembers; None: no limit beside the coreset's share.
+    bank_max: int | None = None
     #: None: the part is where it is.
     alignment: Alignment | None = None
     #: Millimetres of one px of the images; None: not measured.

@@ -146,6 +146,7 @@ class FitOverrides(NamedTuple):
     size_px: Size | None = None
     coreset: float | None = None
     false_reject_rate: float | None = None
+    bank_max: int | None = None
 
 
 class Relearned(NamedTuple):
@@ -230,7 +231,8 @@ def options_like(bundle: Bundle | None, line: LineConfig, station: str, override
             stride=info.spec.stride,
             score=info.wanted_score,
             calibration=info.wanted_calibration,
-            precision="float32" if bundle.graph is None else "int8",
+            precision=info.spec.precision,
+            bank_max=info.bank_max,
             masks=() if info.masks is None else (file_of(str(line.stations[station].bundle), info.masks),),
             alignment=info.alignment,
             mm_per_px=info.mm_per_px,

@@ -22,10 +22,11 @@ _POSITION_PICTURES = 100
 _LEAST_CORESET, _LARGEST_RAISED_SHARE = 1500, 0.1
 
 
-def coreset_size(patches: int, share: float) -> int:
-    """Return how many of so many patches a bank remembers for a `share` of them that a user asked for."""
+def coreset_size(patches: int, share: float, most: int | None = None) -> int:
+    """Return how many of so many patches a bank remembers for a `share` of them, `most` at most, as a user asked."""
     least = min(_LEAST_CORESET, round(patches * _LARGEST_RAISED_SHARE))
-    return max(1, least, round(patches * share))
+    wanted = max(1, least, round(patches * share))
+    return wanted if most is None else min(wanted, most)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class BankOptions:
         cuda: choose and search on the GPU.
         banks: how many the features' last coordinates tell apart, one for each tile; 0: there is one.
         weights: (h, w) float32 of the patches, see `Scoring`; those of 0 are not remembered. None: 1 everywhere.
+        bank_max: most patches that the bank remembers; None: no limit beside the share.
     """
 
     grid: tuple[int, int]
@@ -49,6 +51,7 @@ class BankOptions:
     cuda: bool
     banks: int = 0
     weights: NDArray[np.float32] | None = None
+    bank_max: int | None = None
 
     @property
     def patches(self) -> int:
@@ -67,7 +70,7 @@ class BankOptions:
 
     def wanted(self, pictures: int) -> int:
         """Return the size of a bank that is chosen from so many pictures."""
-        return coreset_size(pictures * self.judged_patches, self.coreset)
+        return coreset_size(pictures * self.judged_patches, self.coreset, self.bank_max)
 
 
 class LearnedBank(NamedTuple):

@@ -130,4 +130,5 @@ def bank_options_of(bundle: Bundle, extractor: Extractor) -> BankOptions:
         cuda=extractor.device == "cuda",
         banks=info.spec.coordinates,
         weights=info.weights,
+        bank_max=info.bank_max,
     )

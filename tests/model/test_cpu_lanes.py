@@ -13,7 +13,7 @@ from stream.model.bundle import load_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.preprocess import network_input
-from stream.model.patchcore.search import MemoryBank, quickest_search
+from stream.model.search_choice import quickest_bank
 from stream.model.station_model import StationModel, inspect_batch
 
 
@@ -24,10 +24,9 @@ def test_a_part_has_the_same_score_and_map_to_the_bit_alone_and_beside_others(sm
     extractor = load_extractor(spec, device="openvino", threads=threads)
     judges = []
     for bank in (bundle.bank, bundle.bank[::3].copy()):
-        search = quickest_search(
-            bank, bundle.info.grid[0] * bundle.info.grid[1], device="openvino", lanes=extractor.lanes
-        )
-        judges.append(StationModel(bundle, extractor, MemoryBank(bank, search), spec.key, frame_checks=True))
+        patches = bundle.info.grid[0] * bundle.info.grid[1]
+        memory = quickest_bank(bank, patches, device="openvino", lanes=extractor.lanes)
+        judges.append(StationModel(bundle, extractor, memory, spec.key, frame_checks=True))
     pictures = [good_picture(900 + n) if n % 3 else defective_picture(900 + n) for n in range(7)]
     images = np.stack([network_input(picture, spec.input_px) for picture in pictures])
     stations = [judges[n % 2] for n in range(7)]

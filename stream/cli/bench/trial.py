@@ -29,7 +29,7 @@ from stream.model.bundle import Bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
 from stream.model.patchcore.preprocess import network_input
-from stream.model.patchcore.search import MemoryBank, quickest_search
+from stream.model.search_choice import quickest_bank
 from stream.store.event_reader import FILE_NAME, EventReader
 from stream.store.records import Event
 from stream.training.fit import fit
@@ -110,9 +110,7 @@ def inspector_hz(bundle: Bundle, images: Path, seconds: float) -> float:
     spec = bundle.info.spec
     extractor = load_extractor(spec, graph=bundle.graph)
     patches = bundle.info.grid[0] * bundle.info.grid[1]
-    memory = MemoryBank(
-        bundle.bank, quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
-    )
+    memory = quickest_bank(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
     inputs = [network_input(read_image(path), spec.input_px)[None] for path in sorted(images.iterdir())]
     done, begun_s = 0, time.perf_counter()
     while True:

@@ -55,15 +55,15 @@ def pool(level: Tensor, neighbourhood: int, stride: int) -> Tensor:
     Computed as the average inside the map, scaled by the share of the neighbourhood that lies inside: the same
     values, but in integers, too, where quantisation gives the padding's zero another value.
     """
+    average = F.avg_pool2d(
+        level, kernel_size=neighbourhood, stride=stride, padding=neighbourhood // 2, count_include_pad=False
+    )
+    # A constant of the graph: compilers do not fold a pool of ones, and cannot compute one in bfloat16.
+    down, along = (_inside(size, neighbourhood, stride) for size in level.shape[-2:])
+    return average * (down[:, None] * along / neighbourhood**2).to(level)
 
-    def average(values: Tensor, *, zeros_count: bool) -> Tensor:
-        return F.avg_pool2d(
-            values,
-            kernel_size=neighbourhood,
-            stride=stride,
-            padding=neighbourhood // 2,
-            count_include_pad=zeros_count,
-        )
 
-    inside = average(torch.ones_like(level[:1, :1]), zeros_count=True)
-    return average(level, zeros_count=False) * inside
+def _inside(size: int, neighbourhood: int, stride: int) -> Tensor:
+    """Return how many positions of each neighbourhood along an edge of `size` lie inside the map, (positions,)."""
+    begin = torch.arange(0, size + 2 * (neighbourhood // 2) - neighbourhood + 1, stride) - neighbourhood // 2
+    return (begin + neighbourhood).clamp(max=size) - begin.clamp(min=0)

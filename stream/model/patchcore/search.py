@@ -1,16 +1,16 @@
 """The memory bank and the search for its nearest patch.
 
-All search methods are exhaustive. They compute in float32, so among bank features that are equally
-near but for rounding they may return different ones, at distances that differ in the last bits. The feature that
-decides the image score is found again in float64, so that scores do not depend on the method.
+All search methods are exhaustive. In float32 they may return different ones among bank features that are equally
+near but for rounding, at distances that differ in the last bits. In bfloat16 (`half_search`) distances may also be too
+large by more than that, never too small; the patches that decide the image score are then searched again in float32.
+The feature that decides it is found once more in float64, so that scores do not depend on the method.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import faiss
@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from stream.model.cpu_lanes import Graph, Lanes
 
-log = logging.getLogger(__name__)
 # It logs which of its builds it tried.
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 #: Queries of one block, whose distances OpenVINO computes at once.
 _BLOCK = 112
+#: Patches that are searched again at once are a multiple of it.
+_SETTLED = 16
 
 
 class Nearest(NamedTuple):
@@ -46,10 +47,19 @@ Search = Callable[[NDArray[np.float32]], Nearest]
 class MemoryBank:
     """The patch features of good parts that the coreset chose. Any thread may call."""
 
-    def __init__(self, features: NDArray[np.float32], search: Search | None = None) -> None:
-        """Hold (M, D) float32 features; `search` finds the nearest, by default faiss' flat index."""
+    def __init__(
+        self, features: NDArray[np.float32], search: Search | None = None, *, full: Search | None = None
+    ) -> None:
+        """Hold (M, D) float32 features.
+
+        Args:
+            features: contiguous or not.
+            search: finds the nearest; by default faiss' flat index.
+            full: a search in float32, where distances of `search` may be too large.
+        """
         self.features = np.ascontiguousarray(features, dtype=np.float32)
         self._search = search or flat_index(self.features)
+        self._full = full
         self._norms = np.einsum("md,md->m", self.features, self.features)
         self._neighbours: dict[tuple[int, int], NDArray[np.int64]] = {}
 
@@ -59,6 +69,45 @@ class MemoryBank:
     def nearest(self, queries: NDArray[np.float32]) -> Nearest:
         """Return the nearest bank feature of each of (P, D) float32 queries."""
         return self._search(np.ascontiguousarray(queries))
+
+    def settled(
+        self,
+        queries: NDArray[np.float32],
+        nearest: Nearest,
+        value: Callable[[NDArray[np.float32]], NDArray[np.floating]],
+        count: int,
+    ) -> Nearest:
+        """Return `nearest` with the patches of the `count` largest values as a search in float32 finds them.
+
+        A distance that was found is never less than the true one, so a patch whose value does not reach the `count`
+        largest among those searched again is not one of them, however coarse the first search was. The others are
+        searched again, most often a few; if all are about equal, all of them once.
+
+        Args:
+            queries: (P, D) float32.
+            nearest: what `nearest` returned for them.
+            value: (P,) distances → what patches are ranked by, (P,); never falls when a distance grows.
+            count: how many patches decide, ≥ 1.
+        """
+        if self._full is None:
+            return nearest
+        distance, row = nearest.distance.copy(), nearest.row.copy()
+        waiting = np.ones(len(queries), np.bool_)
+        # Above the rounding of a distance measured in float32.
+        grown = np.float32(1 + (queries.shape[1] + 4) * np.finfo(np.float32).eps)
+        some = -(-3 * count // (2 * _SETTLED)) * _SETTLED
+        while waiting.any():
+            known = value(distance)[~waiting]
+            least = np.partition(known, -count)[-count] if len(known) >= count else -np.inf
+            most = value(distance * grown)
+            if not (waiting & (most >= least)).any():
+                break
+            if not waiting.all() or some >= len(queries):
+                return self._full(np.ascontiguousarray(queries))
+            again = np.argpartition(most, -some)[-some:]
+            distance[again], row[again] = self._full(np.ascontiguousarray(queries[again]))
+            waiting[again] = False
+        return Nearest(distance, row)
 
     def neighbours(self, row: int, count: int) -> NDArray[np.int64]:
         """Return N_b(m*): the `count` bank features nearest to that at `row`, that one included."""
@@ -121,7 +170,9 @@ def openvino_product(features: NDArray[np.float32], lanes: Lanes) -> Search:
         from_center = op.subtract(queries, op.constant(center[None]))
         bank, squared = op.constant(-2 * centred), op.constant(norms[None])
         nearest = []
-        for block in op.variadic_split(from_center, op.constant(np.int64(0)), op.constant(_blocks(patches))).outputs():
+        for block in op.variadic_split(
+            from_center, op.constant(np.int64(0)), op.constant(blocks_of(patches))
+        ).outputs():
             product = op.add(op.matmul(block, bank, False, True), squared)
             nearest.append(op.topk(product, op.constant(np.int64(1)), 1, "min", "none", "i64").output(1))
         row = op.squeeze(op.concat(nearest, 0), op.constant(np.array([1])))
@@ -140,7 +191,7 @@ def openvino_product(features: NDArray[np.float32], lanes: Lanes) -> Search:
     return search
 
 
-def _blocks(patches: int) -> NDArray[np.int64]:
+def blocks_of(patches: int) -> NDArray[np.int64]:
     """Split the queries into blocks, so that the distances of one stay in the cache and only one is held in memory."""
     full, rest = divmod(patches, _BLOCK)
     return np.array([_BLOCK] * full + [rest] * (rest > 0))
@@ -166,42 +217,3 @@ def _measured(queries: NDArray[np.float32], features: NDArray[np.float32], row: 
     """Measure the distance to the nearest rows again: the searches subtract large squares, which loses digits."""
     difference = queries - features[row]
     return Nearest(np.sqrt(np.einsum("pd,pd->p", difference, difference)), row)
-
-
-def quickest_search(features: NDArray[np.float32], patches: int, *, device: str, lanes: Lanes | None) -> Search:
-    """Try the searches, log their times and return the one that is quickest for this bank on this machine.
-
-    Args:
-        features: (M, D) float32, the bank.
-        patches: P, queries of one search.
-        device: of the extractor, `cuda` or another.
-        lanes: of the extractor; None: it does not use OpenVINO, so neither does the search.
-    """
-    features = np.ascontiguousarray(features, dtype=np.float32)
-    if device == "cuda":
-        return flat_index(features, gpu=True)
-    candidates = {
-        "matrix product": openvino_product(features, lanes) if lanes else torch_product(features),
-        "faiss": flat_index(features),
-    }
-    # Bank features out of order stand in for the patches of an image.
-    best, seconds = quickest(candidates, features[np.arange(patches) * 7919 % len(features)])
-    tried = ", ".join(f"{name} {1000 * taken:.2f} ms" for name, taken in seconds.items())
-    log.info("search among %d patches: %s (%s)", len(features), best, tried)
-    return candidates[best]
-
-
-def quickest(
-    candidates: Mapping[str, Search], queries: NDArray[np.float32], clock: Callable[[], float] = time.perf_counter
-) -> tuple[str, dict[str, float]]:
-    """Return the name of the quickest search and the best seconds of each; `clock` returns seconds."""
-    seconds = {}
-    for name, search in candidates.items():
-        search(queries)  # the first one allocates
-        trials = []
-        for _ in range(5):
-            begun_s = clock()
-            search(queries)
-            trials.append(clock() - begun_s)
-        seconds[name] = min(trials)
-    return min(seconds, key=lambda name: seconds[name]), seconds

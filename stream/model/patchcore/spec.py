@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,8 @@ from stream.model.patchcore.tiles import Tiles
 
 #: A number of something that a bundle cannot be without.
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+#: What the network computes in; its pixels and features are float32 always.
+Precision = Literal["float32", "bfloat16", "int8"]
 
 
 class StoredGraph(NamedTuple):
@@ -37,7 +39,8 @@ class FeatureSpec(msgspec.Struct, frozen=True):
         stride: s, distance of patches on the finest level's grid.
         preprocessing: version of the pixel path, `patchcore.preprocess.PREPROCESSING`.
         channels: of each level.
-        graph_sha256: hash of the int8 graph in the bundle; empty: the features are those of the float32 weights.
+        precision: what the network computes in, wherever it runs on a CPU; a GPU computes in float16.
+        graph_sha256: hash of the int8 graph in the bundle; empty in other precisions, whose weights are published.
         tiles: how the network input is cut; None: the network takes it whole.
     """
 
@@ -49,6 +52,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     stride: Count
     preprocessing: str
     channels: tuple[int, ...]
+    precision: Precision = "float32"
     graph_sha256: str = ""
     tiles: Tiles | None = None
 

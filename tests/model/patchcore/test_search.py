@@ -12,12 +12,9 @@ from stream.model.patchcore.inspector import nearest_patches, score_patches
 from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import (
     MemoryBank,
-    Nearest,
     Search,
     flat_index,
     openvino_product,
-    quickest,
-    quickest_search,
     torch_product,
 )
 
@@ -128,30 +125,6 @@ def test_the_exact_search_tells_apart_what_float32_cannot():
     assert MemoryBank(bank).exact_nearest(query, 3)[0].tolist() == [37, 0, 1]
 
 
-def test_the_method_whose_best_trial_is_shortest_is_the_quickest():
-    bank = features(13, 100)
-    now_s = 0.0
-
-    def taking(*seconds: float) -> Search:
-        search, trials = flat_index(bank), iter(seconds)
-
-        def timed(queries: Features) -> Nearest:
-            nonlocal now_s
-            now_s += next(trials)
-            return search(queries)
-
-        return timed
-
-    candidates = {
-        "steady": taking(3, 3, 3, 3, 3, 3),
-        "slow to start": taking(99, 2, 9, 9, 9, 9),  # the first is not counted; another process took its time
-        "slow": taking(1, 4, 4, 4, 4, 4),
-    }
-    best, seconds = quickest(candidates, bank, clock=lambda: now_s)
-    assert best == "slow to start"
-    assert seconds == {"steady": 3, "slow to start": 2, "slow": 4}
-
-
 def test_a_score_does_not_depend_on_the_method_even_between_near_copies():
     random = np.random.default_rng(16)
     bank = np.repeat(features(17, 40, 24, offset=500.0), 8, axis=0)
@@ -163,14 +136,6 @@ def test_a_score_does_not_depend_on_the_method_even_between_near_copies():
             memory = MemoryBank(bank, method(bank))
             scores.add(score_patches(memory, picture, nearest_patches(memory, picture), Scoring(9)).score)
         assert len(scores) == 1
-
-
-@pytest.mark.parametrize("device", ["openvino", "torch-cpu"])
-def test_whatever_is_quickest_finds_what_brute_force_finds(device: str):
-    bank, queries = features(14, 300), features(15, 196)
-    lanes = LANES if device == "openvino" else None
-    row = quickest_search(bank, 196, device=device, lanes=lanes)(queries).row
-    np.testing.assert_array_equal(row, reference.nearest(queries, bank)[1])
 
 
 def test_pictures_side_by_side_are_searched_as_they_are_alone():
