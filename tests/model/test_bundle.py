@@ -460,6 +460,7 @@ def test_specs_that_differ_in_anything_have_different_keys():
         "preprocessing": "letterbox/9",
         "channels": (64, 128),
         "graph_sha256": "ef" * 32,
+        "precision": "bfloat16",
         "tiles": Tiles(2, 1, (128, 224), 32),
     }
     keys = {msgspec.structs.replace(INFO.spec, **{field: value}).key for field, value in other.items()}
