@@ -28,7 +28,8 @@ from stream.core import metrics
 from stream.core.backoff import LogPace
 from stream.core.clock import local_clock, now_ns
 from stream.core.errors import CameraError, FrameFault
-from stream.core.images import jpeg_within
+from stream.core.halvings import Halvings
+from stream.core.images import bgr_copy, jpeg_within
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Camera, Frame, Start
 from stream.line.config import LineConfig
@@ -262,8 +263,9 @@ class CaptureProcess:
         cropper, frame, store = part.cropper, part.frame, self.config.store
         granted_ns = now_ns()
         region = part.region()
-        pixels = cropper.geometry.network_input(region)
-        preview_jpeg = jpeg_within(region, store.preview_max_px, store.preview_jpeg_quality)
+        halvings = Halvings(region)
+        pixels = cropper.geometry.network_input(halvings)
+        preview_jpeg = jpeg_within(halvings, store.preview_max_px, store.preview_jpeg_quality)
         header = FrameHeader(
             station=cropper.name,
             seq=part.seq,
@@ -297,7 +299,7 @@ class CaptureProcess:
                 continue
             height_px, width_px = frame.image.shape[:2]
             header = TapFrame(self.camera_name, seq, frame.captured_ns, height_px, width_px, frame.part_id)
-            if not self.tap.send(header, frame.image.tobytes()):
+            if not self.tap.send(header, bgr_copy(frame.image).tobytes()):
                 metrics.DROPPED.labels("tap").inc()
 
     def _report_status(self) -> None:
