@@ -1,6 +1,7 @@
 # make demo   set up, fit on good solar cells, run the line, show what it found; the dashboard stays until Ctrl-C
 # make test   set up, run all tests (as root on Debian: with the packages of tests/debian-packages.txt)
 # make check  lint and types (the page's scripts too)
+# make test-gpu   on a machine with an NVIDIA card: the tests that need one, then benchmarks/gpu.py
 # make campaign   kill, fuzz, wire, http, hosts, disk, soak one after the other (CAMPAIGN=kill SECONDS=600 SEED=7 COUNT=100)
 # make docs   the documentation as a site in site/
 # make setup  .venv with the command .venv/bin/patchline
@@ -9,7 +10,7 @@ PYTHON ?= python3
 # A machine with an NVIDIA driver searches with faiss-gpu; every other one with faiss-cpu beside OpenVINO.
 EXTRAS ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu),int8,genicam,bench,dashboard,demo,dev,docs
 
-.PHONY: setup demo test check campaign docs clean
+.PHONY: setup demo test test-gpu check campaign docs clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml
@@ -26,6 +27,11 @@ demo: setup
 test: setup
 	tests/install-debian-packages
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+
+test-gpu: setup
+	.venv/bin/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("no CUDA device: nothing to test")'
+	.venv/bin/python -m pytest -rs tests/model tests/training/test_quantize.py tests/test_benchmarks.py
+	.venv/bin/python benchmarks/gpu.py
 
 check: setup
 	.venv/bin/ruff check .

@@ -136,7 +136,7 @@ def speeds(
             search_flops = 2 * patches * count * dims
             # The search computes in float32, whose rate without TF32 is lower; the floor is that of half precision.
             arithmetic_s = batch * (counter.get_total_flops() + search_flops) / flops
-            moved = weights_bytes + batch * (images[0].nbytes + bank.nbytes + 2 * features[0].nbytes)
+            moved = weights_bytes + bank.nbytes + batch * (images[0].nbytes + 2 * features[0].nbytes)
             memory_s = moved / bytes_s
             peer = anomalib_s(name, bank, images[:batch], device, options.seconds)
             ratio = p50_s / max(arithmetic_s, memory_s)
@@ -171,7 +171,7 @@ def parity(name: str, size_px: int, device: torch.device, dtype: torch.dtype, *,
     scores, rows = [], []
     for extracted in (reference, half(pictures)):
         held_out = [torch.from_numpy(features).flatten(0, 1).to(device) for features in extracted[remembered:]]
-        scores.append(np.array([float(memory.inspect(patches)[0]) for patches in held_out]))
+        scores.append(np.array([float(memory.inspect(patches[None])[0, 0]) for patches in held_out]))
         rows.append(
             np.concatenate([torch.cdist(patches, memory.features).argmin(1).cpu().numpy() for patches in held_out])
         )

@@ -1,12 +1,13 @@
 """Small defects on large parts: what a part in one network input shows, and what it shows in tiles.
 
-A part is a module of 6 × 4 monocrystalline solar cells of ELPV, 5 megapixels: real textures, real cracks. A module is
-defective either because one of its 24 cells is broken (label 1.0), often all of it; or because one cell has a crack of
-at most 100 px: a window of a broken cell around its clearest oblique line, found by morphological filters and blended
-into a good cell at its place. Every good module has a window of another good cell blended in alike, at such a place, so
-that the blending tells nothing. Modules of the bank and all others are drawn from disjoint cells. E as in quality.py:
-the expected share of the defective modules missed at a false-reject rate, over 200 draws of the calibration from the
-pool. Nothing is chosen by these figures.
+A part is a module of 6 × 4 monocrystalline solar cells of ELPV, 5 megapixels: real textures, real cracks. Its cells are
+neighbours in the data set's order, which goes by module, so that they are of one make. A module is defective either
+because one of its 24 cells is broken (label 1.0), often all of it; or because one cell has a crack of at most 100 px: a
+window of a broken cell around its clearest oblique line, found by morphological filters and cloned into a good cell at
+its place. Every good module has a window of another good cell cloned in alike, at such a place, so that the cloning
+tells nothing. Modules of the bank and all others are drawn from disjoint cells. E as in quality.py: the expected share
+of the defective modules missed at a false-reject rate, over 200 draws of the calibration from the pool. Nothing is
+chosen by these figures.
 
     .venv/bin/python benchmarks/modules.py [--remembered 40] [--pool 200] [--defective 60]
 """
@@ -14,6 +15,7 @@ pool. Nothing is chosen by these figures.
 from __future__ import annotations
 
 import argparse
+import bisect
 import random
 import tempfile
 import time
@@ -39,6 +41,8 @@ from stream.training.fit_options import FitOptions
 from stream.training.folds import BY_FILE
 
 COLUMNS, ROWS, CELL_PX = 6, 4, 456
+#: Neighbouring cells of which a module's are drawn.
+STRETCH = 30
 #: Edge of the window that shows a crack, most thickness of its line and least length, px of a cell in a module.
 CRACK_PX, LINE_PX, LENGTH_PX = 100, 13, 61
 #: Directions of cracks; busbars and fingers are upright or level. Least darkness of a line, grey levels.
@@ -57,12 +61,15 @@ def main() -> None:
     parser.add_argument("--remembered", type=int, default=40, help="good modules of the bank")
     parser.add_argument("--pool", type=int, default=200, help="good modules of which calibrations are drawn")
     parser.add_argument("--defective", type=int, default=60, help="defective modules of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the modules that are drawn")
     options = parser.parse_args()
     table = Table(
         "method", "AUROC, cracks", "E at 1 %", "E at 5 %", "AUROC, cells", "E at 1 %", "bank", "ms", "tiles/s"
     )
     with tempfile.TemporaryDirectory() as scratch:
-        good, pool, cracked, broken = modules(Path(scratch), options.remembered, options.pool, options.defective)
+        good, pool, cracked, broken = modules(
+            Path(scratch), options.remembered, options.pool, options.defective, options.seed
+        )
         for name, fit_options in VARIANTS.items():
             bundle = fit(good, Path(scratch, "b.safetensors"), fit_options).bundle
             add(table, name, bundle, pool, cracked, broken)
@@ -81,16 +88,15 @@ def main() -> None:
 
 
 def modules(
-    folder: Path, remembered: int, pool: int, defective: int
+    folder: Path, remembered: int, pool: int, defective: int, seed: int
 ) -> tuple[Path, list[Path], list[Path], list[Path]]:
     """Write the modules: a folder of good ones for the bank; files of the pool, cracked ones, broken ones."""
-    draw = random.Random(0)  # pictures, not secrets
-    good, broken = elpv_cells("mono")
+    draw = random.Random(seed)  # pictures, not secrets
+    good, broken = (sorted(cells) for cells in elpv_cells("mono"))
     found = [(cell, crack_of(enlarged(cell))) for cell in track(broken, description="cracks")]
     cracks = [(cell, place) for cell, place in found if place is not None]
-    draw.shuffle(good)
-    known, other = good[: len(good) // 2], good[len(good) // 2 :]
     written: dict[str, list[Path]] = {}
+    known, other = good[::2], good[1::2]
     for name, cells, count in (
         ("good", known, remembered),
         ("pool", other, pool),
@@ -100,19 +106,27 @@ def modules(
         (folder / name).mkdir()
         written[name] = []
         for number in track(range(count), description=f"modules: {name}"):
-            chosen = [enlarged(cell) for cell in draw.sample(cells, COLUMNS * ROWS)]
-            changed = draw.randrange(len(chosen))
             source, place = draw.choice(cracks)
+            neighbours = stretch(cells, source)
+            chosen = [enlarged(cell) for cell in draw.sample(neighbours, COLUMNS * ROWS)]
+            changed = draw.randrange(len(chosen))
             if name == "broken":
-                chosen[changed] = enlarged(draw.choice(broken))
+                chosen[changed] = enlarged(source)
             else:
-                source = source if name == "cracked" else draw.choice(cells)
-                chosen[changed] = blended(chosen[changed], enlarged(source), place)
+                source = source if name == "cracked" else draw.choice(neighbours)
+                chosen[changed] = cloned(chosen[changed], enlarged(source), place)
             path = folder / name / f"{number:03d}.png"
             rows = [np.hstack(chosen[row * COLUMNS : (row + 1) * COLUMNS]) for row in range(ROWS)]
             cv2.imwrite(str(path), np.vstack(rows), [cv2.IMWRITE_PNG_COMPRESSION, 1])
             written[name].append(path)
     return folder / "good", written["pool"], written["cracked"], written["broken"]
+
+
+def stretch(cells: list[Path], source: Path) -> list[Path]:
+    """Return the STRETCH cells next to a source in the data set's order, in that order."""
+    first = bisect.bisect(cells, source) - STRETCH // 2
+    first = max(0, min(first, len(cells) - STRETCH))
+    return cells[first : first + STRETCH]
 
 
 def enlarged(cell: Path) -> NDArray[np.uint8]:
@@ -138,14 +152,14 @@ def crack_of(cell: NDArray[np.uint8]) -> tuple[int, int] | None:
     return (int(column) + margin, int(row) + margin) if inner.max() >= DARKNESS else None
 
 
-def blended(cell: NDArray[np.uint8], source: NDArray[np.uint8], place: tuple[int, int]) -> NDArray[np.uint8]:
-    """Blend the window of a source around a place into a cell, without seams."""
+def cloned(cell: NDArray[np.uint8], source: NDArray[np.uint8], place: tuple[int, int]) -> NDArray[np.uint8]:
+    """Clone the window of a source around a place into a cell, without seams."""
     x, y = place
     half = CRACK_PX // 2
     disc = np.zeros((CRACK_PX, CRACK_PX), np.uint8)
     cv2.circle(disc, (half, half), half - 2, (255,), -1)
     window = source[y - half : y + half, x - half : x + half]
-    return np.asarray(cv2.seamlessClone(window, cell, disc, (x, y), cv2.MIXED_CLONE), dtype=np.uint8)
+    return np.asarray(cv2.seamlessClone(window, cell, disc, (x, y), cv2.NORMAL_CLONE), dtype=np.uint8)
 
 
 def add(table: Table, name: str, bundle: Bundle, pool: list[Path], cracked: list[Path], broken: list[Path]) -> None:

@@ -55,8 +55,8 @@ class FrameSequence:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(seq_path, os.O_RDWR | os.O_CREAT, 0o644)
-            self.next_seq: int = _next_seq(os.pread(self._file, 256, 0), seq_path)
             begun = _run(run_path.read_bytes(), run_path) if run_path.exists() else None
+            self.next_seq: int = _next_seq(os.pread(self._file, 256, 0), seq_path, first=begun is None)
             if begun is not None and begun.first_seq > self.next_seq:
                 raise ValueError(
                     f"{run_path.name} says that the run began with number {begun.first_seq}, {seq_path.name} that the "
@@ -96,9 +96,9 @@ def _content(next_seq: int) -> bytes:
     return b"%0*d %0*d\n" % (_DIGITS, next_seq, _DIGITS, next_seq)
 
 
-def _next_seq(content: bytes, path: Path) -> int:
-    """Return the number in a file's content, 0 for an empty one; raises ValueError."""
-    if not content:
+def _next_seq(content: bytes, path: Path, *, first: bool) -> int:
+    """Return the number in a file's content, 0 for a file that is new with the `first` run; raises ValueError."""
+    if not content and first:
         return 0
     copies = _CONTENT.fullmatch(content)
     if copies is None or int(copies[1]) != int(copies[2]):

@@ -126,8 +126,10 @@ def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = place.with_name(f".{place.name[:_NAME_LETTERS]}.{secrets.token_hex(4)}")
         partial.touch(exist_ok=False)
+        mode = stat.S_IMODE(partial.stat().st_mode)
         try:
             yield partial
+            partial.chmod(mode)  # a block may have put a file of its own there
             with suppress(FileNotFoundError):
                 _dress(partial, place.stat())
             if durable:

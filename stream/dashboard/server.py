@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 #: Name of the file with the key that signs sessions, below the line's state.
 _KEY_FILE = "dashboard.secret"
+_KEY_BYTES = 32
 _STATIC = Path(__file__).parent / "static"
 #: Grace period for open connections when the process ends, in seconds.
 _GOODBYE_S = 1
@@ -172,16 +173,21 @@ def listen(host: str, port: int, unread_s: float = _UNREAD_S) -> socket.socket:
 
 
 def _secret(state: Path) -> bytes:
-    """Return the key that signs sessions, so that they outlive a restart; made at the first start."""
+    """Return the key that signs sessions, so that they outlive a restart; made at the first start, or if damaged."""
     path = state / _KEY_FILE
     try:
         state.mkdir(parents=True, exist_ok=True)
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            return path.read_bytes()
+            key = path.read_bytes()
+            if len(key) == _KEY_BYTES:
+                return key
+            log.warning("%s has %d bytes instead of %d: all users log in again", path, len(key), _KEY_BYTES)
+            path.unlink()
+            return _secret(state)
         with os.fdopen(file, "wb") as new:
-            new.write(secrets.token_bytes(32))
+            new.write(secrets.token_bytes(_KEY_BYTES))
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; check the rights of its folder") from None

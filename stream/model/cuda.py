@@ -99,17 +99,18 @@ def inspect_on_device(
 ) -> list[NDArray[np.float64]]:
     """Inspect N ≤ 64 network inputs (N, H, W, 3) uint8, each against its own bank: one upload, one download.
 
+    All inputs that share a bank are searched and scored at once.
+
     Returns:
-        for each of them (1 + P + 2 D,): its image score, its patch distances, row by row, then mean and standard
-        deviation of its patch features.
+        for each of them (1 + P + 2 D,) float64: its image score, its patch distances, row by row, then mean and
+        standard deviation of its patch features.
     """
     with torch.inference_mode():
         features = backbone.on_device(images).flatten(1, 2)
         wide = features.double()
         moments = torch.cat([wide.mean(dim=1), wide.std(dim=1, correction=0)], dim=1)
-        results = [
-            torch.cat([bank.inspect(patches), pooled])
-            for patches, pooled, bank in zip(features, moments, banks, strict=True)
-        ]
-        sizes = [len(result) for result in results]
-        return np.split(torch.cat(results).cpu().numpy(), np.cumsum(sizes)[:-1])
+        found = torch.empty((len(features), 1 + features.shape[1]), dtype=torch.float64, device=features.device)
+        for bank in dict.fromkeys(banks):
+            places = [place for place, its in enumerate(banks) if its is bank]
+            found[places] = bank.inspect(features if len(places) == len(banks) else features[places])
+        return list(torch.cat([found, moments], dim=1).cpu().numpy())

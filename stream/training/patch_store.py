@@ -55,8 +55,9 @@ class PatchStore:
         self.picture_means: list[NDArray[np.float32]] = []
         self._matrix = projection(dims, dims=PROJECTION_DIMS, seed=seed)
         projected_dims = min(dims, PROJECTION_DIMS)
-        # Norms, distances and flags of all; picks in float64, twice, and their features in each bank, and twice in one.
-        working = _WORKING_BYTES + 13 * capacity + wanted * (16 * projected_dims + 4 * dims * (1 + banks))
+        # Norms, distances, counts and flags of all; picks in float32, and in float64, twice, and their features in each
+        # bank, and twice in one.
+        working = _WORKING_BYTES + 17 * capacity + wanted * (20 * projected_dims + 4 * dims * (1 + banks))
         memory.demand(working)
         stored_dims = dims if self._matrix is None else dims + projected_dims
         held = working + capacity * stored_dims * 4 <= memory.left_bytes()

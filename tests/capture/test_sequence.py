@@ -128,6 +128,17 @@ def test_a_number_cut_short_on_disk_is_refused_and_not_taken_for_zero(tmp_path: 
         FrameSequence(tmp_path, "top", "monday", 88)
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_emptied_or_removed_after_the_first_run_is_refused_and_not_taken_for_zero(tmp_path: Path, gone: bool):
+    taken(FrameSequence(tmp_path, "top", "monday", 77), 3)
+    (tmp_path / "top.seq").write_bytes(b"")
+    if gone:
+        (tmp_path / "top.seq").unlink()
+    for run in ("monday", "tuesday"):
+        with pytest.raises(CameraError, match=r"top.seq is damaged.*echo N N > "):
+            FrameSequence(tmp_path, "top", run, 88)
+
+
 DAMAGED = {
     "a number without its copy": (2**40).to_bytes(8, "little"),
     "the first number that the wire refuses": (2**53).to_bytes(8, "little"),

@@ -78,6 +78,14 @@ def test_a_new_file_has_the_permissions_that_the_umask_allows(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("umask")
+def test_a_new_file_that_a_library_has_put_there_has_them_too(tmp_path: Path):
+    with partial_file(tmp_path / "file") as partial:
+        partial.unlink()
+        partial.touch(mode=0o600)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+@pytest.mark.usefixtures("umask")
 def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path):
     (tmp_path / "file").touch()
     (tmp_path / "file").chmod(0o604)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +22,14 @@ from stream.core.errors import FrameFault, PatchLineError
 from stream.devices.actuators.actuator import Actuator
 from stream.devices.triggers import TriggerOptions
 from stream.devices.triggers.trigger import TriggerSource
-from stream.line.config import LineConfig, sockets_folder
+from stream.line.config import LineConfig
 from stream.line.folders import folder_problems
 from stream.line.locks import lock_owner
 from stream.line.rules import rules_of
 from stream.line.sections import StationOptions
 from stream.model.bundle import live_bundle, shadow_bundle
 from stream.model.mask_files import check_masks
+from stream.transport.socket_folder import prepare_folder
 from stream.transport.sockets import Sockets
 
 #: Result of adjtimex(2) while the clock is not synchronised, and the bytes of its structure at most.
@@ -61,10 +63,16 @@ def check_line(line: LineConfig, wait_s: float) -> Iterator[Check]:
 def _sockets(line: LineConfig) -> Check:
     try:
         Sockets(line.transport.keys).close()
-        folder = sockets_folder()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=folder):
-            return Check("sockets", f"in {folder}")
+        addresses = (
+            *(line.announcements_address(), line.results_address(), line.feed_address()),
+            *(line.frames_address(camera) for camera in line.cameras),
+        )
+        folders = sorted({Path(address[6:]).parent for address in addresses if address.startswith("ipc://")})
+        for folder in folders:
+            prepare_folder(folder)
+            with tempfile.TemporaryFile(dir=folder):
+                continue
+        return Check("sockets", f"in {', '.join(map(str, folders))}" if folders else "between hosts")
     except PatchLineError as error:
         return Check("sockets", str(error), wrong=True)
     except OSError as error:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from stream.capture.recording import Recorded, Recording
+from stream.core.csv_cells import csv_cell
 from stream.core.errors import ConfigError, FrameFault
 from stream.core.files import partial_file, write_atomically
 from stream.core.spots import Ruling
@@ -186,4 +187,4 @@ def write_report(path: Path, parts: Sequence[Replayed]) -> None:
     with partial_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Replayed.__struct_fields__)
-        writer.writerows(msgspec.structs.astuple(part) for part in parts)
+        writer.writerows([csv_cell(value) for value in msgspec.structs.astuple(part)] for part in parts)

@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 import time
-import unicodedata
 import zipfile
 from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
@@ -17,6 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from stream.core.csv_cells import csv_cell
 from stream.core.images import encoded_size
 from stream.core.verdict import Cause, Verdict
 from stream.dashboard.access import Identity
@@ -265,7 +265,7 @@ def _zip(dashboard: Dashboard, filters: EventFilter, pictures: bool) -> Iterator
                     archive.writestr(f"overlays/{name}.jpg", drawn)
             mark = _mark_of(dashboard, event)
             marked = [mark.mark, mark.note, mark.who] if mark else ["", "", ""]
-            rows.writerow([_cell(value) for value in (*_row(event), name, *marked)])
+            rows.writerow([csv_cell(value) for value in (*_row(event), name, *marked)])
             yield target.take()
         archive.writestr("events.csv", table.getvalue())
     yield target.take()
@@ -304,22 +304,6 @@ def _row(event: Event) -> list[object]:
     values: list[object] = [getattr(of.get(column, event), column, None) for column in _TABLE]
     values[_TABLE.index("spots")] = msgspec.json.encode(event.part.spots).decode() if event.part.spots else ""
     return values
-
-
-def _cell(value: object) -> object:
-    """Return a value for a table; text that a spreadsheet would run as a formula is quoted (OWASP, CSV injection)."""
-    return f"'{value}" if isinstance(value, str) and _may_be_formula(value) else value
-
-
-def _may_be_formula(text: str) -> bool:
-    """Whether a spreadsheet may take a text for a formula, after what it strips and what it makes of wide signs."""
-    if text[:1] in ("\t", "\r", "\n"):
-        return True
-    # Compatibility forms (full-width, small, superscript) become the plain sign; format characters such as a byte
-    # order mark and a zero-width space are not seen.
-    plain = unicodedata.normalize("NFKC", text)
-    begin = next((sign for sign in plain if not (sign.isspace() or unicodedata.category(sign)[0] in "CZ")), "")
-    return begin != "" and begin in "=+-@\N{MINUS SIGN}"
 
 
 class _Pieces(io.RawIOBase):

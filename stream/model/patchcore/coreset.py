@@ -2,10 +2,11 @@
 
 The naive algorithm measures every feature against every pick as it is made: one pass over all
 features for each pick. But distances to the nearest pick only shrink, so an old one is an upper
-bound, and the next pick is among the features whose bounds are largest. Hence rounds: follow the few
-thousand farthest features and pick among them for as long as the best beats the bound of all others;
-then bring all distances up to date with one matrix product for all new picks. The indices are those
-of the naive algorithm, and features are read a block at a time, from memory or disk.
+bound, and the next pick is among the features whose bounds are largest. Hence rounds: bring the
+largest bounds up to date, with one matrix product for all picks that they have missed; follow the
+few thousand farthest features and pick among them for as long as the best beats the bound of all
+others. A feature near an early pick is never measured again. The indices are those of the naive
+algorithm, and features are read a block at a time, from memory or disk.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ PROJECTION_DIMS = 128
 _FRONT = (1024, 8192)
 #: Features of one block, and distances of one block (4 MiB).
 _BLOCK_FEATURES, _BLOCK_DISTANCES = 16_384, 1_000_000
+#: Picks that a block of features is measured against at once.
+_BLOCK_PICKS = 512
+#: About so many features, spread over all, are always up to date.
+_SAMPLE = 16_384
+#: Features that are sorted by what they have missed at once: bounds the memory that this takes.
+_SORTED_FEATURES = 262_144
 #: Features and centers measured against each other at once for the covering radius.
 _RADIUS_FEATURES, _RADIUS_CENTERS = 2_048, 256
 
@@ -77,12 +84,11 @@ def greedy_k_center(
     """
     total = features.shape[0]
     count = min(count, total)
-    distances = _Distances(features)
     picked = [first_pick(total, seed)]
+    bounds = _Bounds(features, count)
     progress(1)
     while len(picked) < count:
-        distances.update(picked)
-        new = _next_picks(features, distances, picked, count - len(picked))
+        new = _next_picks(features, bounds, picked, count - len(picked))
         if not new:
             break  # no distinct feature is left
         picked += new
@@ -90,20 +96,26 @@ def greedy_k_center(
     return np.array(picked, dtype=np.int64)
 
 
-class _Distances:
-    """Squared distance of every feature to its nearest pick, float32, right within `slack`."""
+class _Bounds:
+    """What no feature's squared distance to its nearest pick exceeds, float32, right within `slack`."""
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: Features, count: int) -> None:
+        """Make room for `count` picks."""
         total, dims = features.shape
         self._features = features
-        self._seen = 0
         # Centred features have short norms, hence little cancellation in ‖a‖² + ‖b‖² − 2ab.
         self.center = torch.from_numpy(features[:_BLOCK_FEATURES]).mean(dim=0)
         # Filled in place: small results kept between large blocks would keep the heap from shrinking.
         self._norms = torch.empty(total)
-        for block in _blocks(total, 1):
+        for begin in range(0, total, _BLOCK_FEATURES):
+            block = slice(begin, min(begin + _BLOCK_FEATURES, total))
             self._norms[block] = _squared_norms(self._centred(block))
         self.squared = torch.full((total,), float("inf"))
+        #: How many picks each feature has been measured against.
+        self._measured = torch.zeros(total, dtype=torch.int32)
+        self._centers, self._center_norms = torch.empty(count, dims), torch.empty(count)
+        self._picks = 0
+        self._sample = torch.arange(0, total, max(1, total // _SAMPLE))
         # D products and sums of terms up to (‖a‖ + ‖b‖)², each rounded.
         largest = 4 * float(self._norms.max()) * (dims + 4)
         self.slack = largest * float(torch.finfo(torch.float32).eps)
@@ -112,42 +124,65 @@ class _Distances:
     def _centred(self, rows: slice | NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self._features[rows]) - self.center
 
-    def update(self, picked: list[int]) -> None:
-        """Bring all distances up to date with the picks made since the last call."""
-        new = np.array(picked[self._seen :], dtype=np.int64)
-        self._seen = len(picked)
-        centers, norms = self._centred(new).T, self._norms[new]
-        for block in _blocks(len(self.squared), len(new)):
-            distances = torch.addmm(norms, self._centred(block), centers, alpha=-2.0)
-            nearest = distances.amin(dim=1).add_(self._norms[block])
-            torch.minimum(self.squared[block], nearest, out=self.squared[block])
+    def farthest(self, picked: list[int]) -> tuple[float, NDArray[np.int64]]:
+        """Return a distance, and the rows (ascending) of about all features that are farther; their bounds are exact.
+
+        All other features are nearer, within a rounding.
+        """
+        new = np.array(picked[self._picks :], dtype=np.int64)
+        if len(new):
+            self._centers[self._picks : len(picked)] = self._centred(new)
+            self._center_norms[self._picks : len(picked)] = self._norms[new]
+            self._picks = len(picked)
+        total = len(self.squared)
+        followed = min(total, max(_FRONT[0], min(_FRONT[1], total // 64)))
+        # A sample tells about how far down the bounds must be exact.
+        self._measure(self._sample[self._measured[self._sample] < self._picks])
+        share = max(1, len(self._sample) * followed // total)
+        least = float(torch.topk(self.squared[self._sample], share, sorted=False).values.min())
+        while True:
+            for begin in range(0, total, _SORTED_FEATURES):
+                high = torch.nonzero(self.squared[begin : begin + _SORTED_FEATURES] >= least).flatten() + begin
+                self._measure(high[self._measured[high] < self._picks])
+            least = float(torch.topk(self.squared, followed, sorted=False).values.min()) - 3 * self.slack
+            if float(self.squared.max()) >= 7 * self.slack:
+                least = max(least, 4 * self.slack)  # leaves out the copies of what is picked, which may be most of all
+            rows = torch.nonzero(self.squared >= least).flatten()
+            if not bool((self._measured[rows] < self._picks).any()):
+                return least, rows.numpy()
+
+    def _measure(self, rows: Tensor) -> None:
+        """Bring the bounds of rows up to date: those that have missed the same picks at once."""
+        measured = self._measured[rows]
+        order = measured.argsort(stable=True)
+        rows, measured = rows[order], measured[order]
+        begin = 0
+        while begin < len(rows):
+            first = int(measured[begin])
+            step = min(_BLOCK_FEATURES, max(1024, _BLOCK_DISTANCES // (self._picks - first)))
+            block, begin = rows[begin : begin + step], begin + step
+            centred, nearest = self._centred(block.numpy()), torch.full((len(block),), float("inf"))
+            for part in range(first, self._picks, _BLOCK_PICKS):
+                centers = slice(part, min(part + _BLOCK_PICKS, self._picks))
+                norms, turned = self._center_norms[centers], self._centers[centers].T
+                torch.minimum(nearest, torch.addmm(norms, centred, turned, alpha=-2.0).amin(dim=1), out=nearest)
+            self.squared[block] = torch.minimum(self.squared[block], nearest + self._norms[block])
+        self._measured[rows] = self._picks
 
 
-def _blocks(total: int, centers: int) -> list[slice]:
-    """Cut `total` rows so that a block's distances to `centers` stay in the cache."""
-    step = min(_BLOCK_FEATURES, max(256, _BLOCK_DISTANCES // centers))
-    return [slice(begin, min(begin + step, total)) for begin in range(0, total, step)]
-
-
-def _next_picks(features: Features, distances: _Distances, picked: list[int], wanted: int) -> list[int]:
+def _next_picks(features: Features, bounds: _Bounds, picked: list[int], wanted: int) -> list[int]:
     """Pick for as long as the next pick must be one of the farthest features; at least one, if one is distinct."""
-    total = len(distances.squared)
-    slack = distances.slack
-    followed = min(total, max(_FRONT[0], min(_FRONT[1], total // 64)))
-    least = float(torch.topk(distances.squared, followed, sorted=False).values.min()) - 3 * slack
-    if float(distances.squared.max()) >= 7 * slack:
-        least = max(least, 4 * slack)  # leaves out the copies of what is picked, which may be most of all
-    rows = torch.nonzero(distances.squared >= least).flatten().numpy()
+    least, rows = bounds.farthest(picked)
     if len(rows) > 4 * _FRONT[1]:
         # That many are equally far, perhaps copies of one image: take the farthest of each part, then of all.
         parts = np.array_split(rows, len(rows) // _FRONT[1])
-        rows = np.array([_Front(features, distances, part, picked).farthest() for part in parts])
-        row = _Front(features, distances, rows, picked).pick()
+        rows = np.array([_Front(features, bounds, part, picked).farthest() for part in parts])
+        row = _Front(features, bounds, rows, picked).pick()
         return [] if row is None else [row]
-    front = _Front(features, distances, rows, picked)
+    front = _Front(features, bounds, rows, picked)
     new: list[int] = []
     # The others are nearer than `least` and a rounding.
-    while len(new) < wanted and front.distance >= least + 2 * slack:
+    while len(new) < wanted and front.distance >= least + 2 * bounds.slack:
         row = front.pick()
         if row is None:
             break
@@ -158,11 +193,11 @@ def _next_picks(features: Features, distances: _Distances, picked: list[int], wa
 class _Front:
     """A few features whose distances are followed pick by pick, in float64."""
 
-    def __init__(self, features: Features, distances: _Distances, rows: NDArray[np.int64], picked: list[int]) -> None:
+    def __init__(self, features: Features, bounds: _Bounds, rows: NDArray[np.int64], picked: list[int]) -> None:
         """Measure the features at `rows` (ascending) against all picks."""
         self._rows = rows
-        self._slack = distances.slack64
-        center = distances.center.double()
+        self._slack = bounds.slack64
+        center = bounds.center.double()
         self._features = torch.from_numpy(features[rows]).double()
         self._picked = torch.from_numpy(features[np.array(picked)]).double()
         centred = self._features - center
@@ -243,7 +278,7 @@ def covering_radius(features: Features, centers: NDArray[np.float32]) -> float:
         block = torch.from_numpy(features[begin : begin + _RADIUS_FEATURES])
         rows = block - center
         norms = _squared_norms(rows)
-        # As in `_Distances`.
+        # As in `_Bounds`.
         slack = 4 * float(max(norms.max(), to_norms.max())) * (len(center) + 4) * float(torch.finfo(torch.float32).eps)
         nearest = torch.full_like(norms, float("inf"))
         for first in range(0, len(centers), _RADIUS_CENTERS):

@@ -30,31 +30,32 @@ class DeviceBank:
         self._neighbours = min(reweight_neighbours, len(self.features))
 
     def inspect(self, queries: Tensor) -> Tensor:
-        """Inspect one network input.
+        """Inspect network inputs, all of them at once.
 
         Args:
-            queries: (P, D) float32 patch features on the device.
+            queries: (N, P, D) float32 patch features on the device.
 
         Returns:
-            (1 + P,) float64 on the device: the image score, then the patch distances.
+            (N, 1 + P) float64 on the device: for each the image score, then the patch distances.
         """
-        distances = self.nearest(queries)
-        query = queries.index_select(0, distances.argmax().view(1)).double()
-        to_query = _distances(self._wide, query)
+        count = len(queries)
+        distances = self.nearest(queries.flatten(0, 1)).view(count, -1)
+        query = queries[torch.arange(count, device=queries.device), distances.argmax(dim=1)].double()
+        to_query = _distances(query, self._wide)
         # The lowest row among equals, as on the CPU; argmin does not promise it.
-        star = to_query.amin()
-        row = torch.where(to_query == star, torch.arange(len(to_query), device=to_query.device), len(to_query)).amin()
-        remembered = self._wide.index_select(0, row.view(1))
-        to_remembered = _distances(self._wide, remembered)
-        # m* itself is one of its neighbours, even when its copies displace it.
-        to_remembered = to_remembered.index_fill(0, row.view(1), -1.0)
-        around = torch.sort(to_remembered, stable=True).indices[: self._neighbours]
+        star = to_query.amin(dim=1, keepdim=True)
+        rows = torch.arange(to_query.shape[1], device=queries.device)
+        row = torch.where(to_query == star, rows, len(rows)).amin(dim=1)
         if self._neighbours <= 1:
-            return torch.cat([star.view(1), distances.double()])
-        near = to_query.index_select(0, around)
-        shift = near.amax()
-        weight = 1 - torch.exp(star - shift) / torch.exp(near - shift).sum()
-        return torch.cat([(weight * star).view(1), distances.double()])
+            return torch.cat([star, distances.double()], dim=1)
+        to_remembered = _distances(self._wide.index_select(0, row), self._wide)
+        # m* itself is one of its neighbours, even when its copies displace it.
+        to_remembered = to_remembered.scatter(1, row[:, None], -1.0)
+        around = torch.sort(to_remembered, dim=1, stable=True).indices[:, : self._neighbours]
+        near = to_query.gather(1, around)
+        shift = near.amax(dim=1, keepdim=True)
+        weight = 1 - torch.exp(star - shift) / torch.exp(near - shift).sum(dim=1, keepdim=True)
+        return torch.cat([weight * star, distances.double()], dim=1)
 
     def nearest(self, queries: Tensor) -> Tensor:
         """Return the Euclidean distance of each of (P, D) float32 queries to its nearest bank feature, (P,)."""
@@ -72,6 +73,6 @@ class DeviceBank:
         return (difference * difference).sum(dim=1).sqrt()
 
 
-def _distances(bank: Tensor, query: Tensor) -> Tensor:
-    """(M, D) and (1, D) float64 → (M,), from differences in one kernel."""
-    return torch.cdist(bank, query, compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
+def _distances(queries: Tensor, bank: Tensor) -> Tensor:
+    """(N, D) and (M, D) float64 → (N, M), from differences in one kernel."""
+    return torch.cdist(queries, bank, compute_mode="donot_use_mm_for_euclid_dist")

@@ -10,7 +10,7 @@ _REMEMBERED = 2_000
 
 
 class FrameIdentity(NamedTuple):
-    """What names a frame beyond its number; the last two are empty where a sender does not say them.
+    """What names a frame beyond its number; the last two are empty where an announcement does not say them.
 
     Attributes:
         captured_ns: moment of exposure, by the sender's monotonic clock.
@@ -23,13 +23,13 @@ class FrameIdentity(NamedTuple):
     bundle_sha256: str
 
     def difference(self, other: FrameIdentity) -> str | None:
-        """Return in which respect two frames differ, or None."""
+        """Return in which respect the frame of a result differs from this announced one, or None."""
         if self.captured_ns != other.captured_ns:
             return f"exposed {abs(self.captured_ns - other.captured_ns) / 1e6:.3f} ms apart"
-        if self.epoch and other.epoch and self.epoch != other.epoch:
+        if self.epoch and self.epoch != other.epoch:
             return "of another capture process"
-        if self.bundle_sha256 and other.bundle_sha256 and self.bundle_sha256 != other.bundle_sha256:
-            return f"for bundle {other.bundle_sha256[:12]}, not {self.bundle_sha256[:12]}"
+        if self.bundle_sha256 and self.bundle_sha256 != other.bundle_sha256:
+            return f"for bundle {other.bundle_sha256[:12] or 'unnamed'}, not {self.bundle_sha256[:12]}"
         return None
 
 

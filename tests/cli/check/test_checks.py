@@ -176,6 +176,15 @@ def test_sockets_between_hosts_need_a_free_port_of_this_host(good_folder: Path, 
     assert found["transport.results"] == ("transport.results", f"127.0.0.1:{free} is free", False, False)
 
 
+def test_a_folder_of_sockets_that_others_could_write_to_is_wrong(good_folder: Path, small_bundle: Path, tmp_path: Path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    found = wrong(line(tmp_path, good_folder, small_bundle, transport={"announcements": f"ipc://{shared}/announced"}))
+    assert "another user could take a socket's place" in found["sockets"]
+    assert str(shared) in found["sockets"]
+
+
 def test_sockets_of_another_host_are_not_wrong_here(good_folder: Path, small_bundle: Path, tmp_path: Path):
     keys = make_keys(tmp_path / "keys")
     found = results(

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from support.events import changed
@@ -133,6 +134,16 @@ def test_a_summary_counts_by_verdict_and_comparison(parts: list[Replayed]):
     assert summary.station == "cap"
     assert summary.verdicts == {Verdict.GOOD: 1, Verdict.DEFECT: 1, Verdict.UNINSPECTED: 3}
     assert summary.compared == {"unknown": 5}
+
+
+def test_no_text_of_a_table_is_a_formula(parts: list[Replayed], tmp_path: Path):
+    texts = ["=1", "\uff1d1", "  +1", "\t@SUM(1)", "-1", "42"]
+    named = [msgspec.structs.replace(parts[0], part_id=text, detail=text) for text in texts]
+    write_report(tmp_path / "replay.csv", named)
+    with (tmp_path / "replay.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["part_id"] for row in rows] == [*(f"'{text}" for text in texts[:-1]), "42"]
+    assert [row["detail"] for row in rows] == [row["part_id"] for row in rows]
 
 
 def test_reports_hold_every_part_with_its_whole_score(parts: list[Replayed], tmp_path: Path):

@@ -41,13 +41,27 @@ BANKS = {
 def test_a_device_says_of_a_picture_what_the_plain_search_says(name: str, neighbours: int):
     bank = BANKS[name]
     memory, device = MemoryBank(bank), DeviceBank(bank, CPU, reweight_neighbours=neighbours)
-    for seed in range(10):
-        random = np.random.default_rng(seed)
-        picture = bank[random.integers(len(bank), size=49)].reshape(7, 7, -1) + features(seed, 7, 7, bank.shape[1])
-        plain = score_patches(memory, picture, nearest_patches(memory, picture), Scoring(neighbours))
-        found = device.inspect(torch.from_numpy(picture.reshape(49, -1))).numpy()
+    pictures = [
+        bank[np.random.default_rng(seed).integers(len(bank), size=49)] + features(seed, 49, bank.shape[1])
+        for seed in range(10)
+    ]
+    together = device.inspect(torch.from_numpy(np.stack(pictures))).numpy()
+    for picture, found in zip(pictures, together, strict=True):
+        patches = picture.reshape(7, 7, -1)
+        plain = score_patches(memory, patches, nearest_patches(memory, patches), Scoring(neighbours))
         assert found[0] == pytest.approx(plain.score, rel=1e-6)
         np.testing.assert_allclose(found[1:].reshape(7, 7), plain.distances, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", BANKS)
+def test_a_picture_has_the_same_score_alone_and_in_a_batch(name: str):
+    bank = BANKS[name]
+    device = DeviceBank(bank, CPU, reweight_neighbours=9)
+    near = bank[np.arange(36) % len(bank)].reshape(4, 9, -1)
+    pictures = torch.from_numpy(near + features(6, 4, 9, bank.shape[1]))
+    together = device.inspect(pictures)
+    for place in range(4):
+        np.testing.assert_allclose(together[place], device.inspect(pictures[place : place + 1])[0], rtol=1e-6)
 
 
 def test_a_bank_larger_than_a_block_is_searched_to_its_end(monkeypatch):
@@ -63,6 +77,6 @@ def test_a_bank_larger_than_a_block_is_searched_to_its_end(monkeypatch):
 @pytest.mark.parametrize("name", BANKS)
 def test_a_gpu_says_what_the_cpu_says(name: str):
     bank = BANKS[name]
-    queries = torch.from_numpy(bank[:49] + features(6, len(bank[:49]), bank.shape[1]))
+    queries = torch.from_numpy(bank[:49] + features(6, len(bank[:49]), bank.shape[1]))[None]
     here, there = (DeviceBank(bank, torch.device(place), reweight_neighbours=9) for place in ("cpu", "cuda"))
     np.testing.assert_allclose(there.inspect(queries.cuda()).cpu(), here.inspect(queries), rtol=1e-5)
