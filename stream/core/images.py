@@ -171,5 +171,12 @@ def bgr_copy(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def jpeg_within(picture: NDArray[np.uint8] | Halvings, max_px: int, quality: int) -> bytes:
     """Return (H, W, 3) BGR or (H, W) grey uint8 as JPEG, first shrunk to `max_px` if its longer side exceeds that."""
     halvings = picture if isinstance(picture, Halvings) else Halvings(picture)
-    _, data = cv2.imencode(".jpg", halvings.view(max_px), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return jpeg_of(halvings.view(max_px), quality)
+
+
+def jpeg_of(image: NDArray[np.uint8], quality: int) -> bytes:
+    """Return (H, W, 3) BGR or (H, W) grey uint8 as JPEG; raises ValueError for what no JPEG can hold."""
+    encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not encoded:
+        raise ValueError(f"no JPEG holds {image.shape[1]}×{image.shape[0]} px")
     return data.tobytes()

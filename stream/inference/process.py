@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 #: Pause between two status messages to the sink.
 STATUS_INTERVAL_NS = 250_000_000
+#: Time before a deadline in which a result may still come too late.
+HARDLY_IN_TIME_NS = 20_000_000
 #: Longest wait for a frame while no batch is being formed.
 IDLE_WAIT_NS = 100_000_000
 
@@ -179,12 +181,12 @@ class InferenceWorker:
         """Count a frame, then queue or refuse it."""
         self._count_received(camera, header.epoch)
         self.clocks.note(camera, header.clock)
-        pixels, preview_jpeg = attachments if len(attachments) == 2 else (b"", b"")
+        pixels, view = attachments if len(attachments) == 2 else (b"", b"")
         model = self.bundles.model(header.station, header.bundle_sha256)
         frame = QueuedFrame(
             header=header,
             pixels=pixels,
-            preview_jpeg=preview_jpeg,
+            view=view,
             deadline_ns=self.clocks.to_local_ns(camera, header.deadline_ns, header.clock),
             received_ns=now_ns(),
             group=model.group if model else "",
@@ -273,8 +275,11 @@ class InferenceWorker:
             spot=ruling.spot,
             spots=ruling.spots,
         )
-        network_input = frame.pixels if self._is_input_wanted(result) else b""
-        self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.preview_jpeg, network_input])
+        wanted = self._is_input_wanted(result)
+        # The sink's verdict on a part that is hardly in time may be another.
+        seen = wanted or frame.header.watched or now_ns() > frame.deadline_ns - HARDLY_IN_TIME_NS
+        attachments = [inspection.distances.astype(np.float16).tobytes(), frame.view if seen else b""]
+        self._send(result, [*attachments, frame.pixels if wanted else b""])
 
     def _is_input_wanted(self, result: Result) -> bool:
         """Whether a user may want to learn from a part later: from exactly the pixels that were inspected."""
@@ -297,7 +302,7 @@ class InferenceWorker:
             cause=cause,
             detail=detail,
         )
-        self._send(result, [b"", frame.preview_jpeg, b""])
+        self._send(result, [b"", frame.view, b""])
 
     def _send(self, result: Result, attachments: list[bytes]) -> None:
         if not self.sink.send(result, attachments):

@@ -24,6 +24,7 @@ from stream.transport.messages import (
     ToSink,
     ToWorker,
     WantedBundles,
+    Watching,
     decode_clock_reply,
     decode_frame_name,
     decode_to_capture,
@@ -88,6 +89,14 @@ class SinkInbox:
         """Ask a camera's process what time it is, and return the question's; dropped while that process is down."""
         return _send_clock_request(self._clocks[camera])
 
+    def send_watching(self) -> None:
+        """Tell the cameras' processes that the line is watched; dropped while one is down, since it is repeated."""
+        for camera, socket in self._clocks.items():
+            try:
+                socket.send(encode(Watching()), zmq.NOBLOCK)
+            except zmq.Again:
+                log.debug("camera %s does not hear that it is watched: its process is down", camera)
+
     def clock_replies(self) -> list[tuple[str, ClockReply]]:
         """Return (camera, reply) for the replies that have arrived; `receive` waits for them, too."""
         replies: list[tuple[str, ClockReply]] = []
@@ -121,6 +130,8 @@ class FrameServer:
 
     def __init__(self, sockets: Sockets, address: str, clock: Callable[[], Clock] = local_clock) -> None:
         """Listen on the camera's address, and answer what time it is by `clock`; raises TransportError."""
+        #: When the sink last said that the line is watched.
+        self.watching_ns: int | None = None
         self._clock = clock
         self._socket = sockets.bind(zmq.ROUTER, address, FRAMES_WAITING)
         self._socket.router_mandatory = True
@@ -143,6 +154,8 @@ class FrameServer:
                 message = decode_to_capture(parts[1])
                 if isinstance(message, CreditGrant):
                     grants.append((parts[0], message))
+                elif isinstance(message, Watching):
+                    self.watching_ns = now_ns()
                 else:
                     received_ns = now_ns()
                     self._send(parts[0], ClockReply(message.asked_ns, received_ns, now_ns(), self._clock()))
@@ -150,9 +163,9 @@ class FrameServer:
                 count_unreadable("credit", error)
         return grants
 
-    def send_frame(self, worker: bytes, header: FrameHeader, pixels: bytes, preview_jpeg: bytes) -> bool:
+    def send_frame(self, worker: bytes, header: FrameHeader, pixels: bytes, view: bytes) -> bool:
         """Send a frame to a worker; False when its connection has ended or is full."""
-        return self._send(worker, header, pixels, preview_jpeg)
+        return self._send(worker, header, pixels, view)
 
     def send_wanted(self, worker: bytes, message: WantedBundles) -> None:
         """Send the wanted bundles to a worker; dropped when its connection is full or closed, since it is repeated."""

@@ -32,6 +32,7 @@ from stream.transport.messages import (
     ToWorker,
     UnreadFrame,
     WantedBundles,
+    Watching,
     WorkerStatus,
 )
 
@@ -97,6 +98,7 @@ def messages() -> list[Message]:
         CameraStatus("top", pid=4711, first_seq=3, up=False, last_frame_ns=None, clock=_CLOCK, detail="stalled"),
         EndOfStream("top", 1_000),
         ClockRequest(123_456_789_012),
+        Watching(),
         ClockReply(123_456_789_012, 123_456_799_012, 123_456_809_012, _CLOCK),
         UnreadFrame("worker0", "cap", 17, "its header cannot be read"),
         WorkerStatus("worker0", 4_712, "openvino"),
