@@ -24,6 +24,7 @@ from stream.inference.camera_clocks import CameraClocks
 from stream.inference.executor import InferenceExecutor, InspectionOutcome
 from stream.inference.policy.batching import BatchQueue, QueuedFrame
 from stream.inference.policy.good_inputs import GoodInputs
+from stream.inference.policy.views import passes_on
 from stream.inference.shadow import Shadow
 from stream.inference.station_models import load_station_models
 from stream.line.config import LineConfig
@@ -49,8 +50,6 @@ log = logging.getLogger(__name__)
 
 #: Pause between two status messages to the sink.
 STATUS_INTERVAL_NS = 250_000_000
-#: Time before a deadline in which a result may still come too late.
-HARDLY_IN_TIME_NS = 20_000_000
 #: Longest wait for a frame while no batch is being formed.
 IDLE_WAIT_NS = 100_000_000
 
@@ -276,10 +275,9 @@ class InferenceWorker:
             spots=ruling.spots,
         )
         wanted = self._is_input_wanted(result)
-        # The sink's verdict on a part that is hardly in time may be another.
-        seen = wanted or frame.header.watched or now_ns() > frame.deadline_ns - HARDLY_IN_TIME_NS
-        attachments = [inspection.distances.astype(np.float16).tobytes(), frame.view if seen else b""]
-        self._send(result, [*attachments, frame.pixels if wanted else b""])
+        view = frame.view if passes_on(frame, kept=wanted, now_ns=now_ns()) else b""
+        network_input = frame.pixels if wanted else b""
+        self._send(result, [inspection.distances.astype(np.float16).tobytes(), view, network_input])
 
     def _is_input_wanted(self, result: Result) -> bool:
         """Whether a user may want to learn from a part later: from exactly the pixels that were inspected."""

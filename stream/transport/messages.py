@@ -223,10 +223,10 @@ class Result(msgspec.Struct, tag="result", frozen=True):
     """Worker → sink, followed by patch distances (float16 `grid`), the view of the frame, network input (uint8 RGB).
 
     Distances are empty for UNINSPECTED; the input is empty unless the verdict is DEFECT, the part is within the
-    specification, or the store may keep it; of other GOOD parts the view is empty too, unless they are watched or
-    hardly in time. `within_spec` and what follows are of `core.spots.Ruling`. The verdict is
-    the worker's claim: the ledger's, in `PartResult`, may differ, since a late result is UNINSPECTED(timeout); so the
-    fields are not shared. `brightness` and `focus` are those of `patchcore.health.Measures`.
+    specification, or the store may keep it; of other GOOD parts the view is empty too, unless they are watched or late.
+    `within_spec` and what follows are of `core.spots.Ruling`. The verdict is the worker's claim: the ledger's, in
+    `PartResult`, may differ, since a late result is UNINSPECTED(timeout); so the fields are not shared. `brightness`
+    and `focus` are those of `patchcore.health.Measures`.
     """
 
     frame: FrameHeader
