@@ -17,7 +17,6 @@ import numpy as np
 from conditions import conditions, report
 from rich.progress import track
 from rich.table import Table
-from stream.model.patchcore.spot import map_in_picture
 
 from stream.cli.demo.demo import export_elpv
 from stream.core.images import list_images, read_image
@@ -25,6 +24,7 @@ from stream.core.verdict import Verdict, verdict_of
 from stream.model.bundle import load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect
+from stream.model.patchcore.spots import map_in_picture
 from stream.model.visualization import HEAT_FROM, HEAT_FULL, draw_map
 from stream.training.fit import fit
 from stream.training.fit_options import FitOptions

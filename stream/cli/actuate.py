@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,7 @@ def actuate(
     Example: `patchline actuate line.yaml gate --reject`
     """
     from stream.line.config import load
+    from stream.line.permissions import line_rights
 
     line = load(config)
     options = line.actuators.get(name)
@@ -44,14 +46,11 @@ def actuate(
             f"{name}: the line's sink is running and holds this output; two would switch it against each other. "
             "Stop the line first"
         )
-    actuator = options.open()
-    try:
+    with line_rights(line), closing(options.open()) as actuator:
         seconds = _connected(actuator)
         out.print(f"{name} ({options.kind}): connected after {seconds * 1e3:.1f} ms", highlight=False)
         if reject:
             _pulse(actuator, _command(line, name))
-    finally:
-        actuator.close()
 
 
 def _connected(actuator: Actuator) -> float:

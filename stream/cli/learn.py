@@ -22,6 +22,7 @@ from stream.cli.fixtures import (
     mm_per_px_of,
 )
 from stream.core.errors import ConfigError
+from stream.core.files import check_destination, check_new_folder
 
 if TYPE_CHECKING:
     from stream.model.patchcore.preprocess import Roi, Size
@@ -190,7 +191,7 @@ def fit(
     from stream.model.patchcore.levels import parse_levels
     from stream.training import fit as fitting
     from stream.training.fit_options import FitOptions
-    from stream.training.review import check_review, write_review
+    from stream.training.review import write_review
     from stream.training.selection import chosen_images
     from stream.training.suggest import choose_size
     from stream.training.suggest import suggest as suggest_options
@@ -201,13 +202,10 @@ def fit(
         raise ConfigError(
             "--size auto and --suggest try whole network inputs, no tiles; leave out --tiles and --tile-px"
         )
-    if (automatic or suggest) and masks:
-        raise ConfigError(
-            "--size auto and --suggest draw defects everywhere on the part; leave out --masks, then fit with the size "
-            "that is found and with them"
-        )
+    if output is not None:
+        check_destination(output)
     if review is not None:
-        check_review(review)
+        check_new_folder(review, "a review")
     if neighbourhood % 2 == 0:
         raise ConfigError(f"--neighbourhood: {neighbourhood} has no middle; give an odd number")
     options = FitOptions(
@@ -266,10 +264,10 @@ def calibrate(
     """Set the thresholds of a bundle from other good images."""
     from stream.cli.terminal import print_fit, tracking
     from stream.training import fit as fitting
-    from stream.training.review import check_review, write_review
+    from stream.training.review import write_review
 
     if review is not None:
-        check_review(review)
+        check_new_folder(review, "a review")
     with tracking(err) as track:
         summary = fitting.calibrate(
             bundle,
@@ -306,7 +304,7 @@ def evaluate(
         typer.Option(
             metavar="DIR",
             help="New folder for an overlay of every image: missed/, false_reject/, refused/, caught/, passed/, "
-            "numbered from the worst.",
+            "under_masks/, numbered from the worst.",
         ),
     ] = None,
     rules: Annotated[
@@ -329,8 +327,11 @@ def evaluate(
     pass if at most 2 % of the defective ones may, PB2 the share of defective parts caught if at most 2 % of the good
     ones may be rejected. Images that a line would refuse (dark, blurred, of another size) are counted apart.
 
-    With `--rules line.yaml:cap` misses and false rejects are shown by the score and with the station's rules on spots;
-    every other figure, page and overlay is by the score. Look at each defective image that rules let pass.
+    With `--rules line.yaml:cap` misses and false rejects are shown by the score and with the station's rules on spots,
+    and images are sorted and drawn by the verdict with the rules; every other figure is by the score. Look at each
+    defective image that rules let pass.
+
+    Images whose defect lies under the bundle's masks only are counted apart, and pixels under masks not at all.
     """
     from stream.cli.terminal import tracking
     from stream.line.rules import ruled_station
@@ -338,6 +339,8 @@ def evaluate(
     from stream.training.evaluation_report import report_table, write_report
 
     tried = None if rules is None else ruled_station(rules)
+    if report is not None:
+        check_destination(report, stream=True)
     with tracking(err) as track:
         result = evaluation.evaluate(
             bundle, dataset_dir, overlays=overlays, page=html, rules=tried, device=device, track=track

@@ -132,6 +132,8 @@ def _run() -> int:
         # Typer's own errors about options and arguments print themselves.
         if not hasattr(error, "show"):
             raise
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = printable(message)  # type: ignore[attr-defined]
         error.show()
         code = EXIT_USAGE
     return code if isinstance(code, int) else 0

@@ -6,10 +6,14 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from stream.core.log_lines import printable
 
 #: Characters of our own texts that are written in other letters where the terminal's encoding has none for them.
 _IN_ASCII = {
@@ -23,10 +27,22 @@ _IN_ASCII = {
 
 
 class TerminalConsole(Console):
-    """A console that prints texts as they are: [brackets] and :colons: in names of files are no markup."""
+    """A console that prints texts as they are: [brackets] and :colons: in names of files are no markup.
+
+    Control characters in them are escaped, wherever a text comes from and whatever prints it, so that no name drives
+    the terminal; lines end where they do in the text.
+    """
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the parts of what is printed, escaped; rich's own sequences are parts of another kind."""
+        for part in super().render(renderable, options):
+            if part.control or part.text.isprintable():
+                yield part
+            else:
+                yield part._replace(text="\n".join(map(printable, part.text.split("\n"))))
 
     def on_broken_pipe(self) -> NoReturn:
         """Leave it to the command's end; rich would end the process with a code of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -74,7 +75,7 @@ def teach(
     print_fit(out, fitted, output, track.seconds)
     out.print(summary + (f"; {collected.ended}" if collected.ended else ""), soft_wrap=True)
     out.print(f"learned like {like}" if like else f"no live bundle at {live}: defaults of `fit`", soft_wrap=True)
-    if output.resolve() == live.resolve():
+    if os.path.realpath(output) == os.path.realpath(live):
         out.print(f"to put it live: patchline reload {config}", soft_wrap=True)
     else:
         out.print(

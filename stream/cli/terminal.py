@@ -28,11 +28,15 @@ STRANGEST_SHOWN, _NOTABLE = 5, 0.03
 
 
 class Tracker:
-    """One progress bar for each stage of long work; call it with (stage, done, total)."""
+    """One progress bar for each stage of long work; call it with (stage, done, total).
+
+    What is no terminal, such as a log, gets a line as each stage begins: rich would be silent until all is done.
+    """
 
     def __init__(self, progress: Progress) -> None:
         """Draw on an open progress display."""
         self._progress = progress
+        self._lines = not progress.console.is_terminal
         self._tasks: dict[str, TaskID] = {}
         self._begun_s = time.monotonic()
         self.seconds = 0.0
@@ -41,6 +45,8 @@ class Tracker:
         """Move a stage's bar."""
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total)
+            if self._lines:
+                self._progress.console.print(f"{stage} …", soft_wrap=True)
         self._progress.update(self._tasks[stage], completed=done, total=total)
         self.seconds = time.monotonic() - self._begun_s
 
@@ -54,7 +60,7 @@ def tracking(console: Console) -> Iterator[Tracker]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield Tracker(progress)
 
 

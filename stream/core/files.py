@@ -18,6 +18,15 @@ from stream.core.errors import DiskError
 
 #: Most symbolic links that are followed one after the other, as in Linux.
 _MOST_LINKS = 40
+#: What to do about errors of the system that neither space nor permissions mend.
+_FIXES = {
+    errno.EISDIR: "name a file in it",
+    errno.ELOOP: "its links lead in a circle: remove them, or name another file",
+    errno.ENOTDIR: "a file is in the place of a folder: name another one",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.EROFS: "its file system is read-only: name another place, or mount it for writing",
+    errno.EINVAL: "name another file",
+}
 #: Longest path of a folder with the line's Unix sockets, whose paths are limited to 107 bytes with their names.
 SOCKET_FOLDER_BYTES = 66
 #: Longest one of a folder in which such a folder is made.
@@ -141,9 +150,53 @@ def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
         if durable:
             _flush(place.parent)  # the rename itself
     except OSError as error:
-        raise DiskError(
-            f"{path}: cannot be written: {error.strerror or error}; check the space and permissions of its folder"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def check_destination(path: Path, *, stream: bool = False) -> None:
+    """Raise DiskError unless a file can be written under a name: before the work whose result it is to hold.
+
+    Nothing is left behind; missing folders are not made yet.
+
+    Args:
+        path: the file.
+        stream: whether a pipe or a character device such as /dev/stdout will do, as for a report. What is read
+            again, as a bundle is, has to be a file.
+    """
+    try:
+        place = destination(path)
+        if not _is_stream(place):
+            _probe(place.parent)
+        elif not stream:
+            raise OSError(errno.EINVAL, "a pipe or a device, not a file")
+        elif not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def check_new_folder(folder: Path, purpose: str) -> None:
+    """Raise DiskError unless a folder is new or empty and can be written, for a purpose such as `a review`."""
+    try:
+        place = destination(folder)
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise DiskError(f"{folder}: {purpose} needs a new or empty folder; name another or clear this one")
+        _probe(place)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _probe(folder: Path) -> None:
+    """Write a file without a name into a folder, or where the folder would be made; raises OSError."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _unwritable(path: Path, error: OSError) -> DiskError:
+    fix = _FIXES.get(error.errno or 0, "check the space and permissions of its folder")
+    return DiskError(f"{path}: cannot be written: {error.strerror or error}; {fix}")
 
 
 def destination(path: Path) -> Path:

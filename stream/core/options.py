@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from stream.core.addresses import host_problem, url_problem
 
 #: Largest amounts of a time, so that it fits into 64 bits in ns, and of any other number.
 LARGEST_TIME, LARGEST = 10**10, 2**63
@@ -40,22 +40,6 @@ def _beside_configuration(path: Path, info: ValidationInfo) -> Path:
 ConfigPath = Annotated[Path, AfterValidator(_beside_configuration)]
 
 
-def host_of(address: str) -> str:
-    """Return the host of `host`, `host:port` or a URL; empty where there is none."""
-    with suppress(ValueError):
-        return urlsplit(address if "://" in address else f"//{address}").hostname or ""
-    return ""
-
-
-def is_host(name: str) -> bool:
-    """Return whether a name can be looked up at all: libraries raise what nobody expects for a label of 64 letters."""
-    try:
-        name.encode("idna")
-    except UnicodeError:
-        return False
-    return True
-
-
 class Options(BaseModel):
     """A section of the configuration: immutable, typed, and without unknown keys."""
 
@@ -67,8 +51,10 @@ class Options(BaseModel):
         largest = LARGEST_TIME if str(info.field_name).endswith(("_ms", "_s", "_us")) else LARGEST
         if any(isinstance(number, int | float) and abs(number) > largest for number in _numbers(value)):
             raise ValueError(f"expected a number of at most {largest:.0e}")
-        if info.field_name in _WITH_HOST and isinstance(value, str) and not is_host(host_of(value)):
-            raise ValueError("expected a host of names with 1 to 63 letters between its dots, or an IP address")
+        if info.field_name in _WITH_HOST and isinstance(value, str):
+            problem = url_problem(value) if info.field_name == "url" else host_problem(value)
+            if problem is not None:
+                raise ValueError(problem)
         return value
 
 

@@ -18,9 +18,11 @@ from stream.dashboard.login_throttle import LoginThrottle
 from stream.dashboard.passwords import PasswordCheck
 from stream.dashboard.tuning.changes import BundleChanges
 from stream.dashboard.tuning.jobs import Jobs
-from stream.dashboard.tuning.marked_parts import MarkedPart, MarkedParts
+from stream.dashboard.tuning.marked_parts import MarkedPart, MarkedParts, comparable_to, verdicts_on
 from stream.line.config import LineConfig
+from stream.line.rules import PartVerdict
 from stream.line.sections import AccessRole
+from stream.model.bundle import Bundle
 from stream.store.event_reader import FILE_NAME, EventReader
 from stream.store.review_store import AuditEntry, Review
 
@@ -61,6 +63,14 @@ class Dashboard(NamedTuple):
         """Return the marked parts of a station; raises StoreError."""
         with self.store() as store:
             return self.marked.of(station, store)
+
+    def verdicts_on(self, station: str, parts: list[MarkedPart], *bundles: Bundle) -> list[list[PartVerdict | None]]:
+        """Return what bundles of one scale and a station's rules say of its marked parts; raises PatchLineError."""
+        folder = self.changes.archive.folder(station)
+        scores, comparable = self.marked.scores(parts, bundles[0], folder), comparable_to(bundles[0], folder)
+        ruled = station, self.config.stations[station]
+        with self.store() as store:
+            return [verdicts_on(parts, scores, bundle, comparable, ruled, store) for bundle in bundles]
 
     def identity_of(self, connection: HTTPConnection) -> Identity | None:
         """Return the sender of a request; None where they are unknown."""

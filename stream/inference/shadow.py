@@ -22,7 +22,8 @@ from stream.model.bundle import Bundle, shadow_bundle
 from stream.model.cpu_lanes import Lanes
 from stream.model.extractor import choose_device, load_extractor
 from stream.model.patchcore.inspector import Extractor, nearest_patches, score_patches
-from stream.model.patchcore.search import MemoryBank, flat_index
+from stream.model.patchcore.own_banks import search_own_banks
+from stream.model.patchcore.search import MemoryBank
 from stream.model.station_model import (
     InspectedPart,
     StationModel,
@@ -67,7 +68,9 @@ class Shadow(threading.Thread):
             extractor = live.extractor if shared else self._extractor(bundle)
             on_gpu = extractor.device == "cuda"
             memory = (
-                build_memory_bank(bundle, extractor) if on_gpu else MemoryBank(bundle.bank, flat_index(bundle.bank))
+                build_memory_bank(bundle, extractor)
+                if on_gpu
+                else MemoryBank(bundle.bank, search_own_banks(bundle.bank, spec.coordinates))
             )
             rules = rules_of(name, station, bundle.info)
             model = self._models[name] = StationModel(bundle, extractor, memory, spec.key, False, rules)

@@ -9,22 +9,22 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import re
-import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import ruamel.yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 
+from stream.core.addresses import is_host
 from stream.core.errors import ConfigError
 from stream.core.files import SOCKET_FOLDER_BYTES, private_folder
-from stream.core.options import Name, Options, is_host
+from stream.core.log_lines import printable
+from stream.core.options import Name, Options
 from stream.core.redaction import shown, without_password
+from stream.core.yaml_text import read_text, read_yaml
 from stream.devices.actuators import ActuatorOptions
 from stream.devices.cameras import CameraOptions
 from stream.devices.encoders import EncoderOptions
@@ -40,8 +40,12 @@ from stream.line.sections import (
     WorkerOptions,
 )
 
-#: A field and what is wrong with it.
-Problem = tuple[tuple[str, ...], str]
+#: A field and what is wrong with it. Looking for similar names takes time: that is called only if it is shown.
+Problem = tuple[tuple[str, ...], str | Callable[[], str]]
+#: Longest configuration that is read, bytes: some thousand stations.
+_MOST_BYTES = 512 * 1024
+#: Most names that a message lists.
+_NAMES_SHOWN = 20
 
 
 class LineConfig(Options):
@@ -69,37 +73,36 @@ class LineConfig(Options):
         return self
 
     def _wrong_references(self) -> Iterator[Problem]:
+        rejects = [station.reject.actuator for station in self.stations.values() if station.reject is not None]
+        uses = Counter(rejects)
         for name, station in self.stations.items():
-            here = ("stations", name)
             if station.camera not in self.cameras:
-                yield (*here, "camera"), f"no camera '{station.camera}'; {_known(station.camera, self.cameras)}"
+                yield ("stations", name, "camera"), partial(_no_such, "camera", station.camera, self.cameras)
             reject = station.reject
             if reject is None:
                 continue
+            here = ("stations", name, "reject")
             if reject.actuator not in self.actuators:
-                known = _known(reject.actuator, self.actuators)
-                yield (*here, "reject", "actuator"), f"no actuator '{reject.actuator}'; {known}"
+                yield (*here, "actuator"), partial(_no_such, "actuator", reject.actuator, self.actuators)
             if reject.encoder is not None and reject.encoder not in self.encoders:
+                yield (*here, "encoder"), partial(_no_such, "encoder", reject.encoder, self.encoders)
+            if reject.gate == "open_on_good" and uses[reject.actuator] > 1:
                 yield (
-                    (*here, "reject", "encoder"),
-                    f"no encoder '{reject.encoder}'; {_known(reject.encoder, self.encoders)}",
-                )
-            if reject.gate == "open_on_good" and self._shares_output(name):
-                yield (
-                    (*here, "reject", "gate"),
+                    (*here, "gate"),
                     "open_on_good would open for parts that another station has not passed; "
                     "give this station its own actuator",
                 )
 
     def _wrong_cameras(self) -> Iterator[Problem]:
+        used = {station.camera for station in self.stations.values()}
         # A station that names no camera may have been meant for the one that seems unused.
-        all_found = all(station.camera in self.cameras for station in self.stations.values())
-        for camera in self.cameras:
-            if all_found and not self.stations_of(camera):
+        for camera in self.cameras if used <= self.cameras.keys() else ():
+            if camera not in used:
                 yield ("cameras", camera), "no station uses it; add one or remove the camera"
         folders = {name: camera.record.path for name, camera in self.cameras.items() if camera.record is not None}
+        shared = Counter(folders.values())
         for name, folder in folders.items():
-            if list(folders.values()).count(folder) > 1:
+            if shared[folder] > 1:
                 yield (
                     ("cameras", name, "record", "path"),
                     f"several have record.path {folder}; give each its own folder",
@@ -109,16 +112,11 @@ class LineConfig(Options):
         for field, addresses in (("frames", self.transport.frames), ("taps", self.transport.taps)):
             for camera in addresses:
                 if camera not in self.cameras:
-                    yield ("transport", field, camera), f"no such camera; {_known(camera, self.cameras)}"
+                    yield ("transport", field, camera), partial(_no_such, "camera", camera, self.cameras)
         for path, address in self._addresses():
             problem = _problem_of_address(address, encrypted=self.transport.keys is not None)
             if problem is not None:
                 yield path, problem
-
-    def _shares_output(self, station: str) -> bool:
-        used = [other.reject.actuator for other in self.stations.values() if other.reject is not None]
-        reject = self.stations[station].reject
-        return reject is not None and used.count(reject.actuator) > 1
 
     def _addresses(self) -> Iterator[tuple[tuple[str, ...], str]]:
         transport = self.transport
@@ -187,7 +185,7 @@ class LineConfig(Options):
         return self.transport.taps.get(camera) or self._ipc(f"tap-{list(self.cameras).index(camera)}")
 
     def _ipc(self, name: str) -> str:
-        line = hashlib.sha256(os.fsencode(self.store.path.resolve())).hexdigest()[:16]
+        line = hashlib.sha256(os.fsencode(os.path.realpath(self.store.path))).hexdigest()[:16]
         return f"ipc://{sockets_folder()}/patchline/{line}-{name}"
 
 
@@ -209,64 +207,30 @@ def sockets_folder() -> Path:
 
 def load(path: Path) -> LineConfig:
     """Read a configuration file; relative paths in it start at its folder. Raises ConfigError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    return parse(text, name=str(path), folder=path.resolve().parent)
+    text = read_text(path, most_bytes=_MOST_BYTES)
+    return parse(text, name=str(path), folder=Path(os.path.realpath(path)).parent)
 
 
 def parse(text: str, *, name: str, folder: Path) -> LineConfig:
     """Read a configuration from YAML text; errors name `name`, relative paths start at `folder`. Raises ConfigError."""
-    with warnings.catch_warnings():
-        # Of an anchor used again: it would print the values, which may be passwords.
-        warnings.simplefilter("ignore", ReusedAnchorWarning)
-        return _parsed(text, name, folder)
-
-
-def _parsed(text: str, name: str, folder: Path) -> LineConfig:
-    try:
-        data = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        problem = str(error.problem).replace("found duplicate key", "duplicate key").split(" with value")[0]
-        problem = without_password(problem)
-        raise ConfigError(f"{name}:{line}: {problem}: give each key once") from None
-    except YAMLError as error:
-        raise ConfigError(f"{name}: not YAML: {_yaml_problem(error)}") from None
-    except RecursionError:
-        raise ConfigError(f"{name}: not a configuration: nested too deeply") from None
-    except (ValueError, TypeError, KeyError):  # of a value such as !!int "x", or a date that does not exist
-        raise ConfigError(f"{name}: not YAML: a value cannot be read; put texts in quotes") from None
+    document, data = read_yaml(text, name)
     if not isinstance(data, dict):
-        raise ConfigError(f"{name}: expected a mapping with line, cameras and stations")
+        raise ConfigError(f"{printable(name)}: expected a mapping with line, cameras and stations")
     try:
         return LineConfig.model_validate(data, context={"folder": folder})
     except ValidationError as error:
         from stream.line.config_errors import problems_of
 
-        raise ConfigError(problems_of(name, text, data, error, LineConfig)) from None
+        raise ConfigError(problems_of(name, document, data, error, LineConfig)) from None
 
 
-def _yaml_problem(error: YAMLError) -> str:
-    """Return what is wrong and where, without the text of the file: it may be a password with unusual characters."""
-    mark = getattr(error, "problem_mark", None)
-    line = "" if mark is None else f"line {mark.line + 1}: "
-    problem = " ".join(str(getattr(error, "problem", None) or "cannot be read").split())
-    if r"'\t'" in problem:
-        return f"{line}a tab, where YAML takes spaces only"
-    # A single sign in quotes stays, as in: expected ':'. Whatever else is quoted is of the file, as is what follows.
-    signs = re.sub(r"'([^\w'])'", r"`\1`", problem)
-    problem = re.split("['\"]", signs)[0].replace("`", "'").strip()
-    return f"{line}{problem}; put texts with special characters in quotes"
-
-
-def _known(wanted: str, names: Iterable[str]) -> str:
+def _no_such(what: str, wanted: str, names: Iterable[str]) -> str:
     known = sorted(names)
     close = difflib.get_close_matches(wanted, known, n=1)
-    return f"known: {', '.join(known) or 'none'}" + (f"; did you mean '{close[0]}'?" if close else "")
+    left = len(known) - _NAMES_SHOWN
+    listed = ", ".join(known[:_NAMES_SHOWN]) + (f" … and {left:,} more" if left > 0 else "")
+    instead = f"; did you mean '{close[0]}'?" if close else ""
+    return f"no {what} '{wanted}'; known: {listed or 'none'}{instead}"
 
 
 def _problem_of_address(address: str, *, encrypted: bool) -> str | None:

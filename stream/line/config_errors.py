@@ -1,4 +1,4 @@
-"""The mistakes of a configuration in words, all at once: file and line, field, what is expected, and the fix."""
+"""The mistakes of a configuration in words, together: file and line, field, what is expected, and the fix."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import datetime
 import difflib
 import re
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import ruamel.yaml
 from pydantic import ValidationError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import Node
 
+from stream.core.addresses import url_problem
+from stream.core.log_lines import bounded, printable
 from stream.core.options import Options
 from stream.core.redaction import is_secret, shown, without_password
+from stream.line.config_lines import Lines, Path
 
-#: A field: names of sections and options, and numbers of entries of lists.
-Path = tuple[str | int, ...]
+#: What is wrong; called only if it is shown, since looking for similar names takes time.
+Message = str | Callable[[], str]
+#: Most mistakes that are named, and most characters of a name in them.
+_MOST, _NAME_CHARS = 20, 80
 
 #: Units in which a value may be given by mistake, and how many of the option's own unit each is.
 _UNITS = {
@@ -46,37 +50,45 @@ _HIDDEN = "a value that may be secret"
 _NAME = "a name of 1 to 64 letters, digits, _ . or -, not beginning with a dot"
 
 
-def problems_of(name: str, text: str, data: Any, error: ValidationError, root: type[Options]) -> str:
-    """Return a line for every mistake, in the order of the file.
+def problems_of(name: str, document: Node | None, data: Any, error: ValidationError, root: type[Options]) -> str:
+    """Return a line for every mistake, in the order of the file; of many for the first ones, and how many follow.
 
     Args:
         name: of the file.
-        text: its content.
-        data: what YAML made of it.
+        document: its content as nodes.
+        data: as values.
         error: what pydantic found in it.
         root: class of the whole configuration.
     """
-    document = ruamel.yaml.YAML(typ="safe", pure=True).compose(text)
-    expected: dict[tuple[Path, Path], list[str]] = {}
-    for item in error.errors():
+    lines = Lines(document)
+    found: dict[tuple[Path, Path], list[Message]] = {}
+    for item in error.errors(include_url=False):
         for place, field, message in _messages(dict(item), data, root):
-            known = expected.setdefault((place, field), [])
-            if message not in known:
-                known.append(message)
-    found = [
-        (_line_of(document, place), field, message)
-        for (place, field), messages in expected.items()
-        for message in _joined(messages)
+            found.setdefault((place, field), []).append(message)
+    numbered = sorted(((lines.of(place), field, messages) for (place, field), messages in found.items()), key=_by_line)
+    shown = [
+        f"{printable(name)}: {'.'.join(map(_step, field))}{': ' if field else ''}{printable(message)} (line {line})"
+        for line, field, messages in numbered[:_MOST]
+        for message in _joined(list(dict.fromkeys(_text(message) for message in messages)))
     ]
-    found.sort(key=lambda problem: problem[0])
-    return "\n".join(
-        f"{name}: {''.join(f'{without_password(str(step))}.' for step in field)[:-1]}{': ' if field else ''}{message} "
-        f"(line {line})"
-        for line, field, message in found
-    )
+    left = len(numbered) - _MOST
+    return "\n".join(shown if left <= 0 else [*shown, f"… and {left:,} more"])
 
 
-def _messages(item: dict[str, Any], data: Any, root: type[Options]) -> Iterator[tuple[Path, Path, str]]:
+def _by_line(problem: tuple[int, Path, list[Message]]) -> int:
+    return problem[0]
+
+
+def _text(message: Message) -> str:
+    return message if isinstance(message, str) else message()
+
+
+def _step(step: str | int) -> str:
+    """Return a name of a section, option or entry as a message may show it."""
+    return bounded(printable(without_password(str(step))), _NAME_CHARS)
+
+
+def _messages(item: dict[str, Any], data: Any, root: type[Options]) -> Iterator[tuple[Path, Path, Message]]:
     """Yield place, field and message of one of pydantic's errors."""
     kind, given, context = item["type"], item["input"], item.get("ctx") or {}
     path, value = _path(item["loc"], data, missing=kind in ("missing", "extra_forbidden"))
@@ -90,17 +102,17 @@ def _messages(item: dict[str, Any], data: Any, root: type[Options]) -> Iterator[
         head = message.partition(": ")[0]
         yield (*path, head) if isinstance(value, Mapping) else path, path, message
     elif kind == "extra_forbidden":
-        yield path, path[:-1], _unknown(option, given, path, data, root)
+        yield path, path[:-1], lambda: _unknown(option, given, path, data, root)
     elif kind == "missing" and isinstance(path[-1], int):
         yield path[:-1], path[:-1], f"expected more than {path[-1]} entries"
     elif kind == "missing":
-        yield path, path, _required(option, path, data, root)
+        yield path, path, lambda: _required(option, path, data, root)
     elif kind == "union_tag_not_found":
         kinds = ", ".join(_tags(path, data, root))
         yield path, (*path, "kind"), f"is required; kinds: {kinds}" if isinstance(given, Mapping) else _section()
     elif kind == "union_tag_invalid":
-        kinds_known = _tags(path, data, root)
-        yield (*path, "kind"), (*path, "kind"), _other_than(without_password(str(context["tag"])), kinds_known, "kinds")
+        tag = _step(str(context["tag"]))
+        yield (*path, "kind"), (*path, "kind"), lambda: _other_than(tag, _tags(path, data, root), "kinds")
     elif kind == "literal_error":
         choices = re.findall(r"'([^']*)'|(\d+)", str(context["expected"]))
         yield path, path, _other_than(_shown(given), [text or number for text, number in choices], "expected")
@@ -109,10 +121,29 @@ def _messages(item: dict[str, Any], data: Any, root: type[Options]) -> Iterator[
     elif kind == "invalid_key":
         yield path, path, f"expected names as keys, got {_shown(given)}; put it into quotes"
     else:
-        secret = any(is_secret(str(step)) for step in path[-2:]) or kind in _NO_SECTION
-        hidden = secret and given is not None
-        got = f"{_HIDDEN}" if hidden else f"{_shown(given)}{_fix(option, kind, given)}"
-        yield path, path, f"expected {_expected(kind, context, option, given)}, got {got}"
+        yield path, path, _unfit(kind, context, path, given)
+
+
+def _unfit(kind: str, context: dict[str, Any], path: Path, given: Any) -> str:
+    """Return what is wrong with the value of an option, and what is expected."""
+    option = str(path[-1]) if path else ""
+    if option == "url" and kind == "string_pattern_mismatch" and (problem := _of_url(given, context["pattern"])):
+        return f"{problem}, in an address such as {_example_of(context['pattern'])}"
+    hidden = (any(is_secret(str(step)) for step in path[-2:]) or kind in _NO_SECTION) and given is not None
+    got = _HIDDEN if hidden else f"{_shown(given)}{_fix(option, kind, given)}"
+    return f"expected {_expected(kind, context, option, given)}, got {got}"
+
+
+def _of_url(given: str, pattern: str) -> str | None:
+    """Return what is wrong with a URL that has not the form of its option; None: it is none at all."""
+    if "://" not in given:
+        return None
+    problem = url_problem(given)
+    if problem is None and any(sign.isspace() for sign in given):
+        return "expected no spaces: write each as %20"
+    if problem is None and "@" in given and "@" in pattern:
+        return "expected neither user nor password"
+    return problem
 
 
 def _expected(kind: str, context: dict[str, Any], option: str, given: Any) -> str:  # noqa: PLR0911, PLR0912 - one for each
@@ -177,7 +208,7 @@ def _unknown(option: str, given: Any, path: Path, data: Any, root: type[Options]
     # A comma in a text without quotes makes a key of what follows it, which may be half a password.
     if given is None and "did you mean" not in instead:
         return f"a key without a value, which is unknown; put texts in quotes; {instead}"
-    return f"unknown key '{without_password(option)}'; {instead}"
+    return f"unknown key '{_step(option)}'; {instead}"
 
 
 def _instead(option: str, path: Path, data: Any, root: type[Options]) -> str:
@@ -271,33 +302,6 @@ def _holds(data: Any, step: str | int) -> bool:
     if isinstance(data, Mapping):
         return step in data
     return isinstance(data, (list, tuple)) and isinstance(step, int) and step < len(data)
-
-
-def _line_of(node: Node | None, path: Path) -> int:
-    """Return the line, from 1, of a field or of the section that lacks it."""
-    line = 1
-    for step in path:
-        below = _entry(node, step)
-        if below is None:
-            break
-        line, node = below
-    return line
-
-
-def _entry(node: Node | None, step: str | int) -> tuple[int, Node] | None:
-    """Return the line of an entry and its value; None if it is not there."""
-    if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
-        entry = node.value[step]
-        return entry.start_mark.line + 1, entry
-    if not isinstance(node, MappingNode):
-        return None
-    merged: list[Node] = []
-    for key, value in node.value:
-        if isinstance(key, ScalarNode) and key.value == str(step):
-            return key.start_mark.line + 1, value
-        if isinstance(key, ScalarNode) and key.value == "<<":
-            merged += value.value if isinstance(value, SequenceNode) else [value]
-    return next((entry for other in merged if (entry := _entry(other, step)) is not None), None)
 
 
 def _class_at(path: Path, data: Any, root: type[Options]) -> type[Options] | None:

@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stream.devices.actuators.log import LogActuatorOptions
@@ -16,6 +17,16 @@ log = logging.getLogger(__name__)
 #: What a line writes below `store.path`; whatever else is there is left alone.
 _OURS = ("events.sqlite*", "review.sqlite*", "overlays", "bundles", "state", "*.log", "*.jsonl")
 _SECRET_MODE = 0o600
+
+
+@contextmanager
+def line_rights(config: LineConfig) -> Iterator[None]:
+    """Have what the block makes for a line carry the rights of `store.mode`; for commands with one thread at work."""
+    before = os.umask(config.store.umask)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def mend(config: LineConfig) -> None:

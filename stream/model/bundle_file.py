@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from stream.core.errors import BundleError, DiskError
-from stream.core.files import file_sha256, identity, partial_file
+from stream.core.files import check_destination, file_sha256, identity, partial_file
 
 _KEY = "patchline"
 
@@ -40,7 +40,11 @@ class StoredFile(NamedTuple):
 
 
 def write_file(path: Path, text: str, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write a file, whole or not at all; the same content gives the same bytes. Raises DiskError."""
+    """Write a file, whole or not at all; the same content gives the same bytes.
+
+    Raises DiskError, also for a pipe or a device: what is written could not be read back.
+    """
+    check_destination(path)
     metadata = {_KEY: f"{_checksum(text, sorted(tensors.items()))} {text}"}
     try:
         with partial_file(path) as partial:
@@ -57,6 +61,8 @@ def read_file(path: Path, *, leave: str) -> StoredFile:
     """
     left: list[str] = []
     tensors: dict[str, NDArray[Any]] = {}
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise BundleError(f"{path}: not a file; name a bundle that `patchline fit` has written")
     try:
         before = identity(path)
         with safe_open(path, framework="numpy") as file:

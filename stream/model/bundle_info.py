@@ -29,7 +29,7 @@ class Thresholds(msgspec.Struct, frozen=True):
 
     Attributes:
         image: image scores above it are DEFECT.
-        pixel: map pixels above it belong to the mask.
+        pixel: map pixels above it are anomalous.
         false_reject_rate: the wanted share of good parts called defective.
         expected_rate: the share to be expected; larger than wanted with too few calibration images.
         guaranteed_rate: the largest share, on average over fits, whatever the distribution of the scores.

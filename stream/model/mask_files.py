@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import ruamel.yaml
-from ruamel.yaml.error import YAMLError
 
 from stream.core.errors import BundleError, ConfigError, DatasetError
 from stream.core.images import read_image
+from stream.core.yaml_text import read_text, read_yaml
 from stream.model.bundle_info import BundleInfo
 from stream.model.mask_exports import exported_masks, labelled_mask, names_a_kind
 from stream.model.patchcore.masks import Kind, Mask, Masks, polygons_of
@@ -71,19 +70,16 @@ def _read(path: Path) -> MaskFile:
         raise ConfigError(
             f"{path}: expected masks as .yaml, .json (labelme or COCO) or a picture ({' '.join(_PICTURES)})"
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file of masks") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    try:
-        data = json.loads(text) if suffix == ".json" else ruamel.yaml.YAML(typ="safe", pure=True).load(text)
-    except (ValueError, YAMLError, RecursionError, TypeError, KeyError, OverflowError) as error:
-        reason = str(getattr(error, "problem", None) or error).splitlines()[0]
-        raise ConfigError(f"{path}: not {'JSON' if suffix == '.json' else 'YAML'}: {reason}") from None
+    text = read_text(path, absent="no such file of masks")
     if suffix != ".json":
+        _, data = read_yaml(text, str(path))
         return MaskFile(str(path), None, tuple(_checked(path, mask) for mask in _own(path, data)))
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from None
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{path}: not JSON: a number of thousands of digits, or nested too deeply") from None
     size_px, masks = exported_masks(path, data)
     return MaskFile(str(path), size_px, tuple(_checked(path, mask) for mask in masks))
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from stream.core.errors import BundleError
 from stream.core.spots import Ruling
-from stream.core.verdict import Verdict, verdict_of
 from stream.model.bundle import Bundle
 from stream.model.extractor import TiledExtractor
 from stream.model.patchcore.head import unit_pieces
 from stream.model.patchcore.health import Measures, check
 from stream.model.patchcore.inspector import Extractor, Inspection, nearest_patches, score_patches
-from stream.model.patchcore.rules import NO_RULES, Rules, decide
+from stream.model.patchcore.own_banks import search_own_banks
+from stream.model.patchcore.rules import NO_RULES, Rules
 from stream.model.patchcore.scoring import Scoring, position_score_of
 from stream.model.patchcore.search import MemoryBank, quickest_search
-from stream.model.patchcore.spots import spots_of
+from stream.model.ruling import ruling_on
 
 if TYPE_CHECKING:
     from stream.model.patchcore.device_search import DeviceBank
@@ -73,21 +73,7 @@ class StationModel:
             inspection: of the part, by this model; the bundle is calibrated.
             region_px: (width, height) of the part's region.
         """
-        thresholds = self.bundle.info.thresholds
-        assert thresholds is not None, "judged by calibrated bundles only"
-        verdict = verdict_of(inspection.score, thresholds.image)
-        if not self.rules.rules or (verdict is Verdict.GOOD and not self.rules.counting):
-            return Ruling(verdict)
-        spots = spots_of(
-            inspection.distances,
-            thresholds.pixel,
-            self.bundle.info.spec.input_px,
-            region_px,
-            with_strongest=verdict is not Verdict.GOOD,
-            mm_per_px=self.rules.mm_per_px,
-            zones=self.bundle.info.zones,
-        )
-        return decide(inspection.score, thresholds.image, spots, self.rules.rules)
+        return ruling_on(inspection.score, inspection.distances, self.bundle.info, self.rules, region_px)
 
 
 class InspectedPart(NamedTuple):
@@ -187,5 +173,8 @@ def build_memory_bank(bundle: Bundle, extractor: Extractor) -> MemoryBank | Devi
         neighbours = bundle.info.reweight_neighbours
         return DeviceBank(bundle.bank, torch.device("cuda"), reweight_neighbours=neighbours)
     patches = bundle.info.grid[0] * bundle.info.grid[1]
-    search = quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
+    if banks := bundle.info.spec.coordinates:
+        search = search_own_banks(bundle.bank, banks, lanes=extractor.lanes, gpu=extractor.device == "cuda")
+    else:
+        search = quickest_search(bundle.bank, patches, device=extractor.device, lanes=extractor.lanes)
     return MemoryBank(bundle.bank, search)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.verdict import Cause, Verdict
-from stream.model.patchcore.score import mask
+from stream.model.patchcore.score import anomalous
 from stream.model.patchcore.spots import map_in_picture, spot_in_picture, strongest_region
 
 _COLOURS_BGR = {
@@ -44,8 +44,8 @@ def draw(
 ) -> NDArray[np.uint8]:
     """Draw heat map and outlines, and a header band above the view.
 
-    Outlined is the mask; of a DEFECT, and of a part within the specification, always the strongest spot, whose place
-    the header has.
+    Outlined is the anomalous area; of a DEFECT, and of a part within the specification, always the strongest spot,
+    whose place the header has.
 
     Args:
         view: (H, W, 3) uint8 BGR, left as it is.
@@ -61,8 +61,7 @@ def draw(
     Returns:
         (H', W, 3) uint8 BGR; its last H rows are the view.
     """
-    if filled is not None:
-        view = _hatched(view, filled)
+    view = hatched(view, filled)
     picture, place, found = view, "", verdict is Verdict.DEFECT or within_spec is not None
     if patch_distances is not None and patch_distances.size and pixel_threshold is not None:
         picture = draw_map(view, patch_distances, pixel_threshold, outline_spot=found)
@@ -80,7 +79,7 @@ def draw(
 def draw_map(
     view: NDArray[np.uint8], patch_distances: NDArray[np.floating], pixel_threshold: float, *, outline_spot: bool
 ) -> NDArray[np.uint8]:
-    """Draw heat map and outlines: those of the mask, and of the strongest spot if wanted.
+    """Draw heat map and outlines: those of the anomalous area, and of the strongest spot if wanted.
 
     Args:
         view: (H, W, 3) uint8 BGR, left as it is.
@@ -92,20 +91,28 @@ def draw_map(
         (H, W, 3) uint8 BGR; the view itself where there is nothing to draw.
     """
     map_px = map_in_picture(patch_distances, (view.shape[0], view.shape[1]))
-    outlined = mask(map_px, pixel_threshold)
+    outlined = anomalous(map_px, pixel_threshold)
     if outline_spot:
         outlined |= strongest_region(map_px, pixel_threshold)
     return _outlined(_heat(view, map_px, pixel_threshold), outlined)
 
 
-def _hatched(view: NDArray[np.uint8], filled: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def hatched(view: NDArray[np.uint8], filled: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+    """Return a view, (H, W, 3) uint8 BGR, hatched where the network input of its region is filled, (h, w).
+
+    Lines are light beside dark, so that they stand out on any part. The view itself where there is nothing to hatch.
+    """
+    if filled is None or not filled.any():
+        return view
     height_px, width_px = view.shape[:2]
     area = cv2.resize(filled.view(np.uint8), (width_px, height_px), interpolation=cv2.INTER_NEAREST)
     rows, columns = np.ogrid[:height_px, :width_px]
-    lines = (np.asarray(area) > 0) & ((rows + columns) % _HATCH_PX == 0)
-    hatched = view.copy()
-    hatched[lines] = (hatched[lines] * (1 - _HATCH_ALPHA) + 255 * _HATCH_ALPHA).astype(np.uint8)
-    return hatched
+    within, place = np.asarray(area) > 0, (rows + columns) % _HATCH_PX
+    drawn = view.copy()
+    for at, level in ((0, 255), (1, 0)):
+        lines = within & (place == at)
+        drawn[lines] = (drawn[lines] * (1 - _HATCH_ALPHA) + level * _HATCH_ALPHA).astype(np.uint8)
+    return drawn
 
 
 def _heat(view: NDArray[np.uint8], map_px: NDArray[np.float32], pixel_threshold: float) -> NDArray[np.uint8]:

@@ -50,6 +50,7 @@ class LiveFeed:
             stages=event.stages,
             total_ms=event.total_ms,
             placement=event.placement,
+            bundle_sha256=event.bundle_sha256,
             grid=(0, 0) if grid is None else (grid.shape[0], grid.shape[1]),
         )
         self._server.send(message, [event.preview_jpeg, b"" if grid is None else grid.astype("<f2").tobytes()])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from stream.core import metrics
 from stream.core.backoff import LogPace
@@ -25,11 +27,16 @@ log = logging.getLogger(__name__)
 _SHARE = 0.01
 
 
+#: What of a station's parts a bundle does not judge, by the names of both; None: everything is judged.
+UnjudgedArea = Callable[[str, str | None], NDArray[np.bool_] | None]
+
+
 class Overlays:
     """The folder of overlays; used by the recorder's thread."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, folder: Path, keep: int, unjudged: UnjudgedArea) -> None:
         """Keep the newest `keep` files of each station, those that are there already included."""
+        self._unjudged = unjudged
         self._folder = folder
         self._keep = keep
         self._budget = TimeBudget(_SHARE)
@@ -71,7 +78,8 @@ class Overlays:
             self._budget.spend(key, time.thread_time_ns() - started_ns)
 
     def _draw(self, event: Event) -> None:
-        data = overlay(event, EventImages(event.preview_jpeg, event.patch_distances))
+        unjudged = self._unjudged(event.part.station, event.bundle_sha256)
+        data = overlay(event, EventImages(event.preview_jpeg, event.patch_distances), unjudged)
         if data is None:
             raise ValueError("the preview is no JPEG")
         path = self._folder / event.part.station / f"{event.part.seq:09d}_{event.part.verdict}.jpg"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from stream.core import metrics
 from stream.core.clock import Clock, now_ns
@@ -18,6 +19,7 @@ from stream.core.parts import Part, Settled
 from stream.core.verdict import Cause, Verdict
 from stream.line.config import LineConfig
 from stream.line.lifecycle import Role, start_role
+from stream.line.unjudged_areas import unjudged_area
 from stream.model.bundle import live_bundle
 from stream.sink.camera_clocks import CameraClocks
 from stream.sink.drift_monitor import DriftMonitor
@@ -86,7 +88,7 @@ class SinkProcess:
         self.clocks = CameraClocks(config, self.inbox)
         self.frames = FrameMatch()
         self.early: EarlyResults[ReceivedResult] = EarlyResults()
-        self.recorder = Recorder(self.store, config.store)
+        self.recorder = Recorder(self.store, config.store, partial(unjudged_area, config))
         self.feed = LiveFeed(self.sockets, config)
         self.settlement = Settlement(config, self.outputs, self.recorder, self.feed, self._stop_line)
         self.health = HealthChecks(

@@ -12,7 +12,7 @@ from stream.core.errors import StoreError, UnfitValueError
 from stream.core.verdict import Verdict
 from stream.line.sections import StoreOptions
 from stream.sink.good_parts import GoodPartKeeper
-from stream.sink.overlays import Overlays
+from stream.sink.overlays import Overlays, UnjudgedArea
 from stream.sink.policy.write_queue import WAITING, Batch, LeftOut, Snapshot, WriteQueue
 from stream.store.event_store import EventStore
 from stream.store.records import AlarmRecord, Event
@@ -32,15 +32,15 @@ _LOSS_SHOWN_NS = 1_000_000_000
 class Recorder(threading.Thread):
     """Writes the event store and the overlays; what cannot be written waits, bounded, until it can."""
 
-    def __init__(self, store: EventStore, options: StoreOptions) -> None:
-        """Take over an open store."""
+    def __init__(self, store: EventStore, options: StoreOptions, unjudged: UnjudgedArea) -> None:
+        """Take over an open store; `unjudged` is what overlays hatch."""
         super().__init__(name="recorder", daemon=True)
         self._store = store
         self._options = options
         self._changed = threading.Condition()
         self._queue = WriteQueue()
         self._end_by_s: float | None = None
-        self._overlays = Overlays(options.path / "overlays", options.overlays)
+        self._overlays = Overlays(options.path / "overlays", options.overlays, unjudged)
         self._good = GoodPartKeeper(store, options)
         self._next_retention_s = 0.0
         self._failures = 0

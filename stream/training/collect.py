@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from stream.core.clock import now_ns
 from stream.core.errors import ConfigError, DatasetError, DiskError, TransportError
+from stream.core.files import check_destination
 from stream.devices.cameras.camera import Start
 from stream.line.config import LineConfig
 from stream.line.locks import lock_owner, lock_role
+from stream.line.permissions import line_rights
 from stream.training.progress import Track
 from stream.transport.broadcast import TapListener
 from stream.transport.sockets import Sockets, why_unreached
@@ -90,7 +92,8 @@ def station_of(line: LineConfig, camera: str, name: str | None) -> str:
 def _frames(line: LineConfig, camera: str) -> Generator[Image | None]:
     """Yield the image of each frame of the camera, None for a frame with a fault."""
     try:
-        lock = lock_role(f"capture-{camera}", line.state)
+        with line_rights(line):
+            lock = lock_role(f"capture-{camera}", line.state)
     except TransportError:
         yield from _tapped(line, camera)
         return
@@ -141,6 +144,7 @@ def _prepare(folder: Path) -> None:
         raise DiskError(f"{folder}: cannot be used: {error.strerror}; name another folder") from None
     if occupied:
         raise DatasetError(f"{folder}: is not empty; name a new folder, or learn what is in it with `patchline fit`")
+    check_destination(folder / "part_000000.png")
 
 
 def _write(path: Path, image: Image) -> None:

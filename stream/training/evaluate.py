@@ -1,7 +1,8 @@
 """How well a bundle separates good from defective images, as the line would inspect them.
 
-`test_set` reads the images and their masks, `image_figures` and `calibration_draws` compute the figures of the image
-scores, `outcomes` sorts the images by what became of them, `outcome_overlays` draws them, `evaluation_page` shows all.
+`test_set` reads the images and their ground truth, `image_figures` and `calibration_draws` compute the figures of the
+image scores, `outcomes` sorts the images by what became of them, `outcome_overlays` draws them, `evaluation_page` shows
+all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.errors import BundleError, ConfigError, DatasetError
+from stream.core.errors import BundleError
+from stream.core.files import check_destination, check_new_folder
+from stream.core.spots import Ruling
 from stream.core.statistics import auroc
 from stream.core.versions import library_versions
 from stream.line.rules import RuledStation, rules_of
@@ -58,7 +61,7 @@ def evaluate(
 
     Args:
         bundle_path: the bundle; without thresholds the rates are None.
-        dataset: folder in MVTec AD's layout; defect types and masks are optional.
+        dataset: folder in MVTec AD's layout; defect types and ground truth are optional.
         overlays: a new or empty folder for one overlay of each image, DIR/<outcome>/<rank>_<type>_NAME.png; it
             appears as a whole, at the end.
         page: an HTML file for the figures, charts and images; an older one is replaced.
@@ -67,9 +70,9 @@ def evaluate(
         track: progress.
 
     Raises:
-        DatasetError: no `test/good`, masks that cannot be used, more than 5 % unreadable, no image that the line would
-            inspect, `overlays` in use.
-        DiskError: the overlays or the page cannot be written.
+        DatasetError: no `test/good`, ground truth that cannot be used, more than 5 % unreadable, no image that the line
+            would inspect.
+        DiskError: the overlays or the page cannot be written, found out at once, or the folder of overlays is in use.
         BundleError, WeightsError, ConfigError: the bundle, a rule or an option cannot be used here.
     """
     bundle = load_bundle(bundle_path)
@@ -88,15 +91,17 @@ def evaluate(
     model = StationModel(bundle, extractor, build_memory_bank(bundle, extractor), bundle.info.spec.key, True, by)
     inspections, ms_per_image = _inspect(model, test_set.images, track)
     scores = np.array([inspection.score for inspection in inspections])
-    pixels = _pixel_figures(test_set.images, inspections, track)
-    report = _report(bundle_path, bundle, extractor.device, dataset, test_set, scores, pixels, ms_per_image)
-    if rules is not None and report.thresholds is not None:
+    pixels = _pixel_figures(test_set.images, inspections, bundle.info.filled, track)
+    rulings = None
+    if bundle.info.thresholds is not None:
         judged = zip(test_set.images, inspections, strict=True)
         rulings = [model.judge(inspection, image.region_px) for image, inspection in judged]
+    report = _report(bundle_path, bundle, extractor.device, dataset, test_set, scores, rulings, pixels, ms_per_image)
+    if rules is not None and rulings is not None and report.thresholds is not None:
         effect = effect_of(rules.source, dataset, test_set.images, scores, rulings, report.thresholds.image)
         report = msgspec.structs.replace(report, rules=effect)
     if overlays is not None or page is not None:
-        maps = {i.path: PixelMaps(one.distances, i.mask) for i, one in zip(test_set.images, inspections, strict=True)}
+        maps = {i.path: PixelMaps(one.distances, i.marked) for i, one in zip(test_set.images, inspections, strict=True)}
         for_page = page is not None
         pictures = draw_outcomes(
             report.outcomes, dataset, bundle.info, maps, overlays=overlays, for_page=for_page, track=track
@@ -107,10 +112,10 @@ def evaluate(
 
 
 def _check_outputs(overlays: Path | None, page: Path | None) -> None:
-    if overlays is not None and overlays.exists() and (not overlays.is_dir() or any(overlays.iterdir())):
-        raise DatasetError(f"{overlays}: overlays need a new or empty folder; name another or clear this one")
-    if page is not None and page.is_dir():
-        raise ConfigError(f"{page}: a folder; name the file that the page is written to, such as {page / 'page.html'}")
+    if overlays is not None:
+        check_new_folder(overlays, "a set of overlays")
+    if page is not None:
+        check_destination(page, stream=True)
 
 
 def _inspect(model: StationModel, images: list[LabelledImage], track: Track) -> tuple[list[Inspection], float]:
@@ -133,13 +138,15 @@ def _report(
     dataset: Path,
     test_set: LabelledSet,
     scores: Scores,
+    rulings: list[Ruling] | None,
     pixels: tuple[float | None, float | None],
     ms_per_image: float,
 ) -> EvaluationReport:
-    images, thresholds = test_set.images, bundle.info.thresholds
+    images, thresholds, all_scores = test_set.images, bundle.info.thresholds, scores
+    images, scores = [image for image in images if not image.under_masks], scores[test_set.counted]
     remembered = set(bundle.info.bank_pictures)
-    in_bank = np.array([network_input_hash(image.pixels) in remembered for image in images])
-    defective = np.array([image.kind != GOOD for image in images])
+    in_bank = np.array([network_input_hash(image.pixels) in remembered for image in images], np.bool_)
+    defective = np.array([image.kind != GOOD for image in images], np.bool_)
     good, bad = scores[~defective], scores[defective]
     rejected = None if thresholds is None else scores > thresholds.image
     counts = EvaluationCounts(
@@ -147,7 +154,8 @@ def _report(
         defective=len(bad),
         refused_good=sum(image.kind == GOOD for image in test_set.refused),
         refused_defective=sum(image.kind != GOOD for image in test_set.refused),
-        masked=sum(image.mask is not None for image in images),
+        under_masks=len(test_set.images) - len(images),
+        marked=sum(image.marked is not None for image in images),
         in_bank=int(in_bank.sum()),
         calibration=len(bundle.calibration_scores),
     )
@@ -169,9 +177,9 @@ def _report(
         ms_per_image=ms_per_image,
         expected_misses=_expected_misses(bundle, scores[~defective & ~in_bank], bad),
         counts=counts,
-        types=_types(test_set, scores, rejected),
+        types=_types(test_set, images, scores, rejected),
         refused_reasons=dict(Counter(image.reason for image in test_set.refused).most_common()),
-        outcomes=outcomes_of(dataset, test_set, scores, rejected),
+        outcomes=outcomes_of(dataset, test_set, all_scores, rulings),
         unreadable=[path.relative_to(dataset).as_posix() for path in test_set.unreadable],
         warnings=test_set.warnings + _warnings(counts, false_reject_rate, interval),
         rules=None,
@@ -198,16 +206,20 @@ def _expected_misses(bundle: Bundle, good: Scores, defective: Scores) -> DrawnCa
     return DrawnCalibrations(len(pool), count, expected_misses(pool, defective, RATES, calibration_count=count))
 
 
-def _types(test_set: LabelledSet, scores: Scores, rejected: NDArray[np.bool_] | None) -> dict[str, TypeReport]:
-    kinds = np.array([image.kind for image in test_set.images])
+def _types(
+    test_set: LabelledSet, images: list[LabelledImage], scores: Scores, rejected: NDArray[np.bool_] | None
+) -> dict[str, TypeReport]:
+    kinds = np.array([image.kind for image in images], np.str_)
     refused = Counter(image.kind for image in test_set.refused)
+    under_masks = Counter(image.kind for image in test_set.images if image.under_masks)
     types = {}
-    for kind in sorted({*kinds.tolist(), *refused}):
+    for kind in sorted({*kinds.tolist(), *refused, *under_masks}):
         rows, beside_good = kinds == kind, (kinds == kind) | (kinds == GOOD)
         reject_rate = None if rejected is None else _mean(rejected[rows])
         types[kind] = TypeReport(
-            pictures=int(rows.sum()) + refused[kind],
+            pictures=int(rows.sum()) + refused[kind] + under_masks[kind],
             refused=refused[kind],
+            under_masks=under_masks[kind],
             mean_score=_mean(scores[rows]),
             false_reject_rate=reject_rate if kind == GOOD else None,
             miss_rate=None if kind == GOOD or reject_rate is None else 1 - reject_rate,
@@ -221,25 +233,31 @@ def _mean(values: NDArray[np.generic]) -> float | None:
 
 
 def _pixel_figures(
-    images: list[LabelledImage], inspections: list[Inspection], track: Track
+    images: list[LabelledImage],
+    inspections: list[Inspection],
+    filled: NDArray[np.bool_] | None,
+    track: Track,
 ) -> tuple[float | None, float | None]:
-    """Return pixel AUROC and AUPRO over the good images and those with a mask."""
+    """Return pixel AUROC and AUPRO over the pixels that are judged, of the good images and those with ground truth."""
     maps: list[NDArray[np.float32]] = []
-    masks: list[NDArray[np.bool_]] = []
-    if any(image.mask is not None for image in images):
+    truths: list[NDArray[np.bool_]] = []
+    if any(image.marked is not None for image in images):
         for image, inspection in zip(images, inspections, strict=True):
-            if image.kind == GOOD or image.mask is not None:
+            if image.kind == GOOD or image.marked is not None:
                 height_px, width_px, _ = image.pixels.shape
                 shape = (height_px, width_px)
                 distances = inspection.distances
                 maps.append(anomaly_map(distances, shape, sigma_px(shape, distances.shape)))
-                masks.append(np.zeros(shape, np.bool_) if image.mask is None else image.mask)
-    if not masks or all(mask.all() for mask in masks):
+                truths.append(np.zeros(shape, np.bool_) if image.marked is None else image.marked)
+    judged = None if filled is None else ~filled
+    labels = [truth.ravel() if judged is None else truth[judged] for truth in truths]
+    if not labels or all(label.all() for label in labels):
         return None, None
     track("measure pixels", 0, 2)
-    area = auroc(np.concatenate(masks).ravel(), np.concatenate(maps).ravel())
+    values = [pixels.ravel() if judged is None else pixels[judged] for pixels in maps]
+    area = auroc(np.concatenate(labels), np.concatenate(values))
     track("measure pixels", 1, 2)
-    pro = aupro(maps, masks)
+    pro = aupro(maps, truths, judged=judged)
     track("measure pixels", 2, 2)
     return area, pro
 
@@ -252,9 +270,14 @@ def _warnings(
         warnings.append(
             f"test images that the bundle's memory bank was made of, which makes the figures too good: {counts.in_bank}"
         )
-    unmasked = counts.defective - counts.masked
-    if counts.masked and unmasked:
-        warnings.append(f"defective images without a mask, whose pixels do not count: {unmasked}")
+    unmarked = counts.defective - counts.marked
+    if counts.marked and unmarked:
+        warnings.append(f"defective images without ground truth, whose pixels do not count: {unmarked}")
+    if counts.under_masks:
+        warnings.append(
+            "images whose defect lies under the bundle's masks only, which count neither as missed nor as caught: "
+            f"{counts.under_masks}"
+        )
     if false_reject_rate is not None and interval is not None and not interval[0] <= false_reject_rate <= interval[1]:
         warnings.append(
             f"the false-reject rate {false_reject_rate:.2%} lies outside {interval[0]:.2%} to {interval[1]:.2%}, "

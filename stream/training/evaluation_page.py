@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from stream.core.files import write_atomically
 from stream.training.evaluation_charts import miss_curve_chart, score_chart
-from stream.training.evaluation_report import EvaluationReport, figure, percent
+from stream.training.evaluation_report import EvaluationReport, figure, outcome_text, percent
 from stream.training.image_figures import miss_curve
 from stream.training.outcome_overlays import PagePicture
-from stream.training.outcomes import Outcome
+from stream.training.outcomes import ImageOutcome, Outcome
 
 #: Heading of each outcome's images, and what their order means.
 _SECTIONS = {
@@ -24,6 +24,7 @@ _SECTIONS = {
     Outcome.REFUSED: ("Refused", "a line rejects them without inspecting them: UNINSPECTED, with this reason"),
     Outcome.CAUGHT: ("Caught", "defective parts called DEFECT; those first that were nearly missed"),
     Outcome.PASSED: ("Passed", "good parts called GOOD; those first that were nearly rejected"),
+    Outcome.UNDER_MASKS: ("Under masks", "all of their defect lies where nothing is judged; the highest score first"),
 }
 
 
@@ -53,7 +54,7 @@ def page_html(report: EvaluationReport, pictures: Sequence[PagePicture]) -> str:
                 {
                     "rank": picture.rank,
                     "path": picture.image.path,
-                    "caption": picture.image.detail or f"score {picture.image.score:.4g}",
+                    "caption": _caption(picture.image),
                     "jpeg": base64.b64encode(picture.jpeg).decode(),
                 }
                 for picture in pictures
@@ -72,6 +73,12 @@ def page_html(report: EvaluationReport, pictures: Sequence[PagePicture]) -> str:
         histograms=histograms,
         bundle_name=Path(report.bundle).name,
     )
+
+
+def _caption(image: ImageOutcome) -> str:
+    """Return what is said below an image: its score, and what its verdict is by where that is not the score."""
+    text = outcome_text(image)
+    return text if image.score is None else f"score {text}"
 
 
 def _charts(report: EvaluationReport) -> tuple[Markup | None, Markup | None]:

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from stream.core.files import write_atomically
+from stream.core.verdict import Verdict
 from stream.model.bundle_info import Thresholds
 from stream.training.calibration_draws import ExpectedMisses
-from stream.training.outcomes import Outcome, Outcomes
+from stream.training.outcomes import ImageOutcome, Outcome, Outcomes
 from stream.training.rule_effect import RuleEffect, effect_lists
 
 #: Images of one outcome that the terminal lists.
@@ -25,7 +26,8 @@ class TypeReport(msgspec.Struct, frozen=True):
 
     Attributes:
         pictures: its readable images.
-        refused: those of them that the line refuses; all that follows is of the others.
+        refused: those of them that the line refuses.
+        under_masks: those whose defect lies under the bundle's masks only; all that follows is of the others.
         mean_score: of the image scores.
         false_reject_rate: None but for `good`.
         miss_rate: None for `good`.
@@ -34,6 +36,7 @@ class TypeReport(msgspec.Struct, frozen=True):
 
     pictures: int
     refused: int
+    under_masks: int
     mean_score: float | None
     false_reject_rate: float | None
     miss_rate: float | None
@@ -46,7 +49,8 @@ class EvaluationCounts(msgspec.Struct, frozen=True):
     Attributes:
         good, defective: inspected ones.
         refused_good, refused_defective: those that a line does not inspect, but rejects.
-        masked: defective ones with a mask that marks something.
+        under_masks: inspected ones whose defect lies under the bundle's masks only, neither good nor defective.
+        marked: defective ones with ground truth that marks something which is judged.
         in_bank: inspected ones that the memory bank was made of.
         calibration: those that calibrated the bundle.
     """
@@ -55,7 +59,8 @@ class EvaluationCounts(msgspec.Struct, frozen=True):
     defective: int
     refused_good: int
     refused_defective: int
-    masked: int
+    under_masks: int
+    marked: int
     in_bank: int
     calibration: int
 
@@ -82,6 +87,9 @@ class DrawnCalibrations(msgspec.Struct, frozen=True):
 class EvaluationReport(msgspec.Struct, frozen=True):
     """The figures of an evaluation; None where the images or the bundle do not allow one.
 
+    An image whose defect lies under the bundle's masks only has an outcome of its own, and is in no figure. Pixels that
+    are not judged are in none either.
+
     Images that a line refuses (`bad_frame`, `wrong_geometry`, `not_found`) have no score. They are in `outcomes`,
     `refused_reasons` and the counts, in no other figure. A line rejects them: its share of good parts rejected is
     (false rejects + refused_good) / (good + refused_good).
@@ -90,7 +98,7 @@ class EvaluationReport(msgspec.Struct, frozen=True):
         image_auroc: area under the ROC curve of the image scores.
         pg2: share of the good images that can pass if at most 2 % of the defective ones may, see `presorted_good`.
         pb2: share of the defective images caught if at most 2 % of the good ones may be rejected.
-        pixel_auroc: of all map pixels of the good and the masked images.
+        pixel_auroc: of the judged pixels of the good images and of those with ground truth.
         aupro: area under the per-region-overlap curve up to 30 % false-positive pixels, of the same.
         image_f1: the best of all thresholds.
         image_f1_at_threshold: at the bundle's threshold.
@@ -102,10 +110,11 @@ class EvaluationReport(msgspec.Struct, frozen=True):
         ms_per_image: median time to preprocess and inspect one image, one at a time, without reading it.
         counts, types: number of images, and the same figures by folder of `test/`.
         refused_reasons: number of refused images by reason.
-        outcomes: every image, by what became of it, worst first; without thresholds only the refused ones.
+        outcomes: every image, by what became of it, worst first, with rules where they were given; without thresholds
+            only the refused ones.
         unreadable: images skipped because they are damaged, relative to the dataset.
         warnings: reasons to trust the figures less, one line each.
-        rules: what a station's rules change; all else is by the scores alone. None: none were given.
+        rules: what a station's rules change; all else but `outcomes` is by the scores alone. None: none were given.
         thresholds: the bundle's.
         versions: of the libraries that computed this.
     """
@@ -164,6 +173,7 @@ def _figures(report: EvaluationReport) -> Table:
         ("false rejects", _share_of(report, Outcome.FALSE_REJECT)),
         ("  predicted, 95 %", f"{percent(low)} to {percent(high)}"),
         ("refused, not inspected", _refused(report)),
+        *_under_masks(report),
         ("image AUROC", figure(report.image_auroc)),
         ("PG2: good sorted out, 2 % missed", percent(report.pg2)),
         ("PB2: caught, 2 % falsely rejected", percent(report.pb2)),
@@ -216,7 +226,15 @@ def _share_of(report: EvaluationReport, outcome: Outcome) -> str:
     missed = outcome == Outcome.MISSED
     rate = report.miss_rate if missed else report.false_reject_rate
     total = report.counts.defective if missed else report.counts.good
-    return "–" if rate is None else f"{percent(rate)} ({len(report.outcomes[outcome])} of {total})"
+    return "–" if rate is None else f"{percent(rate)} ({round(rate * total)} of {total})"
+
+
+def _under_masks(report: EvaluationReport) -> Iterator[tuple[str, str]]:
+    """Yield how many defects lie under masks only, if any, and how many of their images are rejected all the same."""
+    count = report.counts.under_masks
+    if count:
+        rejected = sum(image.verdict is not Verdict.GOOD for image in report.outcomes[Outcome.UNDER_MASKS])
+        yield "defect under masks only", f"{count}, {rejected} rejected all the same" if rejected else str(count)
 
 
 def _refused(report: EvaluationReport) -> str:
@@ -241,11 +259,18 @@ def _worst(report: EvaluationReport) -> Iterator[RenderableType]:
             continue
         table = Table("", "image", "reason" if outcome == Outcome.REFUSED else "score", box=None)
         for rank, image in enumerate(images[:_LISTED], start=1):
-            table.add_row(str(rank), Text(image.path), Text(image.detail or f"{image.score:.4g}"))
+            table.add_row(str(rank), Text(image.path), Text(outcome_text(image)))
         yield Text(f"\n{len(images)} {title}", style="bold")
         yield table
         if len(images) > _LISTED:
             yield Text(f"  … and {len(images) - _LISTED} more; --report lists them all")
+
+
+def outcome_text(image: ImageOutcome) -> str:
+    """Return an image's score and what decided beside it: the reason of a refusal, or the rule."""
+    if image.score is None:
+        return image.detail or str(image.cause)
+    return f"{image.score:.4g}" + (f", {image.detail}" if image.detail else "")
 
 
 def figure(value: float | None) -> str:

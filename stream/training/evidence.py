@@ -20,8 +20,11 @@ from stream.core.errors import DatasetError
 from stream.core.images import read_image
 from stream.core.statistics import auroc
 from stream.model.extractor import input_multiple_px, load_extractor, spec_for
+from stream.model.mask_files import masks_of
 from stream.model.patchcore.calibrate import conformal_threshold
+from stream.model.patchcore.geometry import Geometry
 from stream.model.patchcore.inspector import Extractor, nearest_patches, score_patches
+from stream.model.patchcore.masks import Masks
 from stream.model.patchcore.preprocess import input_size
 from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
@@ -31,7 +34,7 @@ from stream.training.inspection_time import milliseconds
 from stream.training.learned_bank import BankOptions, coreset_size, learn_bank
 from stream.training.learning import patches_of
 from stream.training.memory_budget import MemoryBudget
-from stream.training.progress import Track, silent
+from stream.training.progress import Track
 from stream.training.registration import registration_of
 from stream.training.selection import chosen_images, plan_for, region_px
 from stream.training.suggestion import Candidate, Trial, smallest_visible
@@ -75,12 +78,18 @@ def gathered(good: Path, options: FitOptions, repeats: int, track: Track) -> Ite
     memory = MemoryBudget.of(options.max_memory_bytes)
     with tempfile.TemporaryDirectory(prefix="patchline-suggest-") as folder:
         spool = Path(folder)
+        masks = masks_of(options.masks, region_px(paths, options.roi), region_px(paths, None), options.roi)
         geometry = options.geometry(small)
         with read_network_inputs(spread, geometry, memory=memory, spool=spool, track=track) as images:
             names = [path.relative_to(good).as_posix() for path in images.paths]
             plan, _ = plan_for(good, images, names, replace(options, calibration="cross", folds=_FOLDS))
             different = [images.paths[row] for row in plan.bank]
             widths, heights = zip(*(images.sizes_px[row] for row in plan.bank), strict=True)
+            if masks is not None and options.roi is None and images.picture_px is None:
+                raise DatasetError(
+                    f"{good}: its images differ in size, so masks lie elsewhere in each; give --roi, or images of one "
+                    "size"
+                )
         if len(different) < _LEAST_PICTURES or len(plan.folds) < 2:
             raise DatasetError(
                 f"{good}: {len(different)} different readable images are too few to try options on; give at least "
@@ -88,7 +97,7 @@ def gathered(good: Path, options: FitOptions, repeats: int, track: Track) -> Ite
             )
         region = (int(np.median(widths)), int(np.median(heights))) if options.roi is None else options.roi[2:]
         defects = defects_of([share * min(region) for share in _SIZES], repeats, options.seed)
-        yield Evidence(options, different, plan.folds, len(paths), region, defects, memory, spool, track)
+        yield Evidence(options, different, plan.folds, len(paths), region, masks, defects, memory, spool, track)
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,8 @@ class Evidence:
         folds: places in `paths` that are held out together.
         total: pictures that the fit will have.
         region: (width, height) that is inspected, px.
-        defects: drawn in turn into the pictures.
+        masks: what of it is not judged; None: all is.
+        defects: drawn in turn into the pictures, where they are judged.
         memory, spool: limit, and folder for what exceeds it.
         track: progress.
     """
@@ -111,6 +121,7 @@ class Evidence:
     folds: list[slice]
     total: int
     region: tuple[int, int]
+    masks: Masks | None
     defects: list[Defect]
     memory: MemoryBudget
     spool: Path
@@ -132,6 +143,10 @@ class Evidence:
             networks.append(network)
         return networks, too_slow
 
+    def geometry(self, input_px: tuple[int, int]) -> Geometry:
+        """Return how the pictures become network inputs of (width, height)."""
+        return self.options.geometry(input_px)._replace(masks=self.masks)
+
     def network(self, input_px: tuple[int, int], levels: Sequence[str]) -> Network:
         """Make the backbone ready at one size."""
         options, stage = self.options, f"load {_words(input_px)}"
@@ -146,6 +161,8 @@ class Evidence:
         )
         extractor = load_extractor(spec, device=options.device, weights=options.weights)
         height, width = extractor(np.zeros((1, input_px[1], input_px[0], 3), np.uint8)).shape[1:3]
+        if self.masks is not None:
+            self.masks.check(input_px, (height, width))
         took_ms = self._milliseconds(extractor, input_px, (height, width), options.coreset)
         self.track(stage, 1, 1)
         return Network(input_px, spec.levels, extractor, (height, width), took_ms)
@@ -155,9 +172,7 @@ class Evidence:
         input_px, took_ms = network.input_px, network.milliseconds
         if coreset != self.options.coreset:
             took_ms = self._milliseconds(network.extractor, input_px, network.grid, coreset)
-        with read_network_inputs(
-            self.paths, self.options.geometry(input_px), memory=self.memory, spool=self.spool
-        ) as images:
+        with read_network_inputs(self.paths, self.geometry(input_px), memory=self.memory, spool=self.spool) as images:
             if len(images) < len(self.paths):
                 raise DatasetError(f"{images.unreadable[0].reason}; it could be read before, so try again")
             good, defective = self._scores(network, images, coreset)
@@ -176,10 +191,15 @@ class Evidence:
         self, extractor: Extractor, input_px: tuple[int, int], grid: tuple[int, int], coreset: float
     ) -> float:
         """Measure one picture on this machine, with a bank as large as the fit's will be."""
-        rows = coreset_size(self.total * grid[0] * grid[1], coreset)
-        geometry = self.options.geometry(input_px)
+        weights = self._weights(input_px, grid)
+        judged = grid[0] * grid[1] if weights is None else int(np.count_nonzero(weights))
+        rows = coreset_size(self.total * judged, coreset)
+        geometry = self.geometry(input_px)
         regions = [geometry.region(read_image(path)) for path in self.paths[:4]]
         return milliseconds(extractor, regions, geometry, bank_rows=rows)
+
+    def _weights(self, input_px: tuple[int, int], grid: tuple[int, int]) -> NDArray[np.float32] | None:
+        return None if self.masks is None else self.masks.weights(input_px, grid)
 
     def _scores(
         self, network: Network, images: ImageSet, coreset: float
@@ -187,12 +207,18 @@ class Evidence:
         """Return the scores of the good pictures and of those with a defect, each by the bank without its fold."""
         options, extractor = self.options, network.extractor
         rows = np.arange(len(images))
-        shift = registration_of(iter_inputs(images.inputs, rows), network.grid)
+        filled = None if self.masks is None else self.masks.filled(network.input_px)
+        shift = registration_of(iter_inputs(images.inputs, rows), network.grid, filled)
         position = shift.in_place if options.score == "auto" else options.score == "position"
         bank_options = BankOptions(
-            network.grid, coreset, options.seed, position=position, cuda=extractor.device == "cuda"
+            network.grid,
+            coreset,
+            options.seed,
+            position=position,
+            cuda=extractor.device == "cuda",
+            weights=self._weights(network.input_px, network.grid),
         )
-        done = _Steps(self.track, f"try {_words(network.input_px)}", 2 * len(images) + len(self.defects))
+        done = _Steps(self.track, f"try {_words(network.input_px)}", 3 * len(images) + len(self.defects))
         good: list[float] = []
         defective = np.zeros(len(self.defects))
         patches = patches_of(
@@ -203,8 +229,9 @@ class Evidence:
             folds=2,
             memory=self.memory,
             spool=self.spool,
-            track=silent,
+            track=lambda _stage, count, _total: done.reach(count),
         )
+        done.reach(len(images))
         with patches:
             size = bank_options.patches
             for fold in self.folds:
@@ -226,9 +253,10 @@ class Evidence:
         for place in range(fold.start, fold.stop):
             numbers = list(range(place, len(self.defects), len(self.paths)))
             if numbers:
-                geometry = self.options.geometry(input_px)
+                geometry = self.geometry(input_px)
                 region = geometry.region(read_image(self.paths[place]))
-                drawn = (with_defect(region, self.defects[number]) for number in numbers)
+                unjudged = None if self.masks is None else self.masks.filled(self.masks.region_px)
+                drawn = (with_defect(region, self.defects[number], unjudged) for number in numbers)
                 yield numbers, np.stack([geometry.network_input(picture) for picture in drawn])
 
 
@@ -238,6 +266,9 @@ class _Steps:
     def __init__(self, track: Track, stage: str, total: int) -> None:
         self._track, self._stage, self._total, self._done = track, stage, total, 0
         track(stage, 0, total)
+
+    def reach(self, done: int) -> None:
+        self.step(max(0, done - self._done))
 
     def step(self, count: int = 1) -> None:
         self._done += count

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import BundleError, ConfigError, DatasetError
-from stream.core.files import file_sha256
+from stream.core.files import check_destination, file_sha256
 from stream.model.bundle import (
     Bundle,
     CalibrationScores,
@@ -77,6 +77,7 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
         BundleError, WeightsError, ConfigError: the bundle cannot be used here.
         DiskError: the new bundle cannot be written.
     """
+    check_destination(output)
     bundle, calibration = live_bundle(live), calibration_inputs(live)
     if file_sha256(live) != bundle.sha256:
         raise BundleError(f"{live}: was replaced while it was being read; try again")
@@ -151,7 +152,12 @@ def extend_bank(live: Path, output: Path, inputs: NetworkInputs, track: Track = 
 
 
 def image_scores(path: Path, inputs: NetworkInputs, track: Track = silent) -> NDArray[np.float64]:
-    """Return the image scores (k,) that a bundle gives to network inputs, (k, H, W, 3) uint8 RGB.
+    """Return the image scores (k,) that a bundle gives to network inputs, as `inspected`."""
+    return inspected(path, inputs, track).scores
+
+
+def inspected(path: Path, inputs: NetworkInputs, track: Track = silent) -> CalibrationScores:
+    """Return what a bundle finds in network inputs, (k, H, W, 3) uint8 RGB: scores, peaks and patch distances.
 
     Raises:
         DatasetError: no inputs, or another shape.
@@ -164,7 +170,7 @@ def image_scores(path: Path, inputs: NetworkInputs, track: Track = silent) -> ND
     track("load backbone", 1, 1)
     search = search_of(bundle.bank, extractor)
     rows = np.arange(len(inputs))
-    return held_out_scores(extractor, search, inputs, rows, bundle.scoring, stage="score", track=track).scores
+    return held_out_scores(extractor, search, inputs, rows, bundle.scoring, stage="score", track=track)
 
 
 def with_threshold(live: Path, output: Path, image: float) -> Bundle:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from stream.core.errors import DatasetError
+from stream.core.files import check_destination
 from stream.core.images import list_images, read_image
 from stream.core.versions import library_versions
 from stream.model.bundle import (
@@ -85,11 +86,12 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
 
     Raises:
         DatasetError: the folder or its images cannot be used.
-        DiskError: the patches do not fit the disk.
+        DiskError: the bundle cannot be written there, found out at once, or the patches do not fit the disk.
         WeightsError, ConfigError, BundleError: see `load_extractor` and `save_bundle`.
     """
     from stream.model.patchcore.coreset import PROJECTION_DIMS
 
+    check_destination(output)
     memory = MemoryBudget.of(options.max_memory_bytes)
     paths = chosen_images(good, options)
     region, multiple_px = region_px(paths, options.roi), input_multiple_px(options.backbone)
@@ -143,6 +145,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             options.seed,
             position=position,
             cuda=extractor.device == "cuda",
+            banks=spec.coordinates,
             weights=None if masks is None else masks.weights(input_px, (height, width)),
         )
         if masks is not None:
@@ -194,7 +197,6 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             position=learned.scoring.position,
             graph=graph,
         )
-        used = np.concatenate([plan.bank, plan.held_out])
         return _summary(
             bundle,
             extractor.device,
@@ -202,7 +204,7 @@ def fit(good: Path, output: Path, options: FitOptions, track: Track = silent) ->
             learned.calibration,
             plan.calibration,
             notes,
-            inconsistencies(images, names, np.sort(used))
+            inconsistencies(images, names, np.sort(np.concatenate([plan.bank, plan.held_out])))
             + product_warning(learned.means, [names[row] for row in plan.bank])
             + placement_warnings(options.alignment, options.roi, images),
         )
@@ -217,8 +219,10 @@ def calibrate(
     Raises:
         DatasetError: no image is left to calibrate with.
         BundleError, WeightsError, ConfigError: the bundle cannot be used here.
+        DiskError: the bundle cannot be replaced.
     """
     bundle = load_bundle(path)
+    check_destination(path)
     info = bundle.info
     memory = MemoryBudget.of(None)
     paths = without_names(good, list_images(good), leave_out)

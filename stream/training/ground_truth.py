@@ -1,6 +1,6 @@
-"""The masks of labelled images: found, checked together, and brought to the network's input.
+"""The ground truth of labelled images: found, checked together, and brought to the network's input.
 
-The mask of `test/TYPE/NAME.*` is `ground_truth/TYPE/NAME_mask.png`, as in MVTec AD, or `ground_truth/TYPE/NAME.png`;
+That of `test/TYPE/NAME.*` is `ground_truth/TYPE/NAME_mask.png`, as in MVTec AD, or `ground_truth/TYPE/NAME.png`;
 what is not black marks the defect.
 """
 
@@ -26,23 +26,28 @@ _NAMED = 10
 
 
 class GroundTruth(NamedTuple):
-    """The masks of a test set.
+    """The ground truth of a test set.
 
     Attributes:
-        masks: (H, W) bool of the network input's size by the path of the image, only those that mark something in it.
-        warnings: masks that do not count, one line for each reason.
+        marked: (H, W) bool of the network input's size by the path of the image: the pixels of its defect that are
+            judged, only where there are any.
+        under_masks: images whose defect lies under the bundle's masks only.
+        warnings: files that do not count, one line for each reason.
     """
 
-    masks: dict[Path, NDArray[np.bool_]]
+    marked: dict[Path, NDArray[np.bool_]]
+    under_masks: set[Path]
     warnings: list[str]
 
 
 class _Unusable(Exception):  # noqa: N818 - becomes one line of a DatasetError
-    """A mask that contradicts its image."""
+    """A file that contradicts its image."""
 
 
-def read_masks(dataset: Path, folders: Mapping[str, Sequence[Path]], info: BundleInfo, track: Track) -> GroundTruth:
-    """Read the masks of all images of a test set.
+def read_ground_truth(
+    dataset: Path, folders: Mapping[str, Sequence[Path]], info: BundleInfo, track: Track
+) -> GroundTruth:
+    """Read the ground truth of all images of a test set.
 
     Args:
         dataset: the folder that holds `ground_truth/`, or no such folder.
@@ -51,11 +56,12 @@ def read_masks(dataset: Path, folders: Mapping[str, Sequence[Path]], info: Bundl
         track: progress.
 
     Raises:
-        DatasetError: masks that are damaged, of another size than their image, on a good image, or two for one
+        DatasetError: files that are damaged, of another size than their image, on a good image, or two for one
             image; all of them in one line.
     """
     found, strays = _find(dataset / "ground_truth", folders)
-    masks: dict[Path, NDArray[np.bool_]] = {}
+    marked: dict[Path, NDArray[np.bool_]] = {}
+    under_masks: set[Path] = set()
     problems: list[str] = []
     empty: list[Path] = []
     unseen: list[Path] = []
@@ -68,16 +74,20 @@ def read_masks(dataset: Path, folders: Mapping[str, Sequence[Path]], info: Bundl
             if marks is not None and not marks.any():
                 empty += candidates
             elif marks is not None:
-                seen = _network_mask(image, marks, info)
-                if seen is not None and seen.any():
-                    masks[image] = seen
-                elif seen is not None:
+                seen = _in_network_input(image, marks, info)
+                if seen is not None and not seen.any():
                     unseen += candidates
-        track("check masks", done, len(found))
+                elif seen is not None:
+                    judged = seen if info.filled is None else seen & ~info.filled
+                    if judged.any():
+                        marked[image] = judged
+                    else:
+                        under_masks.add(image)
+        track("check ground truth", done, len(found))
     if problems:
-        count = "1 mask" if len(problems) == 1 else f"{len(problems)} masks"
-        raise DatasetError(f"{dataset}: {count} cannot be used: {'; '.join(problems)}")
-    return GroundTruth(masks, list(_warnings(dataset, empty, unseen, strays)))
+        count = "1 image" if len(problems) == 1 else f"{len(problems)} images"
+        raise DatasetError(f"{dataset}: the ground truth of {count} cannot be used: {'; '.join(problems)}")
+    return GroundTruth(marked, under_masks, list(_warnings(dataset, empty, unseen, strays)))
 
 
 def named(dataset: Path, paths: Sequence[Path]) -> str:
@@ -87,7 +97,7 @@ def named(dataset: Path, paths: Sequence[Path]) -> str:
 
 
 def _find(root: Path, folders: Mapping[str, Sequence[Path]]) -> tuple[dict[Path, list[Path]], list[Path]]:
-    """Return the masks of each image that has any, and the files that are no image's mask."""
+    """Return the files of each image that has any, and those that are no image's."""
     if not root.is_dir():
         return {}, []
     files = {
@@ -110,7 +120,7 @@ def _find(root: Path, folders: Mapping[str, Sequence[Path]]) -> tuple[dict[Path,
 def _read(image: Path, candidates: list[Path]) -> NDArray[np.uint8] | None:
     """Return (H, W) uint8 of the only candidate; None if its image cannot be read, which is reported with the images.
 
-    Raises _Unusable, or DatasetError when the mask cannot be read.
+    Raises _Unusable, or DatasetError when the file cannot be read.
     """
     path, *others = candidates
     if others:
@@ -126,32 +136,31 @@ def _read(image: Path, candidates: list[Path]) -> NDArray[np.uint8] | None:
             "make it again at the image's size"
         )
     if image.parent.name == GOOD and marks.any():
-        raise _Unusable(f"{path}: marks a defect on the good image {image}, move the image or remove the mask")
+        raise _Unusable(f"{path}: marks a defect on the good image {image}, move the image or remove the file")
     return np.asarray(marks, np.uint8)
 
 
-def _network_mask(image: Path, marks: NDArray[np.uint8], info: BundleInfo) -> NDArray[np.bool_] | None:
-    """Align, crop and resize a mask like its image, (H, W) → bool of the input's size; None if the line refuses that.
+def _in_network_input(image: Path, marks: NDArray[np.uint8], info: BundleInfo) -> NDArray[np.bool_] | None:
+    """Align, crop and resize marks like their image, (H, W) → bool of the input's size; None if the line refuses that.
 
-    Each pixel is the one at its centre; what the bundle's masks fill is not marked.
+    Each pixel is the one at its centre.
     """
     try:
         placement = None if info.alignment is None else info.alignment.placement(read_image(image))
-        region = np.ascontiguousarray(info.geometry.region(marks, placement, mask=True))
+        region = np.ascontiguousarray(info.geometry.region(marks, placement, labels=True))
     except (FrameFault, DatasetError):
         return None
     # Plain INTER_NEAREST samples the pixel's corner, half a pixel off what network_input shows there.
-    marked = np.asarray(cv2.resize(region, info.spec.input_px, interpolation=cv2.INTER_NEAREST_EXACT) > 0)
-    return marked if info.filled is None else marked & ~info.filled
+    return np.asarray(cv2.resize(region, info.spec.input_px, interpolation=cv2.INTER_NEAREST_EXACT) > 0)
 
 
 def _warnings(dataset: Path, empty: list[Path], unseen: list[Path], strays: list[Path]) -> Iterator[str]:
     if empty := [path for path in empty if path.parent.name != GOOD]:
-        yield f"empty masks count as no mask, {len(empty)}: {named(dataset, empty)}"
+        yield f"files of ground_truth that mark nothing count as none, {len(empty)}: {named(dataset, empty)}"
     if unseen:
         yield (
-            f"masks that mark nothing in the bundle's region, or too little, count as no mask, {len(unseen)}: "
-            f"{named(dataset, unseen)}"
+            f"files of ground_truth that mark nothing in the bundle's region, or too little, count as none, "
+            f"{len(unseen)}: {named(dataset, unseen)}"
         )
     if strays:
         yield (

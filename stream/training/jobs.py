@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import BundleError, DatasetError, DiskError
-from stream.core.files import weights_folder
+from stream.core.files import check_destination, weights_folder
 from stream.line.config import LineConfig
 from stream.model.bundle import Bundle, load_bundle
 from stream.model.patchcore.preprocess import Size
-from stream.store.event_reader import EventReader
+from stream.store.event_reader import FILE_NAME, EventReader
 from stream.training.progress import Track
 
 if TYPE_CHECKING:
+    from stream.line.rules import PartVerdict
     from stream.training.collect import Collected
     from stream.training.fit import FitSummary
     from stream.training.fit_options import FitOptions
@@ -41,28 +42,28 @@ class BundleOutcome(NamedTuple):
 
     Attributes:
         warnings: what a user should know before it goes live.
-        before: image scores of the marked parts by the old bundle; None if their network inputs do not fit it.
+        before: scores and verdicts of the marked parts by the old bundle; None if their network inputs do not fit it.
         after: by the new one.
         recent: (before, after) of recent parts likewise, by the number of their event.
     """
 
     warnings: list[str]
-    before: list[float | None]
-    after: list[float | None]
-    recent: dict[int, tuple[float | None, float | None]] = {}  # noqa: RUF012 - never changed
+    before: list[PartVerdict | None]
+    after: list[PartVerdict | None]
+    recent: dict[int, tuple[PartVerdict | None, PartVerdict | None]] = {}  # noqa: RUF012 - never changed
 
 
 def extend_job(
-    track: Track, *, live: Path, output: Path, store: Path, accepted: list[int], marked: list[int]
+    track: Track, *, line: LineConfig, station: str, live: Path, output: Path, accepted: list[int], marked: list[int]
 ) -> BundleOutcome:
     """Write to `output` the bundle `live` with the patches of accepted parts in its bank; raises PatchLineError.
 
-    `accepted` and `marked` are numbers of events in the event store.
+    `accepted` and `marked` are numbers of events in the line's event store.
     """
     from stream.training.extend import extend_bank
 
     width_px, height_px = load_bundle(live).info.spec.input_px
-    stored = dict(zip(accepted, _network_inputs(store, accepted), strict=True))
+    stored = dict(zip(accepted, _network_inputs(line, accepted), strict=True))
     inputs = {
         number: pixels
         for number, pixels in stored.items()
@@ -74,15 +75,17 @@ def extend_job(
             f"events {unfit}: no picture of {width_px}×{height_px} px is kept, as this bundle takes; accept others"
         )
     extended = extend_bank(live, output, np.stack(list(inputs.values())), track)
-    return BundleOutcome(extended.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+    return BundleOutcome(
+        extended.warnings, *_compare(line, station, live, output, _network_inputs(line, marked), track)
+    )
 
 
 def leave_out_job(
-    track: Track, *, live: Path, output: Path, store: Path, names: list[str], marked: list[int]
+    track: Track, *, line: LineConfig, station: str, live: Path, output: Path, names: list[str], marked: list[int]
 ) -> BundleOutcome:
     """Write to `output` the bundle `live` without some of its good pictures, by name; raises PatchLineError.
 
-    `marked` are numbers of events in the event store.
+    `marked` are numbers of events in the line's event store.
     """
     from stream.training.calibration import promise
     from stream.training.leave_out import leave_out
@@ -90,15 +93,16 @@ def leave_out_job(
     made = leave_out(live, output, names, track)
     assert made.info.thresholds is not None, "it was calibrated"
     _, warnings = promise(made.info.thresholds, len(made.calibration_scores), cross=made.info.cross)
-    return BundleOutcome(warnings, *_compare(live, output, _network_inputs(store, marked), track))
+    return BundleOutcome(warnings, *_compare(line, station, live, output, _network_inputs(line, marked), track))
 
 
 def learn_marks_job(
     track: Track,
     *,
+    line: LineConfig,
+    station: str,
     live: Path,
     output: Path,
-    store: Path,
     defects: list[int],
     false_alarms: list[int],
     recent: list[int],
@@ -106,32 +110,32 @@ def learn_marks_job(
 ) -> BundleOutcome:
     """Write to `output` the bundle `live` with a head learned from marked parts; raises PatchLineError.
 
-    All numbers are of events in the event store; `recent` are parts that are scored by both bundles besides.
+    All numbers are of events in the line's event store; `recent` are parts that are scored by both bundles besides.
     """
     from stream.training.marks import learn_from_marks
 
     width_px, height_px = load_bundle(live).info.spec.input_px
 
     def fitting(events: list[int]) -> NDArray[np.uint8]:
-        inputs = _network_inputs(store, events)
+        inputs = _network_inputs(line, events)
         shape = (height_px, width_px, 3)
         fits = [pixels for pixels in inputs if pixels is not None and pixels.shape == shape]
         return np.stack(fits) if fits else np.empty((0, *shape), np.uint8)
 
     learned = learn_from_marks(live, output, fitting(defects), fitting(false_alarms), track)
     numbers = list(dict.fromkeys([*marked, *recent]))
-    before: list[float | None] = []
-    after: list[float | None] = []
+    before: list[PartVerdict | None] = []
+    after: list[PartVerdict | None] = []
     for begin in range(0, len(numbers), _COMPARED):
-        inputs = _network_inputs(store, numbers[begin : begin + _COMPARED])
-        old, new = _compare(live, output, inputs, track)
+        inputs = _network_inputs(line, numbers[begin : begin + _COMPARED])
+        old, new = _compare(line, station, live, output, inputs, track)
         before, after = before + old, after + new
-    scores = dict(zip(numbers, zip(before, after, strict=True), strict=True))
+    verdicts = dict(zip(numbers, zip(before, after, strict=True), strict=True))
     return BundleOutcome(
         learned.notes,
-        [scores[number][0] for number in marked],
-        [scores[number][1] for number in marked],
-        {number: scores[number] for number in recent},
+        [verdicts[number][0] for number in marked],
+        [verdicts[number][1] for number in marked],
+        {number: verdicts[number] for number in recent},
     )
 
 
@@ -190,6 +194,7 @@ def relearn(
     from stream.training.collect import collect
     from stream.training.fit import fit
 
+    check_destination(output)
     bundle = _load_if_readable(live)
     options = options_like(bundle, line, station, overrides)
     camera = line.stations[station].camera
@@ -261,7 +266,6 @@ def relearn_job(
     output: Path,
     parts: int,
     false_reject_rate: float | None,
-    store: Path,
     marked: list[int],
 ) -> BundleOutcome:
     """Write to `output` a bundle of the parts that pass a station now, learned as `live` was; raises PatchLineError."""
@@ -290,30 +294,38 @@ def relearn_job(
     warnings = [f"{collected.parts} of {parts} parts collected; {collected.ended}"] if collected.ended else []
     if collected.skipped:
         warnings.append(f"{collected.skipped} frames were skipped: damaged, or faster than they could be kept")
-    return BundleOutcome(warnings + fitted.warnings, *_compare(live, output, _network_inputs(store, marked), track))
+    return BundleOutcome(
+        warnings + fitted.warnings, *_compare(line, station, live, output, _network_inputs(line, marked), track)
+    )
 
 
-def _network_inputs(store: Path, events: list[int]) -> list[NetworkInput | None]:
+def _network_inputs(line: LineConfig, events: list[int]) -> list[NetworkInput | None]:
     """Return the network input of each event, None if the store has none, or no longer; raises StoreError."""
-    with EventReader.open(store) as reader:
+    with EventReader.open(line.store.path / FILE_NAME) as reader:
         return [reader.network_input(number) for number in events]
 
 
 def _compare(
-    live: Path, output: Path, marked: list[NetworkInput | None], track: Track
-) -> tuple[list[float | None], list[float | None]]:
-    before, after = (_scores(bundle, marked, track) for bundle in (live, output))
+    line: LineConfig, station: str, live: Path, output: Path, marked: list[NetworkInput | None], track: Track
+) -> tuple[list[PartVerdict | None], list[PartVerdict | None]]:
+    before, after = (_verdicts(line, station, bundle, marked, track) for bundle in (live, output))
     return before, after
 
 
-def _scores(path: Path, marked: list[NetworkInput | None], track: Track) -> list[float | None]:
-    from stream.training.extend import image_scores
+def _verdicts(
+    line: LineConfig, station: str, path: Path, marked: list[NetworkInput | None], track: Track
+) -> list[PartVerdict | None]:
+    """Return what a bundle and the station's rules say of each part."""
+    from stream.line.rules import verdict_on
+    from stream.training.extend import inspected
 
-    width_px, height_px = load_bundle(path).info.spec.input_px
+    info = load_bundle(path).info
+    width_px, height_px = info.spec.input_px
     shape = (height_px, width_px, 3)
     inputs = {row: pixels for row, pixels in enumerate(marked) if pixels is not None and pixels.shape == shape}
-    scores: list[float | None] = [None] * len(marked)
+    verdicts: list[PartVerdict | None] = [None] * len(marked)
     if inputs:
-        for row, score in zip(inputs, image_scores(path, np.stack(list(inputs.values())), track), strict=True):
-            scores[row] = float(score)
-    return scores
+        found = inspected(path, np.stack(list(inputs.values())), track)
+        for row, score, distances in zip(inputs, found.scores, found.distances, strict=True):
+            verdicts[row] = verdict_on(float(score), distances, info, station, line.stations[station])
+    return verdicts

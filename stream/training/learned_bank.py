@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stream.model.patchcore.own_banks import search_own_banks
 from stream.model.patchcore.scoring import REWEIGHT_NEIGHBOURS, Scoring, position_statistics
-from stream.model.patchcore.search import MemoryBank, flat_index
+from stream.model.patchcore.search import MemoryBank
 from stream.training.patch_store import PatchStore
 
 #: Pictures whose distances describe the places; more change results by less than the draw of a calibration does.
@@ -37,6 +38,7 @@ class BankOptions:
         seed: of the choice.
         position: learn the position-aware score too.
         cuda: choose and search on the GPU.
+        banks: how many the features' last coordinates tell apart, one for each tile; 0: there is one.
         weights: (h, w) float32 of the patches, see `Scoring`; those of 0 are not remembered. None: 1 everywhere.
     """
 
@@ -45,6 +47,7 @@ class BankOptions:
     seed: int
     position: bool
     cuda: bool
+    banks: int = 0
     weights: NDArray[np.float32] | None = None
 
     @property
@@ -68,15 +71,16 @@ class BankOptions:
 
 
 class LearnedBank(NamedTuple):
-    """The chosen patches, `features` (M, D), and how a picture is scored with them."""
+    """The chosen patches, `features` (M, D) of so many `banks`, and how a picture is scored with them; 0: of one."""
 
     features: NDArray[np.float32]
     scoring: Scoring
+    banks: int = 0
 
     def search(self, *, cuda: bool, added: NDArray[np.float32] | None = None) -> MemoryBank:
         """Return the bank ready to search, with `added` patches (n, D)."""
         features = self.features if added is None else np.concatenate([self.features, added])
-        return MemoryBank(features, flat_index(features, gpu=cuda))
+        return MemoryBank(features, search_own_banks(features, self.banks, gpu=cuda))
 
 
 def learn_bank(
@@ -103,7 +107,7 @@ def learn_bank(
         chosen = np.random.default_rng(options.seed).permutation(pictures)[:_POSITION_PICTURES]
         distances = _leave_one_out(patches, options, features, picked // size, np.sort(chosen))
         position = position_statistics(distances, options.judged) if len(distances) > 1 else None
-    return LearnedBank(features, Scoring(REWEIGHT_NEIGHBOURS, position, weights=options.weights))
+    return LearnedBank(features, Scoring(REWEIGHT_NEIGHBOURS, position, weights=options.weights), options.banks)
 
 
 def _leave_one_out(

@@ -170,6 +170,8 @@ def patches_of(
 
 def search_of(bank: NDArray[np.float32], extractor: Extractor) -> MemoryBank:
     """Return a bank (M, D) ready to search where the extractor runs."""
-    from stream.model.patchcore.search import flat_index
+    from stream.model.extractor import TiledExtractor
+    from stream.model.patchcore.own_banks import search_own_banks
 
-    return MemoryBank(bank, flat_index(bank, gpu=extractor.device == "cuda"))
+    banks = extractor.tiles.coordinates if isinstance(extractor, TiledExtractor) else 0
+    return MemoryBank(bank, search_own_banks(bank, banks, gpu=extractor.device == "cuda"))

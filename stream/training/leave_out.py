@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from stream.core.errors import BundleError, DatasetError
-from stream.core.files import file_sha256
+from stream.core.files import check_destination, file_sha256
 from stream.model.bundle import (
     Bundle,
     CalibrationScores,
@@ -49,6 +49,7 @@ def leave_out(live: Path, output: Path, names: Sequence[str], track: Track = sil
         BundleError, WeightsError, ConfigError: the bundle cannot be used here.
         DiskError: the new bundle cannot be written.
     """
+    check_destination(output)
     bundle, pictures = live_bundle(live), calibration_inputs(live)
     info = bundle.info
     if file_sha256(live) != bundle.sha256:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import BundleError, DatasetError
-from stream.core.files import file_sha256
+from stream.core.files import check_destination, file_sha256
 from stream.model.bundle import (
     Bundle,
     CalibrationScores,
@@ -61,6 +61,7 @@ def learn_from_marks(
         BundleError, WeightsError, ConfigError: the bundle cannot be used here.
         DiskError: the new bundle cannot be written.
     """
+    check_destination(output)
     bundle, pictures = live_bundle(live), calibration_inputs(live)
     if file_sha256(live) != bundle.sha256:
         raise BundleError(f"{live}: was replaced while it was being read; try again")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream.core.errors import DiskError
 from stream.core.images import jpeg_within, read_image
-from stream.core.verdict import Cause, Verdict, verdict_of
+from stream.core.verdict import Cause
 from stream.model.bundle_info import BundleInfo
 from stream.model.patchcore.alignment import AT_FIT
 from stream.model.visualization import draw
@@ -28,20 +28,21 @@ ON_PAGE = {
     Outcome.REFUSED: 100,
     Outcome.CAUGHT: 12,
     Outcome.PASSED: 12,
+    Outcome.UNDER_MASKS: 12,
 }
 #: Longer side of an image on the page, px, and its JPEG quality.
 _THUMBNAIL_PX, _JPEG_QUALITY = 320, 80
-#: Colour of the outline of a mask of the ground truth: neither heat nor the light contour around it.
+#: Colour of the outline of the ground truth: neither heat nor the light contour around it.
 _TRUTH_BGR = (255, 230, 0)
 #: Letters of type and file name in the name of an overlay, up to 4 bytes each: a file name has 255 bytes at most.
 _NAME_LETTERS = 60
 
 
 class PixelMaps(NamedTuple):
-    """What is drawn into an image: (h, w) patch distances as heat map, (H, W) mask of the ground truth as outline."""
+    """What is drawn into an image: (h, w) patch distances as heat map, (H, W) ground truth as outline."""
 
     distances: NDArray[np.float32] | None
-    mask: NDArray[np.bool_] | None
+    truth: NDArray[np.bool_] | None
 
 
 class PagePicture(NamedTuple):
@@ -133,22 +134,23 @@ def _drawn(
     drawn = draw(
         view,
         maps.distances,
-        verdict=Verdict.UNINSPECTED if image.score is None else verdict_of(image.score, info.thresholds.image),
+        verdict=image.verdict,
         score=image.score,
         threshold=info.thresholds.image,
         pixel_threshold=info.thresholds.pixel,
         title=f"{image.kind}/{path.name}",
         cause=image.cause,
-        filled=None if image.cause == Cause.WRONG_GEOMETRY else info.filled,
+        within_spec=image.rule if image.within_spec else None,
+        filled=None if image.cause in (Cause.WRONG_GEOMETRY, Cause.NOT_FOUND) else info.filled,
     )
-    if maps.mask is not None:
-        _outline(drawn[-view.shape[0] :], maps.mask)
+    if maps.truth is not None:
+        _outline(drawn[-view.shape[0] :], maps.truth)
     return drawn, view.shape[0]
 
 
-def _outline(view: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
-    """Draw the outline of a mask, (h, w), into the view of its region, (H, W, 3) uint8 BGR."""
+def _outline(view: NDArray[np.uint8], truth: NDArray[np.bool_]) -> None:
+    """Draw the outline of the ground truth, (h, w), into the view of its region, (H, W, 3) uint8 BGR."""
     height_px, width_px = view.shape[:2]
-    marks = cv2.resize(mask.astype(np.uint8), (width_px, height_px), interpolation=cv2.INTER_NEAREST)
+    marks = cv2.resize(truth.astype(np.uint8), (width_px, height_px), interpolation=cv2.INTER_NEAREST)
     outlines, _ = cv2.findContours(marks, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(view, outlines, -1, _TRUTH_BGR, max(1, round(min(height_px, width_px) / 200)), cv2.LINE_AA)

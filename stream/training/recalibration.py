@@ -128,5 +128,6 @@ def bank_options_of(bundle: Bundle, extractor: Extractor) -> BankOptions:
         info.seed,
         position=info.position_aware,
         cuda=extractor.device == "cuda",
+        banks=info.spec.coordinates,
         weights=info.weights,
     )

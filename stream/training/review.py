@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stream.core.errors import DatasetError, DiskError
+from stream.core.errors import DiskError
 from stream.core.images import read_image
 from stream.core.verdict import verdict_of
 from stream.model.visualization import draw
@@ -16,12 +16,6 @@ from stream.training.progress import Track, silent
 
 #: Letters of an image's name in that of its overlay; names of files are limited to 255 bytes.
 _NAME_LETTERS = 50
-
-
-def check_review(folder: Path) -> None:
-    """Raise DatasetError unless the folder is new or empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder}: a review needs a new or empty folder; name another or clear this one")
 
 
 def write_review(folder: Path, summary: FitSummary, track: Track = silent) -> None:

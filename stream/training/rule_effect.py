@@ -70,13 +70,18 @@ def effect_of(
     rulings: Sequence[Ruling],
     threshold: float,
 ) -> RuleEffect:
-    """Compare the rulings on n images with the verdicts by their scores (n,) alone."""
+    """Compare the rulings on n images with the verdicts by their scores (n,) alone.
+
+    Those whose defect lies under masks only count neither as good nor as defective.
+    """
     order = np.argsort(-scores, kind="stable").tolist()
     changed: dict[tuple[bool, bool], list[RuledImage]] = {
         (passed, good): [] for passed in (True, False) for good in (True, False)
     }
     misses = false_rejects = 0
     for row in order:
+        if images[row].under_masks:
+            continue
         image, ruling, good = images[row], rulings[row], images[row].kind == GOOD
         misses += not good and ruling.verdict is Verdict.GOOD
         false_rejects += good and ruling.verdict is not Verdict.GOOD
@@ -85,7 +90,7 @@ def effect_of(
             path = image.path.relative_to(dataset).as_posix()
             changed[rejected, good].append(RuledImage(path, image.kind, float(scores[row]), ruling.rule, ruling.detail))
     count = sum(image.kind == GOOD for image in images)
-    defective = len(images) - count
+    defective = sum(image.kind != GOOD and not image.under_masks for image in images)
     return RuleEffect(
         source=source,
         misses=misses,

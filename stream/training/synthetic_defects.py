@@ -47,12 +47,20 @@ def defects_of(sizes_px: list[float], repeats: int, seed: int) -> list[Defect]:
     return [Defect(kinds[place][0], kinds[place][1], seed + number) for number, place in enumerate(order)]
 
 
-def with_defect(picture: NDArray[np.uint8], defect: Defect) -> NDArray[np.uint8]:
-    """Return a copy of a picture (H, W, 3) uint8 with a defect at a random place, all of it inside."""
+def with_defect(
+    picture: NDArray[np.uint8], defect: Defect, unjudged: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """Return a copy of a picture (H, W, 3) uint8 with a defect at a random place, all of it inside.
+
+    None of it lies where the picture is `unjudged`, (H, W) bool, or if it is too large for that, as little as can be.
+    """
     random = np.random.default_rng(defect.seed)
     edge = 2 * math.ceil(defect.size_px / 2 + 1) + 1
     edge = min(edge, *picture.shape[:2])
-    y, x = (int(random.integers(0, side - edge + 1)) for side in picture.shape[:2])
+    if unjudged is None:
+        y, x = (int(random.integers(0, side - edge + 1)) for side in picture.shape[:2])
+    else:
+        y, x = _judged_place(unjudged, edge, random)
     target = picture[y : y + edge, x : x + edge].astype(np.float32)
     if defect.kind == "spot":
         opacity, content = _disc(edge, defect.size_px), target
@@ -65,6 +73,15 @@ def with_defect(picture: NDArray[np.uint8], defect: Defect) -> NDArray[np.uint8]
     result = picture.copy()
     result[y : y + edge, x : x + edge] = np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
     return result
+
+
+def _judged_place(unjudged: NDArray[np.bool_], edge: int, random: np.random.Generator) -> tuple[int, int]:
+    """Return the upper left corner (y, x) of a random square with the fewest pixels that are not judged."""
+    sums = cv2.integral(unjudged.view(np.uint8))
+    covered = sums[edge:, edge:] - sums[:-edge, edge:] - sums[edge:, :-edge] + sums[:-edge, :-edge]
+    places = np.flatnonzero(covered == covered.min())
+    y, x = divmod(int(places[random.integers(len(places))]), covered.shape[1])
+    return y, x
 
 
 def _direction(brightness: float, random: np.random.Generator) -> float:

@@ -19,7 +19,7 @@ from stream.core.verdict import Cause
 from stream.model.bundle_info import BundleInfo
 from stream.model.patchcore.health import check, measure
 from stream.training.dataset import MAX_UNREADABLE
-from stream.training.ground_truth import GOOD, named, read_masks
+from stream.training.ground_truth import GOOD, named, read_ground_truth
 from stream.training.progress import Track
 
 #: Reasons for images that cannot be read that one warning lists.
@@ -35,7 +35,9 @@ class LabelledImage:
         path: its file.
         pixels: (H, W, 3) uint8 RGB network input.
         region_px: (width, height) of the region that it shows.
-        mask: (H, W) bool, with at least one pixel marked; None: no mask.
+        marked: (H, W) bool, the pixels of its defect that are judged, at least one; None: without ground truth.
+        under_masks: all of its defect lies under the bundle's masks, so that the image counts neither as good nor as
+            defective.
         preprocess_s: time to crop, resize and check it, without reading it.
     """
 
@@ -43,7 +45,8 @@ class LabelledImage:
     path: Path
     pixels: NDArray[np.uint8]
     region_px: tuple[int, int]
-    mask: NDArray[np.bool_] | None
+    marked: NDArray[np.bool_] | None
+    under_masks: bool
     preprocess_s: float
 
 
@@ -70,7 +73,7 @@ class LabelledSet:
         images: those that the line would inspect, at least one.
         refused: those that it would refuse.
         unreadable: damaged files, which are skipped.
-        warnings: masks and images that do not count, one line for each reason.
+        warnings: files that do not count, one line for each reason.
     """
 
     images: list[LabelledImage]
@@ -78,16 +81,21 @@ class LabelledSet:
     unreadable: list[Path]
     warnings: list[str]
 
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which images are good or defective, (n,): all but those whose defect lies under masks only."""
+        return np.array([not image.under_masks for image in self.images], np.bool_)
+
 
 def read_test_set(dataset: Path, info: BundleInfo, track: Track) -> LabelledSet:
-    """Read the test images and masks of a dataset, the masks first.
+    """Read the test images and the ground truth of a dataset, the latter first.
 
     Raises:
-        DatasetError: no `test/good`, masks that cannot be used (see `read_masks`), more than 5 % of the images
-            unreadable, or none that the line would inspect.
+        DatasetError: no `test/good`, ground truth that cannot be used, more than 5 % of the images unreadable, or
+            none that the line would inspect.
     """
     folders = _test_folders(dataset)
-    truth = read_masks(dataset, folders, info, track)
+    truth = read_ground_truth(dataset, folders, info, track)
     paths = [(kind, path) for kind, files in folders.items() for path in files]
     images: list[LabelledImage] = []
     refused: list[RefusedImage] = []
@@ -102,7 +110,8 @@ def read_test_set(dataset: Path, info: BundleInfo, track: Track) -> LabelledSet:
             if fault := check(measure(pixels), info.reference):
                 raise FrameFault(Cause.BAD_FRAME, fault)
             took_s = time.perf_counter() - begun_s
-            images.append(LabelledImage(kind, path, pixels, region_px, truth.masks.get(path), took_s))
+            marked, under_masks = truth.marked.get(path), path in truth.under_masks
+            images.append(LabelledImage(kind, path, pixels, region_px, marked, under_masks, took_s))
         except DatasetError as error:
             unreadable.append(path)
             reasons.append(str(error))

@@ -251,12 +251,14 @@ class Result(msgspec.Struct, tag="result", frozen=True):
 class SettledPart(msgspec.Struct, tag="settled", frozen=True):
     """Sink → dashboards: a part with its verdict, followed by the preview (JPEG) and patch distances (float16 `grid`).
 
-    Either may be empty; `captured_realtime_ns` is the moment of exposure, `stages` are milliseconds by stage.
+    Either may be empty; `captured_realtime_ns` is the moment of exposure, `stages` are milliseconds by stage,
+    `bundle_sha256` is the bundle that judged it.
     """
 
     part: PartResult
     decision: str
     captured_realtime_ns: RealtimeNs
+    bundle_sha256: str | None
     stages: dict[str, Finite] = {}
     total_ms: Finite | None = None
     placement: Placement | None = None

@@ -108,7 +108,7 @@ def run_http(seed: int, seconds: float, count: int | None, folder: Path) -> int:
 
 def run_soak(seed: int, seconds: float, count: int | None, folder: Path) -> int:
     """Run a line and look whether anything grows; `count` is its parts per second."""
-    warm_up_s = min(300.0, seconds / 4)
+    warm_up_s = min(1_200.0, seconds / 3)  # rings, records of past parts and the allocator are full then
     begun_s = time.monotonic()
     outcome = soak.soak(
         folder, make_material(folder), seconds=seconds - warm_up_s, warm_up_s=warm_up_s, rate_hz=float(count or 15)

@@ -109,7 +109,7 @@ def messages() -> list[Message]:
         WantedBundles({"cap": (_HASH, "cd" * 32)}),
         CreditGrant("worker0", "5f0c", 12, 3, True, {"cap": (_HASH,)}, {"cap": Refusal("ef" * 32, 2, "damaged")}),
         TapFrame("top", 17, 123_456_789_012, 120, 160, "pallet 7 ü"),
-        SettledPart(part, "reject", 1_700_000_000_123_456_789, {"search": 1.5}, 20.25, (12, 12)),
+        SettledPart(part, "reject", 1_700_000_000_123_456_789, "ab" * 32, {"search": 1.5}, 20.25, (12, 12)),
         LineState(
             line="bottling-3",
             at_realtime_ns=1_700_000_000_123_456_789,

@@ -46,7 +46,6 @@ def patchline(*arguments: str) -> str:
             "--tile-overlap: 200 px are more than half",
         ),
         (["--suggest", "--tiles", "2x2"], "--suggest try whole network inputs, no tiles"),
-        (["--suggest", "--masks", "m.png"], "--suggest draw defects everywhere on the part; leave out --masks"),
         (["-o", "x.safetensors", "--masks", "nowhere.yaml"], "nowhere.yaml: no such file of masks"),
         (["-o", "x.safetensors", "--masks", "mask.jpg"], "mask.jpg: expected masks as .yaml, .json"),
         (["-o", "x.safetensors", "--align", "rotation"], "there is no fixture to find; add --fixture"),

@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
 from support.running import complaint, patchline
+
+from stream.cli.streams import TerminalConsole
+from stream.cli.terminal import tracking
 
 SHOW = [sys.executable, "-m", "stream", "show"]
 
@@ -31,6 +37,32 @@ def test_brackets_and_colons_in_a_name_are_printed_as_they_are(small_bundle: Pat
     path.symlink_to(small_bundle)
     assert path.name in patchline("show", path).stdout
     assert f"{name}.absent" in complaint(patchline("show", tmp_path / f"{name}.absent"))
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b[2J\x1b[31mred", "\x07bell", "back\x08\x08", "\x9b2J", "turned\u202e", "one\rtwo"]
+)
+def test_no_name_drives_the_terminal_whatever_prints_it(name: str, capsys: pytest.CaptureFixture[str]):
+    console = TerminalConsole()
+    table = Table(name, title=name, caption=name)
+    table.add_row(name)
+    with Progress(TextColumn("{task.description}", markup=False), console=console) as progress:
+        progress.add_task(name, total=1)
+    for printed in (name, Text(name), Text.assemble(("warning: ", "yellow"), name), table):
+        console.print(printed, soft_wrap=True)
+    shown = capsys.readouterr().out
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert len(shown.split("\n")) > 5
+
+
+def test_each_stage_of_long_work_is_a_line_as_it_begins_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]):
+    with tracking(TerminalConsole(stderr=True)) as track:
+        track("read images", 0, 2)
+        track("read images", 1, 2)
+        assert capsys.readouterr().err == "read images …\n"
+        track("try 224×224", 0, 9)
+        assert capsys.readouterr().err == "try 224×224 …\n"
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])

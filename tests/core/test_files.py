@@ -15,6 +15,8 @@ import pytest
 from stream.core.errors import DiskError
 from stream.core.files import (
     cache_folder,
+    check_destination,
+    check_new_folder,
     file_sha256,
     identity,
     partial_file,
@@ -151,7 +153,7 @@ def test_an_error_of_the_block_leaves_the_old_file_and_passes_through(tmp_path: 
 
 def test_a_file_in_the_place_of_a_folder_is_refused_and_nothing_is_left(tmp_path: Path):
     (tmp_path / "file").mkdir()
-    with pytest.raises(DiskError, match=r"file: cannot be written: Is a directory; check the space and permissions"):
+    with pytest.raises(DiskError, match=r"file: cannot be written: Is a directory; name a file in it"):
         write_atomically(tmp_path / "file", b"new")
     (tmp_path / "text").touch()
     with pytest.raises(DiskError, match=r"below: cannot be written: Not a directory"):
@@ -261,6 +263,76 @@ def test_a_socket_is_refused_and_stays(tmp_path: Path):
 def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path):
     write_atomically(tmp_path / ("ü" * 127), b"new")
     assert names(tmp_path) == ["ü" * 127]
+
+
+def unfit_names(folder: Path) -> dict[str, tuple[Path, str]]:
+    (folder / "one").symlink_to("two")
+    (folder / "two").symlink_to("one")
+    (folder / "file").touch()
+    os.mkfifo(folder / "pipe")
+    return {
+        "circle": (folder / "one", "its links lead in a circle"),
+        "below a circle": (folder / "one" / "below", "its links lead in a circle"),
+        "folder": (folder, "Is a directory; name a file in it"),
+        "below a file": (folder / "file" / "below", "Not a directory; a file is in the place of a folder"),
+        "long": (folder / ("x" * 300), "File name too long; give it a shorter name"),
+        "no place": (Path("/proc/new/file"), ""),
+        "pipe": (folder / "pipe", "a pipe or a device, not a file; name another file"),
+        "device": (Path("/dev/null"), "a pipe or a device, not a file; name another file"),
+    }
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", ["circle", "below a circle", "folder", "below a file", "long", "no place"])
+def test_a_name_under_which_nothing_can_be_written_is_refused_before_the_work(tmp_path: Path, kind: str, stream: bool):
+    path, reason = unfit_names(tmp_path)[kind]
+    before = names(tmp_path)
+    with pytest.raises(DiskError) as error:
+        check_destination(path, stream=stream)
+    assert str(error.value).startswith(f"{path}: cannot be written: ")
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_report_may_go_to_a_pipe_or_device_but_not_what_is_read_again(tmp_path: Path, kind: str):
+    path, reason = unfit_names(tmp_path)[kind]
+    check_destination(path, stream=True)
+    with pytest.raises(DiskError, match=reason):
+        check_destination(path)
+
+
+def test_the_check_of_a_name_leaves_nothing_behind_and_the_file_alone(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("later")
+    for name in ("file", "new", "link", "new/folder/file"):
+        check_destination(tmp_path / name)
+    assert names(tmp_path) == ["file", "link"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
+def test_a_folder_without_the_right_to_write_is_refused_before_the_work(tmp_path: Path):
+    tmp_path.chmod(0o500)
+    for path in (tmp_path / "file", tmp_path / "new" / "file"):
+        with pytest.raises(DiskError, match="Permission denied; check the space and permissions"):
+            check_destination(path)
+
+
+def test_a_new_folder_is_absent_or_empty(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("absent", "empty", "absent/below"):
+        check_new_folder(tmp_path / name, "a review")
+    assert names(tmp_path) == ["circle", "empty", "used"]
+    for name in ("used", "used/file"):
+        with pytest.raises(DiskError, match=f"{name}: a review needs a new or empty folder"):
+            check_new_folder(tmp_path / name, "a review")
+    with pytest.raises(DiskError, match=r"circle: cannot be written: .* its links lead in a circle"):
+        check_new_folder(tmp_path / "circle", "a review")
 
 
 def test_a_user_without_a_home_has_the_cache_in_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch):

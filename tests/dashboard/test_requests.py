@@ -303,6 +303,26 @@ def test_numbers_beyond_64_bits_in_a_body_are_named(site: Site):
     assert site.ask("/api/v1/alarms/acknowledge", method="POST", body=alarm).status == 200
 
 
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        (b"within_spec=true&verdict=GOOD", "within_spec: these parts are GOOD; leave verdict and cause out"),
+        (b"within_spec=true&cause=timeout", "within_spec: these parts are GOOD; leave verdict and cause out"),
+        (b"near_misses=true&within_spec=true", "near_misses: only station, since_s and until_s can narrow them"),
+    ],
+)
+@pytest.mark.parametrize("path", ["events", "events.zip"])
+def test_filters_that_contradict_each_other_are_refused_and_named(site: Site, path: str, query: bytes, named: str):
+    answer = site.ask(f"/api/v1/{path}", query=query)
+    assert (answer.status, answer.detail) == (422, named)
+
+
+def test_of_a_bundle_that_nobody_has_any_more_nothing_is_known_to_be_unjudged(site: Site):
+    answer = site.ask("/api/v1/stations/cap/unjudged/0123.png")
+    assert (answer.status, answer.body) == (204, b"")
+    assert site.ask("/api/v1/stations/gone/unjudged/0123.png").status == 404
+
+
 MARKUP = "<b>%0d%0a"
 
 
@@ -313,6 +333,7 @@ def test_no_answer_repeats_the_path(site: Site):
         "events/{}",
         "rejects/{}/1.jpg",
         "stations/cap/strangest/{}/1.jpg",
+        "stations/{}/unjudged/1.png",
     ):
         answer = site.ask("/api/v1/" + path.format(quote(MARKUP, safe="")))
         assert answer.status in (404, 422, 503)

@@ -49,13 +49,16 @@ def test_moved_parts_are_judged_as_they_lay_at_fit_and_absent_ones_are_not_found
     line = make_line(
         {
             "cameras": {"top": {"kind": "folder", "path": str(folder), "record": {"path": "frames", "keep": "all"}}},
-            "stations": {"cap": station(aligned_bundle, roi=None)},
+            "stations": {
+                "cap": station(aligned_bundle, roi=None),
+                "watch": station(aligned_bundle, roi=None, mode="freerun", reject=None),
+            },
             "actuators": GATE,
         }
     )
     line.start()
     assert line.finish() == 0, line.output()
-    events = {event.part.seq: event for event in line.events()}
+    events = {event.part.seq: event for event in line.events("cap")}
     verdicts = [events[seq].part.verdict for seq in range(6)]
     assert verdicts == [Verdict.GOOD] * 3 + [Verdict.UNINSPECTED] * 2 + [Verdict.DEFECT], line.output()
     for seq, move in enumerate(MOVES[:3]):
@@ -68,6 +71,15 @@ def test_moved_parts_are_judged_as_they_lay_at_fit_and_absent_ones_are_not_found
     assert "the part was not found: the best match is" in events[4].part.detail
     assert events[4].placement is None
     assert {3, 4, 5} <= {reject["seq"] for reject in line.rejects()}
+
+    # Of a free-running station every frame that is not passed over is aligned likewise.
+    watched = [event for event in line.events("watch") if event.part.cause is not Cause.SKIPPED]
+    assert watched, line.output()
+    for event in watched:
+        triggered = events[event.part.seq]
+        assert event.placement == triggered.placement
+        assert (event.part.verdict, event.part.cause) == (triggered.part.verdict, triggered.part.cause)
+        assert event.part.score == triggered.part.score
 
     command = [sys.executable, "-m", "stream", "replay", str(line.folder / "frames"), str(line.path)]
     replayed = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)

@@ -237,7 +237,7 @@ def test_an_address_of_another_kind_is_refused(address: str):
 
 def test_frames_of_an_unknown_camera_are_refused():
     message = refusal(LINE + "transport: {frames: {side: 'tcp://127.0.0.1:5555'}}\n")
-    assert "transport.frames.side: no such camera; known: top" in message
+    assert "transport.frames.side: no camera 'side'; known: top" in message
 
 
 def test_without_addresses_every_socket_is_one_of_this_host_and_of_this_line():

@@ -148,7 +148,7 @@ def test_an_export_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, co
     path = written(tmp_path, content)
     with pytest.raises(ConfigError, match=reason) as refused:
         in_region(path)
-    assert str(refused.value).startswith(f"{path}: ")
+    assert str(refused.value).startswith(f"{path}:")
     assert "\n" not in str(refused.value)
 
 
@@ -179,7 +179,8 @@ def test_an_export_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, co
         ({"masks": [ONE | {"name": " "}]}, "give it a name of 1 to 64 letters"),
         ({"masks": []}, "expected `masks:` and below it a list"),
         ("masks: [", "not YAML: "),
-        ("masks: {a: 1, a: 2}", "not YAML: "),
+        ("masks: {a: 1, a: 2}", 'duplicate key "a": give each key once'),
+        ("masks: [1, 2024-13-45]", "not YAML: line 1: a date or time that does not exist"),
         ("", "expected `masks:`"),
     ],
 )
@@ -187,7 +188,7 @@ def test_a_file_of_our_own_that_cannot_be_used_is_refused_in_one_line(tmp_path: 
     path = written(tmp_path, content, "masks.yaml")
     with pytest.raises(ConfigError, match=reason) as refused:
         in_region(path)
-    assert str(refused.value).startswith(f"{path}: ")
+    assert str(refused.value).startswith(f"{path}:")
     assert "\n" not in str(refused.value)
 
 

@@ -68,7 +68,7 @@ def test_what_is_not_judged_is_hatched_and_nothing_else():
     view = view_of(300, 300, grey=128)
     picture = drawn(view, None, verdict=Verdict.GOOD, filled=filled)[-300:]
     changed = (picture != view).any(axis=2)
-    assert 0.05 < changed[:, :150].mean() < 0.2
+    assert 0.15 < changed[:, :150].mean() < 0.25, "light lines beside dark ones"
     assert not changed[:, 150:].any()
 
 
@@ -113,7 +113,7 @@ def test_the_part_remains_visible_under_the_strongest_heat():
 
 @pytest.mark.parametrize("grey", [0, 60, 128, 200, 255])
 @pytest.mark.parametrize(("height_px", "width_px"), SIZES_PX)
-def test_the_outline_of_the_mask_stands_out_on_any_grey(grey, height_px, width_px):
+def test_the_outline_of_the_anomalous_area_stands_out_on_any_grey(grey, height_px, width_px):
     picture = drawn(view_of(height_px, width_px, grey), map_of(30.0))[-height_px:]
     row = picture[height_px * 8 // 28].astype(int)
     ring = row[(row == row[:, :1]).all(axis=1), 0]

@@ -53,6 +53,7 @@ declare global {
     placement: Placement | null;
     stages: Record<string, number>;
     grid: [number, number];
+    bundle_sha256: string | null;
   }
 
   /** A part as lib/feed.js hands it on: its header, the strongest spot of what is above the threshold, patch distances, decoded preview. */
@@ -70,6 +71,8 @@ declare global {
     verdict?: Verdict;
     within_spec?: boolean;
     pixel_threshold?: number | null;
+    station?: string;
+    bundle_sha256?: string | null;
   }
 
   interface DriftState {

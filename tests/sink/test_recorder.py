@@ -68,10 +68,14 @@ def event(
 COUNTED = Snapshot({}, {})
 
 
+def nothing_unjudged(_station: str, _bundle_sha256: str | None) -> None:
+    """Everything is judged."""
+
+
 def opened(folder: Path, **options: object) -> Recorder:
     """A recorder that has not been started: its entries wait."""
     settings = StoreOptions(path=folder, **{"overlays": 0} | options)
-    return Recorder(EventStore.open(folder / FILE_NAME), settings)
+    return Recorder(EventStore.open(folder / FILE_NAME), settings, nothing_unjudged)
 
 
 def recorded(folder: Path, *entries: Event | AlarmRecord | Snapshot, **options: object) -> None:
@@ -276,7 +280,7 @@ def impatient(folder: Path) -> Recorder:
     """A recorder that waits no two seconds for a store that is held."""
     store = EventStore.open(folder / FILE_NAME)
     store._connection.execute("PRAGMA busy_timeout = 10")
-    return Recorder(store, StoreOptions(path=folder, overlays=0))
+    return Recorder(store, StoreOptions(path=folder, overlays=0), nothing_unjudged)
 
 
 def test_while_another_process_holds_the_store_events_wait_and_none_is_lost(tmp_path: Path):

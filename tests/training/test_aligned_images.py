@@ -27,7 +27,7 @@ from stream.training.aligned_images import placement_warnings, teach_alignment
 from stream.training.dataset import read_network_inputs
 from stream.training.fit import FitSummary, calibrate, fit
 from stream.training.fit_options import FitOptions
-from stream.training.ground_truth import read_masks
+from stream.training.ground_truth import read_ground_truth
 from stream.training.memory_budget import MemoryBudget
 from stream.training.progress import silent
 
@@ -160,8 +160,8 @@ def test_the_mask_of_a_moved_part_marks_the_place_of_an_unmoved_one(bundle: Bund
         plain = part_picture(5, **move).astype(int)
         marks = (np.abs(read_image(image).astype(int) - plain).max(axis=2) > 40).astype(np.uint8) * 255
         write_picture_in(tmp_path / f"ground_truth/blot/{number}.png", cv2.merge([marks] * 3))
-    truth = read_masks(tmp_path, {"blot": list_images(tmp_path / "test/blot")}, bundle.info, silent)
-    for mask in truth.masks.values():
+    truth = read_ground_truth(tmp_path, {"blot": list_images(tmp_path / "test/blot")}, bundle.info, silent)
+    for mask in truth.marked.values():
         centres.append(np.argwhere(mask).mean(axis=0))
     assert len(centres) == 5
     assert np.abs(np.array(centres) - centres[0]).max() < 0.7

@@ -50,7 +50,7 @@ def test_bright_squares_are_found_and_their_place_too(report: EvaluationReport) 
     assert report.image_f1 > 0.9
     assert 0.1 < report.ms_per_image < 5_000
     counts = report.counts
-    assert (counts.good, counts.defective, counts.refused, counts.masked) == (12, 10, 0, 10)
+    assert (counts.good, counts.defective, counts.refused, counts.marked) == (12, 10, 0, 10)
     assert (counts.in_bank, counts.calibration) == (0, 24)
 
 
@@ -156,7 +156,7 @@ def test_pictures_and_masks_are_cut_to_the_region_of_the_bundle(
     write_defect(dataset, "left", 200, (15, 10))
     warned = evaluate(bundle, dataset)
     assert warned.pixel_auroc == pytest.approx(inside.pixel_auroc, rel=ROUNDING)
-    assert warned.counts.masked == 5
+    assert warned.counts.marked == 5
     assert any("nothing in the bundle's region" in warning for warning in warned.warnings)
 
 
@@ -226,7 +226,7 @@ def test_without_masks_there_are_no_pixel_metrics(small_bundle: Path, dataset: P
     shutil.rmtree(dataset / "ground_truth")
     found = evaluate(small_bundle, dataset)
     assert (found.pixel_auroc, found.aupro) == (None, None)
-    assert (found.image_auroc, found.counts.masked) == (report.image_auroc, 0)
+    assert (found.image_auroc, found.counts.marked) == (report.image_auroc, 0)
     assert found.warnings == report.warnings
 
 
@@ -234,11 +234,11 @@ def test_a_defect_without_a_mask_stays_out_of_the_pixel_metrics(
     small_bundle: Path, dataset: Path, report: EvaluationReport
 ) -> None:
     for i in range(5):
-        write_defect(dataset, "unmasked", 400 + i, (60, 40), mask=False)
+        write_defect(dataset, "unmasked", 400 + i, (60, 40), truth=False)
     found = evaluate(small_bundle, dataset)
     assert (found.pixel_auroc, found.aupro) == pytest.approx((report.pixel_auroc, report.aupro), rel=ROUNDING)
     assert found.counts.defective == 15
-    assert any("without a mask, whose pixels do not count: 5" in warning for warning in found.warnings)
+    assert any("without ground truth, whose pixels do not count: 5" in warning for warning in found.warnings)
 
 
 def test_good_pictures_count_in_the_pixel_metrics(small_bundle: Path, dataset: Path, report: EvaluationReport) -> None:

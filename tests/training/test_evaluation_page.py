@@ -9,6 +9,7 @@ import pytest
 from support.pictures import good_picture, write_picture
 
 from stream.core.errors import DiskError
+from stream.core.verdict import Verdict
 from stream.training.evaluate import evaluate
 from stream.training.evaluation_page import page_html, write_page
 from stream.training.evaluation_report import EvaluationReport
@@ -72,16 +73,16 @@ def test_the_page_shows_figures_charts_and_images_and_loads_nothing(
 
 
 def test_missed_and_falsely_rejected_images_come_first(report: EvaluationReport) -> None:
-    images = {outcome: [ImageOutcome(f"test/x/{outcome}.png", "x", 1.0)] for outcome in Outcome}
+    images = {outcome: [ImageOutcome(f"test/x/{outcome}.png", "x", 1.0, Verdict.GOOD)] for outcome in Outcome}
     pictures = [PagePicture(outcome, 1, found[0], b"jpeg") for outcome, found in images.items()]
     html = page_html(msgspec.structs.replace(report, outcomes=images), pictures)
-    assert re.findall(r'<section class="(\w+)">', html)[-5:] == [
-        *("missed", "false_reject", "refused", "caught", "passed"),
+    assert re.findall(r'<section class="(\w+)">', html)[-6:] == [
+        *("missed", "false_reject", "refused", "caught", "passed", "under_masks"),
     ]
 
 
 def test_more_images_than_the_page_holds_are_counted(report: EvaluationReport) -> None:
-    missed = [ImageOutcome(f"test/x/{number}.png", "x", 1.0) for number in range(300)]
+    missed = [ImageOutcome(f"test/x/{number}.png", "x", 1.0, Verdict.GOOD) for number in range(300)]
     shown = msgspec.structs.replace(report, outcomes=report.outcomes | {Outcome.MISSED: missed})
     pictures = [PagePicture(Outcome.MISSED, rank, image, b"") for rank, image in enumerate(missed[:200], start=1)]
     assert "the first 200, the overlays have them all" in text_of(page_html(shown, pictures))
@@ -90,7 +91,7 @@ def test_more_images_than_the_page_holds_are_counted(report: EvaluationReport) -
 def test_names_are_text_whatever_is_in_them(report: EvaluationReport) -> None:
     evil = "<script>alert(1)</script>"
     types = {**report.types, evil: report.types["left"]}
-    missed = [ImageOutcome(f'test/{evil}/"x".png', evil, 1.0)]
+    missed = [ImageOutcome(f'test/{evil}/"x".png', evil, 1.0, Verdict.GOOD)]
     shown = msgspec.structs.replace(
         report, types=types, warnings=[evil], outcomes=report.outcomes | {Outcome.MISSED: missed}
     )

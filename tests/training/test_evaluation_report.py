@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from stream.core.errors import DiskError
-from stream.core.verdict import Cause
+from stream.core.verdict import Cause, Verdict
 from stream.model.bundle import load_bundle
 from stream.training.calibration_draws import ExpectedMisses
 from stream.training.evaluate import evaluate
@@ -47,7 +47,9 @@ def test_the_report_is_json_that_reads_back(report: EvaluationReport, small_bund
     assert raw["device"] in {"cuda", "openvino", "torch-cpu"}
     assert "numpy" in raw["versions"]
     assert sum(len(images) for images in raw["outcomes"].values()) == 22
-    assert raw["outcomes"]["caught"][0].keys() == {"path", "kind", "score", "cause", "detail"}
+    assert raw["outcomes"]["caught"][0].keys() == {
+        *("path", "kind", "score", "verdict", "cause", "detail", "within_spec", "rule"),
+    }
     with pytest.raises(DiskError, match="cannot be written"):
         write_report(report, path / "below-a-file.json")
 
@@ -63,8 +65,12 @@ def test_the_table_names_what_matters(report: EvaluationReport) -> None:
 
 
 def test_the_first_ten_missed_and_falsely_rejected_images_are_listed(report: EvaluationReport) -> None:
-    missed = [ImageOutcome(f"test/left/m{number}.png", "left", float(number)) for number in range(13)]
-    text = printed(with_outcomes(report, missed=missed, false_reject=[ImageOutcome("test/good/f.png", "good", 7.5)]))
+    missed = [ImageOutcome(f"test/left/m{number}.png", "left", float(number), Verdict.GOOD) for number in range(13)]
+    text = printed(
+        with_outcomes(
+            report, missed=missed, false_reject=[ImageOutcome("test/good/f.png", "good", 7.5, Verdict.DEFECT)]
+        )
+    )
     assert "13 missed, the lowest score first" in text
     assert "test/left/m9.png" in text
     assert "test/left/m10.png" not in text
@@ -86,7 +92,11 @@ def test_a_bundle_that_makes_no_error_has_no_list(report: EvaluationReport) -> N
 
 
 def test_refused_images_are_counted_by_reason_and_listed_apart(report: EvaluationReport) -> None:
-    refused = [ImageOutcome("test/good/d.png", "good", None, Cause.BAD_FRAME, "too dark: mean brightness 3")]
+    refused = [
+        ImageOutcome(
+            "test/good/d.png", "good", None, Verdict.UNINSPECTED, Cause.BAD_FRAME, "too dark: mean brightness 3"
+        )
+    ]
     counts = msgspec.structs.replace(report.counts, refused_good=1, refused_defective=2)
     reasons = {"too dark": 1, "wrong_geometry": 2}
     shown = with_outcomes(report, refused=refused)

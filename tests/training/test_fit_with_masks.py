@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from rich.console import Console
+from support.labelled import write_labelled
 from support.pictures import defective_picture, good_picture, write_good_folder, write_picture
 
 from stream.core.errors import BundleError, ConfigError, DatasetError
@@ -26,11 +29,13 @@ from stream.model.patchcore.masks import Mask
 from stream.model.patchcore.tiles import Tiling
 from stream.model.station_model import StationModel, build_memory_bank, inspect_batch, run_self_test
 from stream.training.evaluate import evaluate
+from stream.training.evaluation_report import report_table
 from stream.training.extend import extend_bank
 from stream.training.fit import calibrate, fit
 from stream.training.fit_options import FitOptions
 from stream.training.leave_out import leave_out
 from stream.training.marks import learn_from_marks
+from stream.training.outcomes import Outcome
 
 #: Holds blot and scratch of `defective_picture`.
 MIDDLE = Mask("middle", "ignore", rectangle=(45, 30, 70, 60))
@@ -144,7 +149,8 @@ def test_a_zone_with_a_factor_is_judged_by_that_multiple_of_the_threshold(good_f
     cv2.circle(picture, (20, 60), 10, (15, 20, 25), thickness=-1)
     zoned, plain = (inspected(model_of(tmp_path / f"{name}.safetensors"), picture) for name in ("zone", "plain"))
     np.testing.assert_allclose(zoned.distances[:, :3], plain.distances[:, :3] / 4, rtol=1e-5)
-    np.testing.assert_array_equal(zoned.distances[:, 4:], plain.distances[:, 4:])
+    # Each model takes the search that is quickest here, and they round differently.
+    np.testing.assert_allclose(zoned.distances[:, 4:], plain.distances[:, 4:], rtol=1e-5)
 
 
 def test_outside_of_what_is_judged_only_a_defect_is_not_seen(good_folder: Path, tmp_path: Path):
@@ -184,7 +190,7 @@ def test_a_head_learns_nothing_from_what_is_not_judged(masked_bundle: Path, tmp_
     assert heads[0] == heads[1]
 
 
-def test_a_defect_that_is_marked_under_a_mask_is_no_defect_of_the_pixel_figures(masked_bundle: Path, tmp_path: Path):
+def test_a_defect_under_masks_only_is_said_apart_and_is_no_miss(masked_bundle: Path, tmp_path: Path):
     dataset = tmp_path / "dataset"
     for folder in ("test/good", "test/blot", "ground_truth/blot"):
         (dataset / folder).mkdir(parents=True)
@@ -194,10 +200,32 @@ def test_a_defect_that_is_marked_under_a_mask_is_no_defect_of_the_pixel_figures(
         marks = np.zeros((120, 160), np.uint8)
         marks[40:80, 55:95] = 255
         assert cv2.imwrite(str(dataset / f"ground_truth/blot/{seed}_mask.png"), marks)
-    report = evaluate(masked_bundle, dataset, overlays=tmp_path / "overlays")
-    assert report.counts.masked == 0
-    assert report.aupro is None
-    assert len(list((tmp_path / "overlays").rglob("*.png"))) == 6
+    report = evaluate(masked_bundle, dataset, overlays=tmp_path / "overlays", page=tmp_path / "page.html")
+    counts = report.counts
+    assert (counts.good, counts.defective, counts.under_masks, counts.marked) == (3, 0, 3, 0)
+    assert (report.miss_rate, report.image_auroc, report.aupro, report.pg2, report.pb2) == (None,) * 5
+    assert (report.types["blot"].pictures, report.types["blot"].under_masks) == (3, 3)
+    assert len(report.outcomes[Outcome.UNDER_MASKS]) == 3
+    assert report.outcomes[Outcome.MISSED] == []
+    assert any("defect lies under the bundle's masks only" in warning for warning in report.warnings)
+    assert len(list((tmp_path / "overlays/under_masks").glob("*.png"))) == 3
+    console = Console(width=200, record=True)
+    console.print(report_table(report))
+    assert re.search(r"defect under masks only +│ 3 ", console.export_text())
+    assert "of 3 more the defect lies under masks only" in (tmp_path / "page.html").read_text()
+
+
+def test_pixels_under_a_mask_are_in_no_pixel_figure(masked_bundle: Path, tmp_path: Path):
+    dataset = write_labelled(tmp_path / "dataset")
+    before = evaluate(masked_bundle, dataset)
+    assert before.pixel_auroc is not None
+    for path in (dataset / "ground_truth").rglob("*.png"):
+        marks = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        marks[35:85, 50:100] = 255  # within the mask
+        assert cv2.imwrite(str(path), marks)
+    after = evaluate(masked_bundle, dataset)
+    assert after.pixel_auroc == pytest.approx(before.pixel_auroc, abs=1e-6)
+    assert after.aupro == pytest.approx(before.aupro, abs=1e-6)
 
 
 def test_masks_need_pictures_of_one_size_or_a_region(tmp_path: Path):

@@ -12,6 +12,8 @@ from stream.line.config import parse
 from stream.model.bundle import load_bundle
 from stream.model.patchcore.alignment import taught
 from stream.model.patchcore.masks import Mask, Masks
+from stream.store.event_reader import FILE_NAME
+from stream.store.event_store import EventStore
 from stream.training.jobs import FitOverrides, leave_out_job, options_like, relearn_job
 from stream.training.progress import silent
 
@@ -36,7 +38,6 @@ def test_teaching_leaves_a_camera_that_has_no_process_alone(tmp_path: Path, good
             output=output,
             parts=20,
             false_reject_rate=0.2,
-            store=line.store.path / "events.sqlite",
             marked=[],
         )
     assert list(output.parent.iterdir()) == []
@@ -108,12 +109,10 @@ def test_a_bundle_of_given_weights_is_taught_with_these_weights(
 
 
 def test_leaving_pictures_out_says_that_those_left_are_too_few_for_the_rate(tmp_path: Path, small_bundle: Path):
-    from stream.store.event_store import EventStore
-
-    EventStore.open(tmp_path / "events.sqlite").close()
+    line = parse(LINE, name="line.yaml", folder=tmp_path)
+    EventStore.open(line.store.path / FILE_NAME).close()
     names, output = list(load_bundle(small_bundle).info.calibration_names[:2]), tmp_path / "made.safetensors"
-    store = tmp_path / "events.sqlite"
-    outcome = leave_out_job(silent, live=small_bundle, output=output, store=store, names=names, marked=[])
+    outcome = leave_out_job(silent, line=line, station="cap", live=small_bundle, output=output, names=names, marked=[])
     assert set(names).isdisjoint(load_bundle(output).info.calibration_names)
     assert "22 good images can promise" in outcome.warnings[0]
     assert (outcome.before, outcome.after) == ([], [])
@@ -122,5 +121,13 @@ def test_leaving_pictures_out_says_that_those_left_are_too_few_for_the_rate(tmp_
 def test_a_picture_that_the_bundle_does_not_keep_cannot_be_left_out(tmp_path: Path, small_bundle: Path):
     output = tmp_path / "made.safetensors"
     with pytest.raises(DatasetError, match="nobody"):
-        leave_out_job(silent, live=small_bundle, output=output, store=tmp_path / "none", names=["nobody"], marked=[])
+        leave_out_job(
+            silent,
+            line=parse(LINE, name="line.yaml", folder=tmp_path),
+            station="cap",
+            live=small_bundle,
+            output=output,
+            names=["nobody"],
+            marked=[],
+        )
     assert not output.exists()

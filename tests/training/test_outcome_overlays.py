@@ -11,7 +11,7 @@ from support.labelled import SQUARE_PX
 from support.pictures import HEIGHT_PX, WIDTH_PX, good_picture, write_picture
 
 from stream.core.images import read_image
-from stream.core.verdict import Cause
+from stream.core.verdict import Cause, Verdict
 from stream.model.bundle import load_bundle
 from stream.model.bundle_info import BundleInfo
 from stream.training.evaluate import evaluate
@@ -68,7 +68,7 @@ def test_an_overlay_shows_the_part_below_a_header_and_is_painted_where_the_defec
 def test_the_mask_of_the_ground_truth_is_outlined_also_where_nothing_was_found(
     untouched: Path, info: BundleInfo, tmp_path: Path
 ) -> None:
-    missed = ImageOutcome("test/left/202.png", "left", -1.0)
+    missed = ImageOutcome("test/left/202.png", "left", -1.0, Verdict.GOOD)
     mask = np.zeros((96, 96), np.bool_)
     mask[20:40, 10:30] = True
     maps = {untouched / missed.path: PixelMaps(np.zeros((12, 12), np.float32), mask)}
@@ -87,8 +87,8 @@ def test_the_region_of_the_bundle_is_drawn_and_all_of_an_image_that_does_not_con
     dataset: Path, info: BundleInfo, tmp_path: Path
 ) -> None:
     write_picture(dataset / "test/good/small.png", good_picture(1, width_px=100, height_px=80))
-    passed = ImageOutcome("test/good/100.png", "good", 1.0)
-    refused = ImageOutcome("test/good/small.png", "good", None, Cause.WRONG_GEOMETRY, "too small")
+    passed = ImageOutcome("test/good/100.png", "good", 1.0, Verdict.GOOD)
+    refused = ImageOutcome("test/good/small.png", "good", None, Verdict.UNINSPECTED, Cause.WRONG_GEOMETRY, "too small")
     pictures = draw_outcomes(
         outcomes(passed=[passed], refused=[refused]),
         dataset,
@@ -107,7 +107,7 @@ def test_the_region_of_the_bundle_is_drawn_and_all_of_an_image_that_does_not_con
 
 def test_images_of_one_name_do_not_overwrite_each_other(dataset: Path, info: BundleInfo, tmp_path: Path) -> None:
     (dataset / "test/good/100.jpg").write_bytes(cv2.imencode(".jpg", good_picture(100))[1].tobytes())
-    passed = [ImageOutcome(f"test/good/100.{suffix}", "good", 1.0) for suffix in ("jpg", "png")]
+    passed = [ImageOutcome(f"test/good/100.{suffix}", "good", 1.0, Verdict.GOOD) for suffix in ("jpg", "png")]
     draw_outcomes(outcomes(passed=passed), dataset, info, {}, overlays=tmp_path / "overlays", for_page=False)
     assert drawn_files(tmp_path / "overlays") == ["passed/0001_good_100.png", "passed/0002_good_100.png"]
 
@@ -115,13 +115,15 @@ def test_images_of_one_name_do_not_overwrite_each_other(dataset: Path, info: Bun
 def test_a_very_long_name_is_cut(dataset: Path, info: BundleInfo, tmp_path: Path) -> None:
     name = "ü" * 120 + ".png"
     (dataset / "test/good/100.png").rename(dataset / "test/good" / name)
-    passed = [ImageOutcome(f"test/good/{name}", "good", 1.0)]
+    passed = [ImageOutcome(f"test/good/{name}", "good", 1.0, Verdict.GOOD)]
     draw_outcomes(outcomes(passed=passed), dataset, info, {}, overlays=tmp_path / "overlays", for_page=False)
     assert drawn_files(tmp_path / "overlays") == [f"passed/0001_good_{'ü' * 55}.png"]
 
 
 def test_without_overlays_only_the_images_of_the_page_are_drawn(untouched: Path, info: BundleInfo) -> None:
-    passed = [ImageOutcome(f"test/good/{100 + number % 12}.png", "good", float(-number)) for number in range(40)]
+    passed = [
+        ImageOutcome(f"test/good/{100 + number % 12}.png", "good", float(-number), Verdict.GOOD) for number in range(40)
+    ]
     drawn: list[int] = []
     pictures = draw_outcomes(
         outcomes(passed=passed),

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stream.core.verdict import Cause
+from stream.core.spots import Ruling
+from stream.core.verdict import Cause, Verdict, verdict_of
 from stream.training.outcomes import Outcome, Outcomes, outcomes_of
 from stream.training.test_set import LabelledImage, LabelledSet, RefusedImage
 
@@ -16,14 +18,15 @@ DATA = Path("data")
 def labelled(*names: str) -> list[LabelledImage]:
     pixels = np.zeros((1, 1, 3), np.uint8)
     return [
-        LabelledImage(name.split("/", maxsplit=1)[0], DATA / "test" / name, pixels, (8, 8), None, 0.0) for name in names
+        LabelledImage(name.split("/", maxsplit=1)[0], DATA / "test" / name, pixels, (8, 8), None, False, 0.0)
+        for name in names
     ]
 
 
 def sorted_out(scores: dict[str, float], threshold: float, refused: list[RefusedImage]) -> Outcomes:
     values: NDArray[np.float64] = np.array(list(scores.values()))
     test_set = LabelledSet(labelled(*scores), refused, [], [])
-    return outcomes_of(DATA, test_set, values, values > threshold)
+    return outcomes_of(DATA, test_set, values, [Ruling(verdict_of(value, threshold)) for value in values.tolist()])
 
 
 def paths(outcomes: Outcomes, outcome: Outcome) -> list[str]:
@@ -58,6 +61,31 @@ def test_refused_images_have_a_cause_and_no_score(outcomes: Outcomes) -> None:
     first, second = outcomes[Outcome.REFUSED]
     assert (first.path, first.score, first.cause) == ("test/dent/z", None, Cause.WRONG_GEOMETRY)
     assert (second.kind, second.detail) == ("good", "too dark: mean brightness 3")
+
+
+def test_what_rules_decide_is_the_outcome_whatever_the_score():
+    dent, scratch, dirt = labelled("dent/a", "scratch/a", "good/a")
+    passed = Ruling(Verdict.GOOD, "within specification: dust (1 spot)", within_spec=True, rule="dust", spot=1)
+    many = Ruling(Verdict.DEFECT, "3 spots, more than the 2 of rule 'many'", rule="many")
+    test_set = LabelledSet([dent, scratch, dirt], [], [], [])
+    outcomes = outcomes_of(DATA, test_set, np.array([9.0, 0.5, 0.4]), [passed, many, many])
+    assert {outcome: paths(outcomes, outcome) for outcome in Outcome if outcomes[outcome]} == {
+        Outcome.MISSED: ["test/dent/a"],
+        Outcome.CAUGHT: ["test/scratch/a"],
+        Outcome.FALSE_REJECT: ["test/good/a"],
+    }
+    (missed,) = outcomes[Outcome.MISSED]
+    assert (missed.verdict, missed.within_spec, missed.rule) == (Verdict.GOOD, True, "dust")
+    assert missed.detail == "within specification: dust (1 spot)"
+
+
+def test_a_defect_under_masks_only_is_neither_missed_nor_caught():
+    images = [replace(image, under_masks=True) for image in labelled("dent/a", "dent/b")]
+    rulings = [Ruling(Verdict.GOOD), Ruling(Verdict.DEFECT)]
+    outcomes = outcomes_of(DATA, LabelledSet(images, [], [], []), np.array([1.0, 9.0]), rulings)
+    assert {outcome: paths(outcomes, outcome) for outcome in Outcome if outcomes[outcome]} == {
+        Outcome.UNDER_MASKS: ["test/dent/b", "test/dent/a"],
+    }
 
 
 def test_a_score_equal_to_the_threshold_passes() -> None:

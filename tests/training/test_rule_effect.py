@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from stream.core.verdict import Verdict
 from stream.line.rules import ruled_station
 from stream.training.evaluate import evaluate
 from stream.training.evaluation_report import report_table
+from stream.training.outcomes import Outcome
 from stream.training.rule_effect import effect_of
 from stream.training.test_set import LabelledImage
 
@@ -22,7 +24,7 @@ DATA = Path("data")
 
 
 def image(kind: str, name: str) -> LabelledImage:
-    return LabelledImage(kind, DATA / "test" / kind / name, np.zeros((1, 1, 3), np.uint8), (1, 1), None, 0.0)
+    return LabelledImage(kind, DATA / "test" / kind / name, np.zeros((1, 1, 3), np.uint8), (1, 1), None, False, 0.0)
 
 
 def test_misses_and_false_rejects_are_counted_with_the_rules_and_every_changed_image_is_named():
@@ -52,11 +54,17 @@ def test_rules_that_let_everything_pass_cost_every_defect_and_the_terminal_lists
     small_bundle: Path, untouched: Path, tmp_path: Path
 ):
     config = line_with(tmp_path, small_bundle, "{name: anything, within_spec: {area_px: 100000}}")
-    report = evaluate(small_bundle, untouched, rules=ruled_station(str(config)))
+    report = evaluate(small_bundle, untouched, rules=ruled_station(str(config)), page=tmp_path / "page.html")
     assert report.rules is not None
     assert report.miss_rate == 0, "by the score, as without rules"
     assert (report.rules.miss_rate, report.rules.misses, len(report.rules.passed_defective)) == (1.0, 10, 10)
     assert report.rules.source == f"{config}:cap"
+    missed = report.outcomes[Outcome.MISSED]
+    assert {(image.verdict, image.within_spec, image.rule) for image in missed} == {(Verdict.GOOD, True, "anything")}
+    html = (tmp_path / "page.html").read_text()
+    assert f"verdicts by the rules of {config}:cap" in html
+    assert re.search(r"<b>100.0%</b>\s*<small>10 of 10 defective; by the score 0.0%", html)
+    assert html.count("within specification: anything (") == 10
     printed = io.StringIO()
     Console(width=200, file=printed).print(report_table(report))
     text = printed.getvalue()

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.pictures import write_good_folder
 
 from stream.core.errors import ConfigError, DatasetError
+from stream.model.mask_files import MaskFile
+from stream.model.patchcore.masks import FILL, Mask
+from stream.training.evidence import gathered
 from stream.training.fit_options import FitOptions
+from stream.training.progress import silent
 from stream.training.suggest import choose_size, suggest
 
 OPTIONS = FitOptions(coreset=0.02)
@@ -36,6 +42,26 @@ def test_large_defects_are_found_and_the_smallest_are_not(good_folder: Path):
     assert trial.candidate.input_px[0] > trial.candidate.input_px[1]
     assert 0.2 < trial.share < 1
     assert trial.auroc > 0.6
+
+
+def test_defects_are_drawn_and_found_outside_of_the_masks_alone(good_folder: Path):
+    right = Mask("right", "ignore", rectangle=(80, 0, 80, 120))
+    options = replace(OPTIONS, masks=(MaskFile("masks.yaml", None, (right,)),))
+    seen = []
+    with gathered(good_folder, options, 3, silent) as evidence:
+        for fold in evidence.folds:
+            for _, inputs in evidence._defective(fold, (160, 128)):
+                seen.append(inputs)
+    drawn = np.concatenate(seen)
+    assert (drawn[:, :, 80:] == FILL).all()
+    (trial,) = choose_size(good_folder, options, budget_ms=1e6, repeats=3).trials
+    assert 0.2 < trial.share < 1
+
+
+def test_masks_that_leave_nothing_to_judge_end_the_suggestion(good_folder: Path):
+    everything = MaskFile("masks.yaml", None, (Mask("all", "ignore", rectangle=(0, 0, 160, 120)),))
+    with pytest.raises(ConfigError, match="nothing is left to judge"):
+        suggest(good_folder, replace(OPTIONS, masks=(everything,)), repeats=1)
 
 
 def test_levels_that_the_user_chose_are_the_only_ones_tried(good_folder: Path):

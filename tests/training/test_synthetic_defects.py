@@ -8,9 +8,9 @@ from support.pictures import good_picture
 from stream.training.synthetic_defects import CONTRAST, KINDS, Defect, defects_of, perlin, with_defect
 
 
-def changed(picture: NDArray[np.uint8], defect: Defect) -> NDArray[np.bool_]:
+def changed(picture: NDArray[np.uint8], defect: Defect, unjudged: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """Where a defect changed the picture, (H, W)."""
-    return (with_defect(picture, defect) != picture).any(axis=2)
+    return (with_defect(picture, defect, unjudged) != picture).any(axis=2)
 
 
 def extent(mask: NDArray[np.bool_]) -> int:
@@ -26,6 +26,24 @@ def test_a_defect_changes_the_picture_within_its_size_alone(kind, size_px: float
     mask = changed(good_picture(seed), Defect(kind, size_px, seed))
     assert mask.any()
     assert extent(mask) <= size_px + 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_defect_keeps_out_of_what_is_not_judged(kind, seed: int):
+    unjudged = np.ones((120, 160), np.bool_)
+    unjudged[70:110, 20:60] = False
+    area = changed(good_picture(seed), Defect(kind, 30.0, seed), unjudged)
+    assert area.any()
+    assert not (area & unjudged).any()
+
+
+def test_a_defect_that_has_no_room_covers_as_little_as_can_be_of_what_is_not_judged():
+    unjudged = np.zeros((120, 160), np.bool_)
+    unjudged[:, 100:] = True
+    assert not (changed(good_picture(1), Defect("spot", 90.0, 1), unjudged) & unjudged).any()
+    area = changed(good_picture(1), Defect("spot", 110.0, 1), unjudged)
+    assert np.nonzero(area)[1].min() <= 3
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -121,6 +121,7 @@ SETTLED = SettledPart(
         pixel_threshold=8.125,
     ),
     decision="reject",
+    bundle_sha256="ab" * 32,
     captured_realtime_ns=1_700_000_000_123_456_789,
     stages={"search": 1.5},
     total_ms=20.25,

@@ -39,8 +39,10 @@ def bench(
     import msgspec
 
     from stream.cli.bench.report import print_bench, run_bench
-    from stream.core.files import write_atomically
+    from stream.core.files import check_destination, write_atomically
 
+    if report is not None:
+        check_destination(report, stream=True)
     result = run_bench(
         bundle=bundle,
         stations=stations,

@@ -29,6 +29,7 @@ def check(
     """
     from stream.cli.check.check import Check as Result
     from stream.cli.check.checks import check_line
+    from stream.line.permissions import line_rights
 
     try:
         line = load_line(config)
@@ -36,7 +37,8 @@ def check(
         _print(config, [Result("configuration", str(problem), wrong=True) for problem in str(error).splitlines()])
         raise typer.Exit(EXIT_USAGE) from None
     results = [Result("configuration", f"{len(line.stations)} station(s), {len(line.cameras)} camera(s)")]
-    results += check_line(line, wait_s)
+    with line_rights(line):
+        results += check_line(line, wait_s)
     _print(config, results)
     if any(result.wrong for result in results):
         raise typer.Exit(EXIT_USAGE)

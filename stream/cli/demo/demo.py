@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 import random
 import shutil
 import signal
@@ -24,7 +25,7 @@ from stream.cli.demo.numbers import measure, print_numbers
 from stream.cli.terminal import print_fit, tracking
 from stream.cli.trial_line import free_ports, ledger_of, run_trial
 from stream.core.errors import LineFailed, PatchLineError
-from stream.core.files import write_atomically
+from stream.core.files import check_destination, write_atomically
 from stream.core.parts import LedgerCounts
 from stream.line.config import LineConfig, load
 from stream.line.example import configs_folder
@@ -49,9 +50,11 @@ def run_demo(folder: Path, *, parts: int | None, rate_hz: float, report: Path | 
         PatchLineError: it cannot run, or the ledger does not close.
     """
     begun_s = time.monotonic()
+    if report is not None:
+        check_destination(report, stream=True)
     # SIGTERM acts like Ctrl-C: the processes of the demo are stopped in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))
     dataset = export_elpv(folder / "elpv")
     # Cells chosen at random, one image of each: their order means nothing.
     options = FitOptions(group_by=BY_FILE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,9 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from stream.cli.replay.compare import Replayed
+    from rich.table import Table
+
+    from stream.cli.replay.compare import Comparison, Replayed, Summary
     from stream.line.config import LineConfig
     from stream.store.records import Event
 
@@ -64,10 +67,12 @@ def _camera(line: LineConfig, recording: Path, named: str | None) -> str:
     if named is not None and named in line.cameras:
         return named
     if named is None:
-        records = {
-            name: options.record.path.resolve() for name, options in line.cameras.items() if options.record is not None
-        }
-        candidates = [name for name, path in records.items() if path == recording.resolve()] or list(line.cameras)
+        folder = os.path.realpath(recording)
+        candidates = [
+            name
+            for name, options in line.cameras.items()
+            if options.record is not None and os.path.realpath(options.record.path) == folder
+        ] or list(line.cameras)
         if len(candidates) == 1:
             return candidates[0]
     given = "nothing" if named is None else f"'{named}'"
@@ -86,8 +91,6 @@ def _event_lookup(line: LineConfig) -> tuple[Callable[[str, int], Event | None],
 
 
 def _print(parts: Sequence[Replayed], damaged: Sequence[str]) -> None:
-    from rich.table import Table
-
     from stream.cli.app import out
     from stream.cli.replay.compare import summarise
     from stream.core.verdict import Verdict
@@ -105,25 +108,32 @@ def _print(parts: Sequence[Replayed], damaged: Sequence[str]) -> None:
                 f"DIFFERS from the line: {part.line_verdict}{by_rule} score {part.line_score!r}, now {part.score!r}"
             )
         out.print(" ".join(word for word in words if word), highlight=False, soft_wrap=True)
-    table = Table(title="replay", title_justify="left")
-    for name in (
-        "station",
-        "GOOD",
-        "of them within spec",
-        "DEFECT",
-        "UNINSPECTED",
-        "agree",
-        "differ",
-        "other bundle",
-        "not judged",
-        "unknown",
-    ):
-        table.add_column(name)
-    for summary in summarise(parts):
-        good, defect, uninspected = (summary.verdicts.get(verdict, 0) for verdict in Verdict)
-        counts = [good, summary.within_spec, defect, uninspected]
-        counts += [summary.compared.get(how, 0) for how in ("same", "differs", "other_bundle", "not_judged", "unknown")]
-        table.add_row(summary.station, *map(str, counts))
-    out.print(table)
+    out.print(summary_table(summarise(parts)))
     for reason in damaged:
         out.print(f"skipped: {reason}", highlight=False, soft_wrap=True)
+
+
+def summary_table(summaries: Sequence[Summary]) -> Table:
+    """Return the counts, one below the other so that no name is cut on a narrow terminal, in a column per station."""
+    from rich.table import Table
+
+    from stream.core.verdict import Verdict
+
+    table = Table("replay", *(summary.station for summary in summaries), title_justify="left")
+    for column in table.columns[1:]:
+        column.justify, column.overflow = "right", "fold"
+    table.columns[0].no_wrap = True
+    verdicts = {str(verdict): [summary.verdicts.get(verdict, 0) for summary in summaries] for verdict in Verdict}
+    compared: dict[str, Comparison] = {
+        "agree": "same",
+        "differ": "differs",
+        "other bundle": "other_bundle",
+        "not judged": "not_judged",
+        "unknown": "unknown",
+    }
+    rows = {"GOOD": verdicts.pop("GOOD"), "of them within spec": [summary.within_spec for summary in summaries]}
+    rows |= verdicts
+    rows |= {name: [summary.compared.get(how, 0) for summary in summaries] for name, how in compared.items()}
+    for name, counts in rows.items():
+        table.add_row(name, *map(str, counts))
+    return table

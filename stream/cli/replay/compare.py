@@ -14,7 +14,7 @@ import numpy as np
 from stream.capture.recording import Recorded, Recording
 from stream.core.csv_cells import csv_cell
 from stream.core.errors import ConfigError, FrameFault
-from stream.core.files import partial_file, write_atomically
+from stream.core.files import check_destination, partial_file, write_atomically
 from stream.core.spots import Ruling
 from stream.core.verdict import Cause, Verdict
 from stream.model.patchcore.geometry import Geometry
@@ -172,9 +172,10 @@ def summarise(parts: Sequence[Replayed]) -> list[Summary]:
 
 
 def check_report(path: Path) -> None:
-    """Raise ConfigError unless a report can be written under this name."""
+    """Raise ConfigError or DiskError unless a report can be written under this name."""
     if path.suffix not in (".csv", ".json"):
         raise ConfigError(f"--report: expected a name that ends with .csv or .json, got '{path}'")
+    check_destination(path, stream=True)
 
 
 def write_report(path: Path, parts: Sequence[Replayed]) -> None:

@@ -30,15 +30,18 @@ def snapshot(
     from stream.cli.app import out
     from stream.cli.snapshot.picture import draw_regions, take_picture
     from stream.core.errors import ConfigError
+    from stream.core.files import check_destination
     from stream.line.config import load
+    from stream.line.permissions import line_rights
 
     line = load(config)
     if camera not in line.cameras:
         raise ConfigError(f"{config}: no camera '{camera}'; known: {', '.join(sorted(line.cameras))}")
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"):
         raise ConfigError(f"--output: {output}: expected a name that ends in .png, .jpg, .bmp or .tif")
+    check_destination(output, stream=True)
     regions = _regions(line, camera)
-    with _alone(line, camera):
+    with line_rights(line), _alone(line, camera):
         image = take_picture(line.cameras[camera].open(), wait_s)
     _write(output, image if raw else draw_regions(image, regions))
     out.print(f"{image.shape[1]}×{image.shape[0]} px written to {output}", highlight=False, soft_wrap=True)
@@ -74,6 +77,7 @@ def _alone(line: LineConfig, camera: str) -> Iterator[None]:
 
 def _regions(line: LineConfig, camera: str) -> list[Region]:
     """Return each station's region; without `roi` and before its bundle is fitted that is the whole frame."""
+    from stream.cli.app import err
     from stream.cli.snapshot.picture import Region
     from stream.core.errors import BundleError
     from stream.model.bundle import load_bundle
@@ -85,7 +89,7 @@ def _regions(line: LineConfig, camera: str) -> list[Region]:
             try:
                 roi = load_bundle(station.bundle).info.roi
             except BundleError as error:
-                typer.echo(f"warning: stations.{name}.bundle: {error}", err=True)
+                err.print(f"warning: stations.{name}.bundle: {error}", soft_wrap=True)
         regions.append(Region(name, roi))
     return regions
 

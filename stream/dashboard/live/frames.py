@@ -39,6 +39,7 @@ def part_header(settled: SettledPart) -> dict[str, Any]:
         "stages": settled.stages,
         "placement": None if settled.placement is None else msgspec.to_builtins(settled.placement),
         "grid": settled.grid,
+        "bundle_sha256": settled.bundle_sha256,
     }
 
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
+import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Query
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -22,6 +24,7 @@ from stream.core.verdict import Cause, Verdict
 from stream.dashboard.access import Identity
 from stream.dashboard.routes.schemas import EventAnswer, EventPage, EventPlace, SpotAnswer, event_answer
 from stream.dashboard.services import Dashboard, dashboard_of, require_role
+from stream.line.unjudged_areas import unjudged_area
 from stream.model.patchcore.spots import spot_in_picture
 from stream.store.event_reader import EventReader
 from stream.store.overlay import overlay
@@ -138,9 +141,10 @@ def preview_jpeg(request: Request, event_id: int) -> Response:
 
 @router.get("/events/{event_id}/overlay.jpg", response_class=Response, responses=_JPEG)
 def with_overlay(request: Request, event_id: int) -> Response:
-    """Return the preview with heat map and outlines."""
-    event, images = _event(dashboard_of(request), event_id)
-    data = overlay(event, _present(images))
+    """Return the preview with heat map and outlines; what is not judged is hatched."""
+    dashboard = dashboard_of(request)
+    event, images = _event(dashboard, event_id)
+    data = overlay(event, _present(images), _unjudged(dashboard, event))
     if data is None:
         raise HTTPException(404, "the preview cannot be decoded")
     return _unchanging(data, "image/jpeg")
@@ -229,6 +233,10 @@ def _event(dashboard: Dashboard, event_id: int) -> tuple[Event, EventImages | No
         return event, store.images(event_id)
 
 
+def _unjudged(dashboard: Dashboard, event: Event) -> NDArray[np.bool_] | None:
+    return unjudged_area(dashboard.config, event.part.station, event.bundle_sha256)
+
+
 def _mark_of(dashboard: Dashboard, event: Event) -> Mark | None:
     key = event.part.station, event.part.seq
     return dashboard.review.marks([key]).get(key)
@@ -260,7 +268,7 @@ def _zip(dashboard: Dashboard, filters: EventFilter, pictures: bool) -> Iterator
             if images is not None and images.preview_jpeg:
                 name = f"{event.part.station}_{event.part.seq:09d}_{event.part.verdict}"
                 archive.writestr(f"pictures/{name}.jpg", images.preview_jpeg)
-                drawn = overlay(event, images)
+                drawn = overlay(event, images, _unjudged(dashboard, event))
                 if drawn is not None:
                     archive.writestr(f"overlays/{name}.jpg", drawn)
             mark = _mark_of(dashboard, event)

@@ -20,6 +20,7 @@ from stream.core.verdict import Cause, Verdict
 from stream.dashboard.live.latest import STATE, Subscription
 from stream.dashboard.routes.schemas import Calibration, LineAnswer, RecentParts, StationAnswer, recent_answer
 from stream.dashboard.services import NO_STATION, Dashboard, dashboard_of
+from stream.line.unjudged_areas import unjudged_area
 from stream.model.bundle import live_bundle
 
 router = APIRouter(tags=["live"])
@@ -28,6 +29,7 @@ router = APIRouter(tags=["live"])
 _RECHECK_S = 5.0
 
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
+_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}, 204: {}}
 
 
 @router.get("/line")
@@ -72,6 +74,24 @@ def calibration(request: Request, station: str) -> Calibration:
         pixel_threshold=thresholds.pixel,
         scores=[float(score) for score in bundle.calibration_scores],
     )
+
+
+@router.get("/stations/{station}/unjudged/{bundle_sha256}.png", response_class=Response, responses=_PNG)
+def unjudged(request: Request, station: str, bundle_sha256: str) -> Response:
+    """Return what a bundle does not judge of a station's parts, opaque over the region, else transparent.
+
+    204: it judges everything, or is neither live nor archived any more.
+    """
+    config = dashboard_of(request).config
+    if station not in config.stations:
+        raise HTTPException(404, NO_STATION)
+    area = unjudged_area(config, station, bundle_sha256)
+    if area is None:
+        return Response(status_code=204)
+    pixels = np.full((*area.shape, 4), 255, np.uint8)
+    pixels[..., 3] = np.where(area, 255, 0)
+    data = cv2.imencode(".png", pixels)[1].tobytes()
+    return Response(data, media_type="image/png", headers={"cache-control": "private, max-age=86400, immutable"})
 
 
 @router.get("/rejects/{station}/{seq}.jpg", response_class=Response, responses=_JPEG)

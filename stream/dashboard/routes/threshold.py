@@ -15,6 +15,7 @@ from stream.core.verdict import Verdict
 from stream.dashboard.services import Dashboard, dashboard_of_station
 from stream.dashboard.tuning.marked_parts import MarkedPart
 from stream.line.install import camera_runs_here
+from stream.line.rules import PartVerdict
 from stream.model.bundle import Bundle, live_bundle
 from stream.model.patchcore.head import MIN_DEFECTS
 from stream.store.review_store import DEFECTIVE, MarkKind
@@ -29,6 +30,8 @@ _DAY_S = 86_400
 class ReviewedPart(BaseModel):
     """A marked part; `score` is by the live bundle, None where none was computed.
 
+    `verdict` is by this bundle and the station's rules, None without a score, and where rules may decide but the part's
+    patch distances are not known; `within_spec` tells that it is GOOD only because rules let its spots pass.
     `picture` tells whether its network input is stored, so that it can be accepted, and `accepted` whether that is in
     the memory bank.
     """
@@ -41,6 +44,8 @@ class ReviewedPart(BaseModel):
     note: str
     who: str
     score: float | None
+    verdict: Verdict | None
+    within_spec: bool
     picture: bool
     accepted: bool
 
@@ -129,7 +134,8 @@ def _tuning(dashboard: Dashboard, station: str, rate_hz: float | None, history: 
     assert thresholds is not None, "live bundles are calibrated"
     rates = _rates(rate_hz, history, thresholds.image)
     parts = dashboard.marked_parts(station)
-    scores = dashboard.marked.scores(parts, bundle, dashboard.changes.archive.folder(station))
+    (verdicts,) = dashboard.verdicts_on(station, parts, bundle)
+    scores = [None if each is None else each.score for each in verdicts]
     kinds_of: dict[MarkKind, tuple[MarkKind, ...]] = {"false_alarm": ("false_alarm",), "true_defect": DEFECTIVE}
     marked: dict[MarkKind, NDArray[np.float64]] = {
         kind: np.array(
@@ -151,7 +157,7 @@ def _tuning(dashboard: Dashboard, station: str, rate_hz: float | None, history: 
         calibration=sorted(float(score) for score in bundle.calibration_scores),
         parts_per_day=rates.parts,
         running=camera_runs_here(dashboard.config, station),
-        reviewed=[_reviewed(part, score, bundle) for part, score in zip(parts, scores, strict=True)],
+        reviewed=[_reviewed(part, verdict, bundle) for part, verdict in zip(parts, verdicts, strict=True)],
         learnable=_learnable(parts, bundle),
         curve=_columns(curve(thresholds_shown, known, thresholds.image)),
         at=int(np.searchsorted(thresholds_shown, thresholds.image)),
@@ -175,7 +181,7 @@ def _learnable(parts: list[MarkedPart], bundle: Bundle) -> Learnable:
     )
 
 
-def _reviewed(part: MarkedPart, score: float | None, bundle: Bundle) -> ReviewedPart:
+def _reviewed(part: MarkedPart, verdict: PartVerdict | None, bundle: Bundle) -> ReviewedPart:
     return ReviewedPart(
         event_id=part.event_id,
         seq=part.event.part.seq,
@@ -184,7 +190,9 @@ def _reviewed(part: MarkedPart, score: float | None, bundle: Bundle) -> Reviewed
         mark=part.mark.mark,
         note=part.mark.note,
         who=part.mark.who,
-        score=score,
+        score=None if verdict is None else verdict.score,
+        verdict=None if verdict is None else verdict.verdict,
+        within_spec=verdict is not None and verdict.within_spec,
         picture=part.picture is not None,
         accepted=part.picture in bundle.info.bank_pictures,
     )

@@ -22,7 +22,6 @@ from stream.dashboard.tuning.marked_parts import MarkedPart, comparison, recent_
 from stream.line.install import camera_runs_here, sharing
 from stream.model.bundle import live_bundle
 from stream.model.patchcore.head import MIN_DEFECTS
-from stream.store.event_reader import FILE_NAME
 from stream.store.records import Event
 from stream.store.review_store import DEFECTIVE, AuditEntry
 from stream.training.jobs import BundleOutcome, extend_job, learn_marks_job, leave_out_job, relearn_job
@@ -120,15 +119,15 @@ def threshold(request: Request, station: str, wanted: NewThreshold, engineer: En
         marked = dashboard.marked_parts(station)
         order = _Order(station, "threshold", engineer.name, wanted.note, marked, live, scratch_dir)
         try:
-            with_threshold(live, order.made, wanted.threshold)
+            after = with_threshold(live, order.made, wanted.threshold)
         except ConfigError as error:
             raise HTTPException(422, str(error)) from None
-        scores = dashboard.marked.scores(marked, before, live.parent)
-        known = [*before.calibration_scores, *(score for score in scores if score is not None)]
+        old, new = dashboard.verdicts_on(station, marked, before, after)
+        known = [*before.calibration_scores, *(each.score for each in old if each is not None)]
         warnings = []
         if wanted.threshold >= max(known):
             warnings.append("no known part, good or marked, scores above this threshold: hardly any would be DEFECT")
-        return _offer(dashboard, order, BundleOutcome(warnings, scores, scores))
+        return _offer(dashboard, order, BundleOutcome(warnings, old, new))
     finally:
         remove(scratch_dir)
 
@@ -193,8 +192,6 @@ def teach(request: Request, station: str, wanted: Teaching, engineer: Engineer) 
         camera = dashboard.config.stations[station].camera
         raise ConflictError(f"camera {camera}: its process does not run on this host; start the line to teach from it")
     options: dict[str, Any] = {
-        "line": dashboard.config,
-        "station": station,
         "parts": wanted.parts,
         "false_reject_rate": wanted.false_reject_rate,
     }
@@ -249,9 +246,10 @@ def _begin(
 ) -> Job:
     """Begin a job that makes a bundle from the live one; `detail` is for the audit log."""
     arguments = {
+        "line": dashboard.config,
+        "station": order.station,
         "live": order.live,
         "output": order.made,
-        "store": dashboard.config.store.path / FILE_NAME,
         "marked": [part.event_id for part in order.marked],
     }
 
@@ -269,16 +267,16 @@ def _begin(
 
 
 def _offer(dashboard: Dashboard, order: _Order, outcome: BundleOutcome) -> Change:
-    """Store a new bundle as a change, with the marked parts' scores by both bundles."""
+    """Store a new bundle as a change, with what both bundles say of the marked parts."""
     before, after = live_bundle(order.live), live_bundle(order.made)
     assert before.info.thresholds is not None, "live bundles are calibrated"
     assert after.info.thresholds is not None, "live bundles are calibrated"
     thresholds = (before.info.thresholds.image, after.info.thresholds.image)
-    for bundle, scores in ((before, outcome.before), (after, outcome.after)):
+    for bundle, verdicts in ((before, outcome.before), (after, outcome.after)):
         seqs = [part.event.part.seq for part in order.marked]
-        known = [(seq, score) for seq, score in zip(seqs, scores, strict=True) if score is not None]
+        known = [(seq, each.score) for seq, each in zip(seqs, verdicts, strict=True) if each is not None]
         dashboard.review.add_scores(order.station, scale_of(bundle), known)
-    table = comparison(order.marked, outcome.before, outcome.after, thresholds)
+    table = comparison(order.marked, outcome.before, outcome.after)
     users = sharing(dashboard.config, dashboard.config.stations[order.station].bundle)
     others = [name for name in users if name != order.station]
     missed = sum(
@@ -303,8 +301,6 @@ def _offer(dashboard: Dashboard, order: _Order, outcome: BundleOutcome) -> Chang
         patches_after=len(after.bank),
         warnings=warnings,
         table=table,
-        recent=recent_comparison(order.recent, outcome.recent, thresholds, order.recent_left_out)
-        if order.recent
-        else None,
+        recent=recent_comparison(order.recent, outcome.recent, order.recent_left_out) if order.recent else None,
     )
     return dashboard.changes.offer(draft, order.made)

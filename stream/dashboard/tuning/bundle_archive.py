@@ -12,6 +12,7 @@ from stream.core.errors import BundleError, ConflictError
 from stream.core.files import file_sha256, replace
 from stream.line.config import LineConfig
 from stream.line.install import BundleFile, bundle_sha256
+from stream.line.unjudged_areas import archived_bundle
 from stream.model.bundle import Bundle, live_bundle
 
 
@@ -21,8 +22,7 @@ class BundleArchive:
     def __init__(self, config: LineConfig) -> None:
         """Remove the scratch folders of killed jobs: their names begin with a dot."""
         self._config = config
-        self._folder = config.store.path / "bundles"
-        for scratch_dir in self._folder.glob("*/.*"):
+        for scratch_dir in (config.store.path / "bundles").glob("*/.*"):
             remove(scratch_dir)
 
     def keep_live(self, station: str) -> tuple[Path, Bundle]:
@@ -56,11 +56,11 @@ class BundleArchive:
 
     def folder(self, station: str) -> Path:
         """Return the folder of a station's bundles."""
-        return self._folder / station
+        return self.path(station, "").parent
 
     def path(self, station: str, sha256: str) -> Path:
         """Return the path of the bundle of this hash, whether it is archived or not."""
-        return self.folder(station) / f"{sha256}.safetensors"
+        return archived_bundle(self._config, station, sha256)
 
     def verified(self, station: str, sha256: str) -> BundleFile:
         """Return an archived bundle after hashing its file; raises ConflictError when it is gone or damaged."""

@@ -74,7 +74,10 @@ class Replacement(NamedTuple):
 
 
 class MarkedPartComparison(BaseModel):
-    """A marked part under the old bundle and under the new one."""
+    """A marked part under the old bundle and under the new one, with the station's rules on spots.
+
+    A verdict is None without a score, and where rules may decide but the part's patch distances are not known.
+    """
 
     event_id: int
     seq: int
@@ -83,6 +86,8 @@ class MarkedPartComparison(BaseModel):
     score_after: float | None
     verdict_before: Verdict | None
     verdict_after: Verdict | None
+    within_spec_before: bool = False
+    within_spec_after: bool = False
 
 
 class ChangedPart(BaseModel):
@@ -95,6 +100,8 @@ class ChangedPart(BaseModel):
     score_after: float
     verdict_before: Verdict
     verdict_after: Verdict
+    within_spec_before: bool = False
+    within_spec_after: bool = False
 
 
 class RecentComparison(BaseModel):

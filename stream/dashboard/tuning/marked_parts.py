@@ -13,8 +13,10 @@ import numpy as np
 
 from stream.core.errors import PatchLineError
 from stream.core.files import identity
-from stream.core.verdict import Verdict, verdict_of
+from stream.core.verdict import Verdict
 from stream.dashboard.tuning.change_record import ChangedPart, MarkedPartComparison, RecentComparison
+from stream.line.rules import PartVerdict, verdict_on
+from stream.line.sections import StationOptions
 from stream.model.bundle import Bundle, load_bundle
 from stream.store.event_reader import EventReader
 from stream.store.records import Event
@@ -79,6 +81,37 @@ class MarkedParts:
         return [score(part) for part in parts]
 
 
+def verdicts_on(
+    parts: list[MarkedPart],
+    scores: list[float | None],
+    bundle: Bundle,
+    comparable: Callable[[Event], bool],
+    ruled: tuple[str, StationOptions],
+    store: EventReader,
+) -> list[PartVerdict | None]:
+    """Return what a bundle and a station's rules say of marked parts; None without a score.
+
+    Args:
+        parts: of one station.
+        scores: of each, by the bundle.
+        bundle: a calibrated one.
+        comparable: whether an event's patch distances are those of the bundle.
+        ruled: name and options of the station.
+        store: has the patch distances of the events.
+
+    Raises:
+        ConfigError: the rules cannot be used with the bundle.
+    """
+    verdicts: list[PartVerdict | None] = []
+    for part, score in zip(parts, scores, strict=True):
+        if score is None:
+            verdicts.append(None)
+            continue
+        images = store.images(part.event_id) if ruled[1].rules and comparable(part.event) else None
+        verdicts.append(verdict_on(score, None if images is None else images.patch_distances, bundle.info, *ruled))
+    return verdicts
+
+
 def comparable_to(bundle: Bundle, folder: Path) -> Callable[[Event], bool]:
     """Return whether an event's score is what a bundle would give it; `folder` is of the station's archived bundles."""
     scale = scale_of(bundle)
@@ -104,20 +137,21 @@ def scale_of(bundle: Bundle) -> str:
 
 def comparison(
     parts: Iterable[MarkedPart],
-    before: Iterable[float | None],
-    after: Iterable[float | None],
-    thresholds: tuple[float, float],
+    before: Iterable[PartVerdict | None],
+    after: Iterable[PartVerdict | None],
 ) -> list[MarkedPartComparison]:
-    """Return the table of marked parts under two bundles, by their scores and thresholds, (old, new) each."""
+    """Return the table of marked parts under two bundles."""
     return [
         MarkedPartComparison(
             event_id=part.event_id,
             seq=part.event.part.seq,
             mark=part.mark.mark,
-            score_before=old,
-            score_after=new,
-            verdict_before=None if old is None else verdict_of(old, thresholds[0]),
-            verdict_after=None if new is None else verdict_of(new, thresholds[1]),
+            score_before=None if old is None else old.score,
+            score_after=None if new is None else new.score,
+            verdict_before=None if old is None else old.verdict,
+            verdict_after=None if new is None else new.verdict,
+            within_spec_before=old is not None and old.within_spec,
+            within_spec_after=new is not None and new.within_spec,
         )
         for part, old, new in zip(parts, before, after, strict=True)
     ]
@@ -125,33 +159,30 @@ def comparison(
 
 def recent_comparison(
     events: Iterable[Event],
-    scores: Mapping[int, tuple[float | None, float | None]],
-    thresholds: tuple[float, float],
+    verdicts: Mapping[int, tuple[PartVerdict | None, PartVerdict | None]],
     left_out: int,
 ) -> RecentComparison:
-    """Return recent parts under two bundles, by their scores (old, new) of each event and thresholds (old, new).
-
-    Rules on spots are left out: they may let pass what is DEFECT here.
-    """
+    """Return recent parts under two bundles, by the verdicts (old, new) on each event."""
     changed: list[ChangedPart] = []
     parts = 0
     for event in events:
         assert event.event_id is not None, "it was read from the store"
-        old, new = scores.get(event.event_id, (None, None))
-        if old is None or new is None:
+        old, new = verdicts.get(event.event_id, (None, None))
+        if old is None or new is None or old.verdict is None or new.verdict is None:
             continue
         parts += 1
-        before, after = verdict_of(old, thresholds[0]), verdict_of(new, thresholds[1])
-        if before is not after:
+        if old.verdict is not new.verdict:
             changed.append(
                 ChangedPart(
                     event_id=event.event_id,
                     seq=event.part.seq,
                     captured_s=event.captured_realtime_ns / 1e9,
-                    score_before=old,
-                    score_after=new,
-                    verdict_before=before,
-                    verdict_after=after,
+                    score_before=old.score,
+                    score_after=new.score,
+                    verdict_before=old.verdict,
+                    verdict_after=new.verdict,
+                    within_spec_before=old.within_spec,
+                    within_spec_after=new.within_spec,
                 )
             )
     to_good = sum(part.verdict_after is Verdict.GOOD for part in changed)

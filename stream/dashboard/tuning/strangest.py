@@ -19,7 +19,7 @@ from stream.model.bundle import (
     calibration_inputs,
     live_bundle,
 )
-from stream.model.visualization import draw_map
+from stream.model.visualization import draw_map, hatched
 from stream.training.strangest import STRANGEST, StrangePicture, strangest
 
 #: Longer side of a picture, in px.
@@ -65,10 +65,11 @@ def _of_file(path: Path, _identity: tuple[int, int, int]) -> StrangePictures:
 def _jpeg(
     bundle: Bundle, network_input: NDArray[np.uint8], distances: NDArray[np.float16], pixel_threshold: float
 ) -> bytes:
-    """Return a network input in the aspect of its region, with heat map."""
+    """Return a network input in the aspect of its region, with heat map, what is not judged hatched."""
     region_px = bundle.info.roi[2:] if bundle.info.roi else bundle.info.picture_px or bundle.info.spec.input_px
     factor = _LONGER_PX / max(region_px)
     size_px = max(1, round(region_px[0] * factor)), max(1, round(region_px[1] * factor))
     view = cv2.resize(cv2.cvtColor(network_input, cv2.COLOR_RGB2BGR), size_px, interpolation=cv2.INTER_CUBIC)
-    picture = draw_map(np.asarray(view, dtype=np.uint8), distances, pixel_threshold, outline_spot=True)
+    seen = hatched(np.asarray(view, dtype=np.uint8), bundle.info.filled)
+    picture = draw_map(seen, distances, pixel_threshold, outline_spot=True)
     return jpeg_within(picture, _LONGER_PX, _JPEG_QUALITY)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from stream.core.addresses import ENCODE, url_problem
 from stream.core.errors import FrameFault
 from stream.core.options import PositiveMs
 from stream.core.redaction import without_password
@@ -159,7 +160,7 @@ def _why_not(url: str, timeout_s: float, reason: str | None) -> str:
     except TimeoutError:
         return "nothing answers at its address; is it switched on and in this network?"
     except ValueError:  # its text may hold a part of the password
-        return "its URL cannot be read; in user and password write @ : / ? # [ ] as %40 %3A %2F %3F %23 %5B %5D"
+        return url_problem(url) or f"its URL cannot be read; {ENCODE}"
     except OSError as error:
         return f"{error.strerror or 'no such host'}; are host and port of the URL right?"
     return f"it answers, but with no stream ({reason}); check path, user and password of the URL"

@@ -8,7 +8,7 @@
     coreset      greedy k-center selection of the memory bank (section 3.2, algorithm 1)
     search       nearest patch of the memory bank
     head         what marked defects have in common, added to the image score
-    score        image score with re-weighting, anomaly map, mask (section 3.3)
+    score        image score with re-weighting, anomaly map (section 3.3)
     spots        the connected spots of an anomaly map: sizes, place and peak
     rules        which of them pass: what does not count, what is within the specification, how many are too many
     calibrate    conformal thresholds from held-out good images

@@ -133,7 +133,7 @@ class Alignment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ) -> NDArray[np.uint8]:
         """Return a region of the part as it would be at its place, of the region's size: sampled from the frame once.
 
-        The frame's edge goes on beyond it. A part that has not moved gives a view of the frame. `nearest` is for masks.
+        The frame's edge goes on beyond it. A part that has not moved gives a view of the frame. `nearest`: for labels.
         """
         x, y, width, height = region
         if math.hypot(placement.dx_px, placement.dy_px) < STILL_PX and abs(placement.angle_deg) < STILL_DEG:

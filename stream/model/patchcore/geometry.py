@@ -50,12 +50,12 @@ class Geometry(NamedTuple):
         return self.alignment.placement(image)
 
     def region(
-        self, image: NDArray[np.uint8], placement: Placement | None = None, *, mask: bool = False
+        self, image: NDArray[np.uint8], placement: Placement | None = None, *, labels: bool = False
     ) -> NDArray[np.uint8]:
         """Return the part's region of a frame, (H, W, 3) or (H, W) uint8, or refuse the frame.
 
-        It is a view, unless the part has moved. Without a `placement` an aligned part is found here. Of a `mask` no
-        values are mixed.
+        It is a view, unless the part has moved. Without a `placement` an aligned part is found here. Of
+        `labels` no values are mixed.
 
         Raises:
             FrameFault: WRONG_GEOMETRY, if the frame has another size or does not contain the region; NOT_FOUND, if the
@@ -82,7 +82,7 @@ class Geometry(NamedTuple):
             )
         if self.alignment is not None:
             found = self.alignment.placement(image) if placement is None else placement
-            return self.alignment.region(image, box, found, nearest=mask)
+            return self.alignment.region(image, box, found, nearest=labels)
         return image if self.roi is None else image[y : y + height, x : x + width]
 
     def network_input(self, region: NDArray[np.uint8] | Halvings) -> NDArray[np.uint8]:

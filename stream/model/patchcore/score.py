@@ -1,4 +1,4 @@
-"""Image score, anomaly map and mask from patch distances (paper section 3.3)."""
+"""Image score, anomaly map and anomalous area from patch distances (paper section 3.3)."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def anomaly_map(distances: NDArray[np.floating], size_px: tuple[int, int], sigma
     return np.asarray(smooth, dtype=np.float32)
 
 
-def mask(map_px: NDArray[np.floating], pixel_threshold: float) -> NDArray[np.bool_]:
+def anomalous(map_px: NDArray[np.floating], pixel_threshold: float) -> NDArray[np.bool_]:
     """Return where the anomaly map exceeds the pixel threshold, (H, W) bool."""
     return np.asarray(map_px > pixel_threshold)

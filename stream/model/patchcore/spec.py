@@ -60,8 +60,12 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     @property
     def level_dims(self) -> tuple[int, ...]:
         """Number of features of each level, then of the tiles' coordinates where these have banks of their own."""
-        coordinates = 0 if self.tiles is None else self.tiles.coordinates
-        return (*self.channels, coordinates) if coordinates else self.channels
+        return (*self.channels, self.coordinates) if self.coordinates else self.channels
+
+    @property
+    def coordinates(self) -> int:
+        """Number of features that tell the tiles apart, where these have banks of their own; 0: there is one bank."""
+        return 0 if self.tiles is None else self.tiles.coordinates
 
     @property
     def of_one_pass(self) -> FeatureSpec:

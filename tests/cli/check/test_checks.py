@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import cv2
 import pytest
 from support.outputs import make_certificates
+from support.pictures import part_picture, write_picture
 from support.running import free_ports
 
 from stream.cli.check.checks import Check, check_line
@@ -18,6 +20,9 @@ from stream.cli.check.unfit_pictures import check_pictures
 from stream.core.errors import BundleError
 from stream.core.images import read_image
 from stream.line.config import LineConfig, parse
+from stream.model.patchcore.alignment import taught
+from stream.training.fit import fit
+from stream.training.fit_options import FitOptions
 from stream.transport.sockets import make_keys
 
 
@@ -50,6 +55,28 @@ def test_a_line_in_order_has_nothing_wrong_and_a_frame_inspected(good_folder: Pa
     assert found["actuators.gate"].found == "log: connected; no pulse was fired"
     assert (tmp_path / "rejects.jsonl").read_text() == "", "no pulse was fired"
     assert {"store.path", "sockets", "disk", "clock", "stations.cap.bundle", "metrics of sink"} <= found.keys()
+
+
+def test_how_the_part_lies_in_the_frame_is_said(small_bundle: Path, tmp_path: Path):
+    good, parts = tmp_path / "good", tmp_path / "parts"
+    for folder in (good, parts):
+        folder.mkdir()
+    for seed in range(8):
+        write_picture(good / f"{seed}.png", part_picture(seed))
+    alignment = taught(part_picture(0), [(52, 42, 136, 116)], reference="0.png")
+    bundle = tmp_path / "aligned.safetensors"
+    fit(good, bundle, FitOptions(size_px=64, coreset=0.1, roi=(50, 40, 140, 120), alignment=alignment))
+    write_picture(parts / "0.png", part_picture(5, x_px=12.0, y_px=-9.0, angle_deg=3.0))
+    found = results(line(tmp_path, parts, bundle))["stations.cap"]
+    assert not found.wrong
+    said = re.search(r", part moved by (\S+), (\S+) px and (\S+)°, match (0\.\d\d|1\.00)", found.found)
+    assert said is not None, found.found
+    assert [float(said[number]) for number in (1, 2, 3)] == pytest.approx([12.0, -9.0, 3.0], abs=0.4)
+
+    write_picture(parts / "0.png", part_picture(5, x_px=55.0))
+    found = results(line(tmp_path, parts, bundle))["stations.cap"]
+    assert found.doubtful
+    assert found.found.startswith("this frame would be UNINSPECTED(not_found): ")
 
 
 def test_everything_that_is_wrong_is_found_in_one_run(good_folder: Path, small_bundle: Path, tmp_path: Path):

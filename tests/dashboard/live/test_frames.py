@@ -21,7 +21,7 @@ PREVIEW = jpeg_within(np.full((240, 320, 3), 128, np.uint8), 320, 90)
 
 def header_of(verdict: Verdict = Verdict.DEFECT, preview_jpeg: bytes = PREVIEW, **fields: Any) -> dict[str, Any]:
     part = PartResult(station="cap", seq=7, verdict=verdict, **{"pixel_threshold": 10.0} | fields)
-    settled = SettledPart(part, "reject", 1, grid=(28, 28))
+    settled = SettledPart(part, "reject", 1, None, grid=(28, 28))
     frame = part_frame(LivePart(settled, preview_jpeg, GRID.tobytes()))
     (length,) = struct.unpack_from("<I", frame)
     assert frame[4 + length :] == GRID.tobytes() + preview_jpeg

@@ -9,7 +9,9 @@ from stream.transport.messages import LineState, SettledPart
 def part(seq: int, verdict: Verdict = Verdict.GOOD, *, preview_jpeg: bytes = b"jpeg", station: str = "cap") -> LivePart:
     cause = Cause.TIMEOUT if verdict is Verdict.UNINSPECTED else None
     return LivePart(
-        SettledPart(PartResult(station=station, seq=seq, verdict=verdict, cause=cause), "pass", 1), preview_jpeg, b""
+        SettledPart(PartResult(station=station, seq=seq, verdict=verdict, cause=cause), "pass", 1, None),
+        preview_jpeg,
+        b"",
     )
 
 
@@ -76,7 +78,7 @@ def test_frames_that_a_free_running_camera_passes_over_do_not_hide_those_that_we
     latest = LatestParts(["cap"])
     latest.take_part(part(0))
     passed_over = PartResult(station="cap", seq=1, verdict=Verdict.UNINSPECTED, cause=Cause.SKIPPED)
-    skipped = SettledPart(passed_over, "ignore", 1)
+    skipped = SettledPart(passed_over, "ignore", 1, None)
     latest.take_part(LivePart(skipped, b"", b""))
     assert latest.shown["cap"].settled.part.seq == 0
     assert not latest.rejects

@@ -60,6 +60,23 @@ def test_brightness_and_features_find_it_too(by: Any, move: tuple[float, float, 
     assert found.angle_deg == pytest.approx(angle_deg, abs=0.15)
 
 
+def test_features_too_are_not_found_beyond_the_limits():
+    picture = good_picture(3, width_px=240, height_px=200)
+    by_features = taught(picture, PLATE, reference="first.png", by="features", limit_px=15.0, limit_deg=4.0)
+
+    def moved(x_px: float, angle_deg: float) -> NDArray[np.uint8]:
+        turn = cv2.getRotationMatrix2D((119.5, 99.5), -angle_deg, 1.0)
+        turn[:, 2] += (x_px, 0)
+        return np.asarray(cv2.warpAffine(picture, turn, (240, 200), flags=cv2.INTER_CUBIC), np.uint8)
+
+    assert by_features.placement(moved(13.0, 3.0)).dx_px == pytest.approx(13.0, abs=0.3)
+    with pytest.raises(FrameFault, match=r"the part is 1[78]\.\d px from its place, the limit is 15 px") as far:
+        by_features.placement(moved(17.6, 0.0))
+    with pytest.raises(FrameFault, match=r"the part is turned by -?6\.\d°, the limit is 4°") as turned:
+        by_features.placement(moved(0.0, 6.3))
+    assert {far.value.cause, turned.value.cause} == {Cause.NOT_FOUND}
+
+
 def test_light_that_changes_over_the_part_does_not_move_it():
     picture = part_picture(5, x_px=6.0, y_px=-4.0, angle_deg=2.0)
     shade = np.linspace(0.5, 1.0, picture.shape[1])[np.newaxis, :, np.newaxis]
@@ -143,12 +160,12 @@ def test_a_part_that_has_not_moved_keeps_its_pixels_and_none_are_copied():
     np.testing.assert_array_equal(region, frame[30:170, 40:200])
 
 
-def test_a_mask_moves_with_its_part_and_stays_black_and_white():
+def test_marks_move_with_their_part_and_stay_black_and_white():
     marks = np.zeros((200, 240), np.uint8)
     marks[100:110, 120:140] = 255
     geometry = Geometry(ROI, None, (96, 96), alignment=alignment(PLATE))
     place = Placement(dx_px=10.0, dy_px=-6.0, angle_deg=0.0, match=1.0)
-    region = geometry.region(marks, place, mask=True)
+    region = geometry.region(marks, place, labels=True)
     assert set(np.unique(region)) == {0, 255}
     rows, columns = np.nonzero(region)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (76, 85, 70, 89)

@@ -138,6 +138,18 @@ def test_what_has_no_answer_is_refused(
         aupro([np.array(values)], [np.array(marked)], limit)
 
 
-def test_a_map_without_a_mask_is_refused() -> None:
-    with pytest.raises(ValueError, match="every map needs a mask"):
+def test_pixels_that_are_not_judged_count_neither_as_defect_nor_as_normal() -> None:
+    random = np.random.default_rng(4)
+    truths, judged = [blobs(7), blobs(8)], np.ones((24, 30), dtype=bool)
+    judged[:, 18:] = False
+    maps = [(random.normal(size=truth.shape) + truth).astype(np.float32) for truth in truths]
+    expected = aupro([m[:, :18] for m in maps], [t[:, :18] for t in truths])
+    assert aupro(maps, truths, judged=judged) == pytest.approx(expected, abs=1e-12)
+    changed = [np.where(judged, m, 99.0) for m in maps]
+    assert aupro(changed, truths, judged=judged) == aupro(maps, truths, judged=judged)
+    assert aupro(changed, truths) != pytest.approx(expected, abs=0.01)
+
+
+def test_a_map_without_ground_truth_is_refused() -> None:
+    with pytest.raises(ValueError, match="every map needs ground truth"):
         aupro([np.zeros((2, 2)), np.ones((2, 2))], [np.eye(2, dtype=bool)])

@@ -14,7 +14,7 @@ from stream.model.bundle import load_bundle
 from stream.model.extractor import load_extractor
 from stream.model.patchcore.inspector import inspect, nearest_patches, score_patches
 from stream.model.patchcore.preprocess import network_input
-from stream.model.patchcore.score import anomaly_map, image_score, mask, sigma_px
+from stream.model.patchcore.score import anomalous, anomaly_map, image_score, sigma_px
 from stream.model.patchcore.scoring import Scoring
 from stream.model.patchcore.search import MemoryBank
 
@@ -162,5 +162,5 @@ def test_smoothing_scales_with_the_picture():
     assert sigma_px((448, 448), (56, 56)) == 4.0
 
 
-def test_the_mask_holds_the_pixels_above_the_threshold_and_not_those_at_it():
-    np.testing.assert_array_equal(mask(np.array([[0.5, 1.0], [1.5, 2.0]]), 1.0), [[False, False], [True, True]])
+def test_anomalous_are_the_pixels_above_the_threshold_and_not_those_at_it():
+    np.testing.assert_array_equal(anomalous(np.array([[0.5, 1.0], [1.5, 2.0]]), 1.0), [[False, False], [True, True]])

@@ -28,8 +28,8 @@ def map_with(*boxes: tuple[int, int, int, int, float], height_px: int = 90, widt
 
 
 def strongest_spot(pixels: NDArray[np.float32], threshold: float) -> Spot | None:
-    """The strongest spot in pixels of the map itself."""
-    return measuring.strongest_spot(pixels, threshold, (pixels.shape[0], pixels.shape[1]))
+    """The strongest spot in pixels of the map itself, which is as fine as its patches."""
+    return measuring.strongest_spot(pixels, pixels, threshold, (pixels.shape[0], pixels.shape[1]))
 
 
 def distances_with(*boxes: tuple[int, int, int, int, float]) -> NDArray[np.float32]:
@@ -98,6 +98,38 @@ def test_the_most_distant_patch_has_its_spot_also_where_smoothing_moves_the_peak
     assert {spot.place for spot in found(distances, strongest=True)} == {"upper left", "lower right"}
 
 
+def blurred(width_px: int, height_px: int, peak: float, patches: int = 28) -> NDArray[np.float32]:
+    """Return patch distances as a defect of so many px of the network input makes them: averaged over 20 px."""
+    sharp = np.full(INPUT_PX[::-1], 5, np.float32)
+    sharp[112 - height_px // 2 :, 112 - width_px // 2 :][:height_px, :width_px] = peak
+    smooth = cv2.GaussianBlur(sharp, (0, 0), 20 / 2.355)
+    return np.asarray(cv2.resize(smooth, (patches, patches), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def test_a_spot_is_no_larger_because_its_defect_is_stronger():
+    weak, middling, strong = (found(blurred(60, 40, peak))[0] for peak in (14.0, 30.0, 80.0))
+    for spot in (middling, strong):
+        assert spot.area_px == pytest.approx(weak.area_px, rel=0.05)
+        assert (spot.length_px, spot.width_px) == pytest.approx((weak.length_px, weak.width_px), rel=0.05)
+    assert strong.box_px[2] > middling.box_px[2] > weak.box_px[2], "the outline is the threshold's"
+
+
+def test_whatever_exceeds_the_pixel_threshold_is_a_spot_and_has_a_size():
+    distances = np.full((28, 28), 5, np.float32)
+    distances[4:9, 4:9], distances[4:9, 9:24], distances[20:22, 20:22] = 200, 12, 16
+    spots = found(distances)
+    assert len(spots) == 2
+    assert all(spot.area_px > 0 and spot.width_px > 0 for spot in spots)
+    # A faint tail of a strong spot belongs to its length: rules must not overlook it.
+    assert spots[0].length_px > 120
+
+
+def test_a_part_that_is_strange_all_over_is_as_large_as_it_is():
+    (spot,) = found(np.random.default_rng(3).uniform(14, 17, (28, 28)).astype(np.float32))
+    assert spot.length_px > 200
+    assert spot.area_px > 0.8 * 224 * 224
+
+
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_a_distance_that_is_no_number_is_a_spot(value: float):
     distances = np.full((28, 28), 5, np.float32)
@@ -106,7 +138,7 @@ def test_a_distance_that_is_no_number_is_a_spot(value: float):
     assert spot.peak > 10
 
 
-def test_the_spot_is_the_part_of_the_mask_around_the_maximum():
+def test_the_spot_is_the_part_of_the_anomalous_area_around_the_maximum():
     pixels = map_with((10, 20, 8, 6, 11.5), (12, 22, 2, 2, 13.0), (60, 60, 30, 20, 12.0))
     spot = strongest_spot(pixels, PIXEL_THRESHOLD)
     assert spot is not None

@@ -1,6 +1,6 @@
 // @ts-check
 // Heat map and outlines from a grid of patch distances, as the line draws its overlays (stream/model/visualization.py):
-// up-sampled bilinearly, smoothed, painted from 0.9 to 1.3 times the pixel threshold; outlined are the mask and, in a
+// up-sampled bilinearly, smoothed, painted from 0.9 to 1.3 times the pixel threshold; outlined are the anomalous area and, in a
 // DEFECT, the strongest spot (stream/model/patchcore/spots.py).
 
 const LONG_SIDE = 128;

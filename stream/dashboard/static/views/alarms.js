@@ -2,7 +2,7 @@
 // Alarms: the active ones, who acknowledged them, and the history.
 
 import { get, may, post } from "../lib/api.js";
-import { h, moment, say } from "../lib/dom.js";
+import { h, mark, moment, say } from "../lib/dom.js";
 
 const SHOWN = 3;
 
@@ -44,18 +44,17 @@ export function show(main, { feed }) {
   const problem = h("p", { class: "problem", role: "alert" });
   /** @type {number | null} */
   let next = null;
+  const none = h("p", { class: "quiet gone" }, "None yet. The line has raised no alarm.");
+  const names = ["Raised", "Alarm", "Subject", "Text", "Acknowledged by"].map((name) => h("th", { scope: "col" }, name));
+  const table = h("div", { class: "wide-table gone" }, h("table", { class: "history" }, h("thead", {}, h("tr", {}, ...names)), history));
   main.className = "alarms-view";
   main.replaceChildren(
     h("h2", {}, "Active"),
     problem,
     active,
     h("h2", {}, "History"),
-    h(
-      "table",
-      { class: "history" },
-      h("thead", {}, h("tr", {}, ...["Raised", "Alarm", "Subject", "Text", "Acknowledged by"].map((name) => h("th", { scope: "col" }, name)))),
-      history,
-    ),
+    none,
+    table,
     older,
   );
 
@@ -84,6 +83,8 @@ export function show(main, { feed }) {
       const page = await get("alarms");
       next = page.older;
       history.replaceChildren(...page.alarms.map(row));
+      for (const element of [table, older]) mark(element, "gone", !page.alarms.length);
+      mark(none, "gone", page.alarms.length > 0);
       older.disabled = next === null;
     });
   /** @param {AlarmAnswer} alarm */

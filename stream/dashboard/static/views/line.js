@@ -64,7 +64,7 @@ class StationCard {
     say(this.verdict, verdictText(part));
     say(this.seq, `#${part.seq}`);
     this.element.dataset.seq = part.seq;
-    this.picture.show(part);
+    this.picture.show({ ...part, station: part.channel });
     this.bar.show(part);
   }
 

@@ -70,7 +70,7 @@ export function show(main, { feed, station }) {
       article.dataset.seq = frame.seq;
       say(verdict, verdictText(frame));
       say(seq, `#${frame.seq}`);
-      picture.show(frame);
+      picture.show({ ...frame, station });
       const strongest = frame.spot ? `Strongest spot: ${spotText(frame.spot)}` : "";
       say(spot, frame.detail && !frame.cause ? frame.detail : strongest);
       say(placed, frame.placement ? `Placement: ${placementText(frame.placement)}` : "");

@@ -75,7 +75,7 @@ export class Detail {
     const scored = event.score !== null;
     const [image, map, spot] = await Promise.all([this._image(event), scored ? this._map(event) : null, scored ? this._strongest(event) : null]);
     if (this._event?.event_id !== event.event_id) return;
-    this._picture.show({ image, map, verdict: event.verdict, within_spec: event.within_spec, pixel_threshold: event.pixel_threshold });
+    this._picture.show({ image, map, verdict: event.verdict, within_spec: event.within_spec, pixel_threshold: event.pixel_threshold, station: event.station, bundle_sha256: event.bundle_sha256 });
     this._spot = spot;
     this._fillFacts(this._event);
     const links = image ? [["Picture", "preview.jpg"], ["With heat map", "overlay.jpg"]] : [];

@@ -4,6 +4,7 @@
 import { may, post } from "../../lib/api.js";
 import { ask, facts } from "../../lib/dialog.js";
 import { count, fill, h, mark, moment, say, score, verdictClass } from "../../lib/dom.js";
+import { verdictText } from "../../lib/figures.js";
 import { DEFECTIVE, MARKS } from "../../lib/mark_names.js";
 import { recentParts } from "./recent_parts.js";
 
@@ -178,7 +179,7 @@ function summary(rows) {
 /** @param {Change} change */
 function table(change) {
   const head = ["Part", "Mark", "Score", "Verdict"].map((name) => h("th", { scope: "col" }, name));
-  const verdict = (value) => h("span", { class: `word ${verdictClass(value ?? "–")}` }, value ?? "–");
+  const verdict = (value, within) => h("span", { class: `word ${verdictClass(value ?? "–", within)}` }, value ? verdictText({ verdict: value, cause: null, within_spec: within }) : "–");
   const row = (comparison) =>
     h(
       "tr",
@@ -186,7 +187,7 @@ function table(change) {
       h("td", {}, h("a", { href: `#/event/${change.station}/${comparison.seq}` }, `#${comparison.seq}`)),
       h("td", {}, MARKS[comparison.mark]),
       h("td", {}, `${score(comparison.score_before)} → ${score(comparison.score_after)}`),
-      h("td", {}, verdict(comparison.verdict_before), " → ", verdict(comparison.verdict_after), effect(comparison) ? ` · ${effect(comparison)?.[1]}` : ""),
+      h("td", {}, verdict(comparison.verdict_before, comparison.within_spec_before), " → ", verdict(comparison.verdict_after, comparison.within_spec_after), effect(comparison) ? ` · ${effect(comparison)?.[1]}` : ""),
     );
   // What would be missed first, then what else changes.
   const rank = (comparison) => ["worse", "better"].indexOf(effect(comparison)?.[0] ?? "better") + (effect(comparison) ? 0 : 1);

@@ -3,6 +3,7 @@
 
 import { may } from "../../lib/api.js";
 import { fill, h, mark, moment, say, score } from "../../lib/dom.js";
+import { verdictText } from "../../lib/figures.js";
 import { MARKS } from "../../lib/mark_names.js";
 import { JobProgress, beginJob } from "./jobs.js";
 
@@ -92,7 +93,7 @@ export class Reviewed {
           { class: "about" },
           h("b", { class: `mark-${part.mark}` }, MARKS[part.mark]),
           state ? h("i", { class: part.accepted ? "better" : "quiet" }, state) : null,
-          h("span", {}, joined(`#${part.seq}`, part.part_id, `score ${score(part.score)}`)),
+          h("span", {}, joined(`#${part.seq}`, part.part_id, `score ${score(part.score)}`, part.verdict ? verdictText({ ...part, cause: null }) : "")),
           h("span", { class: "quiet" }, joined(part.note, part.who, moment(part.captured_s).slice(0, 19))),
         ),
       ),

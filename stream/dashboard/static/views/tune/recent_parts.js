@@ -2,6 +2,7 @@
 // What a change does to the parts of the last day: how many verdicts differ, and which.
 
 import { count, h, score, verdictClass } from "../../lib/dom.js";
+import { verdictText } from "../../lib/figures.js";
 
 /** @param {Change} change @returns {HTMLElement[]} none where the change was not tried on recent parts */
 export function recentParts(change) {
@@ -17,7 +18,7 @@ export function recentParts(change) {
 /** @param {string} station @param {ChangedPart} part */
 function thumbnail(station, part) {
   const image = h("img", { alt: "", loading: "lazy", src: `api/v1/events/${part.event_id}/preview.jpg`, width: 96, height: 72 });
-  const verdict = h("b", { class: `word ${verdictClass(part.verdict_after)}` }, part.verdict_after);
+  const verdict = h("b", { class: `word ${verdictClass(part.verdict_after, part.within_spec_after)}` }, verdictText({ verdict: part.verdict_after, cause: null, within_spec: part.within_spec_after }));
   return h(
     "a",
     { href: `#/event/${station}/${part.seq}`, "aria-label": `event ${part.seq}, now ${part.verdict_after}`, "data-event": part.event_id },

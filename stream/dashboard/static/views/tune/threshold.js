@@ -65,10 +65,14 @@ export class Threshold {
       this._box,
       h("label", { class: "slider", for: "tune-slider" }, h("span", {}, "Threshold to look at"), this._value, this._slider),
       h(
-        "table",
-        { class: "measures" },
-        h("thead", {}, h("tr", {}, h("td"), this._present, this._there, h("th", { scope: "col" }, "Change"))),
-        h("tbody", {}, ...this._rows.map(([, ...cells]) => h("tr", {}, ...cells))),
+        "div",
+        { class: "wide-table" },
+        h(
+          "table",
+          { class: "measures" },
+          h("thead", {}, h("tr", {}, h("td"), this._present, this._there, h("th", { scope: "col" }, "Change"))),
+          h("tbody", {}, ...this._rows.map(([, ...cells]) => h("tr", {}, ...cells))),
+        ),
       ),
       h("div", { class: "row" }, this._back, may("engineer") ? this._apply : null),
       this._status,
@@ -92,7 +96,9 @@ export class Threshold {
     this._slider.disabled = this._back.disabled = this._busy || last < 0;
     this._slider.value = same ? nearest(tuning.curve.threshold, this._chosen) : tuning.at;
     if (!same && !this._busy) say(this._status, "");
-    say(this._by, tuning.by_hand ? "set by hand" : `for ${number(100 * tuning.false_reject_rate, 1)} % of good parts rejected`);
+    const share = tuning.curve.false_reject_share[tuning.at];
+    const most = share === undefined ? "" : `at most ${percent(share)} of good parts rejected; `;
+    say(this._by, most + (tuning.by_hand ? "set by hand" : `${percent(tuning.false_reject_rate)} wanted`));
     say(this._present, `Present ${score(tuning.threshold)}`);
     say(this._assumes, tuning.assumes);
     this._draw();
