@@ -1,7 +1,7 @@
 """What do a frame's pixels cost between capture and worker: copied by ZeroMQ, without its copies, or in shared memory?
 
 Two processes, one ipc connection (ROUTER to DEALER, as on the line), network inputs at a steady rate. `copied`: bytes
-in, bytes out. `uncopied`: ZeroMQ takes the array and hands over its own memory, as the line does. `shared memory`: a
+in, bytes out, as on the line. `uncopied`: ZeroMQ takes the array and hands over its own memory. `shared memory`: a
 ring of slots that capture fills and the worker copies from, only the slot's place goes through ZeroMQ. The ways take
 turns, several rounds; the median is shown. Processor time is that of both processes, their I/O threads included.
 

@@ -22,15 +22,18 @@ from stream.capture.parts_start import PartsStart
 from stream.capture.policy.backlog import Backlog, WaitingPart
 from stream.capture.policy.connections import WorkerConnections
 from stream.capture.policy.credit import Credit
+from stream.capture.policy.watched import WatchedParts
 from stream.capture.reader import Reader
 from stream.capture.recording import RecordingThread
 from stream.capture.sequence import FrameSequence, run_has_begun
 from stream.capture.triggered_camera import open_camera
+from stream.capture.view import goes_raw, view_of
 from stream.core import metrics
 from stream.core.backoff import LogPace
 from stream.core.clock import local_clock, now_ns
 from stream.core.errors import CameraError, FrameFault
-from stream.core.images import jpeg_within
+from stream.core.halvings import Halvings
+from stream.core.images import bgr_copy
 from stream.core.verdict import Cause
 from stream.devices.cameras.camera import Camera, Frame
 from stream.line.config import LineConfig
@@ -78,6 +81,8 @@ class CaptureProcess:
         self.sink = SinkOutbox(self.sockets, config.announcements_address(), ANNOUNCEMENTS_WAITING)
         warn_if_unreached(config.announcements_address(), partial(lock_owner, "sink", config.state))
         self.frame_server = FrameServer(self.sockets, config.frames_address(camera))
+        self.watched = WatchedParts(stations)
+        self._raw_views = goes_raw(config, camera)
         self.tap = Tap(self.sockets, config.tap_address(camera))
         self.epoch = uuid.uuid4().hex
         self.credit = Credit(self.epoch)
@@ -279,12 +284,13 @@ class CaptureProcess:
             self._send(worker, part)
 
     def _send(self, worker: bytes, part: CroppedPart) -> bool:
-        """Resize, encode and send a part; False when the worker's connection has ended."""
-        cropper, frame, store = part.cropper, part.frame, self.config.store
+        """Resize and send a part; False when the worker's connection has ended."""
+        cropper, frame = part.cropper, part.frame
         granted_ns = now_ns()
         region = part.region()
-        pixels = cropper.geometry.network_input(region)
-        preview_jpeg = jpeg_within(region, store.preview_max_px, store.preview_jpeg_quality)
+        halvings = Halvings(region)
+        pixels = cropper.geometry.network_input(halvings)
+        view = view_of(halvings, self.config.store, raw=self._raw_views)
         header = FrameHeader(
             station=cropper.name,
             seq=part.seq,
@@ -303,8 +309,10 @@ class CaptureProcess:
             clock=local_clock(),
             part_id=frame.part_id,
             placement=part.placement,
+            view_shape=view.shape,
+            watched=self.watched.takes(cropper.name, self.frame_server.watching_ns, granted_ns),
         )
-        if not self.frame_server.send_frame(worker, header, pixels.tobytes(), preview_jpeg):
+        if not self.frame_server.send_frame(worker, header, pixels.tobytes(), view.data):
             log.warning("worker %s: its connection has ended", worker.hex())
             self.credit.remove(worker)
             return False
@@ -318,7 +326,7 @@ class CaptureProcess:
                 continue
             height_px, width_px = frame.image.shape[:2]
             header = TapFrame(self.camera_name, seq, frame.captured_ns, height_px, width_px, frame.part_id)
-            if not self.tap.send(header, frame.image.tobytes()):
+            if not self.tap.send(header, bgr_copy(frame.image).tobytes()):
                 metrics.DROPPED.labels("tap").inc()
 
     def _report_status(self) -> None:

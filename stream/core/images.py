@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from stream.core.errors import DatasetError
+from stream.core.halvings import Halvings
 from stream.core.pixel_layouts import PictureRefused, bgr_of, check_layout, unread_tiff
 
 #: File name endings of images, in any case.
@@ -162,12 +163,20 @@ def pixels_of(png: bytes) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def jpeg_within(image: NDArray[np.uint8], max_px: int, quality: int) -> bytes:
-    """Return (H, W, 3) uint8 BGR as JPEG, first shrunk to `max_px` if its longer side exceeds that."""
-    longer_px = max(image.shape[:2])
-    if longer_px > max_px:
-        factor = max_px / longer_px
-        size_px = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
-        image = np.asarray(cv2.resize(image, size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+def bgr_copy(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (H, W, 3) BGR or (H, W) grey uint8 as (H, W, 3) BGR, a copy."""
+    return image.copy() if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+
+
+def jpeg_within(picture: NDArray[np.uint8] | Halvings, max_px: int, quality: int) -> bytes:
+    """Return (H, W, 3) BGR or (H, W) grey uint8 as JPEG, first shrunk to `max_px` if its longer side exceeds that."""
+    halvings = picture if isinstance(picture, Halvings) else Halvings(picture)
+    return jpeg_of(halvings.view(max_px), quality)
+
+
+def jpeg_of(image: NDArray[np.uint8], quality: int) -> bytes:
+    """Return (H, W, 3) BGR or (H, W) grey uint8 as JPEG; raises ValueError for what no JPEG can hold."""
+    encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not encoded:
+        raise ValueError(f"no JPEG holds {image.shape[1]}×{image.shape[0]} px")
     return data.tobytes()

@@ -53,9 +53,11 @@ def bgr_of(picture: Image.Image, data: bytes) -> NDArray[np.uint8]:
     Raises PictureRefused for its content, and what Pillow raises for damage.
     """
     bits = _bits(picture, data)
-    _check_rows(picture, np.asarray(picture), data)
+    pixels, decoded = np.asarray(picture), picture.im
+    _check_rows(picture, pixels, data)
     ImageOps.exif_transpose(picture, in_place=True)
-    pixels = np.asarray(picture)
+    if picture.im is not decoded:
+        pixels = np.asarray(picture)
     if _transparent(picture, pixels, bits):
         raise PictureRefused("it has transparent parts, which every viewer fills differently; save it without alpha")
     if picture.mode.startswith("I;16"):

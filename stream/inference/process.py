@@ -24,6 +24,7 @@ from stream.inference.camera_clocks import CameraClocks
 from stream.inference.executor import InferenceExecutor, InspectionOutcome
 from stream.inference.policy.batching import BatchQueue, QueuedFrame
 from stream.inference.policy.good_inputs import GoodInputs
+from stream.inference.policy.views import passes_on
 from stream.inference.shadow import Shadow
 from stream.inference.station_models import load_station_models
 from stream.line.config import LineConfig
@@ -179,12 +180,12 @@ class InferenceWorker:
         """Count a frame, then queue or refuse it."""
         self._count_received(camera, header.epoch)
         self.clocks.note(camera, header.clock)
-        pixels, preview_jpeg = attachments if len(attachments) == 2 else (b"", b"")
+        pixels, view = attachments if len(attachments) == 2 else (b"", b"")
         model = self.bundles.model(header.station, header.bundle_sha256)
         frame = QueuedFrame(
             header=header,
             pixels=pixels,
-            preview_jpeg=preview_jpeg,
+            view=view,
             deadline_ns=self.clocks.to_local_ns(camera, header.deadline_ns, header.clock),
             received_ns=now_ns(),
             group=model.group if model else "",
@@ -273,8 +274,10 @@ class InferenceWorker:
             spot=ruling.spot,
             spots=ruling.spots,
         )
-        network_input = frame.pixels if self._is_input_wanted(result) else b""
-        self._send(result, [inspection.distances.astype(np.float16).tobytes(), frame.preview_jpeg, network_input])
+        wanted = self._is_input_wanted(result)
+        view = frame.view if passes_on(frame, kept=wanted, now_ns=now_ns()) else b""
+        network_input = frame.pixels if wanted else b""
+        self._send(result, [inspection.distances.astype(np.float16).tobytes(), view, network_input])
 
     def _is_input_wanted(self, result: Result) -> bool:
         """Whether a user may want to learn from a part later: from exactly the pixels that were inspected."""
@@ -297,7 +300,7 @@ class InferenceWorker:
             cause=cause,
             detail=detail,
         )
-        self._send(result, [b"", frame.preview_jpeg, b""])
+        self._send(result, [b"", frame.view, b""])
 
     def _send(self, result: Result, attachments: list[bytes]) -> None:
         if not self.sink.send(result, attachments):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.core.images import jpeg_of
 from stream.core.parts import PartResult, Settled
 from stream.core.verdict import Verdict
 from stream.store.records import Event
@@ -19,14 +20,14 @@ class ReceivedResult(NamedTuple):
     Attributes:
         result: the message.
         patch_distances: float16, row-major, `result.grid` in size; empty: none.
-        preview_jpeg: JPEG; empty: none.
+        view: of the region, JPEG or pixels as the frame's header says; empty: none.
         network_input: uint8 RGB, as the frame's header says; empty: none.
         arrived_ns: moment of arrival, this host's clock.
     """
 
     result: Result
     patch_distances: bytes
-    preview_jpeg: bytes
+    view: bytes
     network_input: bytes
     arrived_ns: int
 
@@ -39,8 +40,12 @@ def event_of(
     stages: dict[str, float],
     total_ms: float | None,
     captured_realtime_ns: int,
+    jpeg_quality: int,
 ) -> Event:
-    """Return the event of a settled part; `received` is None for a part without a worker's result."""
+    """Return the event of a settled part; `received` is None for a part without a worker's result.
+
+    Its preview is encoded here, after the verdict: of most parts nobody wants one.
+    """
     part, result = settled.part, received.result if received else None
     return Event(
         part=PartResult(
@@ -65,10 +70,25 @@ def event_of(
         stages=stages,
         total_ms=total_ms,
         placement=result.frame.placement if result else None,
-        preview_jpeg=received.preview_jpeg if received else b"",
+        preview_jpeg=_preview_jpeg(received, jpeg_quality) if received else b"",
         patch_distances=_patch_distances(received) if received else None,
         network_input=_network_input(received) if received and settled.verdict is not Verdict.UNINSPECTED else None,
     )
+
+
+def _preview_jpeg(received: ReceivedResult, quality: int) -> bytes:
+    """Return the view as JPEG; empty when there is none, or its size contradicts the header or exceeds a JPEG's."""
+    shape = received.result.frame.view_shape
+    if shape is None:
+        return received.view
+    height, width, channels = shape
+    if min(height, width) <= 0 or len(received.view) != height * width * channels:
+        return b""
+    pixels = np.frombuffer(received.view, np.uint8).reshape((height, width, channels)[: 2 + (channels == 3)])
+    try:
+        return jpeg_of(pixels, quality)
+    except ValueError:
+        return b""
 
 
 def _patch_distances(received: ReceivedResult) -> NDArray[np.float16] | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 from stream.core.parts import LedgerCounts
-from stream.core.verdict import Verdict
+from stream.core.rate_limiter import RateLimiter
 from stream.line.config import LineConfig
 from stream.sink.drift_monitor import DriftMonitor
 from stream.sink.outputs import OutputHealth
 from stream.sink.policy.alarms import Alarm
 from stream.sink.policy.ledger import Ledger
 from stream.sink.policy.peer_health import PeerHealth
-from stream.sink.policy.throughput import RateLimiter, ThroughputWindow
+from stream.sink.policy.throughput import ThroughputWindow
 from stream.store.records import AlarmRecord, Event
 from stream.transport.broadcast import FeedServer
 from stream.transport.messages import ActiveAlarm, DriftState, LineState, PeerState, SettledPart, StationState
@@ -22,9 +22,6 @@ from stream.transport.sockets import Sockets
 _STATE_NS = 250_000_000
 #: Window of the stations' rates and latencies.
 _WINDOW_NS = 10_000_000_000
-#: Interval of the previews of GOOD parts, as many as an eye can follow. Those of all others are sent, and those of
-#: parts within the specification.
-_GOOD_PREVIEWS_NS = 1_000_000_000 // 15
 
 
 class LiveFeed:
@@ -35,7 +32,6 @@ class LiveFeed:
         self._server = FeedServer(sockets, config.feed_address())
         self._config = config
         self._throughput = {name: ThroughputWindow(_WINDOW_NS) for name in config.stations}
-        self._good_previews = {name: RateLimiter(_GOOD_PREVIEWS_NS) for name in config.stations}
         self._states = RateLimiter(_STATE_NS)
         self._has_listeners = False
         self._raised_realtime_ns: dict[tuple[str, str], int] = {}
@@ -45,9 +41,8 @@ class LiveFeed:
         self._throughput[event.part.station].add(now_ns, event.total_ms)
         if not self._has_listeners:
             return
-        always = event.part.verdict is not Verdict.GOOD or event.part.within_spec
-        with_preview = always or self._good_previews[event.part.station].allows(now_ns)
-        grid = event.patch_distances if with_preview else None
+        # Without a preview there is nothing over which distances could be drawn.
+        grid = event.patch_distances if event.preview_jpeg else None
         message = SettledPart(
             part=event.part,
             decision=event.decision,
@@ -58,8 +53,7 @@ class LiveFeed:
             bundle_sha256=event.bundle_sha256,
             grid=(0, 0) if grid is None else (grid.shape[0], grid.shape[1]),
         )
-        preview_jpeg = event.preview_jpeg if with_preview else b""
-        self._server.send(message, [preview_jpeg, b"" if grid is None else grid.astype("<f2").tobytes()])
+        self._server.send(message, [event.preview_jpeg, b"" if grid is None else grid.astype("<f2").tobytes()])
 
     def note_alarm(self, record: AlarmRecord) -> None:
         """Note when an alarm was raised according to its record in the event store."""
@@ -73,8 +67,8 @@ class LiveFeed:
         outputs: list[OutputHealth],
         alarms: list[Alarm],
         now_ns: int,
-    ) -> None:
-        """Publish the state of the line, at most every `_STATE_NS` and only while somebody listens.
+    ) -> bool:
+        """Publish the state of the line, at most every `_STATE_NS` and only while somebody listens; returns whether.
 
         Args:
             ledger, drift_monitor: of all stations.
@@ -84,10 +78,10 @@ class LiveFeed:
             now_ns: the clock.
         """
         if not self._states.allows(now_ns):
-            return
+            return False
         self._has_listeners = self._server.has_subscribers()
         if not self._has_listeners:
-            return
+            return False
         now_realtime_ns = time.time_ns()
         message = LineState(
             line=self._config.line,
@@ -110,6 +104,7 @@ class LiveFeed:
             ],
         )
         self._server.send(message)
+        return True
 
     def _station(self, name: str, counts: LedgerCounts, drift: DriftState, now_ns: int) -> StationState:
         throughput = self._throughput[name]

@@ -174,8 +174,8 @@ class SinkProcess:
                     if len(attachments) != 3:  # its verdict is whole
                         metrics.MESSAGES_REFUSED.labels("results").inc()
                         attachments = [b"", b"", b""]
-                    patch_distances, preview_jpeg, network_input = attachments
-                    self._on_result(ReceivedResult(message, patch_distances, preview_jpeg, network_input, now_ns()))
+                    patch_distances, view, network_input = attachments
+                    self._on_result(ReceivedResult(message, patch_distances, view, network_input, now_ns()))
                 case CameraStatus():
                     self._on_camera_status(message)
                 case WorkerStatus():
@@ -396,7 +396,8 @@ class SinkProcess:
         if stop is not None:
             self._stop_line(stop)
         alarms = self.settlement.board.active(now)
-        self.feed.publish_state(self.ledger, self.drift_monitor, peers, outputs, alarms, now)
+        if self.feed.publish_state(self.ledger, self.drift_monitor, peers, outputs, alarms, now):
+            self.inbox.send_watching()
 
     def _take_snapshot(self, *, force: bool = False) -> None:
         """Hand the ledger to the recorder when it has changed."""

@@ -131,7 +131,10 @@ class Settlement:
             stages=stages,
             total_ms=total_ms,
             captured_realtime_ns=time.time_ns() - age_ns,
+            jpeg_quality=self._config.store.preview_jpeg_quality,
         )
+        if received is not None and settled.verdict is not Verdict.GOOD and not event.preview_jpeg:
+            metrics.DROPPED.labels("picture").inc()
         self._recorder.record(event)
         self._outputs.publish(settled, event)
         self._feed.publish_part(event, settled.settled_ns)

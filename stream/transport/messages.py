@@ -123,6 +123,10 @@ class ClockReply(msgspec.Struct, tag="clock", frozen=True):
     clock: Clock
 
 
+class Watching(msgspec.Struct, tag="watching", frozen=True):
+    """Sink → capture, several times a second while a dashboard shows the line: mark parts as watched."""
+
+
 class FrameStamps(msgspec.Struct, frozen=True, array_like=True):
     """When capture received the frame, when a worker had room for it, and when it was resized and encoded.
 
@@ -136,10 +140,12 @@ class FrameStamps(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
-    """Capture → worker, followed by the network input (H·W·3 uint8 RGB) and the preview (JPEG of the region).
+    """Capture → worker, followed by the network input (H·W·3 uint8 RGB) and the view of the region.
 
     `region_px` is (width, height) of the part's region; `siblings` counts all parts cropped from the same camera frame;
-    `epoch` names the capture process; `placement` is how an aligned part lies in the frame.
+    `epoch` names the capture process; `placement` is how an aligned part lies in the frame. `view_shape` is (height,
+    width, channels) of a view of uint8 pixels, BGR or grey; None: it is a JPEG. `watched`: somebody may look at the
+    part even if it is GOOD.
     """
 
     station: str
@@ -157,6 +163,8 @@ class FrameHeader(msgspec.Struct, tag="frame", frozen=True):
     clock: Clock
     part_id: str | None = None
     placement: Placement | None = None
+    view_shape: tuple[Edge, Edge, Literal[1, 3]] | None = None
+    watched: bool = False
 
 
 class UnreadFrame(msgspec.Struct, tag="unread", frozen=True):
@@ -222,12 +230,13 @@ class ResultStamps(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Result(msgspec.Struct, tag="result", frozen=True):
-    """Worker → sink, followed by patch distances (float16 `grid`), preview (JPEG) and network input (H·W·3 uint8 RGB).
+    """Worker → sink, followed by patch distances (float16 `grid`), the view of the frame, network input (uint8 RGB).
 
     Distances are empty for UNINSPECTED; the input is empty unless the verdict is DEFECT, the part is within the
-    specification, or the store may keep it. `within_spec` and what follows are of `core.spots.Ruling`. The verdict is
-    the worker's claim: the ledger's, in `PartResult`, may differ, since a late result is UNINSPECTED(timeout); so the
-    fields are not shared. `brightness` and `focus` are those of `patchcore.health.Measures`.
+    specification, or the store may keep it; of other GOOD parts the view is empty too, unless they are watched or late.
+    `within_spec` and what follows are of `core.spots.Ruling`. The verdict is the worker's claim: the ledger's, in
+    `PartResult`, may differ, since a late result is UNINSPECTED(timeout); so the fields are not shared. `brightness`
+    and `focus` are those of `patchcore.health.Measures`.
     """
 
     frame: FrameHeader
@@ -342,7 +351,7 @@ class TapFrame(msgspec.Struct, tag="tap", frozen=True):
 
 ToSink = Announcement | CameraStatus | EndOfStream | ReloadStatus | WorkerStatus | Result | UnreadFrame
 ToWorker = FrameHeader | WantedBundles | ClockReply
-ToCapture = CreditGrant | ClockRequest | LineReady
+ToCapture = CreditGrant | ClockRequest | LineReady | Watching
 ToListener = TapFrame
 ToBroadcaster = Listen
 ToDashboard = SettledPart | LineState

@@ -25,6 +25,7 @@ from stream.transport.messages import (
     ToSink,
     ToWorker,
     WantedBundles,
+    Watching,
     decode_clock_reply,
     decode_frame_name,
     decode_to_capture,
@@ -94,7 +95,15 @@ class SinkInbox:
         try:
             self._clocks[camera].send(encode(LineReady()), zmq.NOBLOCK)
         except zmq.Again:
-            log.debug("camera %s is not told that the line is ready: its process is down", camera)
+            log.debug("that the line is ready does not reach camera %s: its process is down", camera)
+
+    def send_watching(self) -> None:
+        """Tell the cameras' processes that the line is watched; dropped while one is down, since it is repeated."""
+        for camera, socket in self._clocks.items():
+            try:
+                socket.send(encode(Watching()), zmq.NOBLOCK)
+            except zmq.Again:
+                log.debug("that the line is watched does not reach camera %s: its process is down", camera)
 
     def clock_replies(self) -> list[tuple[str, ClockReply]]:
         """Return (camera, reply) for the replies that have arrived; `receive` waits for them, too."""
@@ -129,6 +138,8 @@ class FrameServer:
 
     def __init__(self, sockets: Sockets, address: str, clock: Callable[[], Clock] = local_clock) -> None:
         """Listen on the camera's address, and answer what time it is by `clock`; raises TransportError."""
+        #: When the sink last said that the line is watched.
+        self.watching_ns: int | None = None
         self._clock = clock
         #: Whether the sink has said that the line is ready.
         self.line_ready = False
@@ -162,13 +173,15 @@ class FrameServer:
                         self._send(parts[0], ClockReply(message.asked_ns, received_ns, now_ns(), self._clock()))
                     case LineReady():
                         self.line_ready = True
+                    case Watching():
+                        self.watching_ns = now_ns()
             except (WireError, IndexError) as error:
                 count_unreadable("credit", error)
         return grants
 
-    def send_frame(self, worker: bytes, header: FrameHeader, pixels: bytes, preview_jpeg: bytes) -> bool:
+    def send_frame(self, worker: bytes, header: FrameHeader, pixels: bytes, view: bytes) -> bool:
         """Send a frame to a worker; False when its connection has ended or is full."""
-        return self._send(worker, header, pixels, preview_jpeg)
+        return self._send(worker, header, pixels, view)
 
     def send_wanted(self, worker: bytes, message: WantedBundles) -> None:
         """Send the wanted bundles to a worker; dropped when its connection is full or closed, since it is repeated."""

@@ -33,6 +33,7 @@ from stream.transport.messages import (
     ToWorker,
     UnreadFrame,
     WantedBundles,
+    Watching,
     WorkerStatus,
 )
 
@@ -100,6 +101,7 @@ def messages() -> list[Message]:
         EndOfStream("top", 1_000),
         ClockRequest(123_456_789_012),
         LineReady(),
+        Watching(),
         ClockReply(123_456_789_012, 123_456_799_012, 123_456_809_012, _CLOCK),
         UnreadFrame("worker0", "cap", 17, "its header cannot be read"),
         WorkerStatus("worker0", 4_712, "openvino"),

@@ -47,7 +47,7 @@ def frame(seq: int, pixels: bytes) -> QueuedFrame:
         stamps=FrameStamps(1, 1, 1),
         clock=local_clock(),
     )
-    return QueuedFrame(header=header, pixels=pixels, preview_jpeg=b"", deadline_ns=2, received_ns=1, group="g")
+    return QueuedFrame(header=header, pixels=pixels, view=b"", deadline_ns=2, received_ns=1, group="g")
 
 
 def pixels(picture: NDArray[np.uint8]) -> bytes:

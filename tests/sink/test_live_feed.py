@@ -115,23 +115,17 @@ def test_the_network_input_stays_out_of_the_feed(config: LineConfig, drift_monit
     assert not any(seen.tobytes() in attachment for attachment in attachments)
 
 
-def test_previews_of_good_parts_are_thinned_others_are_not(
-    config: LineConfig, drift_monitor: DriftMonitor, sockets: Sockets
-):
+def test_distances_come_with_a_preview_only(config: LineConfig, drift_monitor: DriftMonitor, sockets: Sockets):
     feed, client = LiveFeed(sockets, config), FeedClient(sockets, config.feed_address())
     listening(feed, drift_monitor, client)
-    for tick in range(20):  # 100 parts a second
-        feed.publish_part(event(tick), tick * S // 100)
-    for tick in range(20, 30):
-        feed.publish_part(event(tick, Verdict.DEFECT), tick * S // 100)
-    parts = receive(client, 30)
-    assert [received.message.part.seq for received in parts if isinstance(received.message, SettledPart)] == list(
-        range(30)
-    )
-    has_preview = [bool(received.attachments[0]) for received in parts]
-    assert sum(has_preview[:20]) == 3
-    assert all(has_preview[20:])
-    assert [received.message.grid for received in parts if isinstance(received.message, SettledPart)][1] == (0, 0)
+    feed.publish_part(event(0), S)
+    feed.publish_part(dataclasses.replace(event(1), preview_jpeg=b""), S)
+    parts = receive(client, 2)
+    assert [received.attachments[0] for received in parts] == [b"jpeg", b""]
+    assert [received.message.grid for received in parts if isinstance(received.message, SettledPart)] == [
+        (2, 3),
+        (0, 0),
+    ]
 
 
 def test_the_state_names_alarms_as_the_event_store_does(

@@ -595,6 +595,18 @@ def test_a_frame_that_cannot_be_read_is_reported_with_its_name_as_far_as_it_tell
     assert worker.take_unreadable() == []
 
 
+def test_capture_hears_from_the_sink_that_the_line_is_watched(new_sockets, address):
+    server = FrameServer(new_sockets(), address("f"), lambda: CLOCK)
+    inbox = SinkInbox(new_sockets(), address("a"), address("r"), {"top": address("f")})
+    assert server.watching_ns is None
+    begun_ns = time.monotonic_ns()
+    inbox.send_watching()
+    server.wait(GENEROUS_S * 1e3)
+    assert server.receive_credit() == []
+    assert server.watching_ns is not None
+    assert begun_ns <= server.watching_ns <= time.monotonic_ns()
+
+
 def test_capture_answers_workers_and_the_sink_what_time_it_is(new_sockets, address):
     server = FrameServer(new_sockets(), address("f"), lambda: CLOCK)
     worker = FrameClients(new_sockets(), {"top": address("f")})

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import CameraError, PatchLineError
+from stream.core.images import bgr_copy
 from stream.devices.cameras.camera import Camera, Frame, Start
 from stream.devices.cameras.reconnecting import CameraLost
 from stream.model.patchcore.preprocess import Roi
@@ -92,12 +93,12 @@ def _first_good(
 
 
 def draw_regions(image: NDArray[np.uint8], regions: list[Region]) -> NDArray[np.uint8]:
-    """Return a copy of the image with the outline, station and size of each region.
+    """Return a copy in BGR of a frame's image, with the outline, station and size of each region.
 
     Dark under light, so that outlines and letters stand out on any background; labels move down until they
     cover no other.
     """
-    picture = image.copy()
+    picture = bgr_copy(image)
     height_px, width_px = image.shape[:2]
     stroke_px = max(1, round(min(height_px, width_px) / 300))
     for index, region in enumerate(regions):

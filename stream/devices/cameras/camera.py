@@ -18,7 +18,7 @@ class Frame(NamedTuple):
     """One picture, or the reason why there is none although a part was there.
 
     Attributes:
-        image: (H, W, 3) uint8, BGR; None exactly when `fault` is set.
+        image: (H, W, 3) uint8 BGR, or (H, W) uint8 of a grey camera; None exactly when `fault` is set.
         captured_ns: moment of exposure on this host's monotonic clock.
         part_id: name given from outside, if any.
         fault: why the picture cannot be judged.

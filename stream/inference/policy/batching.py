@@ -13,7 +13,7 @@ class QueuedFrame(NamedTuple):
     Attributes:
         header: as sent by capture.
         pixels: network input, H·W·3 uint8 RGB.
-        preview_jpeg: preview, passed on to the sink unchanged.
+        view: of its region, as the header says; passed on to the sink unchanged, or left out.
         deadline_ns: when the verdict is due.
         received_ns: when it arrived.
         group: key of the features it needs; frames of one group share a backbone pass.
@@ -21,7 +21,7 @@ class QueuedFrame(NamedTuple):
 
     header: FrameHeader
     pixels: bytes
-    preview_jpeg: bytes
+    view: bytes
     deadline_ns: int
     received_ns: int
     group: str

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import FrameFault
+from stream.core.halvings import Halvings
 from stream.core.parts import Placement
 from stream.core.verdict import Cause
 from stream.model.patchcore.alignment import AT_FIT, Alignment
@@ -84,7 +85,7 @@ class Geometry(NamedTuple):
             return self.alignment.region(image, box, found, nearest=labels)
         return image if self.roi is None else image[y : y + height, x : x + width]
 
-    def network_input(self, region: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the network input, (height, width, 3) uint8 RGB, of a region (H, W, 3) uint8 BGR, masks filled."""
+    def network_input(self, region: NDArray[np.uint8] | Halvings) -> NDArray[np.uint8]:
+        """Return the network input of a region as `preprocess.network_input` does, masks filled."""
         pixels = network_input(region, self.input_px)
         return pixels if self.masks is None else self.masks.fill(pixels)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core.errors import ConfigError
-from stream.model.patchcore.preprocess import interpolation_of
+from stream.core.halvings import Halvings
 from stream.model.patchcore.spots import Zones
 
 #: Grey level of what is not judged: the mean that the networks subtract. Without colour, so that grey parts stay grey.
@@ -191,8 +191,7 @@ def _filled(masks: Masks, input_px: tuple[int, int]) -> NDArray[np.bool_]:
         unjudged |= ~_union(only, region_px)
     # One pixel more, since an aligned region is interpolated; then every pixel of the input in which one has a share.
     grown = np.asarray(cv2.dilate(unjudged.astype(np.float32), np.ones((3, 3), np.uint8)))
-    shares = np.asarray(cv2.resize(grown, input_px, interpolation=interpolation_of(region_px, input_px)))
-    filled = shares > 0
+    filled = Halvings(grown).resized(input_px) > 0
     filled.flags.writeable = False
     return filled
 

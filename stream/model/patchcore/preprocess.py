@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.core.halvings import Halvings
+
 #: Version of the pixel path, stored in every bundle; changes whenever the pixels that `network_input` returns change.
-PREPROCESSING = "roi-area-rgb8/2"
+PREPROCESSING = "roi-area-rgb8/3"
 
 Roi = tuple[int, int, int, int]
 #: Edge of a square, in px, whose number of pixels is wanted in the region's aspect; or (width, height) exactly.
@@ -40,25 +42,21 @@ def input_size(size: Size, region_px: tuple[int, int], multiple_px: int = MULTIP
     return min(candidates, key=unlike)
 
 
-def network_input(region: NDArray[np.uint8], input_px: tuple[int, int]) -> NDArray[np.uint8]:
+def network_input(region: NDArray[np.uint8] | Halvings, input_px: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize a region to the network's input.
 
     Shrinking averages areas (no aliasing), enlarging interpolates. No edge of the part is cut off: a region of
-    another aspect is distorted.
+    another aspect is distorted. A grey region gives what three equal channels give.
 
     Args:
-        region: (H, W, 3) uint8, BGR.
+        region: (H, W, 3) uint8 BGR, or (H, W) uint8 grey; its halvings where more is shrunk from them.
         input_px: (width, height).
 
     Returns:
         (height, width, 3) uint8, RGB, contiguous.
     """
-    interpolation = interpolation_of((region.shape[1], region.shape[0]), input_px)
-    resized = cv2.resize(region, input_px, interpolation=interpolation)
-    return np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
-def interpolation_of(region_px: tuple[int, int], input_px: tuple[int, int]) -> int:
-    """Return OpenCV's interpolation from a region of (width, height) to a network input."""
-    shrinking = region_px[0] > input_px[0] or region_px[1] > input_px[1]
-    return cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    halvings = region if isinstance(region, Halvings) else Halvings(region)
+    # Colours last: there are fewer pixels then.
+    resized = halvings.resized(input_px)
+    code = cv2.COLOR_GRAY2RGB if resized.ndim == 2 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(resized, code), dtype=np.uint8)

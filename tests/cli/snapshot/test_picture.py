@@ -101,6 +101,11 @@ def test_a_region_stands_out_on_any_ground(level: int):
     assert (ground == level).all(), "the picture given is left as it is"
 
 
+def test_a_region_is_drawn_in_colour_on_a_grey_picture():
+    regions = [Region("cap", (100, 80, 120, 90))]
+    np.testing.assert_array_equal(draw_regions(GRAY[:, :, 0], regions), draw_regions(GRAY, regions))
+
+
 def test_the_inside_of_a_region_and_what_is_far_from_it_stay_as_seen():
     drawn = draw_regions(GRAY, [Region("cap", (100, 80, 120, 90))])
     assert (drawn[90:160, 110:210] == 128).all()

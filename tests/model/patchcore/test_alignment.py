@@ -143,6 +143,16 @@ def test_a_region_shows_the_part_where_it_was_at_fit():
     assert 2 * np.abs(aligned - still).mean() < np.abs(plain.region(moved) - still).mean()
 
 
+def test_a_grey_frame_is_aligned_as_one_with_three_equal_channels():
+    grey = np.ascontiguousarray(part_picture(1, x_px=11.3, y_px=-6.7, angle_deg=3.1)[:, :, 1])
+    colours = np.dstack([grey] * 3)
+    geometry = Geometry(ROI, None, (96, 96), alignment=alignment(CORNERS))
+    assert geometry.placement(grey) == geometry.placement(colours)
+    region = geometry.region(grey)
+    assert region.ndim == 2
+    np.testing.assert_array_equal(np.dstack([region] * 3), geometry.region(colours))
+
+
 def test_a_part_that_has_not_moved_keeps_its_pixels_and_none_are_copied():
     frame = part_picture(0)
     region = Geometry(ROI, None, (96, 96), alignment=alignment(PLATE)).region(frame)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support.pictures import good_picture
 
+from stream.core.halvings import Halvings
 from stream.model.patchcore.preprocess import network_input
 
 
@@ -19,7 +20,7 @@ def test_the_same_pixels_in_give_the_same_pixels_out_whatever_their_layout_in_me
     np.testing.assert_array_equal(network_input(mirrored_twice, (96, 96)), expected)
 
 
-@pytest.mark.parametrize("shape", [(50, 60), (96, 96), (120, 160), (64, 300)])
+@pytest.mark.parametrize("shape", [(50, 60), (96, 96), (120, 160), (64, 300), (801, 901)])
 def test_every_region_becomes_a_contiguous_square(shape: tuple[int, int]):
     image = network_input(good_picture(1, width_px=shape[1], height_px=shape[0]), (96, 96))
     assert image.shape == (96, 96, 3)
@@ -57,3 +58,17 @@ def test_the_input_picture_is_left_as_it_was():
     before = picture.copy()
     network_input(picture[:96, :96], (96, 96))
     np.testing.assert_array_equal(picture, before)
+
+
+@pytest.mark.parametrize("input_px", [(96, 96), (640, 480), (700, 500), (64, 32)])
+def test_a_grey_region_gives_what_three_equal_channels_give(input_px: tuple[int, int]):
+    grey = np.ascontiguousarray(good_picture(4, width_px=640, height_px=480)[:, :, 1])
+    image = network_input(grey, input_px)
+    np.testing.assert_array_equal(image, network_input(np.dstack([grey] * 3), input_px))
+    assert image.flags.c_contiguous
+
+
+def test_the_view_takes_nothing_from_the_network_input():
+    halvings = Halvings(good_picture(5, width_px=1280, height_px=960))
+    halvings.view(500)
+    np.testing.assert_array_equal(network_input(halvings, (96, 96)), network_input(halvings.picture, (96, 96)))

@@ -21,7 +21,7 @@ from stream.devices.cameras.genicam import nodes as genicam_nodes
 from stream.devices.cameras.genicam.device_clock import DeviceClock
 from stream.devices.cameras.genicam.frame_ids import gap, lost_frames
 from stream.devices.cameras.genicam.nodes import Setting, if_there, needed
-from stream.devices.cameras.genicam.pixel_formats import PixelFormat, to_bgr
+from stream.devices.cameras.genicam.pixel_formats import PixelFormat, pixels_of
 from stream.devices.cameras.reconnecting import CameraLost, ReconnectingCamera, ReconnectingCameraOptions
 
 log = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ class GenicamConnection:
         filled = _given(buffer, "size_filled")
         data = np.frombuffer(buffer.raw_buffer, dtype=np.uint8)[offset : filled or None]
         try:
-            return Frame(to_bgr(data, pixel_format, width_px, height_px, padding), captured_ns)
+            return Frame(pixels_of(data, pixel_format, width_px, height_px, padding), captured_ns)
         except ValueError as error:
             return Frame(None, captured_ns, fault=FrameFault(Cause.BAD_FRAME, str(error)))
 

@@ -1,4 +1,4 @@
-"""Pixel formats of industrial cameras, by the names and numbers of the PFNC, and the way to BGR."""
+"""Pixel formats of industrial cameras, by the names and numbers of the PFNC, and the way to grey or BGR."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Layout(NamedTuple):
 
 # OpenCV's older constants name the Bayer pattern by another corner than the PFNC; these four agree with it.
 _LAYOUTS = {
-    0x01080001: _Layout("Mono8", 1, "COLOR_GRAY2BGR"),
+    0x01080001: _Layout("Mono8", 1, None),
     0x01080008: _Layout("BayerGR8", 1, "COLOR_BayerGRBG2BGR"),
     0x01080009: _Layout("BayerRG8", 1, "COLOR_BayerRGGB2BGR"),
     0x0108000A: _Layout("BayerGB8", 1, "COLOR_BayerGBRG2BGR"),
@@ -32,10 +32,10 @@ _LAYOUTS = {
 }
 
 
-def to_bgr(
+def pixels_of(
     data: NDArray[np.uint8], pixel_format: int, width_px: int, height_px: int, padding: int = 0
 ) -> NDArray[np.uint8]:
-    """Return the (H, W, 3) uint8 BGR image, a copy.
+    """Return the image, (H, W, 3) uint8 BGR, or of Mono8 (H, W); a copy.
 
     Args:
         data: the bytes as they came, at least H lines of W pixels and `padding` bytes.
@@ -55,8 +55,8 @@ def to_bgr(
     if min(width_px, height_px) < 1 or data.size < needed:
         raise ValueError(f"{data.size} bytes are no picture of {width_px}×{height_px} px in {layout.name}")
     lines = data[:needed].reshape(height_px, line)[:, : width_px * layout.channels]
-    pixels = lines.reshape(height_px, width_px, layout.channels)
+    pixels = lines if layout.channels == 1 else lines.reshape(height_px, width_px, layout.channels)
     if layout.conversion is None:
         return pixels.copy()
-    pixels = np.ascontiguousarray(pixels[:, :, 0] if layout.channels == 1 else pixels)
-    return np.asarray(cv2.cvtColor(pixels, getattr(cv2, layout.conversion)), dtype=np.uint8)
+    converted = cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, layout.conversion))
+    return np.asarray(converted, dtype=np.uint8)

@@ -149,6 +149,5 @@ def _frame(image: object, captured_ns: int) -> Frame:
         what = f"{channels} channels of {image.dtype} are no picture"
         return Frame(None, captured_ns, fault=FrameFault(Cause.BAD_FRAME, what))
     pixels = (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
-    if channels == 1:
-        pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
-    return Frame(np.ascontiguousarray(pixels[:, :, :3]), captured_ns)
+    pixels = pixels.reshape(pixels.shape[:2]) if channels == 1 else pixels[:, :, :3]
+    return Frame(np.ascontiguousarray(pixels), captured_ns)

@@ -15,7 +15,7 @@ from stream.devices.cameras.genicam.camera import GenicamCameraOptions, camera_s
 from stream.devices.cameras.genicam.device_clock import WINDOW_NS, DeviceClock
 from stream.devices.cameras.genicam.frame_ids import MOST_LOST, gap, lost_frames
 from stream.devices.cameras.genicam.nodes import Setting, apply, execute, if_there, needed
-from stream.devices.cameras.genicam.pixel_formats import to_bgr
+from stream.devices.cameras.genicam.pixel_formats import pixels_of
 from stream.devices.cameras.reconnecting import CameraLost
 
 MS = 1_000_000
@@ -138,7 +138,7 @@ RED_BGR = [0, 0, 255]
 def test_a_red_scene_is_red_through_every_bayer_pattern(number: int, red_at: tuple[int, int]):
     mosaic = np.zeros((8, 8), np.uint8)
     mosaic[red_at[0] :: 2, red_at[1] :: 2] = 255
-    image = to_bgr(mosaic.reshape(-1), number, 8, 8)
+    image = pixels_of(mosaic.reshape(-1), number, 8, 8)
     assert image.shape == (8, 8, 3)
     np.testing.assert_array_equal(image[3:5, 3:5], np.full((2, 2, 3), RED_BGR))
 
@@ -150,28 +150,28 @@ def test_a_red_scene_is_red_through_every_bayer_pattern(number: int, red_at: tup
 )
 def test_colours_keep_their_order(number: int, red: list[int]):
     data = np.tile(np.array(red, np.uint8), 6)
-    np.testing.assert_array_equal(to_bgr(data, number, 3, 2), np.full((2, 3, 3), RED_BGR))
+    np.testing.assert_array_equal(pixels_of(data, number, 3, 2), np.full((2, 3, 3), RED_BGR))
 
 
-def test_gray_becomes_three_equal_channels_and_padding_is_cut_off():
+def test_grey_has_one_channel_and_padding_is_cut_off():
     data = np.array([1, 2, 99, 3, 4, 99], np.uint8)
-    image = to_bgr(data, 0x01080001, 2, 2, padding=1)
-    np.testing.assert_array_equal(image[:, :, 0], [[1, 2], [3, 4]])
-    np.testing.assert_array_equal(image[:, :, 2], [[1, 2], [3, 4]])
+    image = pixels_of(data, 0x01080001, 2, 2, padding=1)
+    np.testing.assert_array_equal(image, [[1, 2], [3, 4]])
 
 
-def test_the_picture_outlives_the_buffer_it_came_in():
+@pytest.mark.parametrize("number", [0x01080001, 0x02180015], ids=["Mono8", "BGR8"])
+def test_the_picture_outlives_the_buffer_it_came_in(number: int):
     data = np.full(12, 7, np.uint8)
-    image = to_bgr(data, 0x02180015, 2, 2)
+    image = pixels_of(data, number, 2, 2)
     data[:] = 0
     assert (image == 7).all()
 
 
 def test_too_few_bytes_and_unknown_formats_are_no_picture():
     with pytest.raises(ValueError, match=r"11 bytes are no picture of 2×2 px in RGB8"):
-        to_bgr(np.zeros(11, np.uint8), 0x02180014, 2, 2)
+        pixels_of(np.zeros(11, np.uint8), 0x02180014, 2, 2)
     with pytest.raises(ValueError, match=r"0x01100003 cannot be read; set pixel_format to one of Mono8, "):
-        to_bgr(np.zeros(8, np.uint8), 0x01100003, 2, 2)
+        pixels_of(np.zeros(8, np.uint8), 0x01100003, 2, 2)
 
 
 # Settings
