@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MOST_STREAMS = 8
 
 _here = threading.local()
+_first_use = threading.Lock()
 
 T = TypeVar("T")
 
@@ -107,6 +108,12 @@ class Graph:
         In `bf16` all up to the last layer that multiplies is rounded to bfloat16: on processors without it by other
         instructions, more slowly. Raises ConfigError where OpenVINO would compute in float32 instead, or not at all.
         """
+        import openvino
+
+        with _first_use:
+            # What this fills, unguarded, at its first call blocks for ever where two lanes make that call at once: one
+            # waits for the other's static, which waits for the interpreter's lock.
+            openvino.Type.f32.to_dtype()
         common = {
             # Left to itself OpenVINO computes in bfloat16 on CPUs that have it.
             "INFERENCE_PRECISION_HINT": precision,

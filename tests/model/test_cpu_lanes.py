@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -70,3 +73,25 @@ def test_many_cores_are_shared_out_among_few_streams() -> None:
 @pytest.mark.parametrize(("threads", "lanes"), [(1, 1), (2, 3), (4, 5)])
 def test_one_picture_more_than_there_are_cores_is_under_way(threads: int, lanes: int) -> None:
     assert Lanes(threads).count == lanes
+
+
+def test_lanes_that_begin_at_the_same_moment_do_not_block_each_other():
+    program = """
+        import sys, threading
+        import numpy as np, openvino
+        from openvino import opset13 as op
+        from stream.model.cpu_lanes import Graph, Lanes
+
+        lanes, together = Lanes(2), threading.Barrier(3)
+        value = op.parameter([8], openvino.Type.f32)
+        graph = Graph(openvino.Core(), openvino.Model([op.relu(value)], [value], "as it is"), lanes)
+        sys.setswitchinterval(1e-6)  # seconds: threads take turns within a call
+
+        def infer(number):
+            together.wait()
+            return float(graph(np.full(8, number, np.float32))[0][0])
+
+        assert list(lanes.map(infer, range(3))) == [0, 1, 2]
+    """
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=60)

@@ -30,7 +30,7 @@ def test_every_image_has_its_type_its_network_input_and_its_mask(untouched: Path
     assert (found.refused, found.unreadable, found.warnings) == ([], [], [])
     for image in found.images:
         np.testing.assert_array_equal(image.pixels, network_input(read_image(image.path), info.spec.input_px))
-        assert (image.mask is None) == (image.kind == "good")
+        assert (image.marked is None) == (image.kind == "good")
         assert image.preprocess_s > 0
 
 
@@ -104,7 +104,7 @@ def test_masks_are_checked_before_an_image_is_read(dataset: Path, info: BundleIn
     stages: list[str] = []
     with pytest.raises(DatasetError, match=r"304_mask\.png"):
         read_test_set(dataset, info, lambda stage, _done, _total: stages.append(stage))
-    assert set(stages) == {"check masks"}
+    assert set(stages) == {"check ground truth"}
 
 
 @pytest.mark.parametrize("missing", ["", "test", "test/good"])
