@@ -56,7 +56,6 @@ def nearest_patches(bank: MemoryBank, features: NDArray[np.float32]) -> Nearest:
 def score_patches(bank: MemoryBank, features: NDArray[np.float32], nearest: Nearest, scoring: Scoring) -> Inspection:
     """Score one network input from its patch features (h, w, D) and their nearest bank features."""
     queries = features.reshape(-1, features.shape[-1])
-    nearest = bank.settled(queries, nearest, *scoring.deciding(nearest.distance.size))
     distances = scoring.weighted(nearest.distance.reshape(features.shape[:2]))
     if scoring.position is not None:
         score = position_score(scoring.position, bank, queries, nearest, scoring.weights)

@@ -12,7 +12,6 @@ What is compared with a threshold is multiplied by it: distances, or their devia
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,19 +65,6 @@ class Scoring:
     def weighted(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return patch distances (h, w) float32 as they count: those of the anomaly map."""
         return distances if self.weights is None else distances * self.weights
-
-    def deciding(self, patches: int) -> tuple[Callable[[NDArray[np.float32]], NDArray[np.floating]], int]:
-        """Return by which value of their (P,) distances patches decide the score, (P,), and how many do."""
-        weights = None if self.weights is None else self.weights.reshape(-1)
-        if self.position is None:
-            return (lambda distances: distances if weights is None else distances * weights), 1
-        mean, spread = (plane.reshape(-1) for plane in self.position)
-
-        def value(distances: NDArray[np.float32]) -> NDArray[np.floating]:
-            z = (distances - mean) / spread
-            return z if weights is None else np.where(weights > 0, z * weights, -np.inf)
-
-        return value, _top_count(patches if weights is None else int(np.count_nonzero(weights)))
 
     def fused(self, score: float, features: NDArray[np.floating]) -> float:
         """Return the image score with the head's evidence from patch features (h, w, D); without a head as it is."""
@@ -177,13 +163,9 @@ def plain_score(bank: MemoryBank, query: NDArray[np.float64], *, reweight_neighb
 
 def _top(z: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return the patches that count, the largest z first."""
-    count = _top_count(len(z))
+    count = max(1, round(_TOP_SHARE * len(z)))
     top = np.argpartition(z, -count)[-count:]
     return top[np.argsort(-z[top], kind="stable")]
-
-
-def _top_count(patches: int) -> int:
-    return max(1, round(_TOP_SHARE * patches))
 
 
 def _combined(top_z: NDArray[np.float64]) -> float:

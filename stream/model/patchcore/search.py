@@ -1,9 +1,8 @@
 """The memory bank and the search for its nearest patch.
 
-All search methods are exhaustive. In float32 they may return different ones among bank features that are equally
-near but for rounding, at distances that differ in the last bits. In bfloat16 (`half_search`) distances may also be too
-large by more than that, never too small; the patches that decide the image score are then searched again in float32.
-The feature that decides it is found once more in float64, so that scores do not depend on the method.
+All search methods are exhaustive. They compute in float32, so among bank features that are equally near but for
+rounding they may return different ones, at distances that differ in the last bits. The feature that decides the image
+score is found again in float64, so that scores do not depend on the method.
 """
 
 from __future__ import annotations
@@ -24,8 +23,6 @@ logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 #: Queries of one block, whose distances OpenVINO computes at once.
 _BLOCK = 112
-#: Patches that are searched again at once are a multiple of it.
-_SETTLED = 16
 
 
 class Nearest(NamedTuple):
@@ -47,19 +44,10 @@ Search = Callable[[NDArray[np.float32]], Nearest]
 class MemoryBank:
     """The patch features of good parts that the coreset chose. Any thread may call."""
 
-    def __init__(
-        self, features: NDArray[np.float32], search: Search | None = None, *, full: Search | None = None
-    ) -> None:
-        """Hold (M, D) float32 features.
-
-        Args:
-            features: contiguous or not.
-            search: finds the nearest; by default faiss' flat index.
-            full: a search in float32, where distances of `search` may be too large.
-        """
+    def __init__(self, features: NDArray[np.float32], search: Search | None = None) -> None:
+        """Hold (M, D) float32 features; `search` finds the nearest, by default faiss' flat index."""
         self.features = np.ascontiguousarray(features, dtype=np.float32)
         self._search = search or flat_index(self.features)
-        self._full = full
         self._norms = np.einsum("md,md->m", self.features, self.features)
         self._neighbours: dict[tuple[int, int], NDArray[np.int64]] = {}
 
@@ -69,45 +57,6 @@ class MemoryBank:
     def nearest(self, queries: NDArray[np.float32]) -> Nearest:
         """Return the nearest bank feature of each of (P, D) float32 queries."""
         return self._search(np.ascontiguousarray(queries))
-
-    def settled(
-        self,
-        queries: NDArray[np.float32],
-        nearest: Nearest,
-        value: Callable[[NDArray[np.float32]], NDArray[np.floating]],
-        count: int,
-    ) -> Nearest:
-        """Return `nearest` with the patches of the `count` largest values as a search in float32 finds them.
-
-        A distance that was found is never less than the true one, so a patch whose value does not reach the `count`
-        largest among those searched again is not one of them, however coarse the first search was. The others are
-        searched again, most often a few; if all are about equal, all of them once.
-
-        Args:
-            queries: (P, D) float32.
-            nearest: what `nearest` returned for them.
-            value: (P,) distances → what patches are ranked by, (P,); never falls when a distance grows.
-            count: how many patches decide, ≥ 1.
-        """
-        if self._full is None:
-            return nearest
-        distance, row = nearest.distance.copy(), nearest.row.copy()
-        waiting = np.ones(len(queries), np.bool_)
-        # Above the rounding of a distance measured in float32.
-        grown = np.float32(1 + (queries.shape[1] + 4) * np.finfo(np.float32).eps)
-        some = -(-3 * count // (2 * _SETTLED)) * _SETTLED
-        while waiting.any():
-            known = value(distance)[~waiting]
-            least = np.partition(known, -count)[-count] if len(known) >= count else -np.inf
-            most = value(distance * grown)
-            if not (waiting & (most >= least)).any():
-                break
-            if not waiting.all() or some >= len(queries):
-                return self._full(np.ascontiguousarray(queries))
-            again = np.argpartition(most, -some)[-some:]
-            distance[again], row[again] = self._full(np.ascontiguousarray(queries[again]))
-            waiting[again] = False
-        return Nearest(distance, row)
 
     def neighbours(self, row: int, count: int) -> NDArray[np.int64]:
         """Return N_b(m*): the `count` bank features nearest to that at `row`, that one included."""
