@@ -95,8 +95,8 @@ def measure(
         network, real = load_backbone(name, weights=weights).network, False
     _save(network, weights)
     spec = spec_for(name, input_px=(SIZE_PX, SIZE_PX), neighbourhood=3, stride=1, weights=weights)
-    told = FitOptions(precision="auto", weights=weights)
-    choice = chosen_precision(spec, remembered, np.arange(len(remembered)), told, None, silent)
+    wanted = FitOptions(precision="auto", weights=weights)
+    choice = chosen_precision(spec, remembered, np.arange(len(remembered)), wanted, None, silent)
     auto = f"PatchLine auto ({choice.spec.precision})"
     judges = {"PatchLine float32": _judge(spec, None, remembered, weights)[0]}
     judges[auto], bank = _judge(choice.spec, choice.graph, remembered, weights)

@@ -105,7 +105,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         masks: what of a part is not judged, or by another threshold; None: it has none.
         alignment: how the part is found in a frame; None: it is where it is.
         mm_per_px: millimetres of one px of the images; None: not measured.
-        precisions: those among which the fit chose; empty: it was told which.
+        precisions: those among which the fit chose; empty: a user chose.
         bank_max: most patches that a fit chooses for the bank; None: no limit beside the coreset's share.
     """
 

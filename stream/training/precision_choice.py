@@ -74,7 +74,7 @@ def chosen_precision(
         WeightsError: see `load_extractor`.
     """
     if options.precision != "auto":
-        return _told(spec, options.precision, inputs, rows, options.weights)
+        return _given(spec, options.precision, inputs, rows, options.weights)
     device = choose_device(options.device)
     if device != "openvino":
         return PrecisionChoice(spec, None, (), [f"precision float32: {device} is not asked for another"])
@@ -87,7 +87,7 @@ def chosen_precision(
     track("try precisions", 0, 1 + len(native))
     choices = {"float32": PrecisionChoice(spec, None, (), [])}
     for done, precision in enumerate(native, start=1):
-        choices[precision] = _told(spec, precision, inputs, rows, options.weights)
+        choices[precision] = _given(spec, precision, inputs, rows, options.weights)
         track("try precisions", done, 1 + len(native))
     extractors = {
         name: load_extractor(choice.spec, device=device, weights=options.weights, graph=choice.graph)
@@ -142,7 +142,9 @@ def measured(
     )
 
 
-def _told(spec: FeatureSpec, precision: Precision, inputs: Inputs, rows: Rows, weights: Path | None) -> PrecisionChoice:
+def _given(
+    spec: FeatureSpec, precision: Precision, inputs: Inputs, rows: Rows, weights: Path | None
+) -> PrecisionChoice:
     if precision != "int8":
         return PrecisionChoice(msgspec.structs.replace(spec, precision=precision), None, (), [])
     from stream.training.quantize import IMAGES, quantized
