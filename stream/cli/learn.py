@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,18 +21,9 @@ from stream.cli.fixtures import (
     chosen_alignment,
     mm_per_px_of,
 )
+from stream.cli.input_options import SIZES_PX, bytes_of, network_size, roi_of, tiling_of
 from stream.core.errors import ConfigError
 from stream.core.files import check_destination, check_new_folder
-
-if TYPE_CHECKING:
-    from stream.model.patchcore.preprocess import Roi, Size
-    from stream.model.patchcore.tiles import Tiling
-
-#: Least and largest edge of a network input.
-_SIZES_PX = 32, 2048
-#: Most tiles along one side.
-_MOST_TILES = 32
-
 
 ReviewOption = Annotated[
     Path | None,
@@ -99,9 +90,7 @@ def fit(
     ] = None,
     tile_px: Annotated[
         int | None,
-        typer.Option(
-            min=_SIZES_PX[0], max=_SIZES_PX[1], help="Or: cut it into square tiles of so many px of the image."
-        ),
+        typer.Option(min=SIZES_PX[0], max=SIZES_PX[1], help="Or: cut it into square tiles of so many px of the image."),
     ] = None,
     tile_scale: Annotated[
         float, typer.Option(min=0.01, max=10, help="With --tile-px: shrink the region to this scale before.")
@@ -223,8 +212,8 @@ def fit(
         backbone=backbone,
         levels=() if levels is None else parse_levels(levels),
         size_px=FitOptions.size_px if automatic else network_size(size),
-        tiling=_tiling(tiles, tile_px, tile_scale, tile_overlap, own_banks=tile_banks == "own"),
-        roi=_roi(roi),
+        tiling=tiling_of(tiles, tile_px, tile_scale, tile_overlap, own_banks=tile_banks == "own"),
+        roi=roi_of(roi),
         masks=tuple(read_masks(path) for path in masks or ()),
         coreset=coreset,
         bank_max=bank_max,
@@ -240,7 +229,7 @@ def fit(
         seed=seed,
         device=device,
         weights=weights,
-        max_memory_bytes=_bytes("--max-memory", max_memory),
+        max_memory_bytes=bytes_of("--max-memory", max_memory),
         precision=precision,
         mm_per_px=mm_per_px_of(ruler),
     )
@@ -380,63 +369,3 @@ def _check_choice(output: Path | None, *, automatic: bool, suggest: bool, budget
         raise ConfigError("--size auto: give the time that one image may take, e.g. --budget-ms 20")
     if budget_ms is not None and not (automatic or suggest):
         raise ConfigError("--budget-ms: has a meaning with --size auto or --suggest only; add one of them")
-
-
-def network_size(text: str) -> Size:
-    """Read `224` or `448x224`; raises ConfigError."""
-    try:
-        edges = [int(number) for number in text.lower().replace("×", "x").split("x")]
-    except ValueError:
-        edges = []
-    if len(edges) not in (1, 2) or not all(_SIZES_PX[0] <= edge <= _SIZES_PX[1] for edge in edges):
-        raise ConfigError(
-            f"--size: expected pixels such as 224, or WIDTHxHEIGHT such as 448x224, each from {_SIZES_PX[0]} to "
-            f"{_SIZES_PX[1]}, got '{text}'"
-        )
-    return edges[0] if len(edges) == 1 else (edges[0], edges[1])
-
-
-def _tiling(tiles: str | None, tile_px: int | None, scale: float, overlap_px: int, *, own_banks: bool) -> Tiling | None:
-    """Read the options of tiles; raises ConfigError."""
-    from stream.model.patchcore.tiles import OVERLAP_PX, Tiling
-
-    if tiles is not None and tile_px is not None:
-        raise ConfigError("--tiles and --tile-px both say how many tiles there are; give one of them")
-    if tile_px is None and scale != 1.0:
-        raise ConfigError("--tile-scale: has a meaning with --tile-px only; with --tiles the scale follows from --size")
-    if tiles is None and tile_px is None:
-        if own_banks or overlap_px != OVERLAP_PX:
-            raise ConfigError("--tile-banks, --tile-overlap: there are no tiles; add --tiles or --tile-px")
-        return None
-    if tile_px is not None:
-        return Tiling(edge_px=tile_px, scale=scale, overlap_px=overlap_px, own_banks=own_banks)
-    try:
-        columns, rows = (int(number) for number in str(tiles).lower().replace("×", "x").split("x"))
-    except ValueError:
-        columns = rows = 0
-    if not (1 <= columns <= _MOST_TILES and 1 <= rows <= _MOST_TILES and columns * rows > 1):
-        raise ConfigError(f"--tiles: expected COLUMNSxROWS such as 4x3, each from 1 to {_MOST_TILES}, got '{tiles}'")
-    return Tiling(columns, rows, overlap_px=overlap_px, own_banks=own_banks)
-
-
-def _roi(text: str | None) -> Roi | None:
-    if text is None:
-        return None
-    try:
-        x, y, width, height = (int(number) for number in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--roi: expected X,Y,WIDTH,HEIGHT in pixels, got '{text}'") from None
-    if min(x, y) < 0 or min(width, height) < 1:
-        raise ConfigError(f"--roi: offsets must not be negative and sizes at least 1, got '{text}'")
-    return x, y, width, height
-
-
-def _bytes(option: str, text: str | None) -> int | None:
-    from pydantic import ByteSize, TypeAdapter, ValidationError
-
-    if text is None:
-        return None
-    try:
-        return int(TypeAdapter(ByteSize).validate_python(text))
-    except ValidationError:
-        raise ConfigError(f"{option}: expected a size such as 800MB or 2GiB, got '{text}'") from None

@@ -48,7 +48,7 @@ def teach(
     Example: `patchline teach line.yaml top --parts 300 -o cap.safetensors`
     """
     from stream.cli.app import err, load_line, out
-    from stream.cli.learn import network_size
+    from stream.cli.input_options import network_size
     from stream.cli.terminal import print_fit, tracking
     from stream.training.collect import station_of
     from stream.training.jobs import FitOverrides, relearn
